@@ -1,0 +1,61 @@
+"""Files appear whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from umseg.common.errors import UserError
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; on success it is synced to disk and renamed to ``path``.
+
+    The temporary name keeps the file's suffixes, because image writers choose the format by them. On any
+    error the temporary file is removed and whatever stood at ``path`` before is untouched.
+
+    Raises:
+        UserError: The folder cannot be written or the disk is full.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".tmp-{uuid.uuid4().hex[:8]}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with open(temporary, "rb+") as handle:
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise _explain(error, path) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` as UTF-8, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _explain(error: OSError, path: Path) -> UserError:
+    if error.errno == errno.ENOSPC:
+        free = shutil.disk_usage(next(p for p in path.absolute().parents if p.exists())).free
+        return UserError(
+            "The disk is full: the file was not written.",
+            file=path,
+            found=f"{free / 2**20:.0f} MiB free",
+            remedy="Free some space, or choose another folder, and run the same command again.",
+        )
+    return UserError(
+        "The file cannot be written.",
+        file=path,
+        found=error.strerror or str(error),
+        remedy="Check that the folder exists and that you may write to it, or choose another one.",
+    )

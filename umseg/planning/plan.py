@@ -1,0 +1,97 @@
+"""``plan.json``: everything that planning decided."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from umseg.common.errors import UserError
+from umseg.common.record import Record
+from umseg.planning.fingerprint import IntensityStatistics
+
+
+class Configuration(Record):
+    """How one network is trained: nnU-Net's field names where the meaning is the same.
+
+    Axes are in the plan's transposed order: axis 0 has the largest spacing. ``patch_size``, ``spacing`` and
+    everything per axis have three entries in a 3-D configuration and two (in-plane) in a 2-D one.
+
+    Attributes:
+        spacing: Target spacing in mm (after transposition).
+        median_image_size_in_voxels: Median shape of the training images at that spacing.
+        patch_size: Voxels per axis of what the network sees.
+        batch_size: Patches per training iteration.
+        normalization_schemes: One of ``CTNormalization``, ``ZScoreNormalization``, ``NoNormalization``,
+            ``RescaleTo01Normalization``, ``RGBTo01Normalization`` per channel.
+        use_mask_for_norm: Per channel: statistics only where the image is not zero.
+        batch_dice: Dice over the whole batch as if it were one image.
+        features_per_stage: Channels per encoder stage; its length is the number of stages.
+        kernel_sizes: Convolution kernel per stage and axis.
+        strides: Stride on entering each stage; the first is all 1.
+        num_pool_per_axis: Number of halvings per axis.
+        n_conv_per_stage: Convolutions per encoder stage of the plain U-Net.
+        n_conv_per_stage_decoder: Convolutions per decoder stage of the plain U-Net.
+    """
+
+    spacing: tuple[float, ...]
+    median_image_size_in_voxels: tuple[float, ...]
+    patch_size: tuple[int, ...]
+    batch_size: int
+    normalization_schemes: tuple[str, ...]
+    use_mask_for_norm: tuple[bool, ...]
+    batch_dice: bool
+    features_per_stage: tuple[int, ...]
+    kernel_sizes: tuple[tuple[int, ...], ...]
+    strides: tuple[tuple[int, ...], ...]
+    num_pool_per_axis: tuple[int, ...]
+    n_conv_per_stage: tuple[int, ...]
+    n_conv_per_stage_decoder: tuple[int, ...]
+
+    @property
+    def dimensions(self) -> int:
+        """2 or 3."""
+        return len(self.patch_size)
+
+    @property
+    def num_stages(self) -> int:
+        """Number of encoder stages."""
+        return len(self.features_per_stage)
+
+
+class Plan(Record):
+    """The decisions for one data set.
+
+    Attributes:
+        dataset_name: Folder name of the data set.
+        preset: The planner's rule set: ``default`` (the paper's) or ``nnunet``.
+        transpose_forward: Axis order applied to image arrays (z, y, x) before everything else.
+        transpose_backward: Its inverse.
+        foreground_intensity_properties_per_channel: Channel index as string to statistics (for CT normalisation).
+        configurations: ``2d``, ``3d_fullres``, ``3d_lowres``: those that make sense for the data.
+    """
+
+    schema_version: Literal[1] = 1
+    dataset_name: str
+    preset: str
+    original_median_spacing_after_transp: tuple[float, float, float]
+    original_median_shape_after_transp: tuple[int, int, int]
+    transpose_forward: tuple[int, int, int]
+    transpose_backward: tuple[int, int, int]
+    foreground_intensity_properties_per_channel: dict[str, IntensityStatistics]
+    configurations: dict[str, Configuration]
+
+    def configuration(self, name: str, file: Path | None = None) -> Configuration:
+        """Look up a configuration.
+
+        Raises:
+            UserError: The plan has no configuration of that name; lists the known ones.
+        """
+        if name not in self.configurations:
+            raise UserError(
+                f"Unknown configuration '{name}'.",
+                file=file,
+                found=name,
+                expected=" or ".join(self.configurations),
+                remedy="Choose one of the configurations in the plan with --config.",
+            )
+        return self.configurations[name]
