@@ -1,0 +1,356 @@
+"""Reading images and label maps, writing label maps: every format that SimpleITK knows."""
+
+# SimpleITK's methods carry no annotations.
+# mypy: disable-error-code="no-untyped-call"
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from umseg.common.errors import UserError
+from umseg.common.files import atomic_path
+
+# ITK prints its warnings to stderr whatever the log level; what matters here is checked and raised instead.
+sitk.ProcessObject.SetGlobalWarningDisplay(False)
+
+NATURAL_ENDINGS = (".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg")
+LOSSY_ENDINGS = (".jpg", ".jpeg")
+SLICE_SPACING_FACTOR = 999.0
+SPACING_TOLERANCE = 1e-3
+
+_DAMAGED = "Copy the file again from its source, or take the case out of the data set."
+_SPLIT_4D = (
+    "Split the file into one 3-D file per channel or time point (CASE_0000, CASE_0001, ...), e.g. with nibabel's "
+    "four_to_three."
+)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The grid of a file, in the file's own axis order (x, y[, z]): what a label map is written back with.
+
+    Attributes:
+        size: Voxels per axis; two entries for a 2-D file, three for a 3-D one.
+        spacing: Millimetres per voxel as the file states it.
+        origin: Position of the first voxel, mm.
+        direction: Row-major direction matrix, four or nine entries.
+    """
+
+    size: tuple[int, ...]
+    spacing: tuple[float, ...]
+    origin: tuple[float, ...]
+    direction: tuple[float, ...]
+
+    @property
+    def dimensions(self) -> int:
+        """2 or 3."""
+        return len(self.size)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Array shape (z, y, x); z is 1 for a 2-D file."""
+        z, y, x = (*reversed(self.size),) if self.dimensions == 3 else (1, *reversed(self.size))
+        return z, y, x
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image as arrays.
+
+    Attributes:
+        array: (channels, z, y, x) float32; z is 1 for a 2-D file.
+        spacing: (z, y, x) in mm; see :func:`read_image` for 2-D files.
+        geometry: The grid of the (first) file.
+    """
+
+    array: NDArray[np.float32]
+    spacing: tuple[float, float, float]
+    geometry: Geometry
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """A label map as an array.
+
+    Attributes:
+        array: (z, y, x), the smallest signed integer type that holds the values.
+        spacing: (z, y, x) in mm.
+        geometry: The grid of the file.
+    """
+
+    array: NDArray[np.signedinteger[Any]]
+    spacing: tuple[float, float, float]
+    geometry: Geometry
+
+
+def read_image(paths: Sequence[Path]) -> Image:
+    """Read a case: one file per channel, or one file with several components (e.g. RGB), which become channels.
+
+    A 2-D file becomes (channels, 1, y, x). Its first spacing is 999 times the larger in-plane spacing, so that the
+    slice axis always counts as the one of lowest resolution; natural images (PNG, TIFF, ...) have no physical size
+    and get (999, 1, 1), as in nnU-Net.
+
+    Raises:
+        UserError: A file is missing, damaged, 4-D or complex, or the channels differ in shape or spacing.
+    """
+    if not paths:
+        raise ValueError("read_image needs at least one path")
+    first = _read(Path(paths[0]))
+    geometry = _geometry(first)
+    if len(paths) == 1:
+        # A copy: a view's memory belongs to the SimpleITK image and goes with it.
+        array = np.array(_components(first), dtype=np.float32, order="C")
+        return Image(array, _array_spacing(geometry, Path(paths[0])), geometry)
+    array = np.empty((len(paths), *geometry.shape), dtype=np.float32)
+    for channel, path in enumerate(map(Path, paths)):
+        current = first if channel == 0 else _read(path)
+        _check_channel(current, first, path, Path(paths[0]))
+        array[channel] = _components(current)[0]
+    return Image(array, _array_spacing(geometry, Path(paths[0])), geometry)
+
+
+def read_label(path: Path) -> LabelMap:
+    """Read a label map. Float files are accepted when every value is a whole number.
+
+    Raises:
+        UserError: The file is missing, damaged, 4-D, lossy (JPEG), has several components or fractional values.
+    """
+    path = Path(path)
+    _refuse_lossy(path)
+    image = _read(path)
+    values = _components(image)
+    if values.shape[0] != 1:
+        raise UserError(
+            "A label map has several components per voxel.",
+            file=path,
+            found=f"{values.shape[0]} components",
+            expected="one whole number per voxel",
+            remedy="Save the label map as a grey-scale image whose values are the labels.",
+        )
+    geometry = _geometry(image)
+    return LabelMap(_to_smallest_signed(values[0], path), _array_spacing(geometry, path), geometry)
+
+
+def count_components(path: Path) -> int:
+    """Number of components per voxel (3 for RGB), from the header alone.
+
+    Raises:
+        UserError: The file is missing or its header cannot be read.
+    """
+    return int(_open(Path(path)).GetNumberOfComponents())
+
+
+def write_label(path: Path, array: NDArray[np.integer[Any]], geometry: Geometry) -> None:
+    """Write a label map, compressed, in the smallest unsigned type, whole or not at all.
+
+    Args:
+        path: Its ending chooses the format.
+        array: (z, y, x), values at least 0; z is 1 for a 2-D geometry.
+        geometry: As read from the input: the file gets exactly this grid.
+
+    Raises:
+        UserError: The format is lossy, unknown, or cannot hold the map; or the file cannot be written.
+    """
+    path = Path(path)
+    _refuse_lossy(path)
+    if array.shape != geometry.shape:
+        raise ValueError(f"array has shape {array.shape}, the geometry {geometry.shape}")
+    if array.size and int(array.min()) < 0:
+        raise ValueError(f"label values are at least 0, found {int(array.min())}")
+    values = array.astype(np.min_scalar_type(int(array.max(initial=0))), copy=False)
+    image = sitk.GetImageFromArray(values[0] if geometry.dimensions == 2 else values)
+    image.SetSpacing(geometry.spacing)
+    image.SetOrigin(geometry.origin)
+    image.SetDirection(geometry.direction)
+    with atomic_path(path) as temporary:
+        try:
+            sitk.WriteImage(image, str(temporary), useCompression=True)
+        except RuntimeError as error:
+            raise UserError(
+                "The label map cannot be written in this format.",
+                file=path,
+                found=_last_line(error),
+                remedy="Choose another file ending (e.g. .nii.gz), and check that the disk is not full.",
+            ) from error
+
+
+def _open(path: Path) -> sitk.ImageFileReader:
+    """Read a file's header."""
+    if not path.is_file():
+        raise UserError(
+            "An image file does not exist.",
+            file=path,
+            found="a folder" if path.is_dir() else None,
+            remedy="Check the path; put the file back or take the case out of the data set.",
+        )
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise _unreadable(path, error) from error
+    return reader
+
+
+def _read(path: Path) -> sitk.Image:
+    """Read a file completely, or raise: never a partly filled image."""
+    reader = _open(path)
+    if reader.GetDimension() not in (2, 3):
+        raise UserError(
+            f"The image has {reader.GetDimension()} dimensions; only 2-D and 3-D images can be used.",
+            file=path,
+            found="size " + " x ".join(map(str, reader.GetSize())),
+            expected="2 or 3 dimensions",
+            remedy=_SPLIT_4D,
+        )
+    _check_complete(path)
+    try:
+        image: sitk.Image = reader.Execute()
+    except RuntimeError as error:
+        raise _unreadable(path, error) from error
+    if "complex" in image.GetPixelIDTypeAsString():
+        raise UserError(
+            "The image has complex values.",
+            file=path,
+            found=image.GetPixelIDTypeAsString(),
+            expected="real values",
+            remedy="Save the magnitude as a real-valued image.",
+        )
+    return image
+
+
+def _check_complete(path: Path) -> None:
+    """Read a gzip file to its end, so that its length and checksum are verified.
+
+    ITK stops at the last voxel and never sees the checksum; some truncated files it fills with zeros.
+    """
+    if path.suffix != ".gz":
+        return
+    try:
+        with open(path, "rb") as handle:
+            inflate = zlib.decompressobj(wbits=31)
+            while block := handle.read(1 << 18):
+                while block:
+                    inflate.decompress(block)
+                    block = inflate.unused_data
+                    if inflate.eof and block.strip(b"\0"):
+                        inflate = zlib.decompressobj(wbits=31)
+                    elif inflate.eof:
+                        break
+    except (OSError, zlib.error) as error:
+        raise _unreadable(path, error) from error
+    if not inflate.eof:
+        raise _unreadable(path, EOFError("the compressed data end too early"))
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    return UserError(
+        "An image file is damaged, incomplete or in an unknown format.",
+        file=path,
+        found="an empty file" if path.stat().st_size == 0 else _last_line(error),
+        remedy=_DAMAGED,
+    )
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+def _components(image: sitk.Image) -> NDArray[Any]:
+    """(components, z, y, x), a view of the image's memory where possible."""
+    array = sitk.GetArrayViewFromImage(image)
+    if image.GetNumberOfComponentsPerPixel() == 1:
+        array = array[..., None]
+    if image.GetDimension() == 2:
+        array = array[None]
+    return np.moveaxis(array, -1, 0)
+
+
+def _geometry(image: sitk.Image) -> Geometry:
+    return Geometry(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+
+
+def _array_spacing(geometry: Geometry, path: Path) -> tuple[float, float, float]:
+    """Spacing (z, y, x) in mm of the array made from a file; see :func:`read_image`."""
+    natural = path.name.lower().endswith(NATURAL_ENDINGS)
+    if geometry.dimensions == 2:
+        x, y = (1.0, 1.0) if natural else geometry.spacing
+        return SLICE_SPACING_FACTOR * max(x, y), y, x
+    if natural:
+        raise UserError(
+            "A multi-page image does not say how far its slices are apart.",
+            file=path,
+            found=f"{geometry.size[2]} pages",
+            expected="a 2-D image, or a 3-D format with a voxel spacing",
+            remedy="Convert the file to .nii.gz, .nrrd or .mha with its spacing in mm.",
+        )
+    x, y, z = geometry.spacing
+    return z, y, x
+
+
+def _check_channel(image: sitk.Image, first: sitk.Image, path: Path, first_path: Path) -> None:
+    """Every channel file is one grey-scale image on the grid of the first."""
+    remedy = "Resample the channels to one grid, or correct the wrong file."
+    components = image.GetNumberOfComponentsPerPixel()
+    if components != 1:
+        raise UserError(
+            "A case of several files has a file with several components.",
+            file=path,
+            found=f"{components} components",
+            expected="either one file with all channels, or one grey-scale file per channel",
+            remedy="Split the colours into one file per channel, or merge all channels in one file.",
+        )
+    if image.GetSize() != first.GetSize():
+        raise UserError(
+            "The channels of a case differ in size.",
+            file=path,
+            found="size " + " x ".join(map(str, image.GetSize())),
+            expected="size " + " x ".join(map(str, first.GetSize())) + f", as in {first_path.name}",
+            remedy=remedy,
+        )
+    if not np.allclose(image.GetSpacing(), first.GetSpacing(), rtol=SPACING_TOLERANCE, atol=0):
+        raise UserError(
+            "The channels of a case differ in spacing.",
+            file=path,
+            found=f"spacing {image.GetSpacing()} mm",
+            expected=f"spacing {first.GetSpacing()} mm, as in {first_path.name}",
+            remedy=remedy,
+        )
+
+
+def _to_smallest_signed(values: NDArray[Any], path: Path) -> NDArray[np.signedinteger[Any]]:
+    """A copy in the smallest signed integer type."""
+    if values.dtype.kind == "f":
+        wrong = ~(np.isfinite(values) & (values == np.rint(values)))
+        if wrong.any():
+            raise UserError(
+                "A label map has values that are not whole numbers.",
+                file=path,
+                found=f"{float(values[wrong][0]):g} and {int(wrong.sum()) - 1} more such voxels",
+                expected="whole numbers",
+                remedy="Save the labels as integers (label maps are resampled without interpolation of values).",
+            )
+    low, high = int(values.min()), int(values.max())
+    for dtype in (np.int8, np.int16, np.int32):
+        if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
+            return values.astype(dtype)
+    return values.astype(np.int64)
+
+
+def _refuse_lossy(path: Path) -> None:
+    if path.name.lower().endswith(LOSSY_ENDINGS):
+        raise UserError(
+            "JPEG changes the values of a label map.",
+            file=path,
+            expected="a lossless format",
+            remedy="Use .png for 2-D label maps.",
+        )
