@@ -1,0 +1,78 @@
+"""The Mamba block, with the parameter names of ``mamba_ssm.Mamba``."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from umseg.models.conv1d import causal_conv1d_silu
+from umseg.models.scan import selective_scan
+
+
+class MambaBlock(nn.Module):
+    """Mamba: gated selective state space model over a sequence (Gu and Dao 2023; facts 2.2).
+
+    Parameters have the names, shapes and initialisation of ``mamba_ssm.Mamba``, so its state dict loads as it is.
+    The block computes in the dtype of its parameters (float32, or float64 after ``.double()``), also under autocast:
+    the recurrence multiplies rounding errors over the whole sequence.
+
+    Args:
+        d_model: Features per token of input and output.
+        d_state: States per inner channel.
+        d_conv: Width of the causal convolution.
+        expand: Inner channels per feature.
+        dt_rank: Rank of the projection that makes the step sizes; "auto" is ceil(d_model / 16).
+    """
+
+    def __init__(
+        self, d_model: int, d_state: int = 16, d_conv: int = 4, expand: int = 2, dt_rank: int | str = "auto"
+    ) -> None:
+        super().__init__()
+        inner = expand * d_model
+        rank = math.ceil(d_model / 16) if isinstance(dt_rank, str) else dt_rank
+        self.d_model = d_model
+        self.d_state = d_state
+        self.dt_rank = rank
+        self.in_proj = nn.Linear(d_model, 2 * inner, bias=False)
+        self.conv1d = nn.Conv1d(inner, inner, d_conv, groups=inner, padding=d_conv - 1)
+        self.x_proj = nn.Linear(inner, rank + 2 * d_state, bias=False)
+        self.dt_proj = nn.Linear(rank, inner)
+        self.A_log = nn.Parameter(torch.log(torch.arange(1, d_state + 1, dtype=torch.float32)).repeat(inner, 1))
+        self.D = nn.Parameter(torch.ones(inner))
+        self.out_proj = nn.Linear(inner, d_model, bias=False)
+        self._initialise_steps()
+
+    def _initialise_steps(self, shortest: float = 1e-3, longest: float = 1e-1, floor: float = 1e-4) -> None:
+        """Step sizes softplus(dt_proj.bias) are log-uniform in [shortest, longest] (facts 2.2)."""
+        nn.init.uniform_(self.dt_proj.weight, -(self.dt_rank**-0.5), self.dt_rank**-0.5)
+        with torch.no_grad():
+            steps = torch.empty_like(self.dt_proj.bias).uniform_(math.log(shortest), math.log(longest)).exp_()
+            steps.clamp_(min=floor)
+            # The inverse of softplus, log(e^s - 1), in the form that loses no digits for small s.
+            self.dt_proj.bias.copy_(steps + torch.log(-torch.expm1(-steps)))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(batch, tokens, d_model) to the same shape, both with any strides; computed without autocast."""
+        with torch.autocast(tokens.device.type, enabled=False):
+            return self._mix(tokens.to(self.A_log.dtype))
+
+    def _mix(self, tokens: Tensor) -> Tensor:
+        x, z = self.in_proj(tokens).transpose(1, 2).chunk(2, dim=1)
+        x = causal_conv1d_silu(x, self.conv1d.weight, self.conv1d.bias)
+        steps, B, C = self.x_proj(x.transpose(1, 2)).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
+        delta = (steps @ self.dt_proj.weight.t()).transpose(1, 2)
+        y = selective_scan(
+            x,
+            delta,
+            -torch.exp(self.A_log),
+            B.transpose(1, 2),
+            C.transpose(1, 2),
+            D=self.D,
+            z=z,
+            delta_bias=self.dt_proj.bias,
+            delta_softplus=True,
+        )
+        out: Tensor = self.out_proj(y.transpose(1, 2))
+        return out
