@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
 from umseg.common.files import atomic_path
+from umseg.dataset.integrity import DamagedFileError, check_file
 
 # ITK prints its warnings to stderr whatever the log level; what matters here is checked and raised instead.
 sitk.ProcessObject.SetGlobalWarningDisplay(False)
@@ -211,10 +211,10 @@ def _read(path: Path) -> sitk.Image:
             expected="2 or 3 dimensions",
             remedy=_SPLIT_4D,
         )
-    _check_complete(path)
     try:
+        check_file(path)
         image: sitk.Image = reader.Execute()
-    except RuntimeError as error:
+    except (RuntimeError, OSError, DamagedFileError) as error:
         raise _unreadable(path, error) from error
     if "complex" in image.GetPixelIDTypeAsString():
         raise UserError(
@@ -225,30 +225,6 @@ def _read(path: Path) -> sitk.Image:
             remedy="Save the magnitude as a real-valued image.",
         )
     return image
-
-
-def _check_complete(path: Path) -> None:
-    """Read a gzip file to its end, so that its length and checksum are verified.
-
-    ITK stops at the last voxel and never sees the checksum; some truncated files it fills with zeros.
-    """
-    if path.suffix != ".gz":
-        return
-    try:
-        with open(path, "rb") as handle:
-            inflate = zlib.decompressobj(wbits=31)
-            while block := handle.read(1 << 18):
-                while block:
-                    inflate.decompress(block)
-                    block = inflate.unused_data
-                    if inflate.eof and block.strip(b"\0"):
-                        inflate = zlib.decompressobj(wbits=31)
-                    elif inflate.eof:
-                        break
-    except (OSError, zlib.error) as error:
-        raise _unreadable(path, error) from error
-    if not inflate.eof:
-        raise _unreadable(path, EOFError("the compressed data end too early"))
 
 
 def _unreadable(path: Path, error: Exception) -> UserError:
