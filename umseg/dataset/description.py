@@ -14,7 +14,8 @@ from umseg.common.record import Record, read_json
 log = logging.getLogger(__name__)
 
 REMEDY = (
-    "A data set is a folder with dataset.json, imagesTr/ and labelsTr/ in nnU-Net v2's raw format; the README shows one."
+    "A data set is a folder with dataset.json, imagesTr/ and labelsTr/ in nnU-Net v2's raw format; "
+    "the README shows one."
 )
 
 

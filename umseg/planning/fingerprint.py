@@ -1,24 +1,24 @@
-"""``fingerprint.json``: what planning needs to know of the images."""
+"""``fingerprint.json``: what planning needs to know of the images (facts 1.3)."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
+import numpy as np
+
+from umseg.common.errors import UserError
+from umseg.common.parallel import map_cases
 from umseg.common.record import Record
+from umseg.dataset.check import Problem, check_case, raise_for_problems
+from umseg.dataset.crop import box_slices, nonzero_region
+from umseg.dataset.dataset import Case, Dataset
+from umseg.dataset.description import DatasetDescription
+from umseg.dataset.images import Image, LabelMap, read_image, read_label
+from umseg.planning.intensity import NUM_SAMPLES, Draw, IntensityStatistics, describe, draw_foreground
 
-Triple = tuple[float, float, float]
-
-
-class IntensityStatistics(Record):
-    """Foreground intensities of one channel over the whole data set."""
-
-    mean: float
-    median: float
-    std: float
-    min: float
-    max: float
-    percentile_00_5: float
-    percentile_99_5: float
+__all__ = ["Fingerprint", "IntensityStatistics", "extract_fingerprint"]
 
 
 class Fingerprint(Record):
@@ -35,8 +35,91 @@ class Fingerprint(Record):
 
     schema_version: Literal[1] = 1
     dataset_name: str
-    spacings: tuple[Triple, ...]
+    spacings: tuple[tuple[float, float, float], ...]
     shapes_after_crop: tuple[tuple[int, int, int], ...]
     foreground_intensity_properties_per_channel: dict[str, IntensityStatistics]
     median_relative_size_after_cropping: float
     case_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Measurement:
+    """One case, measured."""
+
+    spacing: tuple[float, float, float]
+    shape: tuple[int, int, int]
+    relative_size: float
+    draws: tuple[Draw, ...]
+
+
+def extract_fingerprint(
+    dataset: Dataset, workers: int = 0, quiet: bool = False, num_samples: int = NUM_SAMPLES
+) -> Fingerprint:
+    """Check and measure every training case, in one pass over the files.
+
+    Args:
+        dataset: The data set.
+        workers: Number of processes; 0 works in this process.
+        quiet: No progress bar.
+        num_samples: Foreground intensities to draw over the whole data set, with replacement.
+
+    Raises:
+        UserError: Some cases are damaged or inconsistent (all are reported together), or there is no foreground.
+    """
+    work = partial(_measure_case, description=dataset.description, samples=int(num_samples // len(dataset.cases)))
+    measurements: list[_Measurement] = []
+    problems: list[Problem] = []
+    names = [case.id for case in dataset.cases]
+    for measurement, found in map_cases(work, dataset.cases, names, workers=workers, title="Fingerprint", quiet=quiet):
+        problems += found
+        if measurement is not None:
+            measurements.append(measurement)
+    raise_for_problems(problems, dataset.folder)
+    if not any(draw.values.size for measurement in measurements for draw in measurement.draws):
+        raise UserError(
+            "No case has any foreground: there is nothing to learn.",
+            file=dataset.folder / "labelsTr",
+            found="label maps that are 0 everywhere",
+            expected="values " + ", ".join(f"{v} ({name})" for name, v in dataset.description.foreground.items()),
+            remedy="Check how the label maps were exported.",
+        )
+    return Fingerprint(
+        dataset_name=dataset.name,
+        spacings=tuple(m.spacing for m in measurements),
+        shapes_after_crop=tuple(m.shape for m in measurements),
+        foreground_intensity_properties_per_channel={
+            str(channel): describe([m.draws[channel] for m in measurements])
+            for channel in range(dataset.description.num_channels)
+        },
+        median_relative_size_after_cropping=float(np.median([m.relative_size for m in measurements])),
+        case_ids=tuple(names),
+    )
+
+
+def _measure_case(
+    case: Case, description: DatasetDescription, samples: int
+) -> tuple[_Measurement | None, list[Problem]]:
+    """Read, check and measure one case; no measurement if it has an error."""
+    if case.label is None:
+        raise ValueError(f"case {case.id} has no label file")
+    try:
+        image, label = read_image(case.images), read_label(case.label)
+    except UserError as error:
+        return None, [Problem.from_error(case, error)]
+    problems = check_case(case, image, label, description)
+    if any(problem.severity == "error" for problem in problems):
+        return None, problems
+    return _measure(image, label, samples), problems
+
+
+def _measure(image: Image, label: LabelMap, samples: int) -> _Measurement:
+    box, _ = nonzero_region(image.array)
+    z, y, x = box_slices(box)
+    cropped = image.array[:, z, y, x]
+    depth, height, width = cropped.shape[1:]
+    return _Measurement(
+        spacing=image.spacing,
+        shape=(depth, height, width),
+        relative_size=depth * height * width / label.array.size,
+        draws=draw_foreground(cropped, label.array[z, y, x] > 0, samples),
+    )

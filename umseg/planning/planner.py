@@ -62,7 +62,7 @@ _NORMALIZATION = {
 
 
 @dataclass(frozen=True)
-class _Context:
+class Context:
     """What all configurations of a plan share."""
 
     preset: Preset
@@ -106,7 +106,7 @@ def make_plan(
     original_shape = permute(axis_medians(fingerprint.shapes_after_crop), forward)
     schemes = normalization_schemes(description)
     masked = fingerprint.median_relative_size_after_cropping < _MASK_THRESHOLD
-    context = _Context(
+    context = Context(
         preset=rules,
         memory_gb=rules.memory_gb if memory_gb is None else memory_gb,
         num_classes=description.num_classes,
@@ -135,7 +135,7 @@ def normalization_schemes(description: DatasetDescription) -> tuple[str, ...]:
     return tuple(_NORMALIZATION.get(name.casefold(), "ZScoreNormalization") for name in names)
 
 
-def plan_patch(spacing: Sequence[float], median: Sequence[float], context: _Context) -> tuple[Topology, int]:
+def plan_patch(spacing: Sequence[float], median: Sequence[float], context: Context) -> tuple[Topology, int]:
     """Largest patch (and its network) within the memory budget, and its estimate (facts 1.4, steps 1 to 3).
 
     The patch starts with the physical proportions of a cube, no axis longer than the median image, and loses voxels
@@ -182,7 +182,7 @@ def _less(patch: Sequence[int], axis: int, step: int) -> tuple[int, ...]:
     return tuple(size - step if a == axis else size for a, size in enumerate(patch))
 
 
-def plan_batch_size(topology: Topology, estimate: int, training_voxels: float, context: _Context) -> int:
+def plan_batch_size(topology: Topology, estimate: int, training_voxels: float, context: Context) -> int:
     """As many patches as the memory allows and as show at most 5 % of the training voxels, at least two."""
     dimensions = len(topology.patch_size)
     reference = context.preset.reference_batch_size[dimensions]
@@ -192,7 +192,7 @@ def plan_batch_size(topology: Topology, estimate: int, training_voxels: float, c
 
 
 def _configurations(
-    context: _Context, spacing: Sequence[float], size: Sequence[float], num_training: int
+    context: Context, spacing: Sequence[float], size: Sequence[float], num_training: int
 ) -> dict[str, Configuration]:
     voxels = math.prod(size) * num_training
     configurations = {"2d": _configuration(context, spacing[1:], size[1:], voxels, batch_dice=True)}
@@ -208,7 +208,7 @@ def _configurations(
 
 
 def _configuration(
-    context: _Context, spacing: Sequence[float], size: Sequence[float], training_voxels: float, *, batch_dice: bool
+    context: Context, spacing: Sequence[float], size: Sequence[float], training_voxels: float, *, batch_dice: bool
 ) -> Configuration:
     topology, estimate = plan_patch(spacing, size, context)
     stages = topology.num_stages
@@ -229,7 +229,7 @@ def _configuration(
     )
 
 
-def _lowres(context: _Context, fullres: Configuration, num_training: int) -> Configuration | None:
+def _lowres(context: Context, fullres: Configuration, num_training: int) -> Configuration | None:
     """A coarser configuration whose patch covers a quarter of the image; None if full resolution (nearly) does."""
     spacing = fullres.spacing
     size = fullres.median_image_size_in_voxels
