@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import NamedTuple
@@ -130,18 +130,18 @@ def _named_backend(name: str, device: torch.device, dtype: torch.dtype) -> str:
     return name
 
 
-@lru_cache(maxsize=None)
+@cache
 def _installed(package: str | None) -> bool:
     return package is None or find_spec(package) is not None
 
 
-@lru_cache(maxsize=None)
+@cache
 def _load(name: str) -> Scan:
     scan: Scan = import_module(f"umseg.models.scan.{BACKENDS[name].module}").scan
     return scan
 
 
-@lru_cache(maxsize=None)
+@cache
 def _warn_once(device: str, chosen: str, remedy: str) -> None:
     _log.warning("The selective scan runs on %s with the slow backend %r. Remedy: %s", device, chosen, remedy)
 

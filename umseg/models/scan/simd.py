@@ -239,6 +239,16 @@ def one(typingctx: Any) -> Any:
     return vector(), codegen
 
 
+@intrinsic
+def ln_2(typingctx: Any) -> Any:
+    """The natural logarithm of two in every lane."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _constant(0.6931471805599453)
+
+    return vector(), codegen
+
+
 def _shuffle(builder: Any, a: Any, b: Any, lanes: Sequence[int]) -> Any:
     mask = ir.Constant(ir.VectorType(_I32, len(lanes)), [ir.Constant(_I32, lane) for lane in lanes])
     return builder.shuffle_vector(a, b, mask)

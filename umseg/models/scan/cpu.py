@@ -1,0 +1,234 @@
+"""The selective scan on CPU: torch operators around the numba kernels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from umseg.models.scan.threads import run_tasks
+
+_LANES = 16
+# Channel blocks that one call of the backward kernel takes: its sums for B and C are a buffer of their own.
+_BLOCKS_BACKWARD = 2
+
+
+def scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    delta_softplus: bool,
+) -> Tensor:
+    """Shapes as in :func:`umseg.models.scan.interface.selective_scan`; float32 on CPU."""
+    tensors = [t for t in (u, delta, A, B, C, D, z, delta_bias) if t is not None]
+    keep = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+    y: Tensor = forward_op(u, delta, A, B, C, D, z, delta_bias, delta_softplus, keep)[0]
+    return y
+
+
+@torch.library.custom_op("umseg::selective_scan_cpu", mutates_args=(), device_types="cpu")
+def forward_op(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    delta_softplus: bool,
+    keep: bool,
+) -> tuple[Tensor, Tensor]:
+    """Return the output and, where ``keep``, the states at the start of each chunk, for backward."""
+    from umseg.models.scan.cpu_forward import forward, forward_scratch
+
+    y, kept = _forward_outputs(u, A, keep)
+    channels, states = A.shape
+    blocks = math.ceil(channels / _LANES)
+    # No result depends on how the channels are cut: take as many as leaves every thread enough pieces.
+    size = max(1, min(4, u.shape[0] * blocks // (4 * torch.get_num_threads())))
+    pieces = list(_pieces(u.shape[0], blocks, size))
+    inputs = _arrays(u, delta, A, B, C, D, z, delta_bias)
+    outputs = (y.numpy(), kept.numpy())
+
+    def make_worker() -> Callable[[int], None]:
+        scratch = torch.empty(forward_scratch(_padded(states), size)).numpy()
+
+        def worker(i: int) -> None:
+            batch, _, first, last = pieces[i]
+            forward(*inputs, delta_softplus, z is not None, keep, batch, first, last, *outputs, scratch)
+
+        return worker
+
+    run_tasks(make_worker, len(pieces))
+    return y, kept
+
+
+@forward_op.register_fake
+def _(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    delta_softplus: bool,
+    keep: bool,
+) -> tuple[Tensor, Tensor]:
+    return _forward_outputs(u, A, keep)
+
+
+@torch.library.custom_op("umseg::selective_scan_cpu_backward", mutates_args=(), device_types="cpu")
+def backward_op(
+    grad: Tensor,
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    delta_softplus: bool,
+    kept: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return the gradients of u, delta, A, B, C, D, z (empty without z) and the bias."""
+    from umseg.models.scan.cpu_backward import backward, backward_scratch
+
+    batches, channels, length = u.shape
+    states = A.shape[1]
+    blocks, padded = math.ceil(channels / _LANES), _padded(states)
+    pieces = list(_pieces(batches, blocks, _BLOCKS_BACKWARD))
+    grad_u, grad_delta, grad_z = torch.empty_like(u), torch.empty_like(u), _like_gate(u, z)
+    grad_a = torch.empty(batches, blocks, padded, _LANES)
+    grad_b = torch.empty(batches, len(pieces) // batches, length, padded)
+    grad_c = torch.empty_like(grad_b)
+    grad_channel = torch.empty(batches, blocks, 2, _LANES)
+    inputs = _arrays(u, delta, A, B, C, D, z, delta_bias)
+    outputs = [t.numpy() for t in (grad_u, grad_delta, grad_z, grad_a, grad_b, grad_c, grad_channel)]
+
+    def make_worker() -> Callable[[int], None]:
+        scratch = torch.empty(backward_scratch(padded, _BLOCKS_BACKWARD)).numpy()
+
+        def worker(i: int) -> None:
+            backward(*inputs, delta_softplus, z is not None, *pieces[i], kept.numpy(), grad.numpy(), *outputs, scratch)
+
+        return worker
+
+    run_tasks(make_worker, len(pieces))
+    total_a = grad_a.sum(0).transpose(1, 2).reshape(-1, padded)[:channels, :states].contiguous()
+    skip, bias = grad_channel.sum(0).transpose(0, 1).reshape(2, -1)[:, :channels].clone().unbind(0)
+    return (
+        grad_u,
+        grad_delta,
+        total_a,
+        _sum_groups(grad_b, states),
+        _sum_groups(grad_c, states),
+        skip.clone(),
+        grad_z,
+        bias.clone(),
+    )
+
+
+@backward_op.register_fake
+def _(
+    grad: Tensor,
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    delta_softplus: bool,
+    kept: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    batches, channels, length = u.shape
+    sequence = u.new_empty(batches, length, A.shape[1])
+    return (
+        torch.empty_like(u),
+        torch.empty_like(u),
+        u.new_empty(A.shape),
+        sequence.transpose(1, 2),
+        torch.empty_like(sequence).transpose(1, 2),
+        u.new_empty(channels),
+        _like_gate(u, z),
+        u.new_empty(channels),
+    )
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    *tensors, ctx.delta_softplus, _ = inputs
+    ctx.save_for_backward(*tensors, output[1])
+    ctx.mark_non_differentiable(output[1])
+
+
+def _backward(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    *tensors, kept = ctx.saved_tensors
+    if kept.numel() == 0:
+        kept = forward_op(*tensors, ctx.delta_softplus, True)[1]
+    gradients = backward_op(grad, *tensors, ctx.delta_softplus, kept)
+    wanted = [None if tensor is None else gradient for tensor, gradient in zip(tensors, gradients, strict=True)]
+    return (*wanted, None, None)
+
+
+forward_op.register_autograd(_backward, setup_context=_setup_context)
+
+
+def _padded(states: int) -> int:
+    return 4 * math.ceil(states / 4)
+
+
+def _forward_outputs(u: Tensor, A: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
+    from umseg.models.scan.tiles import CHUNK
+
+    batches, channels, length = u.shape
+    chunks = -(-length // CHUNK) if keep else 0
+    kept = u.new_empty(batches, -(-channels // _LANES), chunks, 4 * (-(-A.shape[1] // 4)), _LANES)
+    return torch.empty_like(u), kept
+
+
+def _like_gate(u: Tensor, z: Tensor | None) -> Tensor:
+    return u.new_empty(0, 0, 0) if z is None else torch.empty_like(u)
+
+
+def _arrays(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+) -> tuple[np.ndarray[Any, Any], ...]:
+    """The kernels' view of the tensors; an absent D or bias is zero, an absent z is never read."""
+    D = u.new_zeros(u.shape[1]) if D is None else D
+    bias = u.new_zeros(u.shape[1]) if delta_bias is None else delta_bias
+    gate = u if z is None else z
+    return tuple(t.detach().numpy() for t in (u, delta, A, B, C, D[:, None], gate, bias[:, None]))
+
+
+def _pieces(batches: int, blocks: int, size: int) -> Iterator[tuple[int, int, int, int]]:
+    """(batch, group, first block, last block) of every piece of work."""
+    for batch in range(batches):
+        for group, first in enumerate(range(0, blocks, size)):
+            yield batch, group, first, min(first + size, blocks)
+
+
+def _sum_groups(parts: Tensor, states: int) -> Tensor:
+    """(batch, groups, length, padded states) to (batch, states, length), summed in the order of the groups."""
+    total = parts.sum(1) if parts.shape[1] > 1 else parts[:, 0]
+    return total[..., :states].contiguous().transpose(1, 2)

@@ -1,0 +1,89 @@
+"""Tiles of 16 channels by ``CHUNK`` tokens: between tensors of any strides and a scratch array in the cache.
+
+This module imports numba; import it inside the functions that need it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+
+from umseg.models.scan.simd import LANES, load, load_bytes, load_transposed, store, store_bytes, store_transposed
+
+CHUNK = 32
+TILE = CHUNK * LANES
+
+_OPTIONS = {"nogil": True, "error_model": "numpy"}
+
+
+def jit(*signatures: str) -> Any:
+    """Compile on import for the given signatures, from the cache on disk where one can be written."""
+
+    def decorate(function: Any) -> Any:
+        try:
+            return numba.njit(list(signatures), cache=True, **_OPTIONS)(function)
+        except RuntimeError:  # numba found no folder that it may write to
+            return numba.njit(list(signatures), **_OPTIONS)(function)
+
+    return decorate
+
+
+def inner(function: Any) -> Any:
+    """Compile as a part of the kernels that call it."""
+    return numba.njit(**_OPTIONS)(function)
+
+
+@inner
+def read_tile(source, batch, first, start, scratch, at, pitch):
+    """scratch[at + t * pitch + c] = source[batch, first + c, start + t] for 16 c and CHUNK t, zero outside."""
+    rows = min(LANES, source.shape[1] - first)
+    origin = batch * source.strides[0] + first * source.strides[1]
+    for t0 in range(0, CHUNK, LANES):
+        tokens = min(LANES, source.shape[2] - start - t0)
+        base = origin + (start + t0) * source.strides[2]
+        if rows == LANES and tokens == LANES and source.strides[2] == 4:
+            load_transposed(source, base, source.strides[1], scratch, at + t0 * pitch, pitch)
+        elif rows == LANES and tokens == LANES and source.strides[1] == 4:
+            for t in range(LANES):
+                store(scratch, at + (t0 + t) * pitch, load_bytes(source, base + t * source.strides[2]))
+        else:
+            for t in range(LANES):
+                for c in range(LANES):
+                    value = np.float32(0)
+                    if c < rows and t < tokens:
+                        value = source[batch, first + c, start + t0 + t]
+                    scratch[at + (t0 + t) * pitch + c] = value
+
+
+@inner
+def write_tile(scratch, at, target, batch, first, start):
+    """target[batch, first + c, start + t] = scratch[at + 16 * t + c] for 16 c and CHUNK t, as far as they exist."""
+    rows = min(LANES, target.shape[1] - first)
+    origin = batch * target.strides[0] + first * target.strides[1]
+    for t0 in range(0, CHUNK, LANES):
+        tokens = min(LANES, target.shape[2] - start - t0)
+        base = origin + (start + t0) * target.strides[2]
+        if rows == LANES and tokens == LANES and target.strides[2] == 4:
+            store_transposed(scratch, at + t0 * LANES, target, base, target.strides[1])
+        elif rows == LANES and tokens == LANES and target.strides[1] == 4:
+            for t in range(LANES):
+                store_bytes(target, base + t * target.strides[2], load(scratch, at + (t0 + t) * LANES))
+        else:
+            for t in range(tokens):
+                for c in range(rows):
+                    target[batch, first + c, start + t0 + t] = scratch[at + (t0 + t) * LANES + c]
+
+
+@inner
+def read_weights(source, first, blocks, states, scale, scratch, at):
+    """scratch[at + ((block * states) + n) * 16 + c] = scale * source[channel, n], zero for absent channels."""
+    for block in range(blocks):
+        for n in range(states):
+            for c in range(LANES):
+                channel = (first + block) * LANES + c
+                value = np.float32(0)
+                if channel < source.shape[0] and n < source.shape[1]:
+                    value = scale * source[channel, n]
+                scratch[at + (block * states + n) * LANES + c] = value
