@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import json
+import logging
+import math
+
+import numpy as np
+import pytest
+
+from umseg.common.errors import UserError
+from umseg.evaluation import dice, evaluate_folder, surface_dice
+
+SPACING = (2.0, 0.8, 0.8)
+
+
+@pytest.fixture
+def folders(write_maps, block):
+    """Three cases: a perfect one, one shifted by a voxel, one without class 2 in prediction and reference."""
+    shifted, single = np.roll(block, 1, axis=2), np.where(block == 1, block, 0)
+    predictions = {"a.nii.gz": block, "b.nii.gz": shifted, "c.nii.gz": single}
+    references = {"a.nii.gz": block, "b.nii.gz": block, "c.nii.gz": single}
+    return write_maps("pred", predictions, SPACING), write_maps("data/labelsTr", references, SPACING)
+
+
+def evaluate(folders, **options):
+    return evaluate_folder(*folders, quiet=True, **options)
+
+
+def write_description(path, labels):
+    content = {"channel_names": {"0": "CT"}, "labels": labels, "numTraining": 3, "file_ending": ".nii.gz"}
+    path.write_text(json.dumps(content))
+
+
+def test_scores_of_a_folder(folders, block):
+    metrics = evaluate(folders, labels={"background": 0, "liver": 1, "cyst": 2}, tolerance=[0.5, 1.0])
+    assert metrics.labels == {"liver": 1, "cyst": 2}
+    assert metrics.tolerance == {"liver": 0.5, "cyst": 1.0}
+    assert metrics.unit == "mm"
+    a, b, c = metrics.cases
+    assert (a.case, a.Dice, a.NSD, a.shape) == ("a", 1, 1, block.shape)
+    assert a.spacing == pytest.approx(SPACING)
+    masks = np.roll(block, 1, axis=2) == 1, block == 1
+    assert b.classes["liver"].Dice == pytest.approx(dice(*masks))
+    nsd = surface_dice(*masks, SPACING, 0.5)
+    assert 0 < nsd < 1
+    assert nsd == pytest.approx(b.classes["liver"].NSD)
+    assert b.classes["cyst"].NSD == 1
+    assert math.isnan(c.classes["cyst"].Dice)
+    assert c.Dice == 1
+    assert (metrics.classes["cyst"].n_cases, metrics.classes["cyst"].n_not_evaluable) == (2, 1)
+
+
+def test_workers_change_nothing(folders):
+    assert evaluate(folders, workers=2).model_dump_json() == evaluate(folders).model_dump_json()
+
+
+def test_labels_come_from_the_predictions_then_from_the_data_set_then_from_the_values(folders):
+    predictions, reference = folders
+    assert evaluate(folders).labels == {"1": 1, "2": 2}
+    write_description(reference.parent / "dataset.json", {"background": 0, "liver": 1, "cyst": 2})
+    assert evaluate(folders).labels == {"liver": 1, "cyst": 2}
+    write_description(predictions / "dataset.json", {"background": 0, "cyst": 2, "organ": 1})
+    assert list(evaluate(folders).labels.items()) == [("organ", 1), ("cyst", 2)]
+
+
+def test_some_cases_only(folders):
+    (folders[0] / "b.nii.gz").unlink()
+    with pytest.raises(UserError, match="1 reference case has no label map"):
+        evaluate(folders)
+    assert [case.case for case in evaluate(folders, cases={"a", "c"}).cases] == ["a", "c"]
+
+
+def test_a_value_without_a_label_is_refused(folders):
+    with pytest.raises(UserError, match="no label") as caught:
+        evaluate(folders, labels={"liver": 1})
+    assert caught.value.file.endswith("a.nii.gz")
+    assert (caught.value.found, caught.value.expected) == ("2", "0 (background), 1 (liver)")
+
+
+def test_different_shapes_are_refused(folders, write_maps, block):
+    write_maps("pred", {"b.nii.gz": block[:-1]}, SPACING)
+    with pytest.raises(UserError, match="case b differ in shape") as caught:
+        evaluate(folders)
+    assert caught.value.file == str(folders[0] / "b.nii.gz")
+    assert "5 x 8 x 9" in caught.value.found
+    assert "6 x 8 x 9" in caught.value.expected
+    assert str(folders[1] / "b.nii.gz") in caught.value.expected
+
+
+def test_different_spacings_are_refused_and_rounding_is_not(folders, write_maps, block):
+    write_maps("pred", {"a.nii.gz": block}, (2.0001, 0.8, 0.80001))
+    assert evaluate(folders).cases[0].Dice == 1
+    write_maps("pred", {"a.nii.gz": block}, (2.0, 0.8, 0.9))
+    with pytest.raises(UserError, match="case a differ in spacing") as caught:
+        evaluate(folders)
+    assert caught.value.found == "spacing 2 x 0.8 x 0.9 (z, y, x)"
+
+
+def test_another_place_in_space_is_reported(folders, write_maps, block, caplog):
+    with caplog.at_level(logging.WARNING):
+        evaluate(folders)
+    assert not caplog.records
+    write_maps("pred", {"b.nii.gz": block}, SPACING, origin=(40.0, 0.0, 0.0))
+    with caplog.at_level(logging.WARNING):
+        evaluate(folders)
+    assert "another origin or direction" in caplog.text
+    assert caplog.text.rstrip().endswith(": b")
+
+
+@pytest.mark.parametrize("tolerance", [-1.0, math.nan, [1.0, 2.0, 3.0], [], math.inf])
+def test_tolerances_that_make_no_sense(folders, tolerance):
+    with pytest.raises(UserError, match="tolerances") as caught:
+        evaluate(folders, tolerance=tolerance)
+    assert "1, 2" in caught.value.expected
+
+
+@pytest.mark.parametrize("labels", [{"a": 1, "b": 1, "c": 2}, {"a": -1, "b": 1, "c": 2}, {"a": 1, "b": 2, "c": 65536}])
+def test_labels_that_make_no_sense(folders, labels):
+    with pytest.raises(UserError, match="labels are not valid"):
+        evaluate(folders, labels=labels)
+
+
+def test_only_background(write_maps, block):
+    empty = {"a.nii.gz": np.zeros_like(block)}
+    folders = write_maps("pred", empty), write_maps("ref", empty)
+    with pytest.raises(UserError, match="no class to evaluate"):
+        evaluate(folders)
+    assert math.isnan(evaluate(folders, labels={"liver": 1}).foreground_mean.Dice.mean)
+
+
+def test_a_damaged_file_is_named(folders):
+    path = folders[0] / "b.nii.gz"
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(UserError) as caught:
+        evaluate(folders)
+    assert caught.value.file == str(path)
+
+
+def test_flat_images_are_measured_in_pixels(write_maps, block):
+    reference, prediction = block[2], np.roll(block[2], 1, axis=0)
+    folders = write_maps("pred", {"a.png": prediction}), write_maps("ref", {"a.png": reference})
+    metrics = evaluate(folders, tolerance=0.5)
+    assert metrics.unit == "px"
+    expected = surface_dice(prediction == 1, reference == 1, (1.0, 1.0), 0.5)
+    assert expected == pytest.approx(metrics.cases[0].classes["1"].NSD)
+    assert math.isnan(metrics.cases[0].classes["1"].volume_ref_ml)
+
+
+def test_a_slice_in_a_flat_and_in_a_volume_format(write_maps, block):
+    """The two formats state another slice spacing, which enters no score of a single slice."""
+    folders = (
+        write_maps("pred", {"a.nii.gz": block[2:3]}, SPACING),
+        write_maps("ref", {"a.nii.gz": block[2]}, SPACING[1:]),
+    )
+    assert evaluate(folders).cases[0].NSD == 1
+
+
+def test_real_label_maps_score_perfectly_against_themselves(shared):
+    folder = shared / "data" / "Dataset004_Hippocampus" / "labelsTr"
+    metrics = evaluate_folder(folder, folder, quiet=True, cases=["hippocampus_003", "hippocampus_006"])
+    assert list(metrics.labels.values()) == [1, 2]
+    assert (metrics.foreground_mean.Dice.mean, metrics.foreground_mean.NSD.mean) == (1, 1)

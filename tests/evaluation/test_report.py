@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import csv
+import json
+import math
+
+import pytest
+
+from tests.evaluation.factories import make_metrics
+from umseg.common.errors import UserError
+from umseg.evaluation import format_table, write_metrics
+from umseg.evaluation.metrics import load_metrics
+
+NAN = math.nan
+
+
+@pytest.fixture
+def metrics():
+    return make_metrics(
+        {
+            "a": [(0.5, 0.4), (NAN, NAN)],
+            "b": [(0.9, 0.8), (0.3, 0.1)],
+            "c": [(0.95, 0.9), (NAN, NAN)],
+            "d": [(0.2, 0.1), (NAN, NAN)],
+            "e": [(NAN, NAN), (NAN, NAN)],
+        }
+    )
+
+
+def test_json_round_trip(metrics, tmp_path):
+    document, _ = write_metrics(metrics, tmp_path / "new")
+    again = load_metrics(document)
+    assert again.model_dump_json() == metrics.model_dump_json()
+    assert math.isnan(again.cases[0].classes["2"].Dice)
+    assert again.classes["1"] == metrics.classes["1"]
+
+
+def test_json_is_valid_and_nan_is_null(metrics, tmp_path):
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    document, _ = write_metrics(metrics, tmp_path)
+    content = json.loads(document.read_text(encoding="utf-8"), parse_constant=refuse)
+    assert content["cases"][0]["classes"]["2"]["Dice"] is None
+    assert content["cases"][4]["Dice"] is None
+    assert content["cases"][0]["classes"]["1"]["Dice"] == 0.5
+    assert content["schema_version"] == 1
+
+
+def test_another_schema_version_is_refused(metrics, tmp_path):
+    document, _ = write_metrics(metrics, tmp_path)
+    document.write_text(document.read_text().replace('"schema_version": 1', '"schema_version": 2'))
+    with pytest.raises(UserError, match="schema_version"):
+        load_metrics(document)
+
+
+def test_csv_has_one_row_per_case_and_class(metrics, tmp_path):
+    _, table = write_metrics(metrics, tmp_path)
+    with open(table, encoding="utf-8", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    assert [(row["case"], row["class"]) for row in rows] == [(case, name) for case in "abcde" for name in "12"]
+    assert (rows[0]["Dice"], rows[0]["NSD"], rows[0]["label"], rows[0]["TP"]) == ("0.5", "0.4", "1", "3")
+    assert (rows[1]["Dice"], rows[1]["NSD"], rows[1]["volume_ref_ml"]) == ("", "", "")
+    for row, (case, name) in zip(rows, ((case, name) for case in metrics.cases for name in "12"), strict=True):
+        expected = case.classes[name].Dice
+        assert float(row["Dice"] or "nan") == pytest.approx(expected, rel=0, abs=0, nan_ok=True)
+
+
+def test_a_failed_write_leaves_the_old_table(metrics, tmp_path, monkeypatch):
+    _, table = write_metrics(metrics, tmp_path)
+    before = table.read_bytes()
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", fail)
+    with pytest.raises(UserError, match="disk is full"):
+        write_metrics(make_metrics({"a": [(0.1, 0.1), (0.1, 0.1)]}), tmp_path)
+    assert table.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.csv", "metrics.json"]
+
+
+def test_table(metrics):
+    lines = format_table(metrics).splitlines()
+    assert [line.split()[0] for line in lines[:6]] == [
+        "class",
+        "-" * len(lines[1]),
+        "1",
+        "2",
+        "-" * len(lines[1]),
+        "mean",
+    ]
+    assert lines[2].split() == ["1", "4", "0.637", "±", "0.307", "0.550", "±", "0.320", "1", "mm"]
+    assert lines[3].split() == ["2", "1", "0.300", "±", "0.000", "0.100", "±", "0.000", "1", "mm"]
+    assert lines[5].split()[3:6] == ["4", "0.469", "±"]
+    assert "2: 4 cases are not evaluable" in format_table(metrics)
+    assert "1: 1 case is not evaluable" in format_table(metrics)
+
+
+def test_table_lists_the_three_worst_cases(metrics):
+    lines = format_table(metrics).splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("worst cases"))
+    assert [line.split() for line in lines[start + 2 :]] == [
+        ["d", "0.200", "0.100"],
+        ["a", "0.500", "0.400"],
+        ["b", "0.600", "0.450"],
+    ]
+
+
+def test_table_with_different_tolerances_in_pixels():
+    table = format_table(make_metrics({"a": [(0.5, 0.4), (0.3, 0.2)]}, tolerance=(2.0, 3.5), unit="px"))
+    assert "2 px" in table
+    assert "3.5 px" in table
+    assert "not evaluable" not in table
+
+
+def test_table_of_nothing_evaluable():
+    table = format_table(make_metrics({"a": [(NAN, NAN)]}))
+    assert table.splitlines()[2].split() == ["1", "0", "-", "-", "1", "mm"]
+    assert "worst" not in table

@@ -1,0 +1,32 @@
+"""Scores of label maps against references: DSC and NSD per case and class, their summary and report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from umseg.evaluation.folder import evaluate_folder
+    from umseg.evaluation.metrics import Metrics
+    from umseg.evaluation.overlap import dice
+    from umseg.evaluation.report import format_table, write_metrics
+    from umseg.evaluation.surface import surface_dice
+
+_HOME = {
+    "Metrics": "metrics",
+    "dice": "overlap",
+    "evaluate_folder": "folder",
+    "format_table": "report",
+    "surface_dice": "surface",
+    "write_metrics": "report",
+}
+
+__all__ = ["Metrics", "dice", "evaluate_folder", "format_table", "surface_dice", "write_metrics"]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported on first use: scipy and SimpleITK take longer to load than `umseg --help` may.
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -1,0 +1,115 @@
+"""Which prediction belongs to which reference."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from umseg.common.errors import UserError
+
+# Formats that hold label maps, the longest ending of a kind first; other files in a folder are not label maps.
+_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".gipl", ".png", ".bmp", ".tiff", ".tif")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A case's two label maps.
+
+    Attributes:
+        case: File name without its ending.
+        prediction: The predicted label map.
+        reference: The reference label map.
+    """
+
+    case: str
+    prediction: Path
+    reference: Path
+
+
+def find_pairs(
+    predictions: Path, reference: Path, file_ending: str | None, cases: Collection[str] | None
+) -> tuple[Pair, ...]:
+    """Pair the label maps of two folders by their file names, sorted by case.
+
+    Args:
+        predictions: Folder of predicted label maps.
+        reference: Folder of reference label maps.
+        file_ending: With the dot; None: the one ending of the label maps in the reference folder.
+        cases: The cases wanted; None: all, and none of either folder may lack its counterpart.
+
+    Raises:
+        UserError: A folder does not exist or has no label map; the reference folder mixes formats; a case is missing
+            in one of the folders, and which.
+    """
+    ending = "." + file_ending.removeprefix(".") if file_ending else _only_ending(reference)
+    predicted, known = _label_maps(predictions, ending), _label_maps(reference, ending)
+    wanted = set(known if cases is None else cases)
+    if not wanted:
+        raise UserError("No case is wanted.", file=reference, remedy="Name at least one case.")
+    _refuse_missing(wanted - set(known), "wanted case", reference, ending)
+    _refuse_missing(wanted - set(predicted), "reference case", predictions, ending)
+    if cases is None:
+        _refuse_missing(set(predicted) - set(known), "predicted case", reference, ending)
+    return tuple(Pair(case, predicted[case], known[case]) for case in sorted(wanted))
+
+
+def listed(names: Sequence[str], limit: int = 10) -> str:
+    """The names, separated by commas; the first ten of many."""
+    more = len(names) - limit
+    return ", ".join(names[:limit]) + (f" and {more} more" if more > 0 else "")
+
+
+def _refuse_missing(missing: Collection[str], kind: str, folder: Path, ending: str) -> None:
+    if not missing:
+        return
+    many = len(missing) > 1
+    raise UserError(
+        f"{len(missing)} {kind}{'s have' if many else ' has'} no label map in {folder.name or folder}.",
+        file=folder,
+        found="no " + listed([case + ending for case in sorted(missing)]),
+        expected="a prediction for every reference and a reference for every prediction, under the same file name",
+        remedy="Add or remove the files, or name the cases to be evaluated.",
+    )
+
+
+def _only_ending(folder: Path) -> str:
+    endings = {ending for path in _files(folder) if (ending := _ending(path.name)) is not None}
+    if len(endings) != 1:
+        raise UserError(
+            "The folder mixes label maps of several formats." if endings else "The folder has no label maps.",
+            file=folder,
+            found=", ".join(sorted(endings)) or None,
+            expected="label maps of one format: " + ", ".join(_ENDINGS),
+            remedy="Name the file ending." if endings else "Check that this is the right folder.",
+        )
+    return endings.pop()
+
+
+def _ending(name: str) -> str | None:
+    return next((ending for ending in _ENDINGS if name.lower().endswith(ending)), None)
+
+
+def _label_maps(folder: Path, ending: str) -> dict[str, Path]:
+    """Case name to file."""
+    found = {path.name[: -len(ending)]: path for path in _files(folder) if path.name.lower().endswith(ending.lower())}
+    if not found:
+        raise UserError(
+            "The folder has no label maps.",
+            file=folder,
+            expected=f"files ending in {ending}",
+            remedy="Check that this is the right folder, or name another file ending.",
+        )
+    return found
+
+
+def _files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise UserError(
+            "The folder does not exist.",
+            file=folder,
+            found="a file" if folder.exists() else None,
+            remedy="Check the path.",
+        )
+    # Hidden files are leftovers of file managers and interrupted writers.
+    return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
