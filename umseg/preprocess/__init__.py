@@ -1,0 +1,42 @@
+"""Preprocessing: crop, normalise, resample, class locations, the case store, and the way back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from umseg.preprocess.case import CaseProperties, PreprocessedCase
+    from umseg.preprocess.preprocess import preprocess_case, preprocess_dataset
+    from umseg.preprocess.restore import restore_label_map, restore_probabilities
+    from umseg.preprocess.store import CaseStore, StoredCase
+
+_HOME = {
+    "CaseProperties": "case",
+    "CaseStore": "store",
+    "PreprocessedCase": "case",
+    "StoredCase": "store",
+    "preprocess_case": "preprocess",
+    "preprocess_dataset": "preprocess",
+    "restore_label_map": "restore",
+    "restore_probabilities": "restore",
+}
+
+__all__ = [
+    "CaseProperties",
+    "CaseStore",
+    "PreprocessedCase",
+    "StoredCase",
+    "preprocess_case",
+    "preprocess_dataset",
+    "restore_label_map",
+    "restore_probabilities",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported on first use: scipy and blosc2 take longer to load than `umseg --help` may.
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

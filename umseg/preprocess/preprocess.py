@@ -1,0 +1,174 @@
+"""From an image as it was recorded to an image as the network sees it (facts 1.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from umseg.common.errors import UserError
+from umseg.common.parallel import map_cases
+from umseg.dataset.crop import box_slices, nonzero_region
+from umseg.dataset.dataset import Case, Dataset
+from umseg.dataset.images import read_image, read_label
+from umseg.planning.plan import Configuration, Plan
+from umseg.preprocess.case import CaseProperties, PreprocessedCase
+from umseg.preprocess.locations import sample_class_locations
+from umseg.preprocess.normalize import normalize
+from umseg.preprocess.resample import Shape, new_shape, resample, resample_label
+from umseg.preprocess.store import CaseStore
+
+IMAGE_ORDER = 3
+
+
+def preprocess_case(
+    images: NDArray[np.floating[Any]],
+    spacing: tuple[float, float, float],
+    plan: Plan,
+    configuration: Configuration | str,
+    label: NDArray[np.integer[Any]] | None = None,
+    classes: Iterable[int] | None = None,
+) -> PreprocessedCase:
+    """Transpose, crop to the nonzero region, normalise and resample one case, in this order.
+
+    Args:
+        images: (channels, z, y, x) as read from the files; not changed.
+        spacing: mm per axis (z, y, x).
+        plan: Gives the axis order and the intensity statistics.
+        configuration: A configuration of the plan or its name. A 2-D one leaves the first axis as it is.
+        label: (z, y, x) at training.
+        classes: Foreground values to draw locations for; None: those that occur in ``label``.
+
+    Returns:
+        The case in the plan's axis order.
+
+    Raises:
+        UserError: The number of channels is not the plan's, or the values do not fit the normalisation.
+        ValueError: ``label`` has another shape than the image.
+    """
+    if isinstance(configuration, str):
+        configuration = plan.configuration(configuration)
+    schemes = configuration.normalization_schemes
+    if images.shape[0] != len(schemes):
+        raise UserError(
+            "The image has another number of channels than the plan.",
+            found=f"{images.shape[0]} channels",
+            expected=f"{len(schemes)} channels",
+            remedy="Give one file per channel of dataset.json (CASE_0000, CASE_0001, ...), all of them.",
+        )
+    if label is not None and label.shape != images.shape[1:]:
+        raise ValueError(f"label of shape {label.shape} for images of shape {images.shape[1:]}")
+
+    order = plan.transpose_forward
+    images = images.transpose(0, *(axis + 1 for axis in order))
+    old_spacing = in_order(spacing, order)
+    target_spacing = full_spacing(configuration, old_spacing)
+    box, mask = nonzero_region(images)
+    depth, height, width = box_slices(box)
+    cropped = images[:, depth, height, width]
+    shape = new_shape(mask.shape, old_spacing, target_spacing)
+
+    marked = None if label is None else _mark_outside(label.transpose(order)[depth, height, width], mask)
+    known = mask if marked is None else marked >= 0
+    data = np.empty((len(schemes), *shape), dtype=np.float32)
+    # One channel at a time: a normalised copy of all of them is never held.
+    for number, scheme in enumerate(schemes):
+        channel = normalize(
+            np.ascontiguousarray(cropped[number], dtype=np.float32),
+            scheme,
+            mask=known if configuration.use_mask_for_norm[number] else None,
+            statistics=plan.foreground_intensity_properties_per_channel.get(str(number)),
+        )
+        data[number] = resample(channel[None], shape, old_spacing, target_spacing, IMAGE_ORDER)[0]
+
+    z, y, x = images.shape[1:]
+    properties = CaseProperties(
+        spacing=old_spacing,
+        shape_before_cropping=(z, y, x),
+        bbox=box,
+        shape_after_cropping=_lengths(box),
+        shape_after_resampling=shape,
+    )
+    if marked is None:
+        return PreprocessedCase(data, None, {}, properties)
+    resampled = _smallest_dtype(resample_label(marked, shape, old_spacing, target_spacing))
+    wanted = [int(value) for value in np.unique(resampled) if value > 0] if classes is None else classes
+    return PreprocessedCase(data, resampled, sample_class_locations(resampled, wanted), properties)
+
+
+def preprocess_dataset(
+    dataset: Dataset, plan: Plan, configuration_name: str, folder: Path, workers: int = 0, quiet: bool = False
+) -> CaseStore:
+    """Preprocess every case of a data set for one configuration.
+
+    Args:
+        dataset: Cases with labels.
+        plan: The data set's plan.
+        configuration_name: ``2d``, ``3d_fullres`` or ``3d_lowres``.
+        folder: Folder of the store, one per configuration; created if need be.
+        workers: Worker processes; 0 works in this one.
+        quiet: No progress bar.
+
+    Returns:
+        The store of the preprocessed cases.
+
+    Raises:
+        UserError: An image cannot be read, does not fit the plan, or the disk is full.
+    """
+    store = CaseStore(folder)
+    work = partial(
+        _preprocess_and_store,
+        plan=plan,
+        configuration=plan.configuration(configuration_name),
+        classes=tuple(dataset.description.foreground.values()),
+        store=store,
+    )
+    names = [case.id for case in dataset.cases]
+    for _ in map_cases(
+        work, dataset.cases, names, workers=workers, title=f"preprocess {configuration_name}", quiet=quiet
+    ):
+        pass
+    return store
+
+
+def in_order(values: tuple[float, float, float], order: tuple[int, int, int]) -> tuple[float, float, float]:
+    """``values`` per axis, rearranged by a permutation of the axes."""
+    first, second, third = order
+    return values[first], values[second], values[third]
+
+
+def full_spacing(configuration: Configuration, case_spacing: tuple[float, float, float]) -> tuple[float, float, float]:
+    """The configuration's spacing per axis; a 2-D one keeps the case's own along the first axis."""
+    if configuration.dimensions == 2:
+        return case_spacing[0], configuration.spacing[0], configuration.spacing[1]
+    z, y, x = configuration.spacing
+    return z, y, x
+
+
+def _preprocess_and_store(
+    case: Case, *, plan: Plan, configuration: Configuration, classes: tuple[int, ...], store: CaseStore
+) -> None:
+    image = read_image(case.images)
+    label = None if case.label is None else read_label(case.label).array
+    preprocessed = preprocess_case(image.array, image.spacing, plan, configuration, label, classes)
+    store.write(case.id, preprocessed, patch_size=configuration.patch_size)
+
+
+def _mark_outside(label: NDArray[np.integer[Any]], mask: NDArray[np.bool_]) -> NDArray[np.int16]:
+    """-1 where the image is zero and the label says background: nothing can be learnt there."""
+    marked = label.astype(np.int16)
+    marked[(marked == 0) & ~mask] = -1
+    return marked
+
+
+def _smallest_dtype(label: NDArray[np.int16]) -> NDArray[np.int8] | NDArray[np.int16]:
+    return label if label.max() > np.iinfo(np.int8).max else label.astype(np.int8)
+
+
+def _lengths(box: tuple[tuple[int, int], ...]) -> Shape:
+    z, y, x = (stop - start for start, stop in box)
+    return z, y, x
