@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
@@ -103,18 +105,19 @@ def read_image(paths: Sequence[Path]) -> Image:
     """
     if not paths:
         raise ValueError("read_image needs at least one path")
-    first = _read(Path(paths[0]))
-    geometry = _geometry(first)
-    if len(paths) == 1:
-        # A copy: a view's memory belongs to the SimpleITK image and goes with it.
-        array = np.array(_components(first), dtype=np.float32, order="C")
-        return Image(array, _array_spacing(geometry, Path(paths[0])), geometry)
+    first_path, *others = map(Path, paths)
+    first, geometry = _read(first_path)
+    spacing = _array_spacing(geometry, first_path)
+    if not others:
+        return Image(np.array(first, dtype=np.float32, order="C"), spacing, geometry)
+    _check_channel(first, geometry, geometry, first_path, first_path)
     array = np.empty((len(paths), *geometry.shape), dtype=np.float32)
-    for channel, path in enumerate(map(Path, paths)):
-        current = first if channel == 0 else _read(path)
-        _check_channel(current, first, path, Path(paths[0]))
-        array[channel] = _components(current)[0]
-    return Image(array, _array_spacing(geometry, Path(paths[0])), geometry)
+    array[0] = first[0]
+    for channel, path in enumerate(others, start=1):
+        values, grid = _read(path)
+        _check_channel(values, grid, geometry, path, first_path)
+        array[channel] = values[0]
+    return Image(array, spacing, geometry)
 
 
 def read_label(path: Path) -> LabelMap:
@@ -125,17 +128,16 @@ def read_label(path: Path) -> LabelMap:
     """
     path = Path(path)
     _refuse_lossy(path)
-    image = _read(path)
-    values = _components(image)
-    if values.shape[0] != 1:
+    values, geometry = _read(path)
+    # ITK shows a grey bitmap as three equal colours.
+    if values.shape[0] > 1 and np.any(values[1:] != values[:1]):
         raise UserError(
             "A label map has several components per voxel.",
             file=path,
             found=f"{values.shape[0]} components",
             expected="one whole number per voxel",
-            remedy="Save the label map as a grey-scale image whose values are the labels.",
+            remedy="Save the label map as a grey-scale image whose values are the labels, without a colour palette.",
         )
-    geometry = _geometry(image)
     return LabelMap(_to_smallest_signed(values[0], path), _array_spacing(geometry, path), geometry)
 
 
@@ -197,11 +199,24 @@ def _open(path: Path) -> sitk.ImageFileReader:
         reader.ReadImageInformation()
     except RuntimeError as error:
         raise _unreadable(path, error) from error
+    pixel = sitk.GetPixelIDValueAsString(reader.GetPixelID())
+    if "complex" in pixel:
+        raise UserError(
+            "The image has complex values.",
+            file=path,
+            found=pixel,
+            expected="real values",
+            remedy="Save the magnitude as a real-valued image.",
+        )
     return reader
 
 
-def _read(path: Path) -> sitk.Image:
-    """Read a file completely, or raise: never a partly filled image."""
+def _read(path: Path) -> tuple[NDArray[Any], Geometry]:
+    """Read a file completely, or raise: never a partly filled image.
+
+    Returns:
+        (components, z, y, x), and the grid.
+    """
     reader = _open(path)
     if reader.GetDimension() not in (2, 3):
         raise UserError(
@@ -211,20 +226,37 @@ def _read(path: Path) -> sitk.Image:
             expected="2 or 3 dimensions",
             remedy=_SPLIT_4D,
         )
+    geometry = Geometry(reader.GetSize(), reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection())
     try:
         check_file(path)
-        image: sitk.Image = reader.Execute()
+        values = _nifti_floats(path, geometry)
+        return (_itk_values(reader) if values is None else values), geometry
     except (RuntimeError, OSError, DamagedFileError) as error:
         raise _unreadable(path, error) from error
-    if "complex" in image.GetPixelIDTypeAsString():
-        raise UserError(
-            "The image has complex values.",
-            file=path,
-            found=image.GetPixelIDTypeAsString(),
-            expected="real values",
-            remedy="Save the magnitude as a real-valued image.",
-        )
-    return image
+
+
+def _itk_values(reader: sitk.ImageFileReader) -> NDArray[Any]:
+    image: sitk.Image = reader.Execute()
+    array = sitk.GetArrayFromImage(image)
+    if image.GetNumberOfComponentsPerPixel() == 1:
+        array = array[..., None]
+    if image.GetDimension() == 2:
+        array = array[None]
+    return np.moveaxis(array, -1, 0)
+
+
+def _nifti_floats(path: Path, geometry: Geometry) -> NDArray[Any] | None:
+    """The values of a grey-scale NIfTI file of floating-point numbers; None for all other files.
+
+    ITK replaces NaN and infinity in such files by zero without a word; nibabel returns what is in the file.
+    """
+    if not path.name.lower().endswith((".nii", ".nii.gz")):
+        return None
+    image: Any = nibabel.load(path)
+    if image.get_data_dtype().kind != "f" or math.prod(image.shape) != math.prod(geometry.size):
+        return None
+    values: NDArray[Any] = np.asarray(image.dataobj).T.reshape((1, *geometry.shape))
+    return values
 
 
 def _unreadable(path: Path, error: Exception) -> UserError:
@@ -239,20 +271,6 @@ def _unreadable(path: Path, error: Exception) -> UserError:
 def _last_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
-
-
-def _components(image: sitk.Image) -> NDArray[Any]:
-    """(components, z, y, x), a view of the image's memory where possible."""
-    array = sitk.GetArrayViewFromImage(image)
-    if image.GetNumberOfComponentsPerPixel() == 1:
-        array = array[..., None]
-    if image.GetDimension() == 2:
-        array = array[None]
-    return np.moveaxis(array, -1, 0)
-
-
-def _geometry(image: sitk.Image) -> Geometry:
-    return Geometry(image.GetSize(), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
 
 
 def _array_spacing(geometry: Geometry, path: Path) -> tuple[float, float, float]:
@@ -273,32 +291,31 @@ def _array_spacing(geometry: Geometry, path: Path) -> tuple[float, float, float]
     return z, y, x
 
 
-def _check_channel(image: sitk.Image, first: sitk.Image, path: Path, first_path: Path) -> None:
+def _check_channel(values: NDArray[Any], grid: Geometry, first: Geometry, path: Path, first_path: Path) -> None:
     """Every channel file is one grey-scale image on the grid of the first."""
     remedy = "Resample the channels to one grid, or correct the wrong file."
-    components = image.GetNumberOfComponentsPerPixel()
-    if components != 1:
+    if values.shape[0] != 1:
         raise UserError(
             "A case of several files has a file with several components.",
             file=path,
-            found=f"{components} components",
+            found=f"{values.shape[0]} components",
             expected="either one file with all channels, or one grey-scale file per channel",
             remedy="Split the colours into one file per channel, or merge all channels in one file.",
         )
-    if image.GetSize() != first.GetSize():
+    if grid.size != first.size:
         raise UserError(
             "The channels of a case differ in size.",
             file=path,
-            found="size " + " x ".join(map(str, image.GetSize())),
-            expected="size " + " x ".join(map(str, first.GetSize())) + f", as in {first_path.name}",
+            found="size " + " x ".join(map(str, grid.size)),
+            expected="size " + " x ".join(map(str, first.size)) + f", as in {first_path.name}",
             remedy=remedy,
         )
-    if not np.allclose(image.GetSpacing(), first.GetSpacing(), rtol=SPACING_TOLERANCE, atol=0):
+    if not np.allclose(grid.spacing, first.spacing, rtol=SPACING_TOLERANCE, atol=0):
         raise UserError(
             "The channels of a case differ in spacing.",
             file=path,
-            found=f"spacing {image.GetSpacing()} mm",
-            expected=f"spacing {first.GetSpacing()} mm, as in {first_path.name}",
+            found=f"spacing {grid.spacing} mm",
+            expected=f"spacing {first.spacing} mm, as in {first_path.name}",
             remedy=remedy,
         )
 

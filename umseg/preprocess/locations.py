@@ -15,25 +15,23 @@ LEAST_SHARE = 0.01
 SEED = 1234
 
 
-def sample_class_locations(label: NDArray[Any], classes: Iterable[int]) -> dict[int, NDArray[np.int32]]:
+def sample_class_locations(label: NDArray[Any], classes: Iterable[int] | None = None) -> dict[int, NDArray[np.int32]]:
     """Draw voxels of each class without replacement (facts 1.6): at most 10,000, yet at least one in a hundred.
 
     The draw depends on the label map alone (a fixed seed per case), so that preprocessing twice gives the same files.
 
     Args:
         label: (z, y, x), a resampled label map.
-        classes: Foreground values, all > 0; those that do not occur get an empty array.
+        classes: Foreground values, all > 0; those that do not occur get an empty array. None: all that occur.
 
     Returns:
         Class to (n, 3) int32 coordinates (z, y, x).
     """
     generator = np.random.RandomState(SEED)
     # One pass finds every class's box, so that a hundred classes do not mean a hundred passes.
-    boxes = ndimage.find_objects(label)
-    return {
-        value: _sample(label, value, boxes[value - 1] if value <= len(boxes) else None, generator)
-        for value in sorted(classes)
-    }
+    boxes = {value: box for value, box in enumerate(ndimage.find_objects(label), start=1) if box is not None}
+    wanted = boxes if classes is None else classes
+    return {value: _sample(label, value, boxes.get(value), generator) for value in sorted(wanted)}
 
 
 def _sample(

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
-from umseg.planning.fingerprint import IntensityStatistics
+from umseg.planning.intensity import IntensityStatistics
 
 Channel = NDArray[np.float32]
 Mask = NDArray[np.bool_]

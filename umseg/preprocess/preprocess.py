@@ -16,10 +16,11 @@ from umseg.dataset.crop import box_slices, nonzero_region
 from umseg.dataset.dataset import Case, Dataset
 from umseg.dataset.images import read_image, read_label
 from umseg.planning.plan import Configuration, Plan
+from umseg.planning.spacing import permute, resampled_shape
 from umseg.preprocess.case import CaseProperties, PreprocessedCase
 from umseg.preprocess.locations import sample_class_locations
 from umseg.preprocess.normalize import normalize
-from umseg.preprocess.resample import Shape, new_shape, resample, resample_label
+from umseg.preprocess.resample import as_shape, resample, resample_label
 from umseg.preprocess.store import CaseStore
 
 IMAGE_ORDER = 3
@@ -65,12 +66,12 @@ def preprocess_case(
 
     order = plan.transpose_forward
     images = images.transpose(0, *(axis + 1 for axis in order))
-    old_spacing = in_order(spacing, order)
+    old_spacing = permute(spacing, order)
     target_spacing = full_spacing(configuration, old_spacing)
     box, mask = nonzero_region(images)
     depth, height, width = box_slices(box)
     cropped = images[:, depth, height, width]
-    shape = new_shape(mask.shape, old_spacing, target_spacing)
+    shape = as_shape(resampled_shape(old_spacing, as_shape(mask.shape), target_spacing))
 
     marked = None if label is None else _mark_outside(label.transpose(order)[depth, height, width], mask)
     known = mask if marked is None else marked >= 0
@@ -85,19 +86,17 @@ def preprocess_case(
         )
         data[number] = resample(channel[None], shape, old_spacing, target_spacing, IMAGE_ORDER)[0]
 
-    z, y, x = images.shape[1:]
     properties = CaseProperties(
         spacing=old_spacing,
-        shape_before_cropping=(z, y, x),
+        shape_before_cropping=as_shape(images.shape[1:]),
         bbox=box,
-        shape_after_cropping=_lengths(box),
+        shape_after_cropping=as_shape(mask.shape),
         shape_after_resampling=shape,
     )
     if marked is None:
         return PreprocessedCase(data, None, {}, properties)
-    resampled = _smallest_dtype(resample_label(marked, shape, old_spacing, target_spacing))
-    wanted = [int(value) for value in np.unique(resampled) if value > 0] if classes is None else classes
-    return PreprocessedCase(data, resampled, sample_class_locations(resampled, wanted), properties)
+    resampled = resample_label(marked, shape, old_spacing, target_spacing)
+    return PreprocessedCase(data, resampled, sample_class_locations(resampled, classes), properties)
 
 
 def preprocess_dataset(
@@ -135,12 +134,6 @@ def preprocess_dataset(
     return store
 
 
-def in_order(values: tuple[float, float, float], order: tuple[int, int, int]) -> tuple[float, float, float]:
-    """``values`` per axis, rearranged by a permutation of the axes."""
-    first, second, third = order
-    return values[first], values[second], values[third]
-
-
 def full_spacing(configuration: Configuration, case_spacing: tuple[float, float, float]) -> tuple[float, float, float]:
     """The configuration's spacing per axis; a 2-D one keeps the case's own along the first axis."""
     if configuration.dimensions == 2:
@@ -158,17 +151,8 @@ def _preprocess_and_store(
     store.write(case.id, preprocessed, patch_size=configuration.patch_size)
 
 
-def _mark_outside(label: NDArray[np.integer[Any]], mask: NDArray[np.bool_]) -> NDArray[np.int16]:
+def _mark_outside(label: NDArray[np.integer[Any]], mask: NDArray[np.bool_]) -> NDArray[np.integer[Any]]:
     """-1 where the image is zero and the label says background: nothing can be learnt there."""
-    marked = label.astype(np.int16)
+    marked = label.astype(np.int16 if label.max() > np.iinfo(np.int8).max else np.int8)
     marked[(marked == 0) & ~mask] = -1
     return marked
-
-
-def _smallest_dtype(label: NDArray[np.int16]) -> NDArray[np.int8] | NDArray[np.int16]:
-    return label if label.max() > np.iinfo(np.int8).max else label.astype(np.int8)
-
-
-def _lengths(box: tuple[tuple[int, int], ...]) -> Shape:
-    z, y, x = (stop - start for start, stop in box)
-    return z, y, x

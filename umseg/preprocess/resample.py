@@ -33,14 +33,6 @@ _SLAB_VOXELS = 2**20
 _LARGEST_SINGLE = 16.0
 
 
-def new_shape(shape: Sequence[int], spacing: Spacing, target_spacing: Spacing) -> Shape:
-    """Shape after resampling: spacing / target * shape, halves to even (facts 1.6); an axis never vanishes."""
-    z, y, x = (
-        max(1, round(old / target * voxels)) for voxels, old, target in zip(shape, spacing, target_spacing, strict=True)
-    )
-    return z, y, x
-
-
 def separate_axis(spacing: Spacing, target_spacing: Spacing) -> int | None:
     """The axis to resample by itself, or None (facts 1.6).
 
@@ -168,7 +160,7 @@ def resample(
         (channels, *shape) float32, within the range of the values of ``array``; ``array`` itself if the shape is the
         same already.
     """
-    old = _shape3(array.shape[1:])
+    old = as_shape(array.shape[1:])
     if old == tuple(shape):
         return array
     resampler = Resampler(old, shape, spacing, target_spacing, order)
@@ -292,6 +284,7 @@ def _lead_first(shape: Sequence[int], lead: int) -> Shape:
     return ((z, y, x), (y, z, x), (x, z, y))[lead]
 
 
-def _shape3(shape: tuple[int, ...]) -> Shape:
+def as_shape(shape: Sequence[int]) -> Shape:
+    """Three entries, for the type checker too."""
     z, y, x = shape
     return z, y, x

@@ -1,0 +1,67 @@
+"""``model.json``: all that a model folder needs to predict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from torch import nn
+
+from umseg.common.errors import UserError
+from umseg.common.record import Record
+from umseg.dataset.description import DatasetDescription
+from umseg.models.registry import ModelOptions, build_network
+from umseg.planning.plan import Configuration, Plan
+
+FILE_NAME = "model.json"
+
+
+class ModelCard(Record):
+    """What was trained, on what, and how an image must be prepared for it.
+
+    Attributes:
+        umseg_version: The version that trained the model.
+        model: Name of the network.
+        options: The network's options.
+        configuration_name: The plan's configuration that it was trained with.
+        dataset: Channels and labels.
+        plan: Geometry, normalisation and network sizes.
+        mirror_axes: Spatial axes of the patch that were mirrored in training, for test-time mirroring.
+    """
+
+    schema_version: Literal[1] = 1
+    umseg_version: str
+    model: str
+    options: ModelOptions
+    configuration_name: str
+    dataset: DatasetDescription
+    plan: Plan
+    mirror_axes: tuple[int, ...]
+
+    @property
+    def configuration(self) -> Configuration:
+        """The configuration the model was trained with."""
+        return self.plan.configuration(self.configuration_name)
+
+    def build_network(self, deep_supervision: bool = False) -> nn.Module:
+        """The network with fresh weights; see ``umseg.models.build_network``."""
+        return build_network(
+            self.model,
+            self.configuration,
+            self.dataset.num_channels,
+            self.dataset.num_classes,
+            deep_supervision,
+            self.options,
+        )
+
+
+def load_card(model_folder: Path) -> ModelCard:
+    """Read a model folder's ``model.json``.
+
+    Raises:
+        UserError: The folder does not exist or has no valid ``model.json``.
+    """
+    remedy = "Give the folder that `umseg train` made: .../models/<model>__<configuration>."
+    if not Path(model_folder).is_dir():
+        raise UserError("The model folder does not exist.", file=model_folder, remedy=remedy)
+    return ModelCard.load(Path(model_folder) / FILE_NAME, remedy)

@@ -1,0 +1,88 @@
+"""Where and in which number format a network runs."""
+
+from __future__ import annotations
+
+import contextlib
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor, nn
+
+from umseg.common.errors import UserError
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def resolve_device(name: str) -> torch.device:
+    """``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps`` to a device that exists.
+
+    Raises:
+        UserError: The device is unknown or not available.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(
+            f"Unknown device '{name}'.", found=name, expected="auto, cpu, cuda, cuda:N or mps"
+        ) from error
+    missing = (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()) or (
+        device.type == "mps" and not torch.backends.mps.is_available()
+    )
+    if missing:
+        raise UserError(
+            f"Device '{name}' is not available on this machine.",
+            found=f"{torch.cuda.device_count()} CUDA devices",
+            expected="a device that torch can use",
+            remedy="Use --device auto or --device cpu; for CUDA check the driver and that torch is a CUDA build.",
+        )
+    return device
+
+
+def resolve_precision(name: str, device: torch.device) -> torch.dtype:
+    """The number format of the convolutions; everything that adds up stays in float32.
+
+    ``auto`` takes bfloat16 where the hardware computes with it, float16 on older NVIDIA GPUs, else float32.
+
+    Raises:
+        UserError: The name is unknown, or the device cannot do it.
+    """
+    if name == "auto":
+        if device.type == "cuda":
+            return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+        return torch.bfloat16 if device.type == "cpu" and _cpu_has_bfloat16() else torch.float32
+    if name not in PRECISIONS:
+        raise UserError(f"Unknown precision '{name}'.", found=name, expected="auto, " + ", ".join(PRECISIONS))
+    if name == "fp16" and device.type != "cuda":
+        raise UserError("fp16 needs a CUDA device.", found=str(device), remedy="Use --precision auto.")
+    return PRECISIONS[name]
+
+
+def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager[object]:
+    """Mixed precision for the convolutions, or nothing in float32."""
+    if precision == torch.float32:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=precision)
+
+
+def place(network: nn.Module, device: torch.device) -> nn.Module:
+    """Move a network to its device, its weights in the memory layout that convolutions prefer there."""
+    network = network.to(device)
+    for parameter in network.parameters():
+        if parameter.dim() in (4, 5):
+            parameter.data = channels_last(parameter.data)
+    return network
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """(batch, channels, *spatial) with the channels innermost in memory."""
+    return x.contiguous(memory_format=torch.channels_last if x.dim() == 4 else torch.channels_last_3d)
+
+
+def _cpu_has_bfloat16() -> bool:
+    # torch offers no public query on all supported versions; without an answer float32 is always right.
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return bool(supported())

@@ -1,0 +1,68 @@
+"""``config.json`` of a run: every choice that training depends on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from umseg.common.record import Record
+from umseg.models.registry import ModelOptions
+
+OptimizerName = Literal["sgd", "adamw"]
+
+DEFAULT_LR: dict[OptimizerName, float] = {"sgd": 1e-2, "adamw": 1e-3}
+DEFAULT_WEIGHT_DECAY: dict[OptimizerName, float] = {"sgd": 3e-5, "adamw": 1e-2}
+
+
+class TrainingConfig(Record):
+    """All options of ``umseg train``; defaults are the paper's (3.2; facts 1.8 to 1.11).
+
+    Attributes:
+        configuration: Name of the plan's configuration.
+        model: Name of the network.
+        options: Options of the network.
+        fold: Cross-validation fold, or ``all`` to train on every case.
+        epochs: Training epochs; the learning-rate schedule spans them.
+        iterations: Batches per epoch.
+        validation_iterations: Validation batches per epoch; None means a fifth of ``iterations``.
+        optimizer: Optimiser of the network (of the convolutions only, where the SSM layers have their own).
+        lr: Initial learning rate; None means 0.01 for SGD, 0.001 for AdamW.
+        ssm_optimizer: Optimiser of the SSM layers; None means they are trained with all the rest.
+        ssm_lr: Initial learning rate of the SSM layers; None means the default of their optimiser.
+        seed: Seed of the weights, the batches and the augmentation.
+        precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+    """
+
+    schema_version: Literal[1] = 1
+    configuration: str = "3d_fullres"
+    model: str = "umamba_enc"
+    options: ModelOptions = ModelOptions()
+    fold: int | Literal["all"] = 0
+    epochs: int = Field(default=1000, ge=1)
+    iterations: int = Field(default=250, ge=1)
+    validation_iterations: int | None = Field(default=None, ge=1)
+    optimizer: OptimizerName = "sgd"
+    lr: float | None = Field(default=None, gt=0)
+    ssm_optimizer: OptimizerName | None = None
+    ssm_lr: float | None = Field(default=None, gt=0)
+    seed: int = Field(default=0, ge=0)
+    precision: str = "auto"
+
+    @property
+    def validation_batches(self) -> int:
+        """Validation batches per epoch: the paper's ratio of 250 to 50 unless given."""
+        return self.validation_iterations or max(1, self.iterations // 5)
+
+
+def model_folder(workspace: Path, config: TrainingConfig, tag: str | None = None) -> Path:
+    """``models/<model>__<configuration>``; options that change the network, and ``tag``, become part of the name."""
+    parts = [config.model]
+    if not config.options.ssm:
+        parts.append("no-ssm")
+    if config.options.ssm_residual:
+        parts.append("ssm-residual")
+    if tag:
+        parts.append(tag)
+    return Path(workspace) / "models" / f"{'-'.join(parts)}__{config.configuration}"

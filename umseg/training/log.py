@@ -1,0 +1,87 @@
+"""What one watches: ``log.csv`` and ``progress.png``."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from umseg.common.files import atomic_path, write_text
+from umseg.common.record import Record
+
+
+class EpochLog(Record):
+    """One row of ``log.csv``.
+
+    Attributes:
+        epoch: Counted from 1.
+        lr: Factor times initial rate of the first optimiser.
+        train_loss: Mean over the epoch's training batches.
+        validation_loss: Mean over the epoch's validation batches.
+        dice: Dice per foreground class over all validation patches together ("pseudo Dice", facts 1.11); None for a
+            class that none of them contained, nor the prediction.
+        mean_dice: Mean over the classes.
+        ema_dice: Exponential moving average of ``mean_dice``: 0.9 old + 0.1 new.
+        seconds: Duration of the epoch.
+        seconds_per_iteration: Duration of a training iteration, data loading included.
+    """
+
+    epoch: int
+    lr: float
+    train_loss: float
+    validation_loss: float
+    dice: dict[str, float | None]
+    mean_dice: float
+    ema_dice: float
+    seconds: float
+    seconds_per_iteration: float
+
+
+def write_csv(path: Path, rows: Sequence[EpochLog]) -> None:
+    """One line per epoch, one column per class; atomically."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    scalars = [name for name in EpochLog.model_fields if name != "dice"]
+    classes = list(rows[0].dice) if rows else []
+    writer.writerow([*scalars, *(f"dice_{name}" for name in classes)])
+    for row in rows:
+        numbers = [getattr(row, name) for name in scalars] + [row.dice[name] for name in classes]
+        writer.writerow(["" if v is None else f"{v:.6g}" if isinstance(v, float) else v for v in numbers])
+    write_text(path, text.getvalue())
+
+
+def draw_progress(path: Path, rows: Sequence[EpochLog], title: str) -> None:
+    """Losses, Dice, and time and learning rate over the epochs."""
+    figure = Figure(figsize=(9, 10), layout="constrained")
+    FigureCanvasAgg(figure)
+    loss, dice, time = figure.subplots(3, 1, sharex=True)
+    epochs = [row.epoch for row in rows]
+    marker = "o" if len(rows) < 50 else None
+    loss.plot(epochs, [row.train_loss for row in rows], label="training", marker=marker, markersize=3)
+    loss.plot(epochs, [row.validation_loss for row in rows], label="validation", marker=marker, markersize=3)
+    loss.set_ylabel("Dice + CE loss")
+    for name in rows[0].dice:
+        values = [float("nan") if row.dice[name] is None else row.dice[name] for row in rows]
+        dice.plot(epochs, values, label=name, linewidth=1, marker=marker, markersize=3)
+    dice.plot(epochs, [row.ema_dice for row in rows], label="moving average of the mean", color="black")
+    dice.set_ylabel("Dice of validation patches")
+    dice.set_ylim(0, 1)
+    time.plot(epochs, [row.seconds for row in rows], label="seconds per epoch", marker=marker, markersize=3)
+    time.set_ylim(bottom=0)
+    time.set_ylabel("seconds per epoch")
+    time.set_xlabel("epoch")
+    rate = time.twinx()
+    rate.plot(epochs, [row.lr for row in rows], label="learning rate", color="tab:green", linestyle="--")
+    rate.set_ylabel("learning rate")
+    for axis in (loss, dice):
+        axis.grid(alpha=0.3)
+        axis.legend(loc="best", fontsize="small", ncols=1 if len(rows[0].dice) < 8 else 3)
+    lines = [*time.get_lines(), *rate.get_lines()]
+    time.legend(lines, [str(line.get_label()) for line in lines], loc="best", fontsize="small")
+    figure.suptitle(title)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=100, format="png")

@@ -1,0 +1,170 @@
+"""``umseg train``: from a planned workspace to trained weights."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+
+import torch
+
+import umseg
+from umseg.common.errors import UserError
+from umseg.dataset.dataset import Dataset
+from umseg.models.card import FILE_NAME as CARD
+from umseg.models.card import ModelCard
+from umseg.models.device import resolve_device, resolve_precision
+from umseg.models.registry import check_model
+from umseg.planning.plan import Plan
+from umseg.preprocess.store import CaseStore
+from umseg.training import checkpoint
+from umseg.training.augmentation import patch_geometry
+from umseg.training.batches import BatchFactory, load_batches
+from umseg.training.config import TrainingConfig, model_folder
+from umseg.training.splits import Split, Splits, fold_cases
+from umseg.training.trainer import Trainer
+
+log = logging.getLogger(__name__)
+
+PLAN_REMEDY = "Run `umseg plan DATASET` first, or give its --workspace."
+
+
+def train(
+    workspace: Path,
+    config: TrainingConfig,
+    *,
+    device: str = "auto",
+    workers: int = 0,
+    tag: str | None = None,
+    restart: bool = False,
+    quiet: bool = False,
+) -> Path:
+    """Train a network on one fold; continue if the same run was begun before.
+
+    Args:
+        workspace: The data set's workspace, ``W/<DatasetName>``, as made by ``umseg plan``.
+        config: What to train. Two CPU runs with equal configurations give bit-identical weights.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        workers: Processes that prepare batches; 0 prepares them in this process.
+        tag: Suffix of the model folder's name, to keep experiments apart.
+        restart: Discard an earlier run of this fold instead of continuing it.
+        quiet: No progress bar.
+
+    Returns:
+        The fold's folder.
+
+    Raises:
+        UserError: The workspace is incomplete, a name is unknown, the device is missing, an earlier run had another
+            configuration, or training diverged.
+    """
+    workspace = Path(workspace)
+    card = _model_card(workspace, config)
+    target = resolve_device(device)
+    precision = resolve_precision(config.precision, target)
+    store = CaseStore(workspace / "preprocessed" / config.configuration)
+    split = _split(workspace, config, store)
+    models = model_folder(workspace, config, tag)
+    folder = models / f"fold_{config.fold}"
+    begun = _prepare_folder(models, folder, card, config, restart)
+
+    torch.manual_seed(config.seed)
+    trainer = Trainer(
+        network=card.build_network(deep_supervision=True),
+        config=config,
+        batch_dice=card.configuration.batch_dice,
+        classes=card.dataset.foreground,
+        folder=folder,
+        device=target,
+        precision=precision,
+        quiet=quiet,
+    )
+    if begun:
+        trainer.resume()
+        log.info("continuing after epoch %d of %d", len(trainer.rows), config.epochs)
+    log.info(
+        "training %s on %d cases, validating on %d; %s, %s; %s",
+        config.model,
+        len(split.train),
+        len(split.validation),
+        target,
+        str(precision).removeprefix("torch."),
+        folder,
+    )
+    factory = BatchFactory(
+        store.folder, card.configuration, {"train": split.train, "validation": split.validation}, config.seed
+    )
+    trainer.run(
+        load_batches(
+            factory,
+            first_epoch=len(trainer.rows),
+            epochs=config.epochs,
+            train=config.iterations,
+            validation=config.validation_batches,
+            workers=workers,
+            pin_memory=target.type == "cuda",
+        )
+    )
+    return folder
+
+
+def _model_card(workspace: Path, config: TrainingConfig) -> ModelCard:
+    check_model(config.model, config.options)
+    dataset = Dataset.load(workspace / "dataset.json", PLAN_REMEDY)
+    plan = Plan.load(workspace / "plan.json", PLAN_REMEDY)
+    configuration = plan.configuration(config.configuration, workspace / "plan.json")
+    return ModelCard(
+        umseg_version=umseg.__version__,
+        model=config.model,
+        options=config.options,
+        configuration_name=config.configuration,
+        dataset=dataset.description,
+        plan=plan,
+        mirror_axes=patch_geometry(configuration.patch_size).mirror_axes,
+    )
+
+
+def _split(workspace: Path, config: TrainingConfig, store: CaseStore) -> Split:
+    path = workspace / "splits.json"
+    splits = Splits.load(path, PLAN_REMEDY)
+    return fold_cases(splits, config.fold, store.case_ids(), path)
+
+
+def _prepare_folder(models: Path, folder: Path, card: ModelCard, config: TrainingConfig, restart: bool) -> bool:
+    """Write ``model.json`` and ``config.json``; returns whether a run is to be continued."""
+    if restart:
+        shutil.rmtree(folder, ignore_errors=True)
+    begun = (folder / checkpoint.LATEST).exists()
+    if begun:
+        earlier = TrainingConfig.load(folder / "config.json", "Start this fold anew with --restart.")
+        _refuse_change(earlier, config, folder)
+    _write_card(models, card)
+    config.save(folder / "config.json")
+    return begun
+
+
+def _refuse_change(earlier: TrainingConfig, config: TrainingConfig, folder: Path) -> None:
+    old, new = earlier.model_dump(), config.model_dump()
+    changed = [name for name in new if old[name] != new[name]]
+    if changed:
+        raise UserError(
+            "This fold was begun with other options.",
+            file=folder / "config.json",
+            found=", ".join(f"{name} = {new[name]}" for name in changed),
+            expected=", ".join(f"{name} = {old[name]}" for name in changed),
+            remedy="Repeat the earlier options to continue, begin anew with --restart, or keep both with --tag NAME.",
+        )
+
+
+def _write_card(models: Path, card: ModelCard) -> None:
+    """All folds of a model folder share one card; folds of another plan or network must not join them."""
+    path = models / CARD
+    if path.exists() and any(models.glob(f"fold_*/{checkpoint.LATEST}")):
+        there = ModelCard.load(path, "Remove the folder, or train with --tag NAME.")
+        if there.model_copy(update={"umseg_version": card.umseg_version}) != card:
+            raise UserError(
+                "The model folder holds folds of another plan or network.",
+                file=path,
+                found="a model.json that differs from what this run would write",
+                remedy="Train with --tag NAME to keep both, or remove the folder.",
+            )
+    card.save(path)

@@ -1,0 +1,86 @@
+"""``splits.json``: which cases train and which validate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from umseg.common.errors import UserError
+from umseg.common.record import Record
+
+FOLDS = 5
+SEED = 12345
+
+
+class Split(Record):
+    """Case ids of one fold."""
+
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+
+
+class Splits(Record):
+    """The cross-validation of a data set."""
+
+    schema_version: Literal[1] = 1
+    folds: tuple[Split, ...]
+
+
+def make_splits(case_ids: Sequence[str]) -> Splits:
+    """Five-fold cross-validation, the same folds that nnU-Net makes (facts 1.7).
+
+    The sorted ids are shuffled with a fixed seed and cut into consecutive chunks, the first ``n mod 5`` one larger. With
+    fewer than five cases there are as many folds as cases, with one case none.
+    """
+    ids = sorted(case_ids)
+    count = min(FOLDS, len(ids))
+    if count < 2:
+        return Splits(folds=())
+    order = np.arange(len(ids))
+    np.random.RandomState(SEED).shuffle(order)
+    folds = []
+    for chunk in np.array_split(order, count):
+        held_out = set(chunk.tolist())
+        train = tuple(ids[i] for i in range(len(ids)) if i not in held_out)
+        folds.append(Split(train=train, validation=tuple(ids[i] for i in sorted(held_out))))
+    return Splits(folds=tuple(folds))
+
+
+def fold_cases(splits: Splits, fold: int | Literal["all"], case_ids: Sequence[str], file: Path) -> Split:
+    """The cases of a fold.
+
+    Args:
+        splits: The cross-validation.
+        fold: Index of a fold; ``all`` trains and validates on every case; an index past the last fold is a random 80:20
+            split drawn with seed 12345 + fold (facts 1.7).
+        case_ids: The cases that were preprocessed.
+        file: Where the splits come from, for the error message.
+
+    Raises:
+        UserError: The fold is negative, has no case on one side, or names a case that was not preprocessed.
+    """
+    ids = sorted(case_ids)
+    if fold == "all":
+        return Split(train=tuple(ids), validation=tuple(ids))
+    if fold < 0:
+        raise UserError(f"There is no fold {fold}.", file=file, expected=f"0 to {len(splits.folds) - 1}, or all")
+    split = splits.folds[fold] if fold < len(splits.folds) else _random_split(ids, fold)
+    unknown = sorted({*split.train, *split.validation} - set(ids))
+    if unknown or not split.train or not split.validation:
+        raise UserError(
+            f"Fold {fold} cannot be trained.",
+            file=file,
+            found=f"cases that were not preprocessed: {', '.join(unknown[:5])}" if unknown else "an empty side",
+            expected="at least one training and one validation case, all preprocessed",
+            remedy="Correct the file, run `umseg plan` again, or train with --fold all.",
+        )
+    return split
+
+
+def _random_split(ids: Sequence[str], fold: int) -> Split:
+    chosen = np.random.RandomState(SEED + fold).choice(len(ids), int(0.8 * len(ids)), replace=False)
+    train = [ids[i] for i in chosen]
+    return Split(train=tuple(train), validation=tuple(i for i in ids if i not in set(train)))
