@@ -143,11 +143,13 @@ class CaseStore:
     def _load_locations(self, case_id: str) -> dict[int, NDArray[np.int32]]:
         path = self._path(case_id, _LOCATIONS)
         try:
-            return {int(value): found for value, found in load_tensors(path.read_bytes()).items()}
+            found = {int(value): locations for value, locations in load_tensors(path.read_bytes()).items()}
         except FileNotFoundError as error:
             raise _missing(path) from error
         except (SafetensorError, ValueError) as error:
             raise _damaged(path) from error
+        # The reader's order varies from run to run; draws among classes must not.
+        return dict(sorted(found.items()))
 
 
 def _compress(array: NDArray[Any], patch_size: Sequence[int]) -> bytes:

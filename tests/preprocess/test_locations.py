@@ -1,0 +1,66 @@
+"""How many voxels of a class are kept, and which."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from umseg.preprocess import locations as module
+from umseg.preprocess.locations import sample_class_locations
+
+
+def label_with(counts: dict[int, int], shape: tuple[int, int, int] = (10, 20, 30)) -> np.ndarray:
+    values = np.concatenate([np.full(count, value) for value, count in counts.items()])
+    flat = np.full(np.prod(shape), -1)
+    flat[: values.size] = values
+    return np.random.default_rng(0).permutation(flat).reshape(shape).astype(np.int8)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 3000), st.integers(1, 3000))
+def test_all_voxels_of_a_small_class(first: int, third: int) -> None:
+    label = label_with({1: first, 3: third})
+    found = sample_class_locations(label, [1, 2, 3])
+    assert list(found) == [1, 2, 3]
+    assert found[2].shape == (0, 3)
+    for value in (1, 3):
+        assert found[value].dtype == np.int32
+        assert {tuple(place) for place in found[value]} == {tuple(place) for place in np.argwhere(label == value)}
+        assert len(found[value]) == (first if value == 1 else third), "no voxel twice"
+
+
+@pytest.mark.parametrize(("count", "kept"), [(50, 50), (100, 100), (101, 100), (5000, 100), (50_000, 100 * 5)])
+def test_at_most_the_limit_and_at_least_a_hundredth(count: int, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The real limit is 10,000; a hundredth of it keeps the test quick and the rule the same.
+    monkeypatch.setattr(module, "MOST_LOCATIONS", 100)
+    label = label_with({4: count}, (50, 50, 40))
+    (found,) = sample_class_locations(label, [4]).values()
+    assert len(found) == kept
+    assert len(np.unique(found, axis=0)) == kept
+    assert (label[tuple(found.T)] == 4).all()
+
+
+def test_a_hundredth_is_rounded_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_LOCATIONS", 1)
+    assert len(sample_class_locations(label_with({1: 101}), [1])[1]) == 2
+
+
+def test_the_limit_is_ten_thousand() -> None:
+    assert module.MOST_LOCATIONS == 10_000
+    assert module.LEAST_SHARE == 0.01
+
+
+def test_the_draw_is_the_same_every_time() -> None:
+    label = label_with({1: 2000, 2: 1000})
+    np.random.seed(5)
+    first = sample_class_locations(label, [1, 2])
+    np.random.seed(6)
+    second = sample_class_locations(label, [2, 1])
+    for value in (1, 2):
+        np.testing.assert_array_equal(first[value], second[value])
+
+
+def test_without_a_list_every_foreground_class_that_occurs() -> None:
+    assert list(sample_class_locations(label_with({5: 3, 2: 1, 0: 9}))) == [2, 5]

@@ -1,0 +1,85 @@
+"""The way back to the voxels of the original image."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from tests.preprocess.cases import make_configuration, make_image, make_label, make_plan
+from umseg.planning.plan import Configuration, Plan
+from umseg.preprocess import preprocess_case, restore_label_map, restore_probabilities
+from umseg.preprocess import resample as resample_module
+from umseg.preprocess.resample import resample
+
+SHAPE = (22, 30, 26)
+SPACING = (1.0, 0.9, 1.1)
+ORDERS = [(0, 1, 2), (2, 0, 1), (1, 0, 2)]
+SETTINGS = [make_configuration((1.3, 1.0, 0.8)), make_configuration((0.7, 0.9)), make_configuration((4.0, 1.0, 1.0))]
+
+
+def random_logits(plan: Plan, configuration: Configuration, classes: int) -> tuple[np.ndarray, object]:
+    properties = preprocess_case(make_image(SHAPE), SPACING, plan, configuration).properties
+    generator = np.random.default_rng(classes)
+    return generator.normal(size=(classes, *properties.shape_after_resampling)).astype(np.float32), properties
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("configuration", SETTINGS)
+def test_equals_resampling_everything_at_once(
+    order: tuple[int, int, int], configuration: Configuration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resample_module, "_SLAB_VOXELS", 2000)
+    plan = make_plan(order, any=configuration)
+    logits, properties = random_logits(plan, configuration, 4)
+    spacing = (
+        configuration.spacing if configuration.dimensions == 3 else (properties.spacing[0], *configuration.spacing)
+    )
+    resampled = resample(logits, properties.shape_after_cropping, spacing, properties.spacing, 1)
+    exponentials = np.exp(resampled.astype(np.float64))
+
+    label = np.zeros(properties.shape_before_cropping, dtype=np.uint8)
+    probabilities = np.zeros((4, *properties.shape_before_cropping))
+    probabilities[0] = 1
+    inside = tuple(slice(*part) for part in properties.bbox)
+    label[inside] = resampled.argmax(axis=0)
+    probabilities[(slice(None), *inside)] = exponentials / exponentials.sum(axis=0)
+    back = plan.transpose_backward
+
+    result = restore_label_map(logits, properties, plan, configuration)
+    assert result.shape == SHAPE
+    np.testing.assert_array_equal(result, label.transpose(back))
+    soft = restore_probabilities(logits, properties, plan, configuration)
+    np.testing.assert_allclose(soft, probabilities.transpose(0, *(axis + 1 for axis in back)), atol=1e-5)
+    np.testing.assert_allclose(soft.sum(axis=0), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_label_survives_the_round_trip(order: tuple[int, int, int]) -> None:
+    configuration = make_configuration((0.8, 0.8, 0.8))
+    plan = make_plan(order, full=configuration)
+    label = make_label(SHAPE)
+    case = preprocess_case(make_image(SHAPE), SPACING, plan, configuration, label)
+    assert case.label is not None
+    logits = 10 * np.stack([case.label == value for value in range(3)]).astype(np.float32)
+    back = restore_label_map(logits, case.properties, plan, configuration)
+    surface = ndimage.grey_dilation(label, 3) != ndimage.grey_erosion(label, 3)
+    np.testing.assert_array_equal(back[~surface], label[~surface])
+
+
+def test_ties_go_to_the_lowest_class() -> None:
+    configuration = make_configuration(SPACING)
+    plan = make_plan(full=configuration)
+    logits, properties = random_logits(plan, configuration, 3)
+    assert not restore_label_map(np.zeros_like(logits), properties, plan, configuration).any()
+
+
+@pytest.mark.parametrize(("classes", "dtype"), [(255, np.uint8), (256, np.uint16), (300, np.uint16)])
+def test_many_classes(classes: int, dtype: type) -> None:
+    configuration = make_configuration((8.0, 8.0, 8.0))
+    plan = make_plan(full=configuration)
+    logits, properties = random_logits(plan, configuration, classes)
+    logits[-1] = 100
+    result = restore_label_map(logits, properties, plan, configuration)
+    assert result.dtype == dtype
+    assert result.max() == classes - 1
