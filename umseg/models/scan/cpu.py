@@ -173,10 +173,14 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
     *tensors, ctx.delta_softplus, _ = inputs
     ctx.save_for_backward(*tensors, output[1])
     ctx.mark_non_differentiable(output[1])
+    # Otherwise autograd would allocate a gradient of zeros for the kept states.
+    ctx.set_materialize_grads(False)
 
 
-def _backward(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
+def _backward(ctx: Any, grad: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
     *tensors, kept = ctx.saved_tensors
+    if grad is None:
+        return (None,) * 10
     if kept.numel() == 0:
         kept = forward_op(*tensors, ctx.delta_softplus, True)[1]
     gradients = backward_op(grad, *tensors, ctx.delta_softplus, kept)

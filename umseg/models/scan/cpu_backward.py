@@ -210,22 +210,22 @@ def backward(
         chunk = chunks - 1 - back
         start = chunk * CHUNK
         for n in range(0, pitch, LANES):
-            read_tile(B, batch, n, start, scratch, tile_b + n, pitch)
-            read_tile(C, batch, n, start, scratch, tile_c + n, pitch)
+            read_tile(B, batch, n, start, CHUNK, scratch, tile_b + n, pitch)
+            read_tile(C, batch, n, start, CHUNK, scratch, tile_c + n, pitch)
         clear(scratch, sum_b, 2 * CHUNK * states * 4)
         for block in range(blocks):
             channel = (first + block) * LANES
             weight = skip + block * LANES
-            read_tile(u, batch, channel, start, scratch, tile_u, LANES)
-            read_tile(delta, batch, channel, start, scratch, tile_delta, LANES)
-            read_tile(grad, batch, channel, start, scratch, tile_grad, LANES)
+            read_tile(u, batch, channel, start, CHUNK, scratch, tile_u, LANES)
+            read_tile(delta, batch, channel, start, CHUNK, scratch, tile_delta, LANES)
+            read_tile(grad, batch, channel, start, CHUNK, scratch, tile_grad, LANES)
             read_slopes(scratch, tile_delta, tile_slope, shift + block * LANES, use_softplus)
             read_steps(scratch, tile_delta, tile_u, tile_x, shift + block * LANES, use_softplus)
             skipped = load(scratch, weight)
             for t in range(0, TILE, LANES):
                 store(scratch, tile_y + t, skipped * load(scratch, tile_u + t))
             if gated:
-                read_tile(z, batch, channel, start, scratch, tile_z, LANES)
+                read_tile(z, batch, channel, start, CHUNK, scratch, tile_z, LANES)
                 open_gate(scratch, tile_z, tile_grad)
             clear(scratch, tile_s, 2 * TILE)
             for n in range(0, states, 4):

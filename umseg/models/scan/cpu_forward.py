@@ -91,12 +91,12 @@ def forward(u, delta, A, B, C, D, z, bias, use_softplus, gated, keep, batch, fir
         scratch[i] = 0
     for start in range(0, u.shape[2], CHUNK):
         for n in range(0, pitch, LANES):
-            read_tile(B, batch, n, start, scratch, tile_b + n, pitch)
-            read_tile(C, batch, n, start, scratch, tile_c + n, pitch)
+            read_tile(B, batch, n, start, CHUNK, scratch, tile_b + n, pitch)
+            read_tile(C, batch, n, start, CHUNK, scratch, tile_c + n, pitch)
         for block in range(blocks):
             channel = (first + block) * LANES
-            read_tile(u, batch, channel, start, scratch, tile_u, LANES)
-            read_tile(delta, batch, channel, start, scratch, tile_delta, LANES)
+            read_tile(u, batch, channel, start, CHUNK, scratch, tile_u, LANES)
+            read_tile(delta, batch, channel, start, CHUNK, scratch, tile_delta, LANES)
             read_steps(scratch, tile_delta, tile_u, tile_x, shift + block * LANES, use_softplus)
             weight = load(scratch, skip + block * LANES)
             for t in range(0, TILE, LANES):
@@ -110,7 +110,7 @@ def forward(u, delta, A, B, C, D, z, bias, use_softplus, gated, keep, batch, fir
                         store(kept, row * LANES + i, load(scratch, state + at + i))
                 advance(scratch, decay + at, state + at, tile_delta, tile_x, tile_b + n, tile_c + n, pitch, tile_y)
             if gated:
-                read_tile(z, batch, channel, start, scratch, tile_u, LANES)
+                read_tile(z, batch, channel, start, CHUNK, scratch, tile_u, LANES)
                 for t in range(0, TILE, LANES):
                     gate = load(scratch, tile_u + t)
                     store(scratch, tile_y + t, load(scratch, tile_y + t) * (gate * sigmoid(gate)))

@@ -36,25 +36,25 @@ def inner(function: Any) -> Any:
 
 
 @inner
-def read_tile(source, batch, first, start, scratch, at, pitch):
-    """scratch[at + t * pitch + c] = source[batch, first + c, start + t] for 16 c and CHUNK t, zero outside."""
+def read_tile(source, batch, first, start, count, scratch, at, pitch):
+    """scratch[at + t * pitch + c] = source[batch, first + c, start + t] for 16 c and ``count`` t, zero outside."""
     rows = min(LANES, source.shape[1] - first)
     origin = batch * source.strides[0] + first * source.strides[1]
-    for t0 in range(0, CHUNK, LANES):
-        tokens = min(LANES, source.shape[2] - start - t0)
+    for t0 in range(0, count, LANES):
+        inside = rows == LANES and 0 <= start + t0 and start + t0 + LANES <= source.shape[2] and t0 + LANES <= count
         base = origin + (start + t0) * source.strides[2]
-        if rows == LANES and tokens == LANES and source.strides[2] == 4:
+        if inside and source.strides[2] == 4:
             load_transposed(source, base, source.strides[1], scratch, at + t0 * pitch, pitch)
-        elif rows == LANES and tokens == LANES and source.strides[1] == 4:
+        elif inside and source.strides[1] == 4:
             for t in range(LANES):
                 store(scratch, at + (t0 + t) * pitch, load_bytes(source, base + t * source.strides[2]))
         else:
-            for t in range(LANES):
+            for t in range(t0, min(t0 + LANES, count)):
                 for c in range(LANES):
                     value = np.float32(0)
-                    if c < rows and t < tokens:
-                        value = source[batch, first + c, start + t0 + t]
-                    scratch[at + (t0 + t) * pitch + c] = value
+                    if c < rows and 0 <= start + t < source.shape[2]:
+                        value = source[batch, first + c, start + t]
+                    scratch[at + t * pitch + c] = value
 
 
 @inner
