@@ -1,5 +1,8 @@
 """Small data sets in nnU-Net's raw format, made for a test."""
 
+# SimpleITK's methods carry no annotations.
+# mypy: disable-error-code="no-untyped-call"
+
 from __future__ import annotations
 
 import json

@@ -134,7 +134,7 @@ def test_golden_low_resolution() -> None:
     plan = make_plan(fingerprint_of([(2.5, 0.8, 0.8)], [(100, 512, 512)]), describe(14, 50))
     lowres = plan.configuration("3d_lowres")
     assert lowres.spacing == pytest.approx((2.575, 1.3223, 1.3223), abs=1e-4)
-    assert lowres.median_image_size_in_voxels == (97, 310, 310)
+    assert list(lowres.median_image_size_in_voxels) == [97, 310, 310]
     assert (lowres.batch_dice, plan.configuration("3d_fullres").batch_dice) == (False, True)
 
 

@@ -11,7 +11,7 @@ def test_target_is_the_median() -> None:
 
 def test_coarse_short_axis_takes_the_tenth_percentile() -> None:
     spacings = [(2.0, 1.0, 1.0), (5.0, 1.0, 1.0), (5.0, 1.0, 1.0)]
-    assert target_spacing(spacings, [(20, 100, 100)] * 3) == (pytest.approx(2.6), 1.0, 1.0)
+    assert target_spacing(spacings, [(20, 100, 100)] * 3) == pytest.approx((2.6, 1.0, 1.0))
 
 
 def test_coarse_axis_never_becomes_finer_than_the_others() -> None:
