@@ -6,9 +6,14 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from umseg.models.conv1d import causal_conv1d_silu
 from umseg.models.scan import selective_scan
+
+# Up to this many inner channels the two projections to the step sizes are multiplied first: matrix products with only a
+# few columns (the rank is 4 here) take longer than the full one.
+_WIDEST_FUSED = 128
 
 
 class MambaBlock(nn.Module):
@@ -59,16 +64,23 @@ class MambaBlock(nn.Module):
             return self._mix(tokens.to(self.A_log.dtype))
 
     def _mix(self, tokens: Tensor) -> Tensor:
-        x, z = self.in_proj(tokens).transpose(1, 2).chunk(2, dim=1)
+        inner = self.D.shape[0]
+        # Two products instead of one that is cut in two: cutting costs a copy of both halves in the backward pass.
+        x, z = (F.linear(tokens, half).transpose(1, 2) for half in self.in_proj.weight.split(inner))
         x = causal_conv1d_silu(x, self.conv1d.weight, self.conv1d.bias)
-        steps, B, C = self.x_proj(x.transpose(1, 2)).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
-        delta = (steps @ self.dt_proj.weight.t()).transpose(1, 2)
+        low_rank, project_bc = self.x_proj.weight.split([self.dt_rank, 2 * self.d_state])
+        features = x.transpose(1, 2)
+        if inner <= _WIDEST_FUSED:
+            delta = F.linear(features, self.dt_proj.weight @ low_rank)
+        else:
+            delta = F.linear(F.linear(features, low_rank), self.dt_proj.weight)
+        B, C = F.linear(features, project_bc).transpose(1, 2).split(self.d_state, dim=1)
         y = selective_scan(
             x,
-            delta,
+            delta.transpose(1, 2),
             -torch.exp(self.A_log),
-            B.transpose(1, 2),
-            C.transpose(1, 2),
+            B,
+            C,
             D=self.D,
             z=z,
             delta_bias=self.dt_proj.bias,

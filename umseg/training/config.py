@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
+from umseg.common.errors import UserError
+from umseg.common.parallel import default_workers
 from umseg.common.record import Record
 from umseg.models.registry import ModelOptions
 
@@ -50,6 +53,20 @@ class TrainingConfig(Record):
     seed: int = Field(default=0, ge=0)
     precision: str = "auto"
 
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> TrainingConfig:
+        """Build a configuration from options that a user gave.
+
+        Raises:
+            UserError: Names the option that is wrong.
+        """
+        try:
+            return cls.model_validate(dict(options))
+        except ValidationError as error:
+            first = error.errors()[0]
+            option = "--" + str(first["loc"][0]).replace("_", "-")
+            raise UserError(f"{option} is not valid.", found=first["input"], expected=first["msg"]) from error
+
     @property
     def validation_batches(self) -> int:
         """Validation batches per epoch: the paper's ratio of 250 to 50 unless given."""
@@ -66,3 +83,8 @@ def model_folder(workspace: Path, config: TrainingConfig, tag: str | None = None
     if tag:
         parts.append(tag)
     return Path(workspace) / "models" / f"{'-'.join(parts)}__{config.configuration}"
+
+
+def default_loader_workers() -> int:
+    """Processes that prepare batches when the user names none: half of the cores, as the network needs the others."""
+    return max(1, default_workers() // 2)

@@ -1,0 +1,269 @@
+"""The command line: one function per verb. Heavy imports stand inside, so that ``umseg --help`` answers at once."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Optional, TypeVar
+
+import typer
+
+from umseg import __version__
+from umseg.common.errors import UserError
+
+FunctionT = TypeVar("FunctionT", bound=Callable[..., None])
+
+app = typer.Typer(
+    name="umseg",
+    help="Self-configuring biomedical image segmentation: plan, train, predict, evaluate.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Workspace = Annotated[Path, typer.Option("--workspace", help="Where workspaces are kept, one folder per data set.")]
+Workers = Annotated[
+    Optional[int],  # noqa: UP007, UP045 - typer reads the annotation at run time, on Python 3.10 too
+    typer.Option("--workers", min=0, help="Worker processes; 0 works in this process. [default: one per core, up to 8]"),
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
+Precision = Annotated[str, typer.Option("--precision", help="auto, fp32, bf16 or fp16 (of the convolutions).")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars, only results and warnings.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error, and more log messages.")]
+
+WORKSPACE_ROOT = Path("umseg-workspace")
+
+
+def verb(function: FunctionT) -> FunctionT:
+    """Register a verb whose user errors end in one message and exit code 2; ``--debug`` shows where they arose."""
+
+    @functools.wraps(function)
+    def guarded(*args: Any, **kwargs: Any) -> None:
+        debug, quiet = kwargs["debug"], kwargs["quiet"]
+        level = logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO
+        logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+        logging.getLogger("umseg").setLevel(level)
+        try:
+            function(*args, **kwargs)
+        except UserError as error:
+            if debug:
+                traceback.print_exc()
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            typer.echo("interrupted", err=True)
+            raise typer.Exit(130) from None
+
+    app.command(name=function.__name__)(guarded)
+    return function
+
+
+@app.callback(invoke_without_command=True)
+def version(
+    show: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Options of ``umseg`` itself."""
+    if show:
+        typer.echo(f"umseg {__version__}")
+        raise typer.Exit
+
+
+@verb
+def plan(
+    dataset: Annotated[Path, typer.Argument(help="Data set folder: dataset.json, imagesTr/, labelsTr/.")],
+    workspace: Workspace = WORKSPACE_ROOT,
+    preset: Annotated[str, typer.Option(help="Planning rules: default (the paper's) or nnunet.")] = "default",
+    config: Annotated[
+        Optional[list[str]],  # noqa: UP007, UP045
+        typer.Option("--config", help="Configuration to preprocess; repeat for several. [default: all]"),
+    ] = None,
+    workers: Workers = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Check a data set, measure it, decide how to train on it, and preprocess it."""
+    from umseg.common.parallel import default_workers
+    from umseg.workflows.summary import plan_summary
+    from umseg.workflows.workspace import plan_dataset
+
+    workers = default_workers() if workers is None else workers
+    made, fingerprint, decided = plan_dataset(
+        dataset, workspace, preset=preset, configurations=config, workers=workers, quiet=quiet
+    )
+    typer.echo(plan_summary(fingerprint, decided))
+    typer.echo(f"Workspace: {made.folder}")
+
+
+@verb
+def train(
+    dataset: Annotated[str, typer.Argument(help="Name of a planned data set, or its folder.")],
+    workspace: Workspace = WORKSPACE_ROOT,
+    config: Annotated[str, typer.Option("--config", help="Configuration of the plan.")] = "3d_fullres",
+    model: Annotated[str, typer.Option(help="umamba_enc, umamba_bot or nnunet.")] = "umamba_enc",
+    fold: Annotated[str, typer.Option(help="Cross-validation fold 0 to 4, or all.")] = "0",
+    epochs: Annotated[int, typer.Option(min=1)] = 1000,
+    iterations: Annotated[int, typer.Option(min=1, help="Training batches per epoch.")] = 250,
+    validation_iterations: Annotated[
+        Optional[int],  # noqa: UP007, UP045
+        typer.Option(min=1, help="Validation batches per epoch. [default: a fifth of --iterations]"),
+    ] = None,
+    ssm: Annotated[bool, typer.Option("--ssm/--no-ssm", help="Build the Mamba layers, or take them out.")] = True,
+    ssm_residual: Annotated[
+        bool, typer.Option("--ssm-residual", help="Connection around each Mamba layer, which starts as the identity.")
+    ] = False,
+    optimizer: Annotated[str, typer.Option(help="sgd or adamw.")] = "sgd",
+    lr: Annotated[
+        Optional[float],  # noqa: UP007, UP045
+        typer.Option(help="Initial learning rate. [default: 0.01 for sgd, 0.001 for adamw]"),
+    ] = None,
+    ssm_optimizer: Annotated[
+        Optional[str],  # noqa: UP007, UP045
+        typer.Option(help="Optimiser of the Mamba layers alone: sgd or adamw. [default: as all the rest]"),
+    ] = None,
+    ssm_lr: Annotated[
+        Optional[float],  # noqa: UP007, UP045
+        typer.Option(help="Initial learning rate of the Mamba layers alone."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of weights, batches and augmentation.")] = 0,
+    tag: Annotated[
+        Optional[str],  # noqa: UP007, UP045
+        typer.Option(help="Suffix of the model folder, to keep experiments apart."),
+    ] = None,
+    restart: Annotated[bool, typer.Option("--restart", help="Discard an earlier run of this fold.")] = False,
+    validate: Annotated[
+        bool, typer.Option("--validate/--no-validate", help="Segment and score the held-out cases at the end.")
+    ] = True,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    workers: Workers = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Train a network on one fold; an interrupted run continues when the same command is given again."""
+    from umseg.evaluation import format_table
+    from umseg.training import TrainingConfig
+    from umseg.training import train as run
+    from umseg.training.config import default_loader_workers
+    from umseg.workflows.validation import validate_fold
+    from umseg.workflows.workspace import Workspace as Planned
+
+    choices = {
+        "configuration": config,
+        "model": model,
+        "options": {"ssm": ssm, "ssm_residual": ssm_residual},
+        "fold": fold if fold == "all" else _whole_number(fold, "--fold"),
+        "epochs": epochs,
+        "iterations": iterations,
+        "validation_iterations": validation_iterations,
+        "optimizer": optimizer,
+        "lr": lr,
+        "ssm_optimizer": ssm_optimizer,
+        "ssm_lr": ssm_lr,
+        "seed": seed,
+        "precision": precision,
+    }
+    planned = Planned.of(dataset, workspace)
+    settings = TrainingConfig.from_options(choices)
+    workers = default_loader_workers() if workers is None else workers
+    folder = run(planned.folder, settings, device=device, workers=workers, tag=tag, restart=restart, quiet=quiet)
+    if validate and fold != "all":
+        metrics = validate_fold(planned, folder, device=device, precision=precision, workers=workers, quiet=quiet)
+        typer.echo(format_table(metrics))
+    typer.echo(f"Model: {folder.parent}")
+
+
+@verb
+def predict(
+    model: Annotated[Path, typer.Option("--model", help="Model folder: .../models/<model>__<configuration>.")],
+    inputs: Annotated[Path, typer.Option("--input", help="Image file, or folder of CASE_0000.ext files.")],
+    output: Annotated[Path, typer.Option("--output", help="Folder for the label maps.")],
+    folds: Annotated[
+        Optional[str],  # noqa: UP007, UP045
+        typer.Option(help="Folds to average, e.g. 0,1,2 or all. [default: every trained fold]"),
+    ] = None,
+    weights: Annotated[str, typer.Option(help="final or best.")] = "final",
+    mirror: Annotated[bool, typer.Option("--mirror", help="Average over mirrored images: slower, often better.")] = False,
+    step: Annotated[float, typer.Option(help="Distance of neighbouring windows as a share of the patch.")] = 0.5,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Segment images; label maps have the geometry of the input."""
+    from umseg.inference import Predictor
+
+    chosen = [fold.strip() for fold in folds.split(",")] if folds else None
+    predictor = Predictor(
+        model,
+        device,
+        folds=chosen,
+        weights=weights,
+        mirror=mirror,
+        step=step,
+        precision=precision,
+    )
+    start = time.perf_counter()
+    written = predictor.predict_files(inputs, output, quiet=quiet)
+    typer.echo(f"{len(written)} label maps in {output} ({time.perf_counter() - start:.1f} s)")
+
+
+@verb
+def evaluate(
+    predictions: Annotated[Path, typer.Option("--predictions", help="Folder of predicted label maps.")],
+    reference: Annotated[Path, typer.Option("--reference", help="Folder of reference label maps of the same names.")],
+    output: Annotated[
+        Optional[Path],  # noqa: UP007, UP045
+        typer.Option("--output", help="Folder for metrics.json and metrics.csv. [default: the predictions' folder]"),
+    ] = None,
+    tolerance: Annotated[float, typer.Option(help="Tolerance of the NSD in mm (pixels for PNG and TIFF).")] = 1.0,
+    workers: Workers = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Score label maps against references: DSC and NSD per case and class."""
+    from umseg.common.parallel import default_workers
+    from umseg.evaluation import evaluate_folder, format_table, write_metrics
+
+    workers = default_workers() if workers is None else workers
+    metrics = evaluate_folder(predictions, reference, tolerance=tolerance, workers=workers, quiet=quiet)
+    files = write_metrics(metrics, output or predictions)
+    typer.echo(format_table(metrics))
+    typer.echo("Written: " + ", ".join(str(file) for file in files))
+
+
+@verb
+def demo(
+    output: Annotated[Path, typer.Option("--output", help="Folder for the data, the workspace and the pictures.")] = Path(
+        "umseg-demo"
+    ),
+    workers: Workers = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Run the whole job on real MRI that a PyPI package carries: grey and white matter of the ICBM 152 template."""
+    from umseg.evaluation import format_table
+    from umseg.training.config import default_loader_workers
+    from umseg.workflows.demo import run_demo
+
+    workers = default_loader_workers() if workers is None else workers
+    result = run_demo(output, workers=workers, quiet=quiet)
+    typer.echo(format_table(result.metrics))
+    typer.echo("Pictures: " + ", ".join(str(picture) for picture in result.pictures))
+
+
+def _whole_number(text: str, option: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise UserError(f"{option} is not a whole number.", found=text, expected="0 to 4, or all") from None
+
+
+def main() -> None:
+    """Entry point of the ``umseg`` command."""
+    app()

@@ -1,0 +1,200 @@
+"""``Predictor``: a model folder, loaded once, that segments arrays and files."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from tqdm import tqdm
+
+from umseg.common.errors import UserError
+from umseg.dataset.dataset import Case, find_cases
+from umseg.dataset.images import Image, read_image, write_label
+from umseg.inference.sliding_window import SlidingWindow, predict_logits
+from umseg.models.card import load_card
+from umseg.models.device import place, resolve_device, resolve_precision
+from umseg.preprocess.case import PreprocessedCase
+from umseg.preprocess.preprocess import preprocess_case
+from umseg.preprocess.restore import restore_label_map
+from umseg.training import checkpoint
+
+log = logging.getLogger(__name__)
+
+REMEDY = "Finish the training of this fold, name other --folds, or give the folder that `umseg train` made."
+
+
+class Predictor:
+    """Segments images with a trained model.
+
+    Args:
+        model_folder: ``.../models/<model>__<configuration>``.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        folds: Folds whose logits are averaged, e.g. ``("0", "1")`` or ``("all",)``; None means all that are trained.
+        weights: ``final`` or ``best`` (highest moving average of the validation Dice).
+        mirror: Average over all flips of the mirrored axes: slower by 2 to the number of axes. The paper does without.
+        step: Distance of neighbouring patches as a share of the patch.
+        precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+
+    Raises:
+        UserError: The model folder is incomplete, or the device is missing.
+    """
+
+    def __init__(
+        self,
+        model_folder: Path,
+        device: str = "auto",
+        *,
+        folds: Sequence[str] | None = None,
+        weights: Literal["final", "best"] = "final",
+        mirror: bool = False,
+        step: float = 0.5,
+        precision: str = "auto",
+    ) -> None:
+        if not 0 < step <= 1:
+            raise UserError(
+                "The step is not a share of the patch.",
+                found=step,
+                expected="more than 0, at most 1",
+                remedy="Use --step 0.5.",
+            )
+        self.card = load_card(model_folder)
+        self.device = resolve_device(device)
+        self.precision = resolve_precision(precision, self.device)
+        self.configuration = self.card.configuration
+        self.window = SlidingWindow(
+            patch=self.configuration.patch_size,
+            batch_size=self.configuration.batch_size,
+            step=step,
+            mirror_axes=self.card.mirror_axes if mirror else (),
+        )
+        files = find_weights(Path(model_folder), folds, weights)
+        self.networks = [self._load(file) for file in files]
+        log.info("%s: %s on %s", model_folder, ", ".join(f.parent.name for f in files), self.device)
+
+    def predict(self, array: NDArray[np.floating[Any]], spacing: tuple[float, float, float]) -> NDArray[Any]:
+        """Segment one image.
+
+        Args:
+            array: (channels, z, y, x); a 2-D image is (channels, 1, y, x).
+            spacing: mm per axis (z, y, x).
+
+        Returns:
+            (z, y, x) label map on the voxels of the image.
+
+        Raises:
+            UserError: The number of channels is not the model's.
+        """
+        return self._segment(self._prepare(array, spacing))
+
+    def predict_files(self, inputs: Path, output: Path, *, quiet: bool = False) -> list[Path]:
+        """Segment an image file or every image of a folder.
+
+        Args:
+            inputs: A file, or a folder of ``CASE_0000.ext`` (one file per channel).
+            output: Folder for the label maps ``CASE.ext`` and a ``dataset.json`` that names their labels.
+            quiet: No progress bar.
+
+        Returns:
+            The label maps written.
+
+        Raises:
+            UserError: A case cannot be read or has the wrong number of channels; label maps written before stay.
+        """
+        cases = find_cases(inputs, self.card.dataset.num_channels, self.card.dataset.file_ending)
+        return self.predict_cases(cases, output, quiet=quiet)
+
+    def predict_cases(self, cases: Sequence[Case], output: Path, *, quiet: bool = False) -> list[Path]:
+        """Segment given cases; see ``predict_files``."""
+        output = Path(output)
+        self.card.dataset.save(output / "dataset.json")
+        written = []
+        with tqdm(total=len(cases), desc="predict", unit="case", disable=quiet) as bar:
+            for case, image, prepared in self._read_ahead(cases):
+                path = output / f"{case.id}{self.card.dataset.file_ending}"
+                write_label(path, self._segment(prepared), image.geometry)
+                written.append(path)
+                bar.update()
+        return written
+
+    def _read_ahead(self, cases: Sequence[Case]) -> Iterator[tuple[Case, Image, PreprocessedCase]]:
+        """Read and preprocess the next case while the network computes on this one."""
+        with ThreadPoolExecutor(1) as reader:
+            pending = [reader.submit(self._read, case) for case in cases[:1]]
+            for number, case in enumerate(cases):
+                image, prepared = pending.pop().result()
+                pending.extend(reader.submit(self._read, following) for following in cases[number + 1 : number + 2])
+                yield case, image, prepared
+
+    def _read(self, case: Case) -> tuple[Image, PreprocessedCase]:
+        image = read_image(case.images)
+        try:
+            return image, self._prepare(image.array, image.spacing)
+        except UserError as error:
+            raise UserError(
+                error.problem,
+                file=error.file or case.images[0],
+                found=error.found,
+                expected=error.expected,
+                remedy=error.remedy,
+            ) from error
+
+    def _prepare(self, array: NDArray[Any], spacing: tuple[float, float, float]) -> PreprocessedCase:
+        expected = self.card.dataset.channel_names
+        if array.ndim != 4 or array.shape[0] != len(expected):
+            raise UserError(
+                "The image does not have the channels that the model was trained on.",
+                found=f"an array of shape {array.shape}" if array.ndim != 4 else f"{array.shape[0]} channels",
+                expected=f"{len(expected)} channels: " + ", ".join(expected.values()),
+                remedy="Give every channel of each case, in the order of training.",
+            )
+        if not np.isfinite(array).all():
+            raise UserError(
+                "The image holds values that are not finite numbers (NaN or infinity).",
+                remedy="Replace them, e.g. by the value of air or background.",
+            )
+        return preprocess_case(array, spacing, self.card.plan, self.configuration)
+
+    def _segment(self, case: PreprocessedCase) -> NDArray[Any]:
+        logits = predict_logits(
+            self.networks,
+            torch.from_numpy(case.data),
+            self.card.dataset.num_classes,
+            self.window,
+            self.device,
+            self.precision,
+        )
+        return restore_label_map(logits.cpu().numpy(), case.properties, self.card.plan, self.configuration)
+
+    def _load(self, file: Path) -> nn.Module:
+        network = self.card.build_network()
+        checkpoint.load_weights(network, file, REMEDY)
+        return place(network, self.device).eval()
+
+
+def find_weights(model_folder: Path, folds: Sequence[str] | None, weights: str) -> list[Path]:
+    """The weight files of the folds.
+
+    Raises:
+        UserError: A fold that was asked for, or any fold at all, has no such file.
+    """
+    name = {"final": checkpoint.FINAL, "best": checkpoint.BEST}.get(weights)
+    if name is None:
+        raise UserError(f"Unknown weights '{weights}'.", found=weights, expected="final or best")
+    there = sorted(file.parent.name.removeprefix("fold_") for file in model_folder.glob(f"fold_*/{name}"))
+    missing = [fold for fold in (folds or []) if fold not in there]
+    if missing or not there:
+        raise UserError(
+            "The model folder is incomplete: a fold has no trained weights.",
+            file=model_folder / f"fold_{missing[0] if missing else '*'}" / name,
+            found="folds with weights: " + (", ".join(there) or "none"),
+            expected="folds " + ", ".join(folds) if folds else "at least one trained fold",
+            remedy=REMEDY,
+        )
+    return [model_folder / f"fold_{fold}" / name for fold in (folds or there)]

@@ -1,0 +1,184 @@
+"""Sliding-window prediction with Gaussian weights (facts 1.12)."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.ndimage import gaussian_filter1d
+from torch import Tensor, nn
+
+from umseg.models.device import autocast, channels_last
+
+PEAK = 10.0
+
+
+@dataclass(frozen=True)
+class SlidingWindow:
+    """How an image is covered with patches.
+
+    Attributes:
+        patch: Patch size; two axes mean that every slice along axis 0 is covered by itself.
+        batch_size: Patches that are computed together.
+        step: Distance of neighbouring patches as a share of the patch.
+        mirror_axes: Axes of the patch; the logits are averaged over all combinations of flips. Empty: no mirroring.
+    """
+
+    patch: tuple[int, ...]
+    batch_size: int
+    step: float = 0.5
+    mirror_axes: tuple[int, ...] = ()
+
+
+@torch.inference_mode()
+def predict_logits(
+    networks: Sequence[nn.Module],
+    data: Tensor,
+    num_classes: int,
+    window: SlidingWindow,
+    device: torch.device,
+    precision: torch.dtype,
+) -> Tensor:
+    """Average the networks' logits over all patches that cover a voxel.
+
+    The sums are kept on the device; if its memory does not suffice, on the CPU.
+
+    Args:
+        networks: On ``device``, in evaluation mode; their logits are averaged (folds).
+        data: (channels, z, y, x) float32 on the CPU.
+        num_classes: Channels of the networks' output.
+        window: How the image is covered.
+        device: Where the networks are.
+        precision: Number format of the convolutions.
+
+    Returns:
+        (num_classes, z, y, x) float32 logits.
+    """
+    places = [device, torch.device("cpu")] if device.type != "cpu" else [device]
+    for place in places:
+        try:
+            return _predict(networks, data.to(place), num_classes, window, device, precision)
+        except torch.cuda.OutOfMemoryError:
+            if place == places[-1]:
+                raise
+            torch.cuda.empty_cache()
+    raise AssertionError("a place is always tried")
+
+
+def _predict(
+    networks: Sequence[nn.Module],
+    data: Tensor,
+    num_classes: int,
+    window: SlidingWindow,
+    device: torch.device,
+    precision: torch.dtype,
+) -> Tensor:
+    flat = len(window.patch) == 2
+    patch = (1, *window.patch) if flat else window.patch
+    padded, inside = pad_to(data, patch)
+    total = torch.zeros((num_classes, *padded.shape[1:]), device=data.device)
+    weight_sum = torch.zeros(padded.shape[1:], device=data.device)
+    weight = gaussian_weight(window.patch).reshape(patch)
+    for corners in _chunks(patch_corners(padded.shape[1:], patch, window.step), window.batch_size):
+        places = [tuple(slice(c, c + p) for c, p in zip(corner, patch, strict=True)) for corner in corners]
+        batch = torch.stack([padded[(slice(None), *place)] for place in places]).to(device, non_blocking=True)
+        if flat:
+            batch = batch.squeeze(2)
+        logits = _average(networks, batch, window.mirror_axes, device, precision)
+        logits = logits.reshape(len(corners), num_classes, *patch).to(total.device)
+        local = weight.to(total.device)
+        for place, patch_logits in zip(places, logits, strict=True):
+            total[(slice(None), *place)].addcmul_(patch_logits, local)
+            weight_sum[place] += local
+    total /= weight_sum
+    return total[(slice(None), *inside)]
+
+
+def _average(
+    networks: Sequence[nn.Module],
+    batch: Tensor,
+    mirror_axes: tuple[int, ...],
+    device: torch.device,
+    precision: torch.dtype,
+) -> Tensor:
+    """Mean logits over networks and flips, float32."""
+    flips = [
+        tuple(axis + 2 for axis in axes)
+        for count in range(len(mirror_axes) + 1)
+        for axes in itertools.combinations(mirror_axes, count)
+    ]
+    total: Tensor | None = None
+    for axes in flips:
+        flipped = channels_last(batch.flip(axes) if axes else batch)
+        for network in networks:
+            with autocast(device, precision):
+                logits = network(flipped).float()
+            logits = logits.flip(axes) if axes else logits
+            total = logits if total is None else total.add_(logits)
+    assert total is not None
+    return total.div_(len(flips) * len(networks))
+
+
+def tile_starts(size: int, patch: int, step: float) -> tuple[int, ...]:
+    """First voxels of the patches along one axis: evenly spread, at most ``step`` patches apart (facts 1.12).
+
+    >>> tile_starts(110, 64, 0.5)
+    (0, 23, 46)
+    """
+    if size <= patch:
+        return (0,)
+    count = math.ceil((size - patch) / (patch * step)) + 1
+    return tuple(round(i * (size - patch) / (count - 1)) for i in range(count))
+
+
+def patch_corners(shape: Sequence[int], patch: Sequence[int], step: float) -> list[tuple[int, ...]]:
+    """Lower corners of all patches in raster order; along an axis where the patch is 1 every voxel is visited."""
+    axes = [tile_starts(s, p, step) if p > 1 else tuple(range(s)) for s, p in zip(shape, patch, strict=True)]
+    return list(itertools.product(*axes))
+
+
+@lru_cache(maxsize=4)
+def gaussian_weight(patch: tuple[int, ...]) -> Tensor:
+    """Weight of every voxel of a patch: a Gaussian of sigma = patch / 8 about ``patch // 2``, peak 10 (facts 1.12).
+
+    The published weights are float16, in which the far corners vanish and are set to the smallest that did not; so the
+    smallest value here is float16's smallest, and no voxel has weight zero.
+    """
+    weight = np.ones(())
+    for size in patch:
+        delta = np.zeros(size)
+        delta[size // 2] = 1
+        weight = np.multiply.outer(weight, gaussian_filter1d(delta, size / 8, mode="constant"))
+    weight *= PEAK / weight.max()
+    smallest = float(np.finfo(np.float16).smallest_subnormal)
+    return torch.from_numpy(np.maximum(weight, smallest).astype(np.float32))
+
+
+def pad_to(data: Tensor, patch: Sequence[int]) -> tuple[Tensor, tuple[slice, ...]]:
+    """Pad with zeros on both sides to at least the patch; an odd surplus goes to the far side.
+
+    Args:
+        data: (channels, *spatial).
+        patch: Smallest size per spatial axis.
+
+    Returns:
+        The padded data, and where in it the original is.
+    """
+    missing = [max(p - s, 0) for s, p in zip(data.shape[1:], patch, strict=True)]
+    before = [m // 2 for m in missing]
+    inside = tuple(slice(b, b + s) for b, s in zip(before, data.shape[1:], strict=True))
+    if not any(missing):
+        return data, inside
+    widths = [side for b, m in zip(reversed(before), reversed(missing), strict=True) for side in (b, m - b)]
+    return F.pad(data, widths), inside
+
+
+def _chunks(items: list[tuple[int, ...]], size: int) -> Iterator[list[tuple[int, ...]]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

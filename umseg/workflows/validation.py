@@ -1,0 +1,66 @@
+"""The final validation of a fold: segment its held-out cases whole and score them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from umseg.common.errors import UserError
+from umseg.evaluation import Metrics, evaluate_folder, write_metrics
+from umseg.inference import Predictor
+from umseg.preprocess import CaseStore
+from umseg.training.splits import fold_cases
+from umseg.workflows.workspace import Workspace
+
+
+def validate_fold(
+    workspace: Workspace,
+    fold_folder: Path,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    tolerance: float = 1.0,
+    workers: int = 0,
+    quiet: bool = False,
+) -> Metrics:
+    """Predict the validation cases of a trained fold from their original images and evaluate them.
+
+    Args:
+        workspace: Of the data set.
+        fold_folder: ``models/<model>__<configuration>/fold_<k>``; label maps and scores go to its ``validation/``.
+        device: As in training.
+        precision: As in training.
+        tolerance: Of the NSD, mm.
+        workers: Processes for the scores.
+        quiet: No progress bars.
+
+    Raises:
+        UserError: The images have moved since planning, or are no longer readable.
+    """
+    name = fold_folder.name.removeprefix("fold_")
+    dataset = workspace.dataset()
+    if not (dataset.folder / "labelsTr").is_dir():
+        raise UserError(
+            "The data set is no longer where it was planned from, so the fold cannot be validated.",
+            file=dataset.folder,
+            remedy="Move it back or run `umseg plan` on its new place; the trained weights are complete.",
+        )
+    predictor = Predictor(fold_folder.parent, device, folds=[name], precision=precision)
+    store = CaseStore(workspace.preprocessed(predictor.card.configuration_name))
+    fold: int | Literal["all"] = "all" if name == "all" else int(name)
+    split = fold_cases(workspace.splits(), fold, store.case_ids(), workspace.folder / "splits.json")
+    cases = [case for case in dataset.cases if case.id in set(split.validation)]
+    output = fold_folder / "validation"
+    predictor.predict_cases(cases, output, quiet=quiet)
+    metrics = evaluate_folder(
+        output,
+        dataset.folder / "labelsTr",
+        labels=dataset.description.foreground,
+        tolerance=tolerance,
+        file_ending=dataset.description.file_ending,
+        workers=workers,
+        quiet=quiet,
+        cases=split.validation,
+    )
+    write_metrics(metrics, output)
+    return metrics
