@@ -28,7 +28,7 @@ _SMALLEST_WEIGHT = 1e-10
 # Output rows of an operator that are computed together: wide enough for fast products, few enough to skip zeros.
 _BAND = 32
 # Voxels of the temporary arrays.
-_SLAB_VOXELS = 2**20
+_SLAB_VOXELS = 2**19
 # Single precision loses up to 5e-7 of the largest value: below this the result is within 1e-5 of double precision.
 _LARGEST_SINGLE = 16.0
 
@@ -62,9 +62,14 @@ def axis_operator(old: int, new: int, order: int) -> NDArray[np.float64]:
 
 def nearest_indices(old: int, new: int) -> NDArray[np.intp]:
     """For each of ``new`` voxels of an axis the nearest of ``old`` ones (halves go up)."""
-    coordinates = old / new * (np.arange(new) + 0.5) - 0.5
+    coordinates = _coordinates(old, new)
     nearest: NDArray[np.intp] = np.floor(coordinates + 0.5).astype(np.intp)
     return nearest.clip(0, old - 1)
+
+
+def _coordinates(old: int, new: int) -> NDArray[np.float64]:
+    """Where the centres of ``new`` voxels lie among the ``old`` ones of the same axis."""
+    return np.asarray(old / new * (np.arange(new) + 0.5) - 0.5, dtype=np.float64)
 
 
 class Resampler:
@@ -225,12 +230,12 @@ def _neighbours(old: int, new: int, *, linear: bool) -> _Neighbours:
     nearest = nearest_indices(old, new)
     if old == new or not linear:
         return _Neighbours(nearest[None], np.ones((1, new)), nearest)
-    operator = axis_operator(old, new, 1)
-    used = operator != 0
-    index = np.stack([used.argmax(axis=1), old - 1 - used[:, ::-1].argmax(axis=1)])
-    weight = np.take_along_axis(operator, index.T, axis=1).T.copy()
-    weight[1, index[0] == index[1]] = 0
-    return _Neighbours(index, weight, nearest)
+    coordinates = _coordinates(old, new)
+    before = np.floor(coordinates)
+    # Beyond the edge both neighbours are the edge voxel, and the two products are still rounded one by one.
+    index = np.clip(np.stack([before, before + 1]).astype(np.intp), 0, old - 1)
+    fraction = coordinates - before
+    return _Neighbours(index, np.stack([1 - fraction, fraction]), nearest)
 
 
 def _label_plane(label: NDArray[Any], z: _Neighbours, y: _Neighbours, x: _Neighbours) -> NDArray[Any]:

@@ -43,7 +43,7 @@ def restore_label_map(
         winner = np.zeros(largest.shape, dtype=dtype)
         for number in range(1, logits.shape[0]):
             candidate = _slab(resampler, logits[number], start, stop)
-            np.copyto(winner, number, where=candidate > largest, casting="unsafe")
+            np.copyto(winner, dtype(number), where=candidate > largest)
             np.maximum(largest, candidate, out=largest)
         target[start:stop] = winner
     return np.ascontiguousarray(transposed.transpose(plan.transpose_backward))
