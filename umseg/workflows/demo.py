@@ -1,0 +1,106 @@
+"""``umseg demo``: plan, train, predict, evaluate and look at the result, on real MRI."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from umseg.common.errors import UserError
+from umseg.dataset.images import read_label
+from umseg.evaluation import Metrics, evaluate_folder, write_metrics
+from umseg.inference import Predictor
+from umseg.models.registry import ModelOptions
+from umseg.training import TrainingConfig
+from umseg.training import train as run_training
+from umseg.workflows.demo_data import BRAIN, LABELS, DemoData, write_demo_data
+from umseg.workflows.pictures import Slice, draw_overlays
+from umseg.workflows.workspace import plan_dataset
+
+CONFIG = TrainingConfig(
+    model="umamba_bot",
+    options=ModelOptions(ssm_residual=True),
+    fold="all",
+    epochs=6,
+    iterations=20,
+    validation_iterations=2,
+    optimizer="adamw",
+)
+MARKER = ".umseg-demo"
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo made.
+
+    Attributes:
+        metrics: Scores on the held-out slabs of the right hemisphere.
+        pictures: Overlays.
+        model: The model folder.
+    """
+
+    metrics: Metrics
+    pictures: tuple[Path, ...]
+    model: Path
+
+
+def run_demo(output: Path, *, workers: int = 0, quiet: bool = False) -> DemoResult:
+    """Run the four verbs on the ICBM 152 template.
+
+    Args:
+        output: Folder for everything; an earlier demo in it is replaced.
+        workers: Processes for per-case work and for training batches.
+        quiet: No progress bars.
+
+    Raises:
+        UserError: nilearn is missing, or ``output`` holds something else.
+    """
+    output = Path(output).absolute()
+    _clear(output)
+    data = write_demo_data(output / "data")
+    workspace, _, _ = plan_dataset(
+        data.folder, output / "workspace", configurations=["3d_fullres"], workers=workers, quiet=quiet
+    )
+    fold = run_training(workspace.folder, CONFIG, workers=workers, quiet=quiet)
+    predictions = output / "predictions"
+    Predictor(fold.parent).predict_files(data.folder / "imagesTs", predictions, quiet=quiet)
+    metrics = evaluate_folder(predictions, data.folder / "labelsTs", workers=0, quiet=quiet)
+    write_metrics(metrics, output)
+    picture = output / "overlays.png"
+    draw_overlays(picture, overlay_slices(data, predictions), {n: v for n, v in LABELS.items() if v > 0})
+    return DemoResult(metrics, (picture, fold / "progress.png"), fold.parent)
+
+
+def overlay_slices(data: DemoData, predictions: Path) -> list[Slice]:
+    """A coronal slice through the middle of every tested slab, put together from its blocks; the head's top is up."""
+    whole = np.zeros_like(data.reference)
+    for block in data.test:
+        whole[block.place] = read_label(predictions / f"{block.name}.nii.gz").array
+    columns = slice(min(b.place[2].start for b in data.test), max(b.place[2].stop for b in data.test))
+    slabs = sorted({(b.place[1].start, b.place[1].stop) for b in data.test})
+    slices = []
+    for start, stop in slabs:
+        middle = (start + stop) // 2
+
+        def coronal(volume: NDArray[np.generic], y: int = middle) -> NDArray[np.generic]:
+            return volume[BRAIN[0], y, columns][::-1]
+
+        slices.append(Slice(f"y = {middle}", coronal(data.image), coronal(data.reference), coronal(whole)))
+    return slices
+
+
+def _clear(output: Path) -> None:
+    """Make ``output`` an empty folder; only what an earlier demo wrote is removed."""
+    marker = output / MARKER
+    if output.exists() and any(output.iterdir()) and not marker.exists():
+        raise UserError(
+            "The output folder holds something that is not a demo's.",
+            file=output,
+            remedy="Name a new folder with --output.",
+        )
+    shutil.rmtree(output, ignore_errors=True)
+    output.mkdir(parents=True)
+    marker.touch()
