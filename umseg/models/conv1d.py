@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from umseg.models.scan.layout import LANES, ceil_div
 from umseg.models.scan.threads import run_tasks
 
-_LANES = 16
 # Tokens per piece of work: a multiple of the kernels' chunk, long enough to make the call's cost vanish.
 _SEGMENT = 4096
 
@@ -80,15 +80,15 @@ def backward_op(grad: Tensor, x: Tensor, weights: Tensor) -> tuple[Tensor, Tenso
     arrays = x.detach().numpy(), weights.detach().numpy(), grad.detach().numpy()
     out = grad_x.numpy()
     pieces = _pieces(x)
-    blocks = -(-channels // _LANES)
-    parts = torch.empty(len(pieces), blocks * columns * _LANES)
+    blocks = ceil_div(channels, LANES)
+    parts = torch.empty(len(pieces), blocks * columns * LANES)
 
     def make_worker() -> Callable[[int], None]:
         scratch = torch.empty(scratch_size(channels, columns - 1)).numpy()
         return lambda i: backward(*arrays, *pieces[i], out, parts.numpy(), i, scratch)
 
     run_tasks(make_worker, len(pieces))
-    total = parts.sum(0).view(blocks, columns, _LANES).transpose(1, 2).reshape(-1, columns)
+    total = parts.sum(0).view(blocks, columns, LANES).transpose(1, 2).reshape(-1, columns)
     return grad_x, total[:channels].clone()
 
 

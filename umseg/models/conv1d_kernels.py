@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-def, no-untyped-call"
 """Causal depthwise convolution with SiLU on CPU, as numba kernels over tiles of 16 channels.
 
 One call works on one batch element and a segment of tokens. This module imports numba; import it inside the functions
@@ -8,8 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from umseg.models.scan.simd import LANES, load, one, sigmoid, store, zero
-from umseg.models.scan.tiles import CHUNK, inner, jit, read_tile, read_weights, write_tile
+from umseg.models.scan.layout import CHUNK, LANES, ceil_div
+from umseg.models.scan.simd import load, one, sigmoid, store, zero
+from umseg.models.scan.tiles import inner, jit, read_tile, read_weights, write_tile
 
 
 @inner
@@ -112,5 +114,5 @@ def backward(x, weights, grad, batch, begin, end, grad_x, grad_weights, row, scr
 
 def scratch_size(channels: int, width: int) -> int:
     """Elements of scratch that either kernel needs."""
-    blocks = -(-channels // LANES)
+    blocks = ceil_div(channels, LANES)
     return blocks * LANES * (3 * width + 1) + 3 * (CHUNK + width) * LANES

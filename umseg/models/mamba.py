@@ -64,17 +64,17 @@ class MambaBlock(nn.Module):
             return self._mix(tokens.to(self.A_log.dtype))
 
     def _mix(self, tokens: Tensor) -> Tensor:
-        inner = self.D.shape[0]
+        inner, rank = self.D.shape[0], self.dt_rank
         # Two products instead of one that is cut in two: cutting costs a copy of both halves in the backward pass.
-        x, z = (F.linear(tokens, half).transpose(1, 2) for half in self.in_proj.weight.split(inner))
+        x = F.linear(tokens, self.in_proj.weight[:inner]).transpose(1, 2)
+        z = F.linear(tokens, self.in_proj.weight[inner:]).transpose(1, 2)
         x = causal_conv1d_silu(x, self.conv1d.weight, self.conv1d.bias)
-        low_rank, project_bc = self.x_proj.weight.split([self.dt_rank, 2 * self.d_state])
         features = x.transpose(1, 2)
         if inner <= _WIDEST_FUSED:
-            delta = F.linear(features, self.dt_proj.weight @ low_rank)
+            delta = F.linear(features, self.dt_proj.weight @ self.x_proj.weight[:rank])
         else:
-            delta = F.linear(F.linear(features, low_rank), self.dt_proj.weight)
-        B, C = F.linear(features, project_bc).transpose(1, 2).split(self.d_state, dim=1)
+            delta = F.linear(F.linear(features, self.x_proj.weight[:rank]), self.dt_proj.weight)
+        B, C = F.linear(features, self.x_proj.weight[rank:]).transpose(1, 2).chunk(2, dim=1)
         y = selective_scan(
             x,
             delta.transpose(1, 2),

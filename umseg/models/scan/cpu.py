@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from umseg.models.scan.layout import CHUNK, LANES, ceil_div
 from umseg.models.scan.threads import run_tasks
 
-_LANES = 16
 # Channel blocks that one call of the backward kernel takes: its sums for B and C are a buffer of their own.
 _BLOCKS_BACKWARD = 2
 
@@ -53,7 +52,7 @@ def forward_op(
 
     y, kept = _forward_outputs(u, A, keep)
     channels, states = A.shape
-    blocks = math.ceil(channels / _LANES)
+    blocks = ceil_div(channels, LANES)
     # No result depends on how the channels are cut: take as many as leaves every thread enough pieces.
     size = max(1, min(4, u.shape[0] * blocks // (4 * torch.get_num_threads())))
     pieces = list(_pieces(u.shape[0], blocks, size))
@@ -108,13 +107,13 @@ def backward_op(
 
     batches, channels, length = u.shape
     states = A.shape[1]
-    blocks, padded = math.ceil(channels / _LANES), _padded(states)
+    blocks, padded = ceil_div(channels, LANES), _padded(states)
     pieces = list(_pieces(batches, blocks, _BLOCKS_BACKWARD))
     grad_u, grad_delta, grad_z = torch.empty_like(u), torch.empty_like(u), _like_gate(u, z)
-    grad_a = torch.empty(batches, blocks, padded, _LANES)
+    grad_a = torch.empty(batches, blocks, padded, LANES)
     grad_b = torch.empty(batches, len(pieces) // batches, length, padded)
     grad_c = torch.empty_like(grad_b)
-    grad_channel = torch.empty(batches, blocks, 2, _LANES)
+    grad_channel = torch.empty(batches, blocks, 2, LANES)
     inputs = _arrays(u, delta, A, B, C, D, z, delta_bias)
     outputs = [t.numpy() for t in (grad_u, grad_delta, grad_z, grad_a, grad_b, grad_c, grad_channel)]
 
@@ -192,15 +191,13 @@ forward_op.register_autograd(_backward, setup_context=_setup_context)
 
 
 def _padded(states: int) -> int:
-    return 4 * math.ceil(states / 4)
+    return 4 * ceil_div(states, 4)
 
 
 def _forward_outputs(u: Tensor, A: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
-    from umseg.models.scan.tiles import CHUNK
-
     batches, channels, length = u.shape
-    chunks = -(-length // CHUNK) if keep else 0
-    kept = u.new_empty(batches, -(-channels // _LANES), chunks, 4 * (-(-A.shape[1] // 4)), _LANES)
+    chunks = ceil_div(length, CHUNK) if keep else 0
+    kept = u.new_empty(batches, ceil_div(channels, LANES), chunks, _padded(A.shape[1]), LANES)
     return torch.empty_like(u), kept
 
 

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-def, no-untyped-call"
 """The gradients of the selective scan on CPU, as numba kernels.
 
 The layout is that of the forward kernels. Chunks come last to first; the states of a chunk are computed again from
@@ -10,13 +11,12 @@ This module imports numba; import it inside the functions that need it.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from umseg.models.scan.cpu_forward import LOG2_E, read_steps
-from umseg.models.scan.simd import LANES, broadcast, exp2, fold4, ln_2, load, one, sigmoid, store, store_fold, zero
-from umseg.models.scan.tiles import CHUNK, TILE, inner, jit, read_tile, read_weights, write_tile
+from umseg.models.scan.layout import CHUNK, LANES, ceil_div
+from umseg.models.scan.simd import broadcast, exp2, fold4, ln_2, load, one, sigmoid, store, store_fold, zero
+from umseg.models.scan.tiles import TILE, inner, jit, read_tile, read_weights, write_tile
 
 
 @inner
@@ -260,6 +260,6 @@ def backward(
 
 def backward_scratch(states: int, blocks: int) -> int:
     """Elements of scratch that ``backward`` needs; ``states`` a multiple of 4."""
-    pitch = LANES * math.ceil(states / LANES)
+    pitch = LANES * ceil_div(states, LANES)
     weights = blocks * LANES * (3 * states + 4)
     return weights + 2 * CHUNK * pitch + 17 * TILE + 4 * LANES + 2 * CHUNK * states * 4

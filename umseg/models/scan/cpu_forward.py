@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-def, no-untyped-call"
 """The selective scan on CPU, as numba kernels.
 
 One call works on one batch element and a range of channel blocks; a block is 16 channels, the lanes of a vector.
@@ -12,12 +13,11 @@ This module imports numba; import it inside the functions that need it.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-from umseg.models.scan.simd import LANES, broadcast, exp2, load, sigmoid, softplus, store
-from umseg.models.scan.tiles import CHUNK, TILE, inner, jit, read_tile, read_weights, write_tile
+from umseg.models.scan.layout import CHUNK, LANES, ceil_div
+from umseg.models.scan.simd import broadcast, exp2, load, sigmoid, softplus, store
+from umseg.models.scan.tiles import TILE, inner, jit, read_tile, read_weights, write_tile
 
 LOG2_E = np.float32(1.4426950408889634)
 
@@ -119,5 +119,5 @@ def forward(u, delta, A, B, C, D, z, bias, use_softplus, gated, keep, batch, fir
 
 def forward_scratch(states: int, blocks: int) -> int:
     """Elements of scratch that ``forward`` needs; ``states`` a multiple of 4."""
-    pitch = LANES * math.ceil(states / LANES)
+    pitch = LANES * ceil_div(states, LANES)
     return blocks * LANES * (2 * states + 2) + 2 * CHUNK * pitch + 4 * TILE

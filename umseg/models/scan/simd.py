@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-call, untyped-decorator"
 """Sixteen float32 lanes as one numba value.
 
 numba vectorises plain loops only when LLVM can prove that no arrays overlap and that the order of sums may change.
@@ -13,13 +14,19 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from llvmlite import ir
+import numpy as np
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba.core import types
 from numba.core.imputils import lower_builtin
 from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
-from numba.extending import intrinsic, models, register_model
+from numba.extending import intrinsic as _intrinsic
+from numba.extending import models, register_model
+from numba.np.arrayobj import make_array
 
-LANES = 16
+from umseg.models.scan.layout import LANES
+
+# numba replaces the Python signature (typing context first) by the one that kernels see; mypy cannot know.
+intrinsic: Any = _intrinsic
 
 _F32 = ir.FloatType()
 _I32 = ir.IntType(32)
@@ -52,13 +59,12 @@ class _LanesModel(models.PrimitiveModel):
 
 
 def _define_operator(function: Callable[..., Any], method: str) -> None:
-    @infer_global(function)
-    class Template(ConcreteTemplate):
-        cases = [signature(vector, vector, vector)]  # noqa: RUF012 - numba's protocol
-
-    @lower_builtin(function, vector, vector)
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return getattr(builder, method)(*args, flags=_FUSE)
+
+    template = type("Template", (ConcreteTemplate,), {"cases": [signature(vector, vector, vector)]})
+    infer_global(function)(template)
+    lower_builtin(function, vector, vector)(lower)
 
 
 for _function, _method in (
@@ -71,13 +77,7 @@ for _function, _method in (
 
 
 def _constant(value: float) -> ir.Constant:
-    return ir.Constant(_VECTOR, [ir.Constant(_F32, _round32(value))] * LANES)
-
-
-def _round32(value: float) -> float:
-    import numpy as np
-
-    return float(np.float32(value))
+    return ir.Constant(_VECTOR, [ir.Constant(_F32, float(np.float32(value)))] * LANES)
 
 
 def _horner(builder: Any, x: Any, coefficients: Sequence[float]) -> Any:
@@ -144,8 +144,6 @@ softplus = _unary(_softplus, "softplus", "log(1 + e^x) in every lane.")
 
 
 def _pointer(context: Any, builder: Any, array_type: Any, array: Any, offset: Any, in_bytes: bool, pointee: Any) -> Any:
-    from numba.np.arrayobj import make_array
-
     data = make_array(array_type)(context, builder, value=array).data
     if in_bytes:
         data = builder.bitcast(data, ir.IntType(8).as_pointer())

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-def, no-untyped-call"
 """Tiles of 16 channels by ``CHUNK`` tokens: between tensors of any strides and a scratch array in the cache.
 
 This module imports numba; import it inside the functions that need it.
@@ -10,29 +11,34 @@ from typing import Any
 import numba
 import numpy as np
 
-from umseg.models.scan.simd import LANES, load, load_bytes, load_transposed, store, store_bytes, store_transposed
+from umseg.models.scan.layout import CHUNK, LANES
+from umseg.models.scan.simd import load, load_bytes, load_transposed, store, store_bytes, store_transposed
 
-CHUNK = 32
 TILE = CHUNK * LANES
 
-_OPTIONS = {"nogil": True, "error_model": "numpy"}
+_compile: Any = numba.njit
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 
 
 def jit(*signatures: str) -> Any:
-    """Compile on import for the given signatures, from the cache on disk where one can be written."""
+    """Compile on import for the given signatures, or load from numba's cache where one can be written.
+
+    numba compiles anew when the file of the kernel changes; after a change in ``simd`` or in this module, remove the
+    ``*.nbi`` files beside them.
+    """
 
     def decorate(function: Any) -> Any:
         try:
-            return numba.njit(list(signatures), cache=True, **_OPTIONS)(function)
+            return _compile(list(signatures), cache=True, **_OPTIONS)(function)
         except RuntimeError:  # numba found no folder that it may write to
-            return numba.njit(list(signatures), **_OPTIONS)(function)
+            return _compile(list(signatures), **_OPTIONS)(function)
 
     return decorate
 
 
 def inner(function: Any) -> Any:
     """Compile as a part of the kernels that call it."""
-    return numba.njit(**_OPTIONS)(function)
+    return _compile(**_OPTIONS)(function)
 
 
 @inner
@@ -41,7 +47,7 @@ def read_tile(source, batch, first, start, count, scratch, at, pitch):
     rows = min(LANES, source.shape[1] - first)
     origin = batch * source.strides[0] + first * source.strides[1]
     for t0 in range(0, count, LANES):
-        inside = rows == LANES and 0 <= start + t0 and start + t0 + LANES <= source.shape[2] and t0 + LANES <= count
+        inside = rows == LANES and start + t0 >= 0 and start + t0 + LANES <= source.shape[2] and t0 + LANES <= count
         base = origin + (start + t0) * source.strides[2]
         if inside and source.strides[2] == 4:
             load_transposed(source, base, source.strides[1], scratch, at + t0 * pitch, pitch)

@@ -1,0 +1,132 @@
+"""The selective scan on CPU beside a convolution on the same voxels.
+
+    python benchmarks/scan.py [--batch 2 --channels 64 --states 16 --length 89600 --threads 2 --repeats 5]
+
+Prints the time of the scan (with gate, skip, bias and softplus) over the time of ``Conv3d(32, 32, 3, padding=1)``,
+forward and backward over the convolution's forward and backward, all interleaved in one run; the plain loop in torch
+over the scan at a tenth of the length; and the extra memory at its peak over the bytes of inputs and outputs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from umseg.models.scan import selective_scan
+
+
+def make_inputs(batch: int, channels: int, states: int, length: int) -> list[Tensor]:
+    """u, delta, A, B, C, D, z, bias as a Mamba block makes them at its initialisation."""
+    generator = torch.Generator().manual_seed(0)
+
+    def sequence(size: int) -> Tensor:
+        return torch.randn(batch, length, size, generator=generator).transpose(1, 2)
+
+    u, delta, z = (sequence(channels) for _ in range(3))
+    rates = -torch.arange(1.0, states + 1).repeat(channels, 1)
+    bias = torch.full((channels,), -4.6)
+    return [u, delta, rates, sequence(states), sequence(states), torch.ones(channels), z, bias]
+
+
+def run_scan(inputs: list[Tensor], backend: str = "auto") -> Tensor:
+    u, delta, A, B, C, D, z, bias = inputs
+    return selective_scan(u, delta, A, B, C, D, z, bias, delta_softplus=True, backend=backend)
+
+
+def seconds(function: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def measure(arguments: argparse.Namespace) -> None:
+    batch, length = arguments.batch, arguments.length
+    inputs = make_inputs(batch, arguments.channels, arguments.states, length)
+    tracked = [t.clone().requires_grad_() for t in inputs]
+    gradient = torch.randn_like(inputs[0])
+    convolution = nn.Conv3d(32, 32, 3, padding=1)
+    voxels = torch.randn(batch, 32, 40, 56, length // 2240, requires_grad=True)
+    upstream = torch.randn_like(voxels)
+    times: dict[str, list[float]] = {"conv": [], "conv both": [], "scan": [], "scan keep": [], "scan backward": []}
+    for _ in range(arguments.repeats + 1):
+        with torch.no_grad():
+            times["conv"].append(seconds(lambda: convolution(voxels)))
+            times["scan"].append(seconds(lambda: run_scan(inputs)))
+        times["conv both"].append(seconds(lambda: convolution(voxels).backward(upstream)))
+        start = time.perf_counter()
+        y = run_scan(tracked)
+        times["scan keep"].append(time.perf_counter() - start)
+        times["scan backward"].append(seconds(lambda y=y: torch.autograd.grad(y, tracked, gradient)))  # type: ignore[misc]
+    # The first round compiles and touches memory for the first time.
+    best = {name: min(values[1:]) for name, values in times.items()}
+    short = make_inputs(batch, arguments.channels, arguments.states, length // 10)
+    with torch.no_grad():
+        fast = min(seconds(lambda: run_scan(short)) for _ in range(5))
+        slow = seconds(lambda: run_scan(short, "reference"))
+    work = batch * arguments.channels * length
+    print(f"batch {batch}, {arguments.channels} channels, {arguments.states} states, {length} tokens, "
+          f"{torch.get_num_threads()} threads")  # fmt: skip
+    print(f"{'':34}{'ms':>9}{'ratio':>8}{'ns per token and channel':>26}")
+    for title, name, base in (
+        ("Conv3d forward", "conv", "conv"),
+        ("Conv3d forward and backward", "conv both", "conv both"),
+        ("scan forward", "scan", "conv"),
+        ("scan forward, for training", "scan keep", "conv"),
+        ("scan backward", "scan backward", "conv both"),
+    ):
+        each = f"{1e9 * best[name] / work:26.2f}" if name.startswith("scan") else ""
+        print(f"{title:34}{1e3 * best[name]:9.1f}{best[name] / best[base]:8.2f}{each}")
+    print(f"{'plain loop over scan, length / 10':34}{1e3 * slow:9.1f}{slow / fast:8.0f}")
+
+
+def measure_memory(arguments: argparse.Namespace) -> None:
+    """Peak of forward and backward above the inputs, in a process of its own: a peak never comes down again."""
+    inputs = [t.requires_grad_() for t in make_inputs(arguments.batch, arguments.channels, arguments.states, 64)]
+    torch.autograd.grad(run_scan(inputs).sum(), inputs)
+    sizes = arguments.batch, arguments.channels, arguments.states, arguments.length
+    inputs = [t.requires_grad_() for t in make_inputs(*sizes)]
+    gradient = torch.ones_like(inputs[0])
+    before = peak_bytes()
+    y = run_scan(inputs)
+    torch.autograd.grad(y, inputs, gradient)
+    extra = peak_bytes() - before
+    held = sum(t.numel() * t.element_size() for t in [*inputs, y])
+    print(f"{'extra memory, forward + backward':34}{extra / 2**20:7.0f} MiB{extra / held:6.2f} of inputs and output")
+
+
+def peak_bytes() -> int:
+    """Largest resident size so far (Linux: of this program; elsewhere getrusage's, in its units)."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return 1024 * int(line.split()[1])
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, default in (("batch", 2), ("channels", 64), ("states", 16), ("length", 89600), ("threads", 2)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--only-memory", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if arguments.only_memory:
+        measure_memory(arguments)
+        return
+    measure(arguments)
+    subprocess.run([sys.executable, *sys.argv, "--only-memory"], check=True)
+
+
+if __name__ == "__main__":
+    main()
