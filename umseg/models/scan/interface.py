@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import cache
-from importlib import import_module
 from importlib.util import find_spec
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from umseg.models.scan import cpu, mamba_ssm, reference
 
 _log = logging.getLogger(__name__)
 
@@ -21,17 +22,17 @@ Scan = Callable[
 
 
 class Backend(NamedTuple):
-    """Where a backend works and what it needs; its module in this package defines ``scan``.
+    """Where a backend works and what it needs.
 
     Attributes:
-        module: Name of the module below ``umseg.models.scan``.
+        scan: The function; its module imports what it needs when the function is called.
         device: Type of device ("cpu", "cuda"), or None for every device.
         dtypes: The dtypes that it computes in.
         package: The installed package that it needs, or None.
         remedy: The command that installs the package.
     """
 
-    module: str
+    scan: Scan
     device: str | None
     dtypes: tuple[torch.dtype, ...]
     package: str | None
@@ -40,10 +41,12 @@ class Backend(NamedTuple):
 
 # In the order of preference: ``auto`` takes the first that fits the tensors and is installed.
 BACKENDS = {
-    "cpu": Backend("cpu", "cpu", (torch.float32,), "numba", "pip install numba"),
-    "mamba_ssm": Backend("mamba_ssm", "cuda", (torch.float32,), "mamba_ssm", 'pip install "umseg[cuda]"'),
-    "reference": Backend("reference", None, (torch.float32, torch.float64), None),
+    "cpu": Backend(cpu.scan, "cpu", (torch.float32,), "numba", "pip install numba"),
+    "mamba_ssm": Backend(mamba_ssm.scan, "cuda", (torch.float32,), "mamba_ssm", 'pip install "umseg[cuda]"'),
+    "reference": Backend(reference.scan, None, (torch.float32, torch.float64), None),
 }
+# Looked up once: a compiled graph cannot search for packages.
+_INSTALLED = {b.package for b in BACKENDS.values() if b.package is None or find_spec(b.package) is not None}
 
 
 def selective_scan(
@@ -86,10 +89,9 @@ def selective_scan(
     _check_shapes(u, delta, A, B, C, D, z, delta_bias)
     dtype = torch.float64 if u.dtype == torch.float64 else torch.float32
     name = choose_backend(u.device, dtype) if backend == "auto" else _named_backend(backend, u.device, dtype)
-    run = _load(name)
     # Under autocast the loop's products would be rounded to 16 bits; the recurrence must not be.
     with torch.autocast(u.device.type, enabled=False):
-        y = run(
+        y = BACKENDS[name].scan(
             u.to(dtype),
             delta.to(dtype),
             A.to(dtype),
@@ -105,13 +107,13 @@ def selective_scan(
 
 def available_backends() -> dict[str, bool]:
     """Name of every backend and whether what it needs is installed, fastest first."""
-    return {name: _installed(backend.package) for name, backend in BACKENDS.items()}
+    return {name: backend.package in _INSTALLED for name, backend in BACKENDS.items()}
 
 
 def choose_backend(device: torch.device, dtype: torch.dtype = torch.float32) -> str:
     """The backend that "auto" means for tensors on ``device`` computed in ``dtype``."""
     fitting = [name for name, b in BACKENDS.items() if b.device in (None, device.type) and dtype in b.dtypes]
-    chosen = next(name for name in fitting if _installed(BACKENDS[name].package))
+    chosen = next(name for name in fitting if BACKENDS[name].package in _INSTALLED)
     if chosen != fitting[0]:
         _warn_once(device.type, chosen, BACKENDS[fitting[0]].remedy)
     return chosen
@@ -125,20 +127,9 @@ def _named_backend(name: str, device: torch.device, dtype: torch.dtype) -> str:
         raise ValueError(f"backend {name!r} works on {backend.device} tensors; u is on {device}")
     if dtype not in backend.dtypes:
         raise ValueError(f"backend {name!r} computes in {', '.join(map(str, backend.dtypes))}; u is {dtype}")
-    if not _installed(backend.package):
+    if backend.package not in _INSTALLED:
         raise ImportError(f"backend {name!r} needs the package {backend.package}: {backend.remedy}")
     return name
-
-
-@cache
-def _installed(package: str | None) -> bool:
-    return package is None or find_spec(package) is not None
-
-
-@cache
-def _load(name: str) -> Scan:
-    scan: Scan = import_module(f"umseg.models.scan.{BACKENDS[name].module}").scan
-    return scan
 
 
 @cache

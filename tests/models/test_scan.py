@@ -1,0 +1,338 @@
+from __future__ import annotations
+
+import itertools
+import logging
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from umseg.models.scan import available_backends, choose_backend, interface, selective_scan
+from umseg.models.scan import cpu as cpu_backend
+from umseg.models.scan.threads import run_tasks
+
+NAMES = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias")
+
+
+def make_inputs(
+    batch: int, channels: int, states: int, length: int, *, full: bool = True, last: str = "time", seed: int = 0
+) -> list[Tensor | None]:
+    """float64 tensors in the order of ``NAMES``; ``last`` names the axis that is contiguous in memory."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    def sequence(size: int) -> Tensor:
+        if last == "time":
+            return normal(batch, size, length)
+        if last == "channel":
+            return normal(batch, length, size).transpose(1, 2)
+        return normal(batch, 2 * size, 3 * length)[:, ::2, ::3]
+
+    delta = sequence(channels)
+    return [
+        sequence(channels),
+        delta if full else delta.abs(),
+        -torch.exp(normal(channels, states)),
+        sequence(states),
+        sequence(states),
+        normal(channels) if full else None,
+        sequence(channels) if full else None,
+        normal(channels) if full else None,
+    ]
+
+
+def run(inputs: list[Tensor | None], softplus: bool, backend: str, dtype: torch.dtype) -> list[Tensor]:
+    """The output and the gradients of all tensors."""
+    tensors = [None if t is None else t.to(dtype).requires_grad_() for t in inputs]
+    y = selective_scan(*tensors, delta_softplus=softplus, backend=backend)  # type: ignore[arg-type]
+    upstream = torch.randn(y.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    present = [t for t in tensors if t is not None]
+    return [y.detach(), *torch.autograd.grad(y, present, upstream.to(dtype))]
+
+
+def assert_close(inputs: list[Tensor | None], softplus: bool) -> None:
+    truth = run(inputs, softplus, "reference", torch.float64)
+    found = run(inputs, softplus, "cpu", torch.float32)
+    names = ["y", *(name for name, tensor in zip(NAMES, inputs, strict=True) if tensor is not None)]
+    for name, expected, value in zip(names, truth, found, strict=True):
+        error = (value - expected).norm() / expected.norm().clamp(min=1e-12)
+        assert error < 1e-5, f"{name}: relative error {error:.1e}"
+
+
+@pytest.mark.parametrize("length", [1, 3, 31, 32, 33, 63, 64, 65])
+@pytest.mark.parametrize("states", [4, 8, 16, 32])
+@pytest.mark.parametrize("channels", [1, 16, 37])
+def test_cpu_equals_reference(channels: int, states: int, length: int) -> None:
+    assert_close(make_inputs(2, channels, states, length), softplus=True)
+
+
+@pytest.mark.parametrize("softplus", [True, False])
+@pytest.mark.parametrize("full", [True, False])
+@pytest.mark.parametrize("last", ["time", "channel", "neither"])
+def test_cpu_equals_reference_for_all_options_and_memory_layouts(last: str, full: bool, softplus: bool) -> None:
+    inputs = make_inputs(2, 50, 16, 70, full=full, last=last)
+    if not softplus:
+        inputs[1] = inputs[1].abs() * 0.3  # type: ignore[union-attr]
+        inputs[7] = None
+    assert_close(inputs, softplus)
+
+
+@pytest.mark.parametrize("absent", ["D", "z", "delta_bias"])
+def test_cpu_equals_reference_without_one_option(absent: str) -> None:
+    inputs = make_inputs(1, 20, 16, 40)
+    inputs[NAMES.index(absent)] = None
+    assert_close(inputs, softplus=True)
+
+
+def test_cpu_equals_reference_on_a_long_sequence() -> None:
+    assert_close(make_inputs(1, 19, 16, 1000), softplus=True)
+
+
+@pytest.mark.parametrize("states", [1, 3, 5, 20])
+def test_any_number_of_states(states: int) -> None:
+    assert_close(make_inputs(1, 5, states, 35), softplus=True)
+
+
+def test_reference_gradients_are_those_of_finite_differences() -> None:
+    inputs = [t.requires_grad_() for t in make_inputs(1, 2, 3, 4) if t is not None]
+    assert torch.autograd.gradcheck(lambda *t: selective_scan(*t, delta_softplus=True, backend="reference"), inputs)
+
+
+def test_reference_matches_the_recurrence_written_in_numpy() -> None:
+    u, delta, A, B, C, D, z, bias = (np.asarray(t) for t in make_inputs(1, 3, 4, 6))
+    expected = np.empty((3, 6))
+    for channel in range(3):
+        state = np.zeros(4)
+        for t in range(6):
+            step = np.log1p(np.exp(delta[0, channel, t] + bias[channel]))
+            state = np.exp(step * A[channel]) * state + step * B[0, :, t] * u[0, channel, t]
+            gate = z[0, channel, t] / (1 + np.exp(-z[0, channel, t]))
+            expected[channel, t] = (C[0, :, t] @ state + D[channel] * u[0, channel, t]) * gate
+    inputs = [torch.from_numpy(a.copy()) for a in (u, delta, A, B, C, D, z, bias)]
+    np.testing.assert_allclose(selective_scan(*inputs, delta_softplus=True)[0], expected, rtol=1e-12)
+
+
+def test_two_runs_are_bit_identical() -> None:
+    inputs = make_inputs(2, 70, 16, 130)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        first, *others = (run(inputs, True, "cpu", torch.float32) for _ in range(4))
+    finally:
+        torch.set_num_threads(before)
+    for other in others:
+        assert all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_results_do_not_depend_on_the_number_of_threads() -> None:
+    inputs = make_inputs(2, 70, 16, 130)
+    before = torch.get_num_threads()
+    results = []
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            results.append(run(inputs, True, "cpu", torch.float32))
+    finally:
+        torch.set_num_threads(before)
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+@pytest.mark.parametrize(("size", "sign"), itertools.product([1e4, 1e2], [1, -1]))
+def test_extreme_inputs_stay_finite(size: float, sign: int) -> None:
+    inputs = [None if t is None else t.float() for t in make_inputs(1, 16, 16, 100)]
+    u, delta, A, B, C, D, z, bias = inputs
+    assert u is not None
+    assert delta is not None
+    assert z is not None
+    delta = torch.full_like(delta, sign * size)
+    delta[:, ::2] *= torch.rand(1, 8, 100)
+    inputs = [(u * size).clamp(-1e4, 1e4), delta, A, B, C, D, (z * size).clamp(-1e4, 1e4), bias]
+    tensors = [None if t is None else t.requires_grad_() for t in inputs]
+    y = selective_scan(*tensors, delta_softplus=True, backend="cpu")  # type: ignore[arg-type]
+    gradients = torch.autograd.grad(y.sum(), [t for t in tensors if t is not None])
+    assert y.isfinite().all()
+    assert all(g.isfinite().all() for g in gradients)
+
+
+def test_extreme_raw_steps_without_softplus_stay_finite() -> None:
+    inputs = [None if t is None else t.float() for t in make_inputs(1, 16, 16, 50)]
+    inputs[1] = torch.linspace(0, 1e4, 50).expand(1, 16, 50)
+    assert selective_scan(*inputs, backend="cpu").isfinite().all()  # type: ignore[arg-type]
+
+
+@settings(max_examples=25, deadline=None)
+@given(length=st.integers(2, 80), data=st.data())
+def test_a_token_changes_no_output_before_it(length: int, data: st.DataObject) -> None:
+    changed = data.draw(st.integers(0, length - 1))
+    inputs = [None if t is None else t.float() for t in make_inputs(1, 18, 4, length)]
+    before = selective_scan(*inputs, delta_softplus=True, backend="cpu")  # type: ignore[arg-type]
+    for position in (0, 1, 3, 4, 6):
+        tensor = inputs[position]
+        assert tensor is not None
+        inputs[position] = tensor.clone()
+        inputs[position][..., changed] += 1  # type: ignore[index]
+    after = selective_scan(*inputs, delta_softplus=True, backend="cpu")  # type: ignore[arg-type]
+    assert torch.equal(before[..., :changed], after[..., :changed])
+    assert not torch.equal(before[..., changed], after[..., changed])
+
+
+@settings(max_examples=25, deadline=None)
+@given(scale=st.floats(-3, 3), length=st.integers(1, 70))
+def test_the_scan_is_linear_in_u(scale: float, length: int) -> None:
+    inputs = [None if t is None else t.float() for t in make_inputs(1, 5, 4, length)]
+    first, second = inputs[0], torch.randn(1, 5, length)
+    assert first is not None
+    rest = inputs[1:]
+    together = selective_scan(first + scale * second, *rest, delta_softplus=True)  # type: ignore[arg-type]
+    apart = selective_scan(first, *rest, delta_softplus=True) + scale * selective_scan(  # type: ignore[arg-type]
+        second,
+        *rest,
+        delta_softplus=True,  # type: ignore[arg-type]
+    )
+    torch.testing.assert_close(together, apart, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("full", [True, False])
+@pytest.mark.parametrize("last", ["time", "channel"])
+def test_operators_follow_the_rules_of_torch(last: str, full: bool) -> None:
+    inputs = [
+        None if t is None else t.float().requires_grad_() for t in make_inputs(2, 18, 5, 40, full=full, last=last)
+    ]
+    torch.library.opcheck(cpu_backend.forward_op, (*inputs, True, True))
+    with torch.no_grad():
+        y, kept = cpu_backend.forward_op(*inputs, True, True)
+        torch.library.opcheck(
+            cpu_backend.backward_op, (y, *inputs, True, kept), test_utils=("test_schema", "test_faketensor")
+        )
+
+
+def test_backward_works_where_forward_kept_no_states() -> None:
+    inputs = [None if t is None else t.float().requires_grad_() for t in make_inputs(1, 6, 4, 70)]
+    tensors = [t for t in inputs if t is not None]
+    kept, not_kept = (
+        torch.autograd.grad(cpu_backend.forward_op(*inputs, True, keep)[0].sum(), tensors) for keep in (True, False)
+    )
+    assert all(torch.equal(a, b) for a, b in zip(kept, not_kept, strict=True))
+
+
+def test_only_the_gradients_asked_for() -> None:
+    inputs = [None if t is None else t.float() for t in make_inputs(1, 6, 4, 20)]
+    u = inputs[0]
+    assert u is not None
+    u.requires_grad_()
+    (selective_scan(*inputs, delta_softplus=True).sum()).backward()  # type: ignore[arg-type]
+    assert u.grad is not None
+    assert u.grad.isfinite().all()
+
+
+def test_output_has_the_dtype_of_u_and_is_computed_in_float32() -> None:
+    inputs = [None if t is None else t.bfloat16() for t in make_inputs(1, 6, 4, 50)]
+    exact = [None if t is None else t.float() for t in inputs]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = selective_scan(*inputs, delta_softplus=True)  # type: ignore[arg-type]
+    assert y.dtype == torch.bfloat16
+    assert torch.equal(y, selective_scan(*exact, delta_softplus=True).bfloat16())  # type: ignore[arg-type]
+
+
+def test_auto_takes_the_cpu_kernel_and_the_reference_for_float64() -> None:
+    assert choose_backend(torch.device("cpu")) == "cpu"
+    assert choose_backend(torch.device("cpu"), torch.float64) == "reference"
+    assert available_backends()["cpu"]
+    assert available_backends()["reference"]
+
+
+def test_a_slow_backend_is_reported_once_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(interface, "_INSTALLED", {None})
+    interface._warn_once.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        assert choose_backend(torch.device("cuda")) == "reference"
+        assert choose_backend(torch.device("cuda")) == "reference"
+    assert len(caplog.records) == 1
+    assert 'pip install "umseg[cuda]"' in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("delta", (1, 4, 9)), ("B", (1, 5, 8)), ("C", (2, 4, 8)), ("D", (5,)), ("z", (1, 4)), ("delta_bias", (4, 1))],
+)
+def test_wrong_shapes_are_named(name: str, shape: tuple[int, ...]) -> None:
+    arguments = dict(zip(NAMES, make_inputs(1, 4, 4, 8), strict=True))
+    arguments[name] = torch.zeros(shape)
+    with pytest.raises(ValueError, match=f"^{name} must be"):
+        selective_scan(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("sizes", [(0, 4, 4, 8), (1, 4, 4, 0), (1, 4, 0, 8)])
+def test_empty_inputs_are_refused(sizes: tuple[int, int, int, int]) -> None:
+    with pytest.raises(ValueError, match="nothing to scan"):
+        selective_scan(*make_inputs(*sizes))  # type: ignore[arg-type]
+
+
+def test_unknown_and_unfit_backends_are_refused() -> None:
+    inputs = make_inputs(1, 4, 4, 8)
+    with pytest.raises(ValueError, match="known are 'auto', 'cpu'"):
+        selective_scan(*inputs, backend="fast")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="computes in torch"):
+        selective_scan(*inputs, backend="cpu")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="works on cuda tensors"):
+        selective_scan(*inputs, backend="mamba_ssm")  # type: ignore[arg-type]
+
+
+def test_importing_the_block_does_not_import_numba() -> None:
+    code = "import sys, umseg.models.mamba, umseg.models.scan.cpu; sys.exit('numba' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_kernels_compile_where_no_cache_can_be_written() -> None:
+    code = (
+        "from numba.core import caching\n"
+        "caching.CacheImpl._locator_classes = []\n"
+        "from umseg.models.scan.tiles import jit\n"
+        "assert jit('int64(int64)')(lambda x: x + 1)(1) == 2\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_scans_from_several_threads_at_once() -> None:
+    inputs = [None if t is None else t.float() for t in make_inputs(2, 40, 16, 200)]
+    expected = selective_scan(*inputs, delta_softplus=True)  # type: ignore[arg-type]
+    results: list[Tensor] = []
+    threads = [
+        threading.Thread(target=lambda: results.append(selective_scan(*inputs, delta_softplus=True)))  # type: ignore[arg-type]
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 4
+    assert all(torch.equal(expected, y) for y in results)
+
+
+def test_every_task_runs_once_and_errors_reach_the_caller() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    done: list[int] = []
+
+    def fail(i: int) -> None:
+        if i == 5:
+            raise ArithmeticError("piece 5")
+
+    try:
+        run_tasks(lambda: done.append, 100)
+        with pytest.raises(ArithmeticError, match="piece 5"):
+            run_tasks(lambda: fail, 10)
+    finally:
+        torch.set_num_threads(before)
+    assert sorted(done) == list(range(100))
