@@ -9,7 +9,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Optional, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -29,8 +29,8 @@ app = typer.Typer(
 
 Workspace = Annotated[Path, typer.Option("--workspace", help="Where workspaces are kept, one folder per data set.")]
 Workers = Annotated[
-    Optional[int],  # noqa: UP007, UP045 - typer reads the annotation at run time, on Python 3.10 too
-    typer.Option("--workers", min=0, help="Worker processes; 0 works in this process. [default: one per core, up to 8]"),
+    int | None,
+    typer.Option("--workers", min=0, help="Worker processes; 0: none. [default: one per core, up to 8]"),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 Precision = Annotated[str, typer.Option("--precision", help="auto, fp32, bf16 or fp16 (of the convolutions).")]
@@ -80,7 +80,7 @@ def plan(
     workspace: Workspace = WORKSPACE_ROOT,
     preset: Annotated[str, typer.Option(help="Planning rules: default (the paper's) or nnunet.")] = "default",
     config: Annotated[
-        Optional[list[str]],  # noqa: UP007, UP045
+        list[str] | None,
         typer.Option("--config", help="Configuration to preprocess; repeat for several. [default: all]"),
     ] = None,
     workers: Workers = None,
@@ -110,7 +110,7 @@ def train(
     epochs: Annotated[int, typer.Option(min=1)] = 1000,
     iterations: Annotated[int, typer.Option(min=1, help="Training batches per epoch.")] = 250,
     validation_iterations: Annotated[
-        Optional[int],  # noqa: UP007, UP045
+        int | None,
         typer.Option(min=1, help="Validation batches per epoch. [default: a fifth of --iterations]"),
     ] = None,
     ssm: Annotated[bool, typer.Option("--ssm/--no-ssm", help="Build the Mamba layers, or take them out.")] = True,
@@ -119,20 +119,20 @@ def train(
     ] = False,
     optimizer: Annotated[str, typer.Option(help="sgd or adamw.")] = "sgd",
     lr: Annotated[
-        Optional[float],  # noqa: UP007, UP045
+        float | None,
         typer.Option(help="Initial learning rate. [default: 0.01 for sgd, 0.001 for adamw]"),
     ] = None,
     ssm_optimizer: Annotated[
-        Optional[str],  # noqa: UP007, UP045
+        str | None,
         typer.Option(help="Optimiser of the Mamba layers alone: sgd or adamw. [default: as all the rest]"),
     ] = None,
     ssm_lr: Annotated[
-        Optional[float],  # noqa: UP007, UP045
+        float | None,
         typer.Option(help="Initial learning rate of the Mamba layers alone."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights, batches and augmentation.")] = 0,
     tag: Annotated[
-        Optional[str],  # noqa: UP007, UP045
+        str | None,
         typer.Option(help="Suffix of the model folder, to keep experiments apart."),
     ] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Discard an earlier run of this fold.")] = False,
@@ -184,11 +184,11 @@ def predict(
     inputs: Annotated[Path, typer.Option("--input", help="Image file, or folder of CASE_0000.ext files.")],
     output: Annotated[Path, typer.Option("--output", help="Folder for the label maps.")],
     folds: Annotated[
-        Optional[str],  # noqa: UP007, UP045
+        str | None,
         typer.Option(help="Folds to average, e.g. 0,1,2 or all. [default: every trained fold]"),
     ] = None,
-    weights: Annotated[str, typer.Option(help="final or best.")] = "final",
-    mirror: Annotated[bool, typer.Option("--mirror", help="Average over mirrored images: slower, often better.")] = False,
+    weights: Annotated[str, typer.Option(help="final, or best (of the validation Dice).")] = "final",
+    mirror: Annotated[bool, typer.Option("--mirror", help="Average over mirrored images: slower.")] = False,
     step: Annotated[float, typer.Option(help="Distance of neighbouring windows as a share of the patch.")] = 0.5,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -218,7 +218,7 @@ def evaluate(
     predictions: Annotated[Path, typer.Option("--predictions", help="Folder of predicted label maps.")],
     reference: Annotated[Path, typer.Option("--reference", help="Folder of reference label maps of the same names.")],
     output: Annotated[
-        Optional[Path],  # noqa: UP007, UP045
+        Path | None,
         typer.Option("--output", help="Folder for metrics.json and metrics.csv. [default: the predictions' folder]"),
     ] = None,
     tolerance: Annotated[float, typer.Option(help="Tolerance of the NSD in mm (pixels for PNG and TIFF).")] = 1.0,
@@ -239,7 +239,7 @@ def evaluate(
 
 @verb
 def demo(
-    output: Annotated[Path, typer.Option("--output", help="Folder for the data, the workspace and the pictures.")] = Path(
+    output: Annotated[Path, typer.Option("--output", help="Folder for data, workspace and pictures.")] = Path(
         "umseg-demo"
     ),
     workers: Workers = None,

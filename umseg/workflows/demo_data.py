@@ -1,9 +1,10 @@
 """Real labelled MRI that a PyPI package carries: nilearn's ICBM 152 template, cut into a data set.
 
 The template (ICBM 2009a nonlinear symmetric, 1 mm; Fonov et al. 2011) is a T1 image of the average of 152 brains with
-maps of how much grey and white matter each voxel holds. Left and right mirror each other, so testing one hemisphere with
-a network trained on the other would test on mirrored training data. Therefore the brain is also cut into slabs from back
-to front: training takes every other slab of the left hemisphere, testing the slabs between from the right one.
+maps of how much grey and white matter each voxel holds. Left and right mirror each other exactly, so testing one
+hemisphere with a network trained on the other would test on mirrored training data. Therefore the brain is also cut
+into slabs from back to front: training takes every other slab of the left hemisphere, testing the slabs between from
+the right one.
 """
 
 from __future__ import annotations
@@ -97,7 +98,8 @@ def label_map(grey: NDArray[Any], white: NDArray[Any]) -> NDArray[np.uint8]:
         white: Share of white matter, 0 to 255.
     """
     other = 255 - np.minimum(grey.astype(np.int16) + white, 255)
-    return np.argmax(np.stack([other, grey, white]), axis=0).astype(np.uint8)
+    tissue: NDArray[np.uint8] = np.argmax(np.stack([other, grey, white]), axis=0).astype(np.uint8)
+    return tissue
 
 
 def blocks(left: bool, slabs: tuple[int, ...]) -> tuple[Block, ...]:

@@ -66,7 +66,7 @@ def draw_overlays(path: Path, slices: Sequence[Slice], labels: dict[str, int]) -
             axis.set_title(f"{content.title}: {name}" if name == "image" else name, fontsize=9)
             axis.set_axis_off()
     figure.legend(
-        handles=[Patch(color=colors[value], label=name) for name, value in labels.items()],
+        handles=[Patch(color=tuple(colors[value]), label=name) for name, value in labels.items()],
         loc="outside lower center",
         ncols=min(len(labels), 6),
         frameon=False,
@@ -78,13 +78,12 @@ def draw_overlays(path: Path, slices: Sequence[Slice], labels: dict[str, int]) -
 def _grey(image: NDArray[Any]) -> NDArray[np.float64]:
     low, high = np.percentile(image, (0.5, 99.5))
     scaled = np.clip((image - low) / max(high - low, 1e-8), 0, 1)
-    return np.repeat(scaled[..., None], 3, axis=-1)
+    grey: NDArray[np.float64] = np.repeat(scaled[..., None], 3, axis=-1)
+    return grey
 
 
-def _overlay(
-    grey: NDArray[np.float64], label: NDArray[Any], colors: dict[int, NDArray[np.float64]]
-) -> NDArray[np.float64]:
-    mixed = grey.copy()
+def _overlay(grey: NDArray[np.float64], label: NDArray[Any], colors: dict[int, NDArray[Any]]) -> NDArray[np.float64]:
+    mixed: NDArray[np.float64] = grey.copy()
     for value, color in colors.items():
         inside = label == value
         mixed[inside] = (1 - STRENGTH) * grey[inside] + STRENGTH * color
