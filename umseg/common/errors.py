@@ -43,7 +43,5 @@ class UserError(Exception):
         return _rebuild, (self.problem, self.file, self.found, self.expected, self.remedy)
 
 
-def _rebuild(
-    problem: str, file: str | None, found: str | None, expected: str | None, remedy: str | None
-) -> UserError:
+def _rebuild(problem: str, file: str | None, found: str | None, expected: str | None, remedy: str | None) -> UserError:
     return UserError(problem, file=file, found=found, expected=expected, remedy=remedy)

@@ -45,14 +45,17 @@ def write_text(path: Path, text: str) -> None:
 
 
 def _explain(error: OSError, path: Path) -> UserError:
+    remedy = "Free some space, or choose another folder, and run the same command again."
     if error.errno == errno.ENOSPC:
         free = shutil.disk_usage(next(p for p in path.absolute().parents if p.exists())).free
         return UserError(
             "The disk is full: the file was not written.",
             file=path,
             found=f"{free / 2**20:.0f} MiB free",
-            remedy="Free some space, or choose another folder, and run the same command again.",
+            remedy=remedy,
         )
+    if error.errno == errno.EDQUOT:
+        return UserError("Your share of the disk is used up: the file was not written.", file=path, remedy=remedy)
     return UserError(
         "The file cannot be written.",
         file=path,

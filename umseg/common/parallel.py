@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
+import pickle
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -15,6 +19,15 @@ from umseg.common.errors import UserError
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
+
+# Who reads them: OpenMP and Apple's, Intel's and OpenBLAS's libraries, once, when they are loaded.
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
 
 
 def default_workers() -> int:
@@ -34,6 +47,8 @@ def map_cases(
 ) -> Iterator[ResultT]:
     """Apply ``function`` to every item and yield the results in the order of the items.
 
+    A worker process computes on one thread: the processes share the cores already.
+
     Args:
         function: A module-level function or a ``functools.partial`` of one (it is sent to worker processes).
         items: One entry per case.
@@ -44,9 +59,12 @@ def map_cases(
 
     Raises:
         UserError: As raised by ``function``; or a worker process was killed (usually: out of memory).
-        Exception: Any other exception of ``function``, with the worker's own traceback as its cause and the
-            case's name added as a note in the message of the chained error.
+        RuntimeError: Any other exception of ``function``. The message names the case; the cause is the exception
+            itself, and the printed chain shows the worker's own traceback.
+        ValueError: Not one name per item.
     """
+    if len(names) != len(items):
+        raise ValueError(f"{len(names)} names for {len(items)} items")
     results = _serial(function, items, names) if workers == 0 else _pooled(function, items, names, workers)
     with tqdm(total=len(items), desc=title, unit="case", disable=quiet) as bar:
         for result in results:
@@ -54,9 +72,7 @@ def map_cases(
             yield result
 
 
-def _serial(
-    function: Callable[[ItemT], ResultT], items: Sequence[ItemT], names: Sequence[str]
-) -> Iterator[ResultT]:
+def _serial(function: Callable[[ItemT], ResultT], items: Sequence[ItemT], names: Sequence[str]) -> Iterator[ResultT]:
     for item, name in zip(items, names, strict=True):
         try:
             yield function(item)
@@ -73,28 +89,56 @@ def _pooled(
     pool = ProcessPoolExecutor(min(workers, max(len(items), 1)), mp_context=multiprocessing.get_context("spawn"))
     # A bounded number of results in flight keeps memory flat when the consumer is slower than the workers.
     ahead = 2 * workers
-    pending: list[Future[ResultT]] = []
-    position = 0
+    pending: deque[Future[ResultT]] = deque()
+    work = partial(_call, function)
     try:
-        for name in names:
-            while position < len(items) and len(pending) < ahead:
-                pending.append(pool.submit(function, items[position]))
-                position += 1
-            yield _result(pending.pop(0), name, workers)
+        for position, name in enumerate(names):
+            try:
+                for item in items[position + len(pending) : position + ahead]:
+                    with _one_thread_each():
+                        pending.append(pool.submit(work, item))
+                result = pending.popleft().result()
+            except UserError:
+                raise
+            except BrokenProcessPool as error:
+                raise UserError(
+                    f"A worker process was killed while case {name} or one of the next {ahead - 1} was at work.",
+                    found=f"{workers} workers; the operating system kills processes when memory runs out",
+                    remedy=f"Run again with fewer workers, e.g. --workers {workers // 2} (0 works in this process).",
+                ) from error
+            except Exception as error:
+                raise RuntimeError(f"case {name}: {error}") from error
+            yield result
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _result(future: Future[ResultT], name: str, workers: int) -> ResultT:
+def _call(function: Callable[[ItemT], ResultT], item: ItemT) -> ResultT:
+    """In a worker: raise only what can be sent back, since anything else breaks the pool as if it had been killed."""
     try:
-        return future.result()
-    except UserError:
-        raise
-    except BrokenProcessPool as error:
-        raise UserError(
-            f"A worker process was killed while case {name} or one of the next {2 * workers - 1} was at work.",
-            found=f"{workers} workers; the operating system kills processes when memory runs out",
-            remedy=f"Run again with fewer workers, e.g. --workers {workers // 2} (0 works in this process).",
-        ) from error
+        return function(item)
     except Exception as error:
-        raise RuntimeError(f"case {name}: {error}") from error
+        try:
+            pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes, made in the same line
+        except Exception:
+            raise RuntimeError(f"{type(error).__name__}: {error}") from error
+        raise
+
+
+@contextlib.contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Processes started inside use one OpenMP and BLAS thread.
+
+    Submitting work starts a process, which inherits the environment. An initializer inside the worker would come too
+    late: spawning imports the main module first, and with it numpy wherever a user's script does so.
+    """
+    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

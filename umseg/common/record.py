@@ -64,13 +64,12 @@ def read_json(path: Path, remedy: str) -> Any:
         UserError: The file is missing, unreadable or not JSON.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        # Editors on Windows may put a byte order mark first.
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise UserError(f"{Path(path).name} does not exist.", file=path, remedy=remedy) from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{Path(path).name} is not valid JSON.", file=path, found=str(error), remedy=remedy
-        ) from error
+        raise UserError(f"{Path(path).name} is not valid JSON.", file=path, found=str(error), remedy=remedy) from error
     except OSError as error:
         raise UserError(
             f"{Path(path).name} cannot be read.", file=path, found=error.strerror or str(error), remedy=remedy
