@@ -1,3 +1,5 @@
+# numba's decorators carry no types that mypy could check against what kernels see.
+# mypy: disable-error-code="untyped-decorator"
 """Bit casts for numba kernels, so that they read and write bfloat16 and stay vectorised."""
 
 from __future__ import annotations
@@ -5,9 +7,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, types
-from numba.extending import intrinsic, overload
+from numba.extending import intrinsic as _intrinsic
+from numba.extending import overload
+
+# The declared type of an intrinsic takes the typing context as an argument of every call.
+intrinsic: Any = _intrinsic
 
 
 @intrinsic

@@ -6,21 +6,21 @@ convolutions with bias, InstanceNorm eps 1e-5 with affine parameters, LeakyReLU 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
 from umseg.models.norm import NEGATIVE_SLOPE, InstanceNormAct
 
 
-def convolution(dimensions: int) -> type[nn.Conv2d] | type[nn.Conv3d]:
+def convolution(dimensions: int) -> Callable[..., nn.Conv2d | nn.Conv3d]:
     """The convolution class for 2-D or 3-D data."""
-    return {2: nn.Conv2d, 3: nn.Conv3d}[dimensions]
+    return nn.Conv2d if dimensions == 2 else nn.Conv3d
 
 
-def transposed_convolution(dimensions: int) -> type[nn.ConvTranspose2d] | type[nn.ConvTranspose3d]:
+def transposed_convolution(dimensions: int) -> Callable[..., nn.ConvTranspose2d | nn.ConvTranspose3d]:
     """The transposed convolution class for 2-D or 3-D data."""
-    return {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}[dimensions]
+    return nn.ConvTranspose2d if dimensions == 2 else nn.ConvTranspose3d
 
 
 class ConvNormAct(nn.Sequential):
@@ -72,7 +72,4 @@ def _padded_convolution(
     in_channels: int, out_channels: int, kernel: Sequence[int], stride: Sequence[int]
 ) -> nn.Conv2d | nn.Conv3d:
     padding = tuple(k // 2 for k in kernel)
-    conv: nn.Conv2d | nn.Conv3d = convolution(len(kernel))(
-        in_channels, out_channels, tuple(kernel), stride=tuple(stride), padding=padding
-    )
-    return conv
+    return convolution(len(kernel))(in_channels, out_channels, tuple(kernel), stride=tuple(stride), padding=padding)

@@ -23,12 +23,14 @@ def resolve_device(name: str) -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("cpu")
+    unknown = UserError(f"Unknown device '{name}'.", found=name, expected="auto, cpu, cuda, cuda:N or mps")
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise UserError(
-            f"Unknown device '{name}'.", found=name, expected="auto, cpu, cuda, cuda:N or mps"
-        ) from error
+        raise unknown from error
+    if device.type not in ("cpu", "cuda", "mps"):
+        # torch knows more device types, "meta" among them, that hold no data or that no code here was written for.
+        raise unknown
     missing = (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()) or (
         device.type == "mps" and not torch.backends.mps.is_available()
     )

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import numba
 import torch
-
-FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 _OPTIONS: dict[str, Any] = {
     "parallel": True,
@@ -19,10 +17,10 @@ _OPTIONS: dict[str, Any] = {
 }
 
 
-def kernel(function: FunctionT) -> FunctionT:
+def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a kernel on its first call; the machine code is kept on disk where a cache folder can be written."""
     try:
-        compiled: FunctionT = numba.njit(**_OPTIONS, cache=True)(function)
+        compiled: Callable[..., Any] = numba.njit(**_OPTIONS, cache=True)(function)
     except RuntimeError:
         # numba found no folder for its cache (read-only installation and home): compile anew in every process.
         compiled = numba.njit(**_OPTIONS)(function)
@@ -31,4 +29,6 @@ def kernel(function: FunctionT) -> FunctionT:
 
 def match_threads() -> None:
     """Let numba use as many threads as torch, so that a user sets the number once."""
-    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
+    # numba fills in its configuration while it is imported, so that type checkers do not see it.
+    config: Any = numba.config
+    numba.set_num_threads(min(torch.get_num_threads(), config.NUMBA_NUM_THREADS))

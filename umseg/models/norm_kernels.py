@@ -1,8 +1,9 @@
 """Numba kernels of instance norm + leaky ReLU over (batch, voxels, channels) memory, float32 or bfloat16.
 
-Work is split into blocks of voxels of one sample. Sums are taken per block in float32 around a pivot and added over the
-blocks in float64 in a fixed order, so that results do not depend on how threads are scheduled and a large mean does not
-swallow the variance.
+Work is split into blocks of voxels of one sample. Sums are taken per block and added over the blocks in a fixed order,
+so that results do not depend on how threads are scheduled. The variance is summed in float64 around the first voxel:
+neither a large mean nor an outlier, the first voxel included, swallows it. The sums of the backward pass are float32
+within a block and float64 over the blocks.
 """
 
 from __future__ import annotations
@@ -16,17 +17,15 @@ from umseg.models.jit import kernel
 BLOCK = 1024
 
 
-
 @kernel
 def statistics(x, eps):  # type: ignore[no-untyped-def]
     batch, voxels, channels = x.shape
-    zero = x[0, 0, 0]
     blocks = (voxels + BLOCK - 1) // BLOCK
-    sums = np.zeros((batch * blocks, 2, channels), np.float32)
+    sums = np.zeros((batch * blocks, 2, channels), np.float64)
     for task in prange(batch * blocks):
         b, start = task // blocks, (task % blocks) * BLOCK
         total, square = sums[task, 0], sums[task, 1]
-        pivot = np.empty(channels, np.float32)
+        pivot = np.empty(channels, np.float64)
         for c in range(channels):
             pivot[c] = load(x[b, 0, c])
         for v in range(start, min(start + BLOCK, voxels)):
@@ -47,6 +46,7 @@ def statistics(x, eps):  # type: ignore[no-untyped-def]
             mean[b, c] = shift + load(x[b, 0, c])
             scale[b, c] = 1.0 / np.sqrt(variance + eps)
     return mean, scale
+
 
 @kernel
 def forward(x, residual, weight, bias, mean, scale, slope, y):  # type: ignore[no-untyped-def]
@@ -70,6 +70,7 @@ def forward(x, residual, weight, bias, mean, scale, slope, y):  # type: ignore[n
                 for c in range(channels):
                     value = load(x[b, v, c]) * factor[c] + offset[c]
                     y[b, v, c] = store(value if value > 0 else value * slope, zero)
+
 
 @kernel
 def backward(grad, x, y, weight, mean, scale, slope, dx, dresidual):  # type: ignore[no-untyped-def]
@@ -116,4 +117,3 @@ def backward(grad, x, y, weight, mean, scale, slope, dx, dresidual):  # type: ig
                 centred = load(x[b, v, c]) - mean[b, c]
                 dx[b, v, c] = store(factor[c] * (g - shift[b, c] - centred * tilt[b, c]), zero)
     return dweight.astype(np.float32), dbias.astype(np.float32)
-

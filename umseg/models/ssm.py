@@ -31,5 +31,5 @@ class MambaLayer(nn.Module):
         """(batch, channels, *spatial) to the same shape and dtype; computed in float32 (facts 2.1)."""
         with torch.autocast(x.device.type, enabled=False):
             tokens = x.flatten(2).transpose(1, 2).float()
-            mixed = self.mamba(self.norm(tokens)).transpose(1, 2).reshape(x.shape).to(x.dtype)
+            mixed: Tensor = self.mamba(self.norm(tokens)).transpose(1, 2).reshape(x.shape).to(x.dtype)
         return x + mixed if self.residual else mixed
