@@ -28,8 +28,11 @@ class MambaLayer(nn.Module):
             nn.init.zeros_(self.mamba.out_proj.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, channels, *spatial) to the same shape and dtype; computed in float32 (facts 2.1)."""
+        """(batch, channels, *spatial) to the same shape and dtype.
+
+        Computed in the dtype of the parameters, which is float32 also under autocast (facts 2.1).
+        """
         with torch.autocast(x.device.type, enabled=False):
-            tokens = x.flatten(2).transpose(1, 2).float()
+            tokens = x.flatten(2).transpose(1, 2).to(self.norm.weight.dtype)
             mixed: Tensor = self.mamba(self.norm(tokens)).transpose(1, 2).reshape(x.shape).to(x.dtype)
         return x + mixed if self.residual else mixed

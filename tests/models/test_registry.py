@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from tests.models.plans import SMALL
+from umseg.common.errors import UserError
+from umseg.models.registry import MODELS, ModelOptions, build_network, check_model
+
+CONFIGURATION = SMALL["3d"]
+
+
+def test_unknown_model_lists_the_known_ones() -> None:
+    with pytest.raises(UserError, match="'unet'") as caught:
+        build_network("unet", CONFIGURATION, 1, 2)
+    assert caught.value.found == "unet"
+    assert caught.value.expected == ", ".join(MODELS)
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "message"),
+    [
+        ("nnunet", ModelOptions(ssm=False), "no Mamba layers"),
+        ("nnunet", ModelOptions(ssm_residual=True), "no Mamba layers"),
+        ("umamba_enc", ModelOptions(ssm=False, ssm_residual=True), "contradict"),
+        ("umamba_bot", ModelOptions(ssm=False, ssm_residual=True), "contradict"),
+    ],
+)
+def test_options_that_cannot_be_met(model: str, options: ModelOptions, message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        build_network(model, CONFIGURATION, 1, 2, options=options)
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_default_options_fit_every_model(model: str) -> None:
+    check_model(model, ModelOptions())
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_seed_decides_the_weights(model: str) -> None:
+    def draw(seed: int) -> dict[str, Tensor]:
+        torch.manual_seed(seed)
+        return build_network(model, CONFIGURATION, 1, 2).state_dict()
+
+    first, second, other = draw(0), draw(0), draw(1)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    drawn = [name for name, value in first.items() if value.std() > 0 and "A_log" not in name]
+    assert drawn
+    assert not any(torch.equal(first[name], other[name]) for name in drawn)
+
+
+@pytest.mark.parametrize("options", [ModelOptions(), ModelOptions(ssm_residual=True), ModelOptions(ssm=False)])
+@pytest.mark.parametrize("model", MODELS)
+def test_weights_travel_through_safetensors(tmp_path: Path, model: str, options: ModelOptions) -> None:
+    if model == "nnunet":
+        options = ModelOptions()
+    network, other = (build_network(model, CONFIGURATION, 1, 2, options=options).eval() for _ in range(2))
+    image = torch.randn(1, 1, *CONFIGURATION.patch_size)
+    assert not torch.equal(network(image), other(image))
+    save_file(network.state_dict(), tmp_path / "weights.safetensors")
+    other.load_state_dict(load_file(tmp_path / "weights.safetensors"), strict=True)
+    assert torch.equal(network(image), other(image))
