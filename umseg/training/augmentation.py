@@ -49,7 +49,7 @@ def patch_geometry(patch: Sequence[int]) -> Geometry:
 
 
 def _initial_patch(patch: Sequence[int], angle: float) -> tuple[int, ...]:
-    """The published bound: the size vector turned once about each axis by ``angle``, 90 degrees at most, over the zoom."""
+    """The published bound: the size vector turned about each axis by ``angle``, 90 degrees at most, over the zoom."""
     cos, sin = np.cos(min(angle, np.pi / 2)), np.sin(min(angle, np.pi / 2))
     size = np.asarray(patch, dtype=float)
     reach = size.copy()
@@ -161,9 +161,7 @@ def _slices_as_channels(batch: dict[str, NDArray[np.float32]]) -> dict[str, NDAr
     return {key: value.reshape(value.shape[0], -1, *value.shape[3:]) for key, value in batch.items()}
 
 
-def _channels_as_slices(
-    batch: dict[str, Any], channels: int, patch: tuple[int, ...]
-) -> dict[str, NDArray[np.float32]]:
+def _channels_as_slices(batch: dict[str, Any], channels: int, patch: tuple[int, ...]) -> dict[str, NDArray[np.float32]]:
     counts = {"data": channels, "seg": 1}
     return {key: batch[key].reshape(len(batch[key]), count, *patch) for key, count in counts.items()}
 

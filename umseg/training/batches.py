@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from umseg.common.errors import UserError
 from umseg.planning.plan import Configuration
-from umseg.preprocess.store import CaseStore, StoredCase
+from umseg.preprocess.store import REMEDY, CaseStore, StoredCase
 from umseg.training.augmentation import Augmentation
 from umseg.training.sampling import cut, forced_foreground, patch_corner
 
@@ -79,7 +81,13 @@ class BatchFactory(Dataset["Batch | UserError"]):
         images, labels = [], []
         for forced in forced_foreground(self.configuration.batch_size):
             name = self.cases[phase][int(rng.integers(len(self.cases[phase])))]
-            image, label = _draw_patch(rng, _open(self.folder, name), initial, final, forced)
+            try:
+                image, label = _draw_patch(rng, _open(self.folder, name), initial, final, forced)
+            except RuntimeError as error:
+                # All that blosc2 says when a block cannot be decompressed; opening a case reads no block.
+                raise UserError(
+                    f"Preprocessed case {name} is damaged.", file=self.folder, found=str(error), remedy=REMEDY
+                ) from error
             names.append(name)
             images.append(image)
             labels.append(label)
@@ -155,6 +163,8 @@ def load_batches(
         UserError: From a worker; or a worker was killed.
         Exception: Anything else that a worker raised, with its traceback in the message.
     """
+    # An earlier training in this process may have opened cases that were preprocessed anew since.
+    _open.cache_clear()
     loader: DataLoader[Batch | UserError] = DataLoader(
         factory,
         batch_size=None,
@@ -164,19 +174,44 @@ def load_batches(
         multiprocessing_context="spawn" if workers else None,
         pin_memory=pin_memory,
     )
+    batches = _start(loader)
+    try:
+        while (batch := _next(batches, workers)) is not None:
+            if isinstance(batch, Exception):
+                raise batch
+            yield batch
+    finally:
+        # The workers live as long as the iterator; a traceback that is kept, as notebooks do, must not keep it.
+        del batches
+
+
+def _start(loader: DataLoader[Batch | UserError]) -> Iterator[Batch | UserError]:
+    """Start the workers without the handler by which torch hears of a worker's death.
+
+    That handler raises wherever the main thread happens to be, mostly inside the network. Without it the loss shows
+    at the next batch that is asked for, where it is explained.
+    """
+    if not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():
+        return iter(loader)
+    handler = signal.getsignal(signal.SIGCHLD)
     batches = iter(loader)
-    while True:
-        try:
-            batch = next(batches)
-        except StopIteration:
-            return
-        except RuntimeError as error:
-            if "DataLoader worker" in str(error) and "exited unexpectedly" in str(error):
-                raise _killed(workers) from error
-            raise
-        if isinstance(batch, UserError):
-            raise batch
-        yield batch
+    signal.signal(signal.SIGCHLD, handler or signal.SIG_DFL)
+    return batches
+
+
+def _next(batches: Iterator[Batch | UserError], workers: int) -> Batch | Exception | None:
+    """The next batch, the error that came instead, or None at the end.
+
+    A worker's error carries the worker's traceback in its message; that of the loader would keep the loader alive.
+    """
+    try:
+        return next(batches)
+    except StopIteration:
+        return None
+    except Exception as error:
+        if "DataLoader worker" in str(error) and "exited unexpectedly" in str(error):
+            return _killed(workers)
+        return error.with_traceback(None) if workers else error
 
 
 def _killed(workers: int) -> UserError:

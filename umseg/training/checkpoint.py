@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ LATEST = "checkpoint_latest.safetensors"
 BEST = "weights_best.safetensors"
 FINAL = "weights_final.safetensors"
 
+_WINDOWS_DISK_FULL = 112
+
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any] | None = None) -> None:
     """Write tensors and a JSON-able state as one file, atomically.
@@ -32,9 +36,12 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, 
         try:
             save_file(ready, temporary, metadata)
         except SafetensorError as error:
-            # The library reports a full disk as its own error; give it back its number so that it is explained.
-            number = next((n for n in (28, 122) if f"os error {n}" in str(error)), None)
-            raise OSError(number, str(error)) if number else error from error
+            # The library hides the system's error in its text; bring it back, so that a full disk is explained.
+            found = re.search(r"os error (\d+)", str(error))
+            if found is None:
+                raise
+            number = int(found[1])
+            raise OSError(errno.ENOSPC if number == _WINDOWS_DISK_FULL else number, str(error)) from error
 
 
 def load_tensors(path: Path, remedy: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -66,7 +66,7 @@ def draw_progress(path: Path, rows: Sequence[EpochLog], title: str) -> None:
     loss.set_ylabel("Dice + CE loss")
     for name in rows[0].dice:
         values = [float("nan") if row.dice[name] is None else row.dice[name] for row in rows]
-        dice.plot(epochs, values, label=name, linewidth=1, marker=marker, markersize=3)
+        dice.plot(epochs, values, label=name.replace("$", r"\$"), linewidth=1, marker=marker, markersize=3)
     dice.plot(epochs, [row.ema_dice for row in rows], label="moving average of the mean", color="black")
     dice.set_ylabel("Dice of validation patches")
     dice.set_ylim(0, 1)

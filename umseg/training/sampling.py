@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 FOREGROUND_SHARE = 0.33
 
 ScalarT = TypeVar("ScalarT", bound=np.generic)
+ScalarT_co = TypeVar("ScalarT_co", bound=np.generic, covariant=True)
 
 
-class Sliceable(Protocol[ScalarT]):
+class Sliceable(Protocol[ScalarT_co]):
     """An array, in memory or on disk, of which parts can be read."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
 
-    def __getitem__(self, key: tuple[slice, ...]) -> NDArray[ScalarT]: ...
+    def __getitem__(self, key: tuple[slice, ...], /) -> NDArray[ScalarT_co]: ...
 
 
 def forced_foreground(batch_size: int, share: float = FOREGROUND_SHARE) -> tuple[bool, ...]:
@@ -46,11 +47,12 @@ def patch_corner(
     """
     margin = np.subtract(initial, final)
     need = np.where(np.add(shape, margin) < initial, np.subtract(initial, shape), margin)
-    lower = -(need // 2)
+    # Of an odd margin the lower side may take the larger half, and so may the upper one.
+    lower = -need // 2
     upper = np.asarray(shape) + need // 2 + need % 2 - initial
     present = [c for c, voxels in sorted(class_locations.items()) if len(voxels)] if class_locations else []
     if not present:
-        return tuple(int(rng.integers(low, max(low, high) + 1)) for low, high in zip(lower, upper, strict=True))
+        return tuple(int(rng.integers(low, high + 1)) for low, high in zip(lower, upper, strict=True))
     assert class_locations is not None
     voxels = class_locations[present[int(rng.integers(len(present)))]]
     centre = voxels[int(rng.integers(len(voxels)))]
@@ -71,10 +73,11 @@ def cut(array: Sliceable[ScalarT], corner: Sequence[int], size: Sequence[int], f
     start = [max(c, 0) for c in corner]
     stop = [min(c + s, n) for c, s, n in zip(corner, size, spatial, strict=True)]
     whole = tuple(slice(0, n) for n in leading)
-    inside = array[(*whole, *(slice(a, b) for a, b in zip(start, stop, strict=True)))]
+    source = (*whole, *(slice(a, b) for a, b in zip(start, stop, strict=True)))
+    inside = array[source]
     if inside.shape[len(leading) :] == tuple(size):
         return inside
     patch = np.full((*leading, *size), fill, dtype=inside.dtype)
-    target = tuple(slice(a - c, b - c) for a, b, c in zip(start, stop, corner, strict=True))
-    patch[(*whole, *target)] = inside
+    target = (*whole, *(slice(a - c, b - c) for a, b, c in zip(start, stop, corner, strict=True)))
+    patch[target] = inside
     return patch

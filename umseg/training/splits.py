@@ -32,8 +32,8 @@ class Splits(Record):
 def make_splits(case_ids: Sequence[str]) -> Splits:
     """Five-fold cross-validation, the same folds that nnU-Net makes (facts 1.7).
 
-    The sorted ids are shuffled with a fixed seed and cut into consecutive chunks, the first ``n mod 5`` one larger. With
-    fewer than five cases there are as many folds as cases, with one case none.
+    The sorted ids are shuffled with a fixed seed and cut into consecutive chunks, the first ``n mod 5`` one larger.
+    With fewer than five cases there are as many folds as cases, with one case none.
     """
     ids = sorted(case_ids)
     count = min(FOLDS, len(ids))
