@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,7 +53,7 @@ class Predictor:
         device: str = "auto",
         *,
         folds: Sequence[str] | None = None,
-        weights: Literal["final", "best"] = "final",
+        weights: str = "final",
         mirror: bool = False,
         step: float = 0.5,
         precision: str = "auto",
@@ -89,7 +90,7 @@ class Predictor:
             (z, y, x) label map on the voxels of the image.
 
         Raises:
-            UserError: The number of channels is not the model's.
+            UserError: The number of channels is not the model's, a value is not finite, or the spacing not positive.
         """
         return self._segment(self._prepare(array, spacing))
 
@@ -153,6 +154,13 @@ class Predictor:
                 found=f"an array of shape {array.shape}" if array.ndim != 4 else f"{array.shape[0]} channels",
                 expected=f"{len(expected)} channels: " + ", ".join(expected.values()),
                 remedy="Give every channel of each case, in the order of training.",
+            )
+        if len(spacing) != 3 or not all(0 < size < math.inf for size in spacing):
+            raise UserError(
+                "The spacing is not the size of a voxel.",
+                found=spacing,
+                expected="three positive numbers: mm along z, y and x",
+                remedy="Give the spacing of the image's header, reversed where it is in the order x, y, z.",
             )
         if not np.isfinite(array).all():
             raise UserError(

@@ -86,18 +86,23 @@ def _predict(
     weight_sum = torch.zeros(padded.shape[1:], device=data.device)
     weight = gaussian_weight(window.patch).reshape(patch)
     for corners in _chunks(patch_corners(padded.shape[1:], patch, window.step), window.batch_size):
-        places = [tuple(slice(c, c + p) for c, p in zip(corner, patch, strict=True)) for corner in corners]
-        batch = torch.stack([padded[(slice(None), *place)] for place in places]).to(device, non_blocking=True)
+        places = [_place(corner, patch) for corner in corners]
+        batch = torch.stack([padded[place] for place in places]).to(device, non_blocking=True)
         if flat:
             batch = batch.squeeze(2)
         logits = _average(networks, batch, window.mirror_axes, device, precision)
         logits = logits.reshape(len(corners), num_classes, *patch).to(total.device)
         local = weight.to(total.device)
         for place, patch_logits in zip(places, logits, strict=True):
-            total[(slice(None), *place)].addcmul_(patch_logits, local)
-            weight_sum[place] += local
+            total[place].addcmul_(patch_logits, local)
+            weight_sum[place[1:]] += local
     total /= weight_sum
-    return total[(slice(None), *inside)]
+    return total[inside]
+
+
+def _place(corner: Sequence[int], patch: Sequence[int]) -> tuple[slice, ...]:
+    """Where a patch lies in (channels, *spatial)."""
+    return slice(None), *(slice(c, c + p) for c, p in zip(corner, patch, strict=True))
 
 
 def _average(
@@ -168,11 +173,11 @@ def pad_to(data: Tensor, patch: Sequence[int]) -> tuple[Tensor, tuple[slice, ...
         patch: Smallest size per spatial axis.
 
     Returns:
-        The padded data, and where in it the original is.
+        The padded data, and where in it the original is: ``padded[inside]`` equals ``data``.
     """
     missing = [max(p - s, 0) for s, p in zip(data.shape[1:], patch, strict=True)]
     before = [m // 2 for m in missing]
-    inside = tuple(slice(b, b + s) for b, s in zip(before, data.shape[1:], strict=True))
+    inside = _place(before, data.shape[1:])
     if not any(missing):
         return data, inside
     widths = [side for b, m in zip(reversed(before), reversed(missing), strict=True) for side in (b, m - b)]
