@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -253,6 +256,35 @@ def test_samples_do_not_mix(seed: int, batch: int) -> None:
     x = torch.randn(batch, 3, 7, 6, generator=torch.Generator().manual_seed(seed))
     layer = make_layer(3)
     assert torch.equal(layer(x), torch.cat([layer(sample[None]) for sample in x]))
+
+
+SCRIPT = """
+import threading
+import torch
+from umseg.models.norm import InstanceNormAct
+
+layer = InstanceNormAct(8)
+x = torch.randn(2, 8, 60, 60, requires_grad=True)
+
+def work():
+    for _ in range(50):
+        torch.autograd.grad(layer(x).sum(), x)
+
+threads = [threading.Thread(target=work) for _ in range(2)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print("done")
+"""
+
+
+@pytest.mark.slow
+def test_threads_may_share_a_network_where_numba_has_only_its_own_threads() -> None:
+    many = dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"), "2")
+    environment = {**os.environ, **many, "NUMBA_THREADING_LAYER": "workqueue"}
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, env=environment, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "done"), done.stderr
 
 
 @njit

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numba
@@ -16,6 +18,8 @@ _OPTIONS: dict[str, Any] = {
     "error_model": "numpy",
 }
 
+_lock = threading.Lock()
+
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a kernel on its first call; the machine code is kept on disk where a cache folder can be written."""
@@ -27,8 +31,15 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     return compiled
 
 
-def match_threads() -> None:
-    """Let numba use as many threads as torch, so that a user sets the number once."""
+@contextlib.contextmanager
+def kernel_threads() -> Iterator[None]:
+    """Run kernels inside: on as many threads as torch uses, and for one caller at a time.
+
+    numba starts a kernel's threads through TBB or OpenMP where it finds one, else, as on macOS, through a layer of its
+    own, which aborts the process when two threads of Python call kernels at once.
+    """
     # numba fills in its configuration while it is imported, so that type checkers do not see it.
     config: Any = numba.config
-    numba.set_num_threads(min(torch.get_num_threads(), config.NUMBA_NUM_THREADS))
+    with _lock:
+        numba.set_num_threads(min(torch.get_num_threads(), config.NUMBA_NUM_THREADS))
+        yield

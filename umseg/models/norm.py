@@ -42,17 +42,17 @@ def _fused(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The output, and per sample and channel the mean and the reciprocal standard deviation."""
     from umseg.models import norm_kernels
-    from umseg.models.jit import match_threads
+    from umseg.models.jit import kernel_threads
 
-    match_threads()
     x = _channels_last(x)
     y = torch.empty_like(x)
     memory = _memory(x)
     rest = memory[:, :0] if residual is None else _memory(_channels_last(residual))
-    mean, scale = norm_kernels.statistics(memory, eps)
-    norm_kernels.forward(
-        memory, rest, weight.numpy(), bias.numpy(), mean, scale, np.float32(NEGATIVE_SLOPE), _memory(y)
-    )
+    with kernel_threads():
+        mean, scale = norm_kernels.statistics(memory, eps)
+        norm_kernels.forward(
+            memory, rest, weight.numpy(), bias.numpy(), mean, scale, np.float32(NEGATIVE_SLOPE), _memory(y)
+        )
     return y, torch.from_numpy(mean), torch.from_numpy(scale)
 
 
@@ -67,23 +67,23 @@ def _fused_backward(
     grad: Tensor, x: Tensor, y: Tensor, weight: Tensor, mean: Tensor, scale: Tensor, with_residual: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     from umseg.models import norm_kernels
-    from umseg.models.jit import match_threads
+    from umseg.models.jit import kernel_threads
 
-    match_threads()
     grad, x, y = _channels_last(grad), _channels_last(x), _channels_last(y)
     dx = torch.empty_like(x)
     dresidual = torch.empty_like(x) if with_residual else x.new_empty(0)
-    dweight, dbias = norm_kernels.backward(
-        _memory(grad),
-        _memory(x),
-        _memory(y),
-        weight.numpy(),
-        mean.numpy(),
-        scale.numpy(),
-        np.float32(NEGATIVE_SLOPE),
-        _memory(dx),
-        _memory(dresidual) if with_residual else _memory(dx)[:, :0],
-    )
+    with kernel_threads():
+        dweight, dbias = norm_kernels.backward(
+            _memory(grad),
+            _memory(x),
+            _memory(y),
+            weight.numpy(),
+            mean.numpy(),
+            scale.numpy(),
+            np.float32(NEGATIVE_SLOPE),
+            _memory(dx),
+            _memory(dresidual) if with_residual else _memory(dx)[:, :0],
+        )
     return dx, dresidual, torch.from_numpy(dweight), torch.from_numpy(dbias)
 
 
