@@ -14,6 +14,7 @@ from umseg.dataset.dataset import Dataset
 from umseg.models.card import FILE_NAME as CARD
 from umseg.models.card import ModelCard
 from umseg.models.device import resolve_device, resolve_precision
+from umseg.models.memory import keep_freed_memory
 from umseg.models.registry import check_model
 from umseg.planning.plan import Plan
 from umseg.preprocess.store import CaseStore
@@ -67,6 +68,8 @@ def train(
     folder = models / f"fold_{config.fold}"
     begun = _prepare_folder(models, folder, card, config, restart)
 
+    if target.type == "cpu":
+        keep_freed_memory()
     torch.manual_seed(config.seed)
     trainer = Trainer(
         network=card.build_network(deep_supervision=True),
