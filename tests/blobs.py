@@ -41,7 +41,7 @@ def write_blobs(folder: Path, num_cases: int) -> Path:
             volume.SetSpacing(SPACING[::-1])
             volume.SetOrigin((5.0, -7.0, 11.0))
             sitk.WriteImage(volume, str(path))
-    DatasetDescription(
-        channel_names={"0": "MRI"}, labels=LABELS, numTraining=num_cases, file_ending=".nii.gz"
-    ).save(folder / "dataset.json")
+    DatasetDescription(channel_names={"0": "MRI"}, labels=LABELS, numTraining=num_cases, file_ending=".nii.gz").save(
+        folder / "dataset.json"
+    )
     return folder
