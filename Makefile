@@ -11,7 +11,7 @@ demo: $(VENV)/installed-demo
 	$(BIN)/umseg demo --output umseg-demo
 
 test: $(VENV)/installed-dev lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

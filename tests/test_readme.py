@@ -1,0 +1,72 @@
+"""The README is true: its commands run, in order, in one folder, on a small data set that stands for the user's."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from tests.blobs import SHAPE, write_blobs
+from umseg.cli import app
+from umseg.workflows import demo
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+# Long trainings are cut short; everything else runs as it stands.
+SHORTER = {"train": ["--epochs", "1", "--iterations", "2", "--workers", "0"]}
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[list[str]]:
+    return [shlex.split(line) for block in blocks("bash") for line in block.splitlines() if line.strip()]
+
+
+def test_every_command_is_one_that_is_tested() -> None:
+    assert {command[0] for command in commands()} == {"umseg", "make", "pip"}
+    verbs = [command[1] for command in commands() if command[0] == "umseg"]
+    assert set(verbs) == {"plan", "train", "predict", "evaluate", "demo"}
+
+
+def test_make_targets_exist() -> None:
+    for command in commands():
+        if command[0] == "make":
+            done = subprocess.run([*command, "--dry-run"], cwd=ROOT, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+
+
+def test_extras_exist() -> None:
+    declared = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    named = set(re.findall(r'"\.\[(\w+)\]"', README))
+    assert named == {"cuda", "demo", "dev"}
+    for extra in named:
+        assert re.search(rf"^{extra} = \[", declared, flags=re.MULTILINE)
+
+
+def test_umseg_commands_and_python_run_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("nilearn", reason="the extra 'demo' is not installed")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(demo, "CONFIG", demo.CONFIG.model_copy(update={"epochs": 1, "iterations": 1}))
+    write_blobs(Path("data/Dataset004_Hippocampus"), num_cases=5)
+    for command in commands():
+        if command[0] == "umseg":
+            arguments = [*command[1:], *SHORTER.get(command[1], []), "--quiet"]
+            result = CliRunner().invoke(app, arguments)
+            assert result.exit_code == 0, f"{command}\n{result.output}\n{result.exception!r}"
+    assert Path("umseg-demo/overlays.png").exists()
+    assert Path("predictions/metrics.csv").exists()
+    tree = next(block for block in blocks("") if block.startswith("umseg-workspace"))
+    for shown in re.findall(r"[\w/]+\.(?:json|safetensors|csv|png)", tree):
+        assert list(Path("umseg-workspace").rglob(shown)), shown
+    (code,) = blocks("python")
+    names: dict[str, object] = {"image": np.zeros((1, *SHAPE), np.float32)}
+    exec(code, names)
+    assert np.shape(names["label_map"]) == SHAPE
