@@ -222,6 +222,10 @@ def evaluate(
         typer.Option("--output", help="Folder for metrics.json and metrics.csv. [default: the predictions' folder]"),
     ] = None,
     tolerance: Annotated[float, typer.Option(help="Tolerance of the NSD in mm (pixels for PNG and TIFF).")] = 1.0,
+    cases: Annotated[
+        str | None,
+        typer.Option(help="Cases to score, e.g. case_1,case_7. [default: all; none may be missing]"),
+    ] = None,
     workers: Workers = None,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -231,7 +235,8 @@ def evaluate(
     from umseg.evaluation import evaluate_folder, format_table, write_metrics
 
     workers = default_workers() if workers is None else workers
-    metrics = evaluate_folder(predictions, reference, tolerance=tolerance, workers=workers, quiet=quiet)
+    chosen = [case.strip() for case in cases.split(",")] if cases else None
+    metrics = evaluate_folder(predictions, reference, tolerance=tolerance, cases=chosen, workers=workers, quiet=quiet)
     files = write_metrics(metrics, output or predictions)
     typer.echo(format_table(metrics))
     typer.echo("Written: " + ", ".join(str(file) for file in files))

@@ -127,6 +127,13 @@ def test_changed_options_are_refused_and_named(workspace: Path, undisturbed: Pat
     assert caught.value.expected == "optimizer = sgd"
 
 
+@pytest.mark.parametrize(("model", "ssm"), [("nnunet", True), ("umamba_enc", False)])
+def test_options_of_mamba_layers_need_some(workspace: Path, model: str, ssm: bool) -> None:
+    config = TrainingConfig(model=model, options=ModelOptions(ssm=ssm), ssm_lr=1e-3)
+    with pytest.raises(UserError, match="without Mamba layers"):
+        train(workspace, config, device="cpu", quiet=True)
+
+
 def test_restart_discards_the_earlier_run(workspace: Path) -> None:
     first = CONFIG.model_copy(update={"epochs": 1, "options": ModelOptions(ssm=False)})
     fold = train(workspace, first, device="cpu", tag="restart", quiet=True)

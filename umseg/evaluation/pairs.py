@@ -69,7 +69,7 @@ def _refuse_missing(missing: Collection[str], kind: str, folder: Path, ending: s
         file=folder,
         found="no " + listed([case + ending for case in sorted(missing)]),
         expected="a prediction for every reference and a reference for every prediction, under the same file name",
-        remedy="Add or remove the files, or name the cases to be evaluated.",
+        remedy="Add or remove the files, or name the cases to be evaluated with --cases.",
     )
 
 

@@ -84,6 +84,11 @@ MODELS: dict[str, Builder] = {
 }
 
 
+def has_mamba_layers(model: str, options: ModelOptions) -> bool:
+    """Whether the network has Mamba layers."""
+    return model.startswith("umamba") and options.ssm
+
+
 def check_model(model: str, options: ModelOptions) -> None:
     """Refuse an unknown model name, or options that the model does not have.
 

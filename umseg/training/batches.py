@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -145,7 +145,7 @@ def load_batches(
     validation: int,
     workers: int,
     pin_memory: bool,
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Yield every batch in order: per epoch ``train`` training batches, then ``validation`` validation batches.
 
     One pool of workers serves the whole training, so that no epoch waits for processes to start.

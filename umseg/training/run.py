@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 from pathlib import Path
@@ -15,7 +16,7 @@ from umseg.models.card import FILE_NAME as CARD
 from umseg.models.card import ModelCard
 from umseg.models.device import resolve_device, resolve_precision
 from umseg.models.memory import keep_freed_memory
-from umseg.models.registry import check_model
+from umseg.models.registry import check_model, has_mamba_layers
 from umseg.planning.plan import Plan
 from umseg.preprocess.store import CaseStore
 from umseg.training import checkpoint
@@ -96,22 +97,24 @@ def train(
     factory = BatchFactory(
         store.folder, card.configuration, {"train": split.train, "validation": split.validation}, config.seed
     )
-    trainer.run(
-        load_batches(
-            factory,
-            first_epoch=len(trainer.rows),
-            epochs=config.epochs,
-            train=config.iterations,
-            validation=config.validation_batches,
-            workers=workers,
-            pin_memory=target.type == "cuda",
-        )
+    batches = load_batches(
+        factory,
+        first_epoch=len(trainer.rows),
+        epochs=config.epochs,
+        train=config.iterations,
+        validation=config.validation_batches,
+        workers=workers,
+        pin_memory=target.type == "cuda",
     )
+    # Closed at once, whatever ends the training, so that no worker process outlives it.
+    with contextlib.closing(batches):
+        trainer.run(batches)
     return folder
 
 
 def _model_card(workspace: Path, config: TrainingConfig) -> ModelCard:
     check_model(config.model, config.options)
+    _refuse_idle_ssm_options(config)
     dataset = Dataset.load(workspace / "dataset.json", PLAN_REMEDY)
     plan = Plan.load(workspace / "plan.json", PLAN_REMEDY)
     configuration = plan.configuration(config.configuration, workspace / "plan.json")
@@ -124,6 +127,16 @@ def _model_card(workspace: Path, config: TrainingConfig) -> ModelCard:
         plan=plan,
         mirror_axes=patch_geometry(configuration.patch_size).mirror_axes,
     )
+
+
+def _refuse_idle_ssm_options(config: TrainingConfig) -> None:
+    given = config.ssm_optimizer is not None or config.ssm_lr is not None
+    if given and not has_mamba_layers(config.model, config.options):
+        raise UserError(
+            "--ssm-optimizer and --ssm-lr mean nothing to a network without Mamba layers.",
+            found=config.model + ("" if config.options.ssm else " --no-ssm"),
+            remedy="Leave the options out, or train a U-Mamba with its Mamba layers.",
+        )
 
 
 def _split(workspace: Path, config: TrainingConfig, store: CaseStore) -> Split:

@@ -64,10 +64,11 @@ def fold_cases(splits: Splits, fold: int | Literal["all"], case_ids: Sequence[st
     """
     ids = sorted(case_ids)
     if fold == "all":
-        return Split(train=tuple(ids), validation=tuple(ids))
-    if fold < 0:
-        raise UserError(f"There is no fold {fold}.", file=file, expected=f"0 to {len(splits.folds) - 1}, or all")
-    split = splits.folds[fold] if fold < len(splits.folds) else _random_split(ids, fold)
+        split = Split(train=tuple(ids), validation=tuple(ids))
+    elif fold < 0:
+        raise UserError(f"There is no fold {fold}.", file=file, expected="0, 1, 2, ... or all")
+    else:
+        split = splits.folds[fold] if fold < len(splits.folds) else _random_split(ids, fold)
     unknown = sorted({*split.train, *split.validation} - set(ids))
     if unknown or not split.train or not split.validation:
         raise UserError(
