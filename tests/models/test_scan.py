@@ -15,7 +15,7 @@ from torch import Tensor
 
 from umseg.models.scan import available_backends, choose_backend, interface, selective_scan
 from umseg.models.scan import cpu as cpu_backend
-from umseg.models.scan.threads import run_tasks
+from umseg.models.threads import run_tasks
 
 NAMES = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias")
 
@@ -298,7 +298,7 @@ def test_kernels_compile_where_no_cache_can_be_written() -> None:
     code = (
         "from numba.core import caching\n"
         "caching.CacheImpl._locator_classes = []\n"
-        "from umseg.models.scan.tiles import jit\n"
+        "from umseg.models.jit import jit\n"
         "assert jit('int64(int64)')(lambda x: x + 1)(1) == 2\n"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from umseg.models.scan.layout import LANES, ceil_div
-from umseg.models.scan.threads import run_tasks
+from umseg.models.threads import run_tasks
 
 # Tokens per piece of work: a multiple of the kernels' chunk, long enough to make the call's cost vanish.
 _SEGMENT = 4096

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from umseg.models.jit import inner, jit
 from umseg.models.scan.layout import CHUNK, LANES, ceil_div
 from umseg.models.scan.simd import load, one, sigmoid, store, zero
-from umseg.models.scan.tiles import inner, jit, read_tile, read_weights, write_tile
+from umseg.models.scan.tiles import read_tile, read_weights, write_tile
 
 
 @inner

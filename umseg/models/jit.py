@@ -1,45 +1,36 @@
-"""How numba kernels are compiled and run."""
+"""How numba kernels are compiled. This module imports numba; import it inside the functions that need it."""
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import numba
-import torch
 
-_OPTIONS: dict[str, Any] = {
-    "parallel": True,
-    "nogil": True,
-    # Sums may be reordered and fused; NaN and infinity keep their meaning.
-    "fastmath": {"contract", "reassoc", "nsz"},
-    "error_model": "numpy",
-}
-
-_lock = threading.Lock()
+_compile: Any = numba.njit
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 
 
-def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a kernel on its first call; the machine code is kept on disk where a cache folder can be written."""
-    try:
-        compiled: Callable[..., Any] = numba.njit(**_OPTIONS, cache=True)(function)
-    except RuntimeError:
-        # numba found no folder for its cache (read-only installation and home): compile anew in every process.
-        compiled = numba.njit(**_OPTIONS)(function)
-    return compiled
+def jit(*signatures: str, **options: Any) -> Any:
+    """Compile a kernel, or load it from numba's cache where one can be written.
 
+    numba compiles anew when the file of the kernel changes; after a change in a module that the kernel uses, remove the
+    ``*.nbi`` files beside them.
 
-@contextlib.contextmanager
-def kernel_threads() -> Iterator[None]:
-    """Run kernels inside: on as many threads as torch uses, and for one caller at a time.
-
-    numba starts a kernel's threads through TBB or OpenMP where it finds one, else, as on macOS, through a layer of its
-    own, which aborts the process when two threads of Python call kernels at once.
+    Args:
+        signatures: Types to compile for on import; without any, the kernel is compiled for the types that it meets.
+        options: Further options of ``numba.njit``.
     """
-    # numba fills in its configuration while it is imported, so that type checkers do not see it.
-    config: Any = numba.config
-    with _lock:
-        numba.set_num_threads(min(torch.get_num_threads(), config.NUMBA_NUM_THREADS))
-        yield
+
+    def decorate(function: Any) -> Any:
+        types = list(signatures) or None
+        try:
+            return _compile(types, cache=True, **_OPTIONS, **options)(function)
+        except RuntimeError:  # numba found no folder that it may write to
+            return _compile(types, **_OPTIONS, **options)(function)
+
+    return decorate
+
+
+def inner(function: Any) -> Any:
+    """Compile as a part of the kernels that call it."""
+    return _compile(**_OPTIONS)(function)

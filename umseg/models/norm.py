@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from umseg.models.threads import run_tasks
+
 NEGATIVE_SLOPE = 0.01
+SLOPE = np.float32(NEGATIVE_SLOPE)
+
+PIECE = 4096
+"""Voxels of a piece of work."""
 
 
 class InstanceNormAct(nn.Module):
@@ -42,17 +49,24 @@ def _fused(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The output, and per sample and channel the mean and the reciprocal standard deviation."""
     from umseg.models import norm_kernels
-    from umseg.models.jit import kernel_threads
 
     x = _channels_last(x)
     y = torch.empty_like(x)
-    memory = _memory(x)
+    memory, result = _memory(x), _memory(y)
     rest = memory[:, :0] if residual is None else _memory(_channels_last(residual))
-    with kernel_threads():
-        mean, scale = norm_kernels.statistics(memory, eps)
-        norm_kernels.forward(
-            memory, rest, weight.numpy(), bias.numpy(), mean, scale, np.float32(NEGATIVE_SLOPE), _memory(y)
-        )
+    sums = _sum_pieces(memory, np.float64, lambda *piece: norm_kernels.sum_voxels(memory, *piece))
+    shift = sums[:, 0] / memory.shape[1]
+    first = x.detach().flatten(2)[..., 0].double().numpy()
+    with np.errstate(invalid="ignore"):  # an infinite input makes NaN, as it does in torch
+        variance = np.maximum(sums[:, 1] / memory.shape[1] - shift**2, 0)
+        mean, scale = (first + shift).astype(np.float32), (1 / np.sqrt(variance + eps)).astype(np.float32)
+        factor = weight.numpy() * scale
+        offset = bias.numpy() - mean * factor
+
+    def apply(b: int, start: int, stop: int) -> None:
+        norm_kernels.normalize(memory, rest, b, start, stop, factor[b], offset[b], SLOPE, result)
+
+    _run_pieces(memory, apply)
     return y, torch.from_numpy(mean), torch.from_numpy(scale)
 
 
@@ -67,24 +81,43 @@ def _fused_backward(
     grad: Tensor, x: Tensor, y: Tensor, weight: Tensor, mean: Tensor, scale: Tensor, with_residual: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     from umseg.models import norm_kernels
-    from umseg.models.jit import kernel_threads
 
-    grad, x, y = _channels_last(grad), _channels_last(x), _channels_last(y)
-    dx = torch.empty_like(x)
-    dresidual = torch.empty_like(x) if with_residual else x.new_empty(0)
-    with kernel_threads():
-        dweight, dbias = norm_kernels.backward(
-            _memory(grad),
-            _memory(x),
-            _memory(y),
-            weight.numpy(),
-            mean.numpy(),
-            scale.numpy(),
-            np.float32(NEGATIVE_SLOPE),
-            _memory(dx),
-            _memory(dresidual) if with_residual else _memory(dx)[:, :0],
+    dx = torch.empty_like(_channels_last(x))
+    dresidual = torch.empty_like(dx) if with_residual else x.new_empty(0)
+    g, memory, result = (_memory(_channels_last(t)) for t in (grad, x, y))
+    to_input = _memory(dx)
+    to_residual = _memory(dresidual) if with_residual else to_input[:, :0]
+    middle, spread = mean.numpy(), scale.numpy()
+
+    def add(b: int, start: int, stop: int, sums: NDArray[Any]) -> None:
+        norm_kernels.sum_gradients(g, memory, result, b, start, stop, middle[b], SLOPE, sums)
+
+    sums = _sum_pieces(memory, np.float32, add)
+    along = sums[:, 1] * spread
+    factor = weight.numpy() * spread
+    shift = (sums[:, 0] / memory.shape[1]).astype(np.float32)
+    tilt = (along * spread / memory.shape[1]).astype(np.float32)
+
+    def apply(b: int, start: int, stop: int) -> None:
+        norm_kernels.input_gradients(
+            g,
+            memory,
+            result,
+            b,
+            start,
+            stop,
+            middle[b],
+            factor[b],
+            shift[b],
+            tilt[b],
+            SLOPE,
+            to_input,
+            to_residual,
         )
-    return dx, dresidual, torch.from_numpy(dweight), torch.from_numpy(dbias)
+
+    _run_pieces(memory, apply)
+    dweight, dbias = (torch.from_numpy(total.sum(0).astype(np.float32)) for total in (along, sums[:, 0]))
+    return dx, dresidual, dweight, dbias
 
 
 @_fused_backward.register_fake
@@ -120,3 +153,27 @@ def _memory(x: Tensor) -> NDArray[np.generic]:
     """A channels-last tensor as an array (batch, voxels, channels) on the same memory; bfloat16 as uint16."""
     x = x.detach().movedim(1, -1).flatten(1, -2)
     return x.view(torch.int16).numpy().view(np.uint16) if x.dtype == torch.bfloat16 else x.numpy()
+
+
+def _run_pieces(memory: NDArray[Any], work: Callable[[int, int, int], None]) -> None:
+    """Call ``work(sample, first voxel, last voxel)`` for every piece, on as many threads as torch uses."""
+    batch, voxels, _ = memory.shape
+    pieces = -(-voxels // PIECE)
+
+    def run(task: int) -> None:
+        start = task % pieces * PIECE
+        work(task // pieces, start, min(start + PIECE, voxels))
+
+    run_tasks(lambda: run, batch * pieces)
+
+
+def _sum_pieces(
+    memory: NDArray[Any], dtype: type[np.floating[Any]], work: Callable[[int, int, int, NDArray[Any]], None]
+) -> NDArray[np.float64]:
+    """(batch, 2, channels): what ``work`` adds to its last argument, summed over the pieces of each sample."""
+    batch, voxels, channels = memory.shape
+    pieces = -(-voxels // PIECE)
+    sums = np.zeros((batch, pieces, 2, channels), dtype)
+    _run_pieces(memory, lambda b, start, stop: work(b, start, stop, sums[b, start // PIECE]))
+    total: NDArray[np.float64] = sums.sum(axis=1, dtype=np.float64)
+    return total

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from umseg.models.scan.layout import CHUNK, LANES, ceil_div
-from umseg.models.scan.threads import run_tasks
+from umseg.models.threads import run_tasks
 
 # Channel blocks that one call of the backward kernel takes: its sums for B and C are a buffer of their own.
 _BLOCKS_BACKWARD = 2

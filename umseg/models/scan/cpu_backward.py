@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from umseg.models.jit import inner, jit
 from umseg.models.scan.cpu_forward import LOG2_E, read_steps
 from umseg.models.scan.layout import CHUNK, LANES, ceil_div
 from umseg.models.scan.simd import broadcast, exp2, fold4, ln_2, load, one, sigmoid, store, store_fold, zero
-from umseg.models.scan.tiles import TILE, inner, jit, read_tile, read_weights, write_tile
+from umseg.models.scan.tiles import TILE, read_tile, read_weights, write_tile
 
 
 @inner

@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from umseg.models.jit import inner, jit
 from umseg.models.scan.layout import CHUNK, LANES, ceil_div
 from umseg.models.scan.simd import broadcast, exp2, load, sigmoid, softplus, store
-from umseg.models.scan.tiles import TILE, inner, jit, read_tile, read_weights, write_tile
+from umseg.models.scan.tiles import TILE, read_tile, read_weights, write_tile
 
 LOG2_E = np.float32(1.4426950408889634)
 

@@ -6,39 +6,13 @@ This module imports numba; import it inside the functions that need it.
 
 from __future__ import annotations
 
-from typing import Any
-
-import numba
 import numpy as np
 
+from umseg.models.jit import inner
 from umseg.models.scan.layout import CHUNK, LANES
 from umseg.models.scan.simd import load, load_bytes, load_transposed, store, store_bytes, store_transposed
 
 TILE = CHUNK * LANES
-
-_compile: Any = numba.njit
-_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
-
-
-def jit(*signatures: str) -> Any:
-    """Compile on import for the given signatures, or load from numba's cache where one can be written.
-
-    numba compiles anew when the file of the kernel changes; after a change in ``simd`` or in this module, remove the
-    ``*.nbi`` files beside them.
-    """
-
-    def decorate(function: Any) -> Any:
-        try:
-            return _compile(list(signatures), cache=True, **_OPTIONS)(function)
-        except RuntimeError:  # numba found no folder that it may write to
-            return _compile(list(signatures), **_OPTIONS)(function)
-
-    return decorate
-
-
-def inner(function: Any) -> Any:
-    """Compile as a part of the kernels that call it."""
-    return _compile(**_OPTIONS)(function)
 
 
 @inner

@@ -48,5 +48,5 @@ def run_tasks(make_worker: Callable[[], Callable[[int], None]], count: int) -> N
 def _pool(size: int) -> ThreadPoolExecutor:
     pool = _pools.get(size)
     if pool is None:
-        pool = _pools.setdefault(size, ThreadPoolExecutor(size, thread_name_prefix="umseg-scan"))
+        pool = _pools.setdefault(size, ThreadPoolExecutor(size, thread_name_prefix="umseg"))
     return pool
