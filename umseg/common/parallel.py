@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-import pickle
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -59,8 +58,8 @@ def map_cases(
 
     Raises:
         UserError: As raised by ``function``; or a worker process was killed (usually: out of memory).
-        RuntimeError: Any other exception of ``function``. The message names the case; the cause is the exception
-            itself, and the printed chain shows the worker's own traceback.
+        RuntimeError: Any other exception of ``function``. The message names the case and the exception; the printed
+            chain shows the worker's own traceback.
         ValueError: Not one name per item.
     """
     if len(names) != len(items):
@@ -79,7 +78,7 @@ def _serial(function: Callable[[ItemT], ResultT], items: Sequence[ItemT], names:
         except UserError:
             raise
         except Exception as error:
-            raise RuntimeError(f"case {name}: {error}") from error
+            raise RuntimeError(f"case {name}: {type(error).__name__}: {error}") from error
 
 
 def _pooled(
@@ -114,15 +113,13 @@ def _pooled(
 
 
 def _call(function: Callable[[ItemT], ResultT], item: ItemT) -> ResultT:
-    """In a worker: raise only what can be sent back, since anything else breaks the pool as if it had been killed."""
+    """In a worker: raise only what can surely be sent back; anything else breaks the pool as if it had been killed."""
     try:
         return function(item)
-    except Exception as error:
-        try:
-            pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes, made in the same line
-        except Exception:
-            raise RuntimeError(f"{type(error).__name__}: {error}") from error
+    except UserError:
         raise
+    except Exception as error:
+        raise RuntimeError(f"{type(error).__name__}: {error}") from error
 
 
 @contextlib.contextmanager
