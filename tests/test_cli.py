@@ -185,6 +185,38 @@ def spoil_with_text(dataset: Path) -> str:
     return "blob_1_0000.nii.gz"
 
 
+def test_colour_photographs_need_no_option(tmp_path: Path) -> None:
+    """2-D RGB PNGs: planned, trained in 2-D by default, and scored in pixels."""
+    folder = tmp_path / "Dataset904_Photos"
+    rng = np.random.default_rng(0)
+    for name in ("imagesTr", "labelsTr"):
+        (folder / name).mkdir(parents=True)
+    for number in range(3):
+        label = np.zeros((32, 40), np.uint8)
+        label[8:24, 10 + number : 26 + number] = 1
+        image = (rng.normal(80, 10, (32, 40, 3)) + label[..., None] * np.array([90, 30, 0])).clip(0, 255)
+        photo = sitk.GetImageFromArray(image.astype(np.uint8), isVector=True)
+        sitk.WriteImage(photo, str(folder / "imagesTr" / f"photo_{number}_0000.png"))
+        sitk.WriteImage(sitk.GetImageFromArray(label), str(folder / "labelsTr" / f"photo_{number}.png"))
+    description = {
+        "channel_names": {"0": "red", "1": "green", "2": "blue"},
+        "labels": {"background": 0, "cell": 1},
+        "numTraining": 3,
+        "file_ending": ".png",
+        "licence": "other tools' fields are welcome",
+    }
+    (folder / "dataset.json").write_text(json.dumps(description))
+    planned = umseg("plan", folder, "--workspace", tmp_path / "w", "--workers", 0, "--quiet")
+    assert planned.exit_code == 0, planned.output
+    trained = umseg(
+        "train", folder, "--workspace", tmp_path / "w", "--model", "umamba_bot", "--optimizer", "adamw", *SHORT
+    )
+    assert trained.exit_code == 0, trained.output
+    assert "1 px" in trained.output
+    (made,) = (tmp_path / "w" / "Dataset904_Photos" / "models" / "umamba_bot__2d").rglob("photo_*.png")
+    assert sitk.ReadImage(str(made)).GetSize() == (40, 32)
+
+
 class TestBadInput:
     @pytest.mark.parametrize(
         "spoil",

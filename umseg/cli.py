@@ -104,7 +104,10 @@ def plan(
 def train(
     dataset: Annotated[str, typer.Argument(help="Name of a planned data set, or its folder.")],
     workspace: Workspace = WORKSPACE_ROOT,
-    config: Annotated[str, typer.Option("--config", help="Configuration of the plan.")] = "3d_fullres",
+    config: Annotated[
+        str | None,
+        typer.Option("--config", help="Configuration of the plan. [default: 3d_fullres, 2d for 2-D images]"),
+    ] = None,
     model: Annotated[str, typer.Option(help="umamba_enc, umamba_bot or nnunet.")] = "umamba_enc",
     fold: Annotated[str, typer.Option(help="Cross-validation fold 0 to 4, or all.")] = "0",
     epochs: Annotated[int, typer.Option(min=1)] = 1000,
@@ -153,8 +156,9 @@ def train(
     from umseg.workflows.validation import validate_fold
     from umseg.workflows.workspace import Workspace as Planned
 
+    planned = Planned.of(dataset, workspace)
     choices = {
-        "configuration": config,
+        "configuration": config or planned.plan().default_configuration,
         "model": model,
         "options": {"ssm": ssm, "ssm_residual": ssm_residual},
         "fold": fold if fold == "all" else _whole_number(fold, "--fold"),
@@ -168,7 +172,6 @@ def train(
         "seed": seed,
         "precision": precision,
     }
-    planned = Planned.of(dataset, workspace)
     settings = TrainingConfig.from_options(choices)
     workers = default_loader_workers() if workers is None else workers
     folder = run(planned.folder, settings, device=device, workers=workers, tag=tag, restart=restart, quiet=quiet)

@@ -80,6 +80,11 @@ class Plan(Record):
     foreground_intensity_properties_per_channel: dict[str, IntensityStatistics]
     configurations: dict[str, Configuration]
 
+    @property
+    def default_configuration(self) -> str:
+        """What is trained when the user names none: ``3d_fullres`` where the data are 3-D, else ``2d``."""
+        return "3d_fullres" if "3d_fullres" in self.configurations else "2d"
+
     def configuration(self, name: str, file: Path | None = None) -> Configuration:
         """Look up a configuration.
 
