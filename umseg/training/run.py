@@ -71,6 +71,8 @@ def train(
 
     if target.type == "cpu":
         keep_freed_memory()
+    # Every batch has the same shape: let cuDNN try its algorithms once and keep the fastest.
+    torch.backends.cudnn.benchmark = target.type == "cuda"
     torch.manual_seed(config.seed)
     trainer = Trainer(
         network=card.build_network(deep_supervision=True),
