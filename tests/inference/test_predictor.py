@@ -169,6 +169,22 @@ def test_one_file(predictor: Predictor, tmp_path: Path) -> None:
     assert predictor.predict_files(path, tmp_path / "out", quiet=True) == [tmp_path / "out" / "a.nii.gz"]
 
 
+def test_no_image_is_replaced_by_its_label_map(predictor: Predictor, tmp_path: Path) -> None:
+    path = write_image(tmp_path / "scans" / "scan.nii.gz", make_image())
+    before = path.read_bytes()
+    with pytest.raises(UserError, match="would replace"):
+        predictor.predict_files(path.parent, path.parent, quiet=True)
+    assert path.read_bytes() == before
+    assert [p.name for p in path.parent.iterdir()] == ["scan.nii.gz"]
+
+
+def test_no_data_set_is_written_into(predictor: Predictor, tmp_path: Path) -> None:
+    path = write_image(tmp_path / "Dataset1" / "imagesTr" / "scan_0000.nii.gz", make_image())
+    with pytest.raises(UserError, match="is a data set"):
+        predictor.predict_files(path.parent, tmp_path / "Dataset1", quiet=True)
+    assert not (tmp_path / "Dataset1" / "dataset.json").exists()
+
+
 def test_a_case_that_cannot_be_read_leaves_the_earlier_label_maps(predictor: Predictor, tmp_path: Path) -> None:
     inputs, output = tmp_path / "in", tmp_path / "out"
     for case in ("a", "b", "c"):

@@ -113,25 +113,26 @@ class Predictor:
 
     def predict_cases(self, cases: Sequence[Case], output: Path, *, quiet: bool = False) -> list[Path]:
         """Segment given cases; see ``predict_files``."""
-        output = Path(output)
+        output = Path(output).absolute()
+        targets = [output / f"{case.id}{self.card.dataset.file_ending}" for case in cases]
+        _spare_inputs(cases, targets, output)
         self.card.dataset.save(output / "dataset.json")
         written = []
         with tqdm(total=len(cases), desc="predict", unit="case", disable=quiet) as bar:
-            for case, image, prepared in self._read_ahead(cases):
-                path = output / f"{case.id}{self.card.dataset.file_ending}"
+            for path, (image, prepared) in zip(targets, self._read_ahead(cases), strict=True):
                 write_label(path, self._segment(prepared), image.geometry)
                 written.append(path)
                 bar.update()
         return written
 
-    def _read_ahead(self, cases: Sequence[Case]) -> Iterator[tuple[Case, Image, PreprocessedCase]]:
+    def _read_ahead(self, cases: Sequence[Case]) -> Iterator[tuple[Image, PreprocessedCase]]:
         """Read and preprocess the next case while the network computes on this one."""
         with ThreadPoolExecutor(1) as reader:
             pending = [reader.submit(self._read, case) for case in cases[:1]]
             for number, case in enumerate(cases):
                 image, prepared = pending.pop().result()
                 pending.extend(reader.submit(self._read, following) for following in cases[number + 1 : number + 2])
-                yield case, image, prepared
+                yield image, prepared
 
     def _read(self, case: Case) -> tuple[Image, PreprocessedCase]:
         image = read_image(case.images)
@@ -184,6 +185,24 @@ class Predictor:
         network = self.card.build_network()
         checkpoint.load_weights(network, file, REMEDY)
         return place(network, self.device).eval()
+
+
+def _spare_inputs(cases: Sequence[Case], targets: Sequence[Path], output: Path) -> None:
+    """Nothing of the user's is replaced: an image of the same name, or the ``dataset.json`` of a data set."""
+    if (output / "imagesTr").is_dir():
+        raise UserError(
+            "The output folder is a data set, whose dataset.json would be replaced.",
+            file=output,
+            remedy="Name another folder with --output.",
+        )
+    images = {image.resolve() for case in cases for image in case.images}
+    clash = next((target for target in targets if target.resolve() in images), None)
+    if clash is not None:
+        raise UserError(
+            "A label map would replace the image that it is made from.",
+            file=clash,
+            remedy="Name another folder with --output.",
+        )
 
 
 def find_weights(model_folder: Path, folds: Sequence[str] | None, weights: str) -> list[Path]:
