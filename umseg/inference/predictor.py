@@ -129,7 +129,7 @@ class Predictor:
         """Read and preprocess the next case while the network computes on this one."""
         with ThreadPoolExecutor(1) as reader:
             pending = [reader.submit(self._read, case) for case in cases[:1]]
-            for number, case in enumerate(cases):
+            for number in range(len(cases)):
                 image, prepared = pending.pop().result()
                 pending.extend(reader.submit(self._read, following) for following in cases[number + 1 : number + 2])
                 yield image, prepared
