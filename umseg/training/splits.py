@@ -66,7 +66,8 @@ def fold_cases(splits: Splits, fold: int | Literal["all"], case_ids: Sequence[st
     if fold == "all":
         split = Split(train=tuple(ids), validation=tuple(ids))
     elif fold < 0:
-        raise UserError(f"There is no fold {fold}.", file=file, expected="0, 1, 2, ... or all")
+        known = f"0 to {len(splits.folds) - 1}, or all" if splits.folds else "all"
+        raise UserError(f"There is no fold {fold}.", file=file, expected=known)
     else:
         split = splits.folds[fold] if fold < len(splits.folds) else _random_split(ids, fold)
     unknown = sorted({*split.train, *split.validation} - set(ids))
