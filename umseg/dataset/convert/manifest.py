@@ -1,0 +1,163 @@
+"""A table beside the images: which cases are for training, and which of them belong together."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from umseg.common.errors import UserError
+from umseg.common.files import write_text
+from umseg.dataset.channels import NATURAL_ENDINGS
+from umseg.dataset.naming import few
+
+_CASE_COLUMNS = ("case", "id", "image", "file", "name")
+_SPLIT_COLUMNS = ("split",)
+_GROUP_COLUMNS = ("group", "field_group")
+_TRAINING = ("train", "training")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of the manifest's columns; None: the usual one, if it is there.
+
+    Attributes:
+        case: Case or file name; usually one of case, id, image, file, name.
+        split: ``train`` for cases to learn from; usually split.
+        group: What cases have in common that belong together, e.g. a patient; usually group or field_group.
+    """
+
+    case: str | None = None
+    split: str | None = None
+    group: str | None = None
+
+
+USUAL_COLUMNS = Columns()
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the manifest says of a case.
+
+    Attributes:
+        training: Whether the case is one to learn from.
+        group: The group that it belongs to, if any.
+    """
+
+    training: bool = True
+    group: str | None = None
+
+
+def read_manifest(path: Path, columns: Columns) -> dict[str, Row]:
+    """Read a table with one row per case.
+
+    Without a column for the split, all cases are for training.
+
+    Returns:
+        Case (the file name without folder and ending) to its row.
+
+    Raises:
+        UserError: The table cannot be read, lacks a column, names a case twice or no case for training, or has rows
+            without a case or a split.
+    """
+    header, rows = _read_table(path)
+    case = _column(path, header, columns.case, _CASE_COLUMNS)
+    if case is None:
+        raise _missing(path, header, " or ".join(_CASE_COLUMNS))
+    split = _column(path, header, columns.split, _SPLIT_COLUMNS)
+    group = _column(path, header, columns.group, _GROUP_COLUMNS)
+    named = [case_name(row[case]) for row in rows]
+    _require_unique(path, named)
+    _require_filled(path, rows, [case] if split is None else [case, split])
+    made = {
+        name: Row(
+            training=split is None or row[split].strip().lower() in _TRAINING,
+            group=(row[group].strip() or None) if group else None,
+        )
+        for name, row in zip(named, rows, strict=True)
+    }
+    if split is not None and not any(row.training for row in made.values()):
+        raise UserError(
+            "The manifest has no case for training.",
+            file=path,
+            found=f"{split}: " + few(sorted({row[split] for row in rows})),
+            expected=f"{' or '.join(_TRAINING)} in the column {split}",
+            remedy="Name the column that says which cases are for training with --split-column.",
+        )
+    return made
+
+
+def write_groups(path: Path, rows: Mapping[str, Row]) -> None:
+    """Write the groups of cases as CSV (case, group), in the order of their names.
+
+    A case of no group is a group of its own.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("case", "group"))
+    writer.writerows((case, row.group or case) for case, row in sorted(rows.items()))
+    write_text(path, text.getvalue())
+
+
+def case_name(text: str) -> str:
+    """The case that a path or file name stands for."""
+    name = Path(text.strip()).name
+    ending = next((ending for ending in NATURAL_ENDINGS if name.lower().endswith(ending)), "")
+    return name[: len(name) - len(ending)]
+
+
+def _read_table(path: Path) -> tuple[Sequence[str], list[dict[str, str]]]:
+    try:
+        # Spreadsheets put a byte order mark first.
+        with open(path, encoding="utf-8-sig", newline="") as handle:
+            reader = csv.DictReader(handle, restval="")
+            return reader.fieldnames or (), list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(
+            "The manifest cannot be read.", file=path, found=str(error), remedy="Save it as CSV in UTF-8."
+        ) from error
+
+
+def _column(path: Path, header: Sequence[str], wanted: str | None, usual: Sequence[str]) -> str | None:
+    if wanted is None:
+        return next((name for name in usual if name in header), None)
+    if wanted not in header:
+        raise _missing(path, header, wanted)
+    return wanted
+
+
+def _missing(path: Path, header: Sequence[str], expected: str) -> UserError:
+    return UserError(
+        "The manifest lacks a column.",
+        file=path,
+        found=", ".join(header) or "an empty file",
+        expected=expected,
+        remedy="Name the column: --case-column, --split-column or --group-column. Columns are parted by commas.",
+    )
+
+
+def _require_unique(path: Path, names: Sequence[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    if twice:
+        raise UserError(
+            "The manifest names a case more than once.",
+            file=path,
+            found=few(twice),
+            expected="one row per case",
+            remedy="Remove the surplus rows.",
+        )
+
+
+def _require_filled(path: Path, rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> None:
+    for column in columns:
+        # The header is line 1.
+        empty = [str(line) for line, row in enumerate(rows, start=2) if not row[column].strip()]
+        if empty:
+            raise UserError(
+                f"The manifest has {len(empty)} rows without a value in the column {column}.",
+                file=path,
+                found="line " + few(empty),
+                remedy="Fill in the cells or remove the rows.",
+            )

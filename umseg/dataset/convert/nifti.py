@@ -1,0 +1,98 @@
+"""NIfTI files of several channels into one file per channel, with no number changed."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel
+
+from umseg.common.errors import UserError
+from umseg.common.files import atomic_path
+from umseg.dataset.convert.target import copy_file
+from umseg.dataset.images import count_components
+from umseg.dataset.integrity import DamagedFileError, check_file
+
+FILE_ENDING = ".nii.gz"
+NIFTI_ENDINGS = (FILE_ENDING, ".nii")
+
+_DAMAGED = "Unpack the archive again; take the case out of dataset.json if the file stays damaged."
+
+
+def checked_grid(path: Path, channels: int) -> tuple[int, ...]:
+    """The size (x, y, z) of an image that is whole and has so many channels.
+
+    Compressed files are read to their end; memory stays small.
+
+    Raises:
+        UserError: It is missing, damaged, or has others.
+    """
+    components = count_components(path)
+    try:
+        check_file(path)
+        shape = _shape(path)
+    except (DamagedFileError, OSError, nibabel.filebasedimages.ImageFileError) as error:
+        raise UserError("An image file is damaged.", file=path, found=str(error), remedy=_DAMAGED) from error
+    if components != 1 or len(shape) > 4:
+        raise UserError(
+            "The file is neither a 3-D image nor a 4-D image of several channels.",
+            file=path,
+            found=f"size {product(shape)}, {components} numbers per voxel",
+            expected="size x x y x z, or x x y x z x channels; one number per voxel",
+            remedy="Save the image in this form, e.g. with nibabel.",
+        )
+    grid, last = (shape[:3], shape[3]) if len(shape) == 4 else (shape, 1)
+    if last != channels:
+        raise UserError(
+            "The file has the wrong number of channels.",
+            file=path,
+            found=f"{last} (size {product(shape)})",
+            expected=f"{channels}",
+            remedy="An image has as many as 'modality' in dataset.json names, a label map has one. Correct either.",
+        )
+    return grid
+
+
+def write_channels(path: Path, targets: Sequence[Path]) -> None:
+    """Write one file per channel: 3-D files are copied, and packed where they are not; 4-D files are split."""
+    if len(_shape(path)) == 4:
+        _split(path, targets)
+    elif path.name.endswith(FILE_ENDING):
+        copy_file(path, targets[0])
+    else:
+        _pack(path, targets[0])
+
+
+def _pack(path: Path, target: Path) -> None:
+    # No time stamp: the same input gives the same file.
+    with (
+        atomic_path(target) as temporary,
+        open(path, "rb") as plain,
+        gzip.GzipFile(temporary, "wb", compresslevel=1, mtime=0) as packed,
+    ):
+        shutil.copyfileobj(plain, packed)
+
+
+def _split(path: Path, targets: Sequence[Path]) -> None:
+    """Write each channel of a 4-D file as a 3-D file: the stored numbers, data type, scaling and affine stay."""
+    image: Any = nibabel.load(path)
+    stored = image.dataobj.get_unscaled()
+    for channel, target in enumerate(targets):
+        part = type(image)(stored[..., channel], image.affine, image.header)
+        # nibabel forgets the scaling of a header that it is given, and takes one that is set afterwards as it is.
+        part.header.set_slope_inter(image.dataobj.slope, image.dataobj.inter)
+        with atomic_path(target) as temporary:
+            nibabel.save(part, temporary)
+
+
+def _shape(path: Path) -> tuple[int, ...]:
+    image: Any = nibabel.load(path)
+    return tuple(int(size) for size in image.shape)
+
+
+def product(sizes: Sequence[int]) -> str:
+    """Sizes as a message shows them."""
+    return " x ".join(map(str, sizes))
