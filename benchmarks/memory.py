@@ -1,0 +1,323 @@
+"""Memory of a training step: what it takes beside what ``umseg.planning.training_memory`` expects.
+
+    python benchmarks/memory.py [--model umamba_enc] [--real]
+
+Two training steps as the trainer makes them (forward, loss with deep supervision, backward, momentum) run under a mode
+that sees every operator and counts the bytes of all storages alive; the peak of the second step is printed. By default
+the tensors are fake, shapes without data, so that a step of 25 GB takes no memory and a few seconds. Memory that an
+operator takes and returns within itself is not seen.
+
+The figures for ``cuda`` need no GPU: the operators that a GPU would run (torch's instance norm, padding and
+convolution, mamba-ssm's scan, whose kept tensors are imitated by shape) run on fake CPU tensors. On a machine with a
+GPU ``--real`` reports ``torch.cuda.max_memory_allocated`` for them; elsewhere it leaves them out.
+
+The constants of the model were fitted to the pairs marked "fit"; those marked "held out" were not looked at.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from umseg.models import norm
+from umseg.models.device import autocast, channels_last
+from umseg.models.norm import NEGATIVE_SLOPE, InstanceNormAct
+from umseg.models.registry import ModelOptions, build_network
+from umseg.planning.plan import Configuration
+from umseg.planning.topology import plan_topology
+from umseg.planning.training_memory import Device, Precision, configuration_stages, training_memory
+from umseg.training.config import TrainingConfig
+from umseg.training.loss import deep_supervision_loss
+from umseg.training.optimizer import build_optimizers
+
+
+class LiveBytes(TorchDispatchMode):
+    """Counts the bytes of the storages that operators have made and that are still alive."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.live = self.peak = 0
+        self._known: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, Tensor):
+                self._add(tensor.untyped_storage())
+        return out
+
+    def _add(self, storage: torch.UntypedStorage) -> None:
+        if storage in self._known:
+            return
+        self._known.add(storage)
+        size = storage.nbytes()
+        self.live += size
+        self.peak = max(self.peak, self.live)
+        weakref.finalize(storage, self._drop, size)
+
+    def _drop(self, size: int) -> None:
+        self.live -= size
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set as its plan sees it."""
+
+    configuration: Configuration
+    in_channels: int
+    num_classes: int
+
+
+@dataclass(frozen=True)
+class Case:
+    """One network on one plan.
+
+    Attributes:
+        plan: A key of ``PLANS``.
+        model: Name of the network.
+        ssm: With its Mamba layers.
+        precision: ``mixed`` (bfloat16) or ``fp32``.
+        device: ``cpu``, or ``cuda`` for the operators of a GPU.
+    """
+
+    plan: str
+    model: str
+    ssm: bool = True
+    precision: Precision = "mixed"
+    device: Device = "cuda"
+
+    @property
+    def name(self) -> str:
+        """Model and plan, as the table names them."""
+        return f"{self.model}{'' if self.ssm else ' --no-ssm'}, {self.plan}"
+
+
+def _data(spacing: Sequence[float], patch: Sequence[int], batch: int, in_channels: int, num_classes: int) -> Data:
+    """A plan for this patch, with the usual channels and two convolutions per stage."""
+    topology, axes = plan_topology(spacing, patch), len(patch)
+    widest = 320 if axes == 3 else 512
+    stages = topology.num_stages
+    configuration = Configuration(
+        spacing=tuple(spacing),
+        median_image_size_in_voxels=tuple(patch),
+        patch_size=topology.patch_size,
+        batch_size=batch,
+        normalization_schemes=("ZScoreNormalization",) * in_channels,
+        use_mask_for_norm=(False,) * in_channels,
+        batch_dice=False,
+        features_per_stage=tuple(min(32 * 2**stage, widest) for stage in range(stages)),
+        kernel_sizes=topology.kernel_sizes,
+        strides=topology.strides,
+        num_pool_per_axis=topology.num_pool_per_axis,
+        n_conv_per_stage=(2,) * stages,
+        n_conv_per_stage_decoder=(2,) * (stages - 1),
+    )
+    return Data(configuration, in_channels, num_classes)
+
+
+PLANS = {
+    "tiny": _data((1, 1, 1), (16, 16, 16), 2, 1, 3),
+    "hippocampus": _data((1, 1, 1), (40, 56, 40), 7, 1, 3),
+    "thin slabs": _data((4, 1, 1), (16, 128, 96), 2, 1, 3),
+    "small 2-D": _data((1, 1), (256, 192), 12, 1, 3),
+    "small cube": _data((1, 1, 1), (48, 48, 48), 2, 4, 5),
+    "100 classes": _data((1, 1, 1), (64, 64, 64), 2, 1, 100),
+    "2-D, 100 classes": _data((1, 1), (64, 80), 16, 3, 100),
+    "cube 128": _data((1, 1, 1), (128, 128, 128), 2, 4, 4),
+    "AbdomenCT 3-D": _data((2.5, 0.8, 0.8), (40, 224, 192), 2, 1, 14),
+    "AbdomenMR 3-D": _data((3, 1.2, 1.2), (48, 160, 224), 2, 1, 14),
+    "AbdomenMR 2-D": _data((1.2, 1.2), (320, 320), 30, 1, 14),
+    "Endoscopy 2-D": _data((1, 1), (384, 640), 13, 3, 8),
+    "Microscopy 2-D": _data((1, 1), (512, 512), 12, 3, 3),
+}
+"""The last five are those of the paper's Table 2."""
+
+_MODELS = ("nnunet", "umamba_bot", "umamba_enc")
+_FIT_PLANS = ("hippocampus", "thin slabs", "small 2-D")
+_DEVICES: tuple[Device, ...] = ("cpu", "cuda")
+
+FIT = tuple(Case(plan, model, device=device) for device in _DEVICES for plan in _FIT_PLANS for model in _MODELS)
+
+QUICK_HELD_OUT = (
+    Case("small cube", "nnunet"),
+    Case("small cube", "umamba_bot", device="cpu"),
+    Case("small cube", "umamba_enc"),
+    Case("100 classes", "nnunet", device="cpu"),
+    Case("100 classes", "umamba_enc"),
+    Case("100 classes", "umamba_enc", ssm=False),
+    Case("2-D, 100 classes", "umamba_bot"),
+    Case("2-D, 100 classes", "umamba_enc", device="cpu"),
+    Case("small cube", "umamba_enc", precision="fp32"),
+    Case("hippocampus", "umamba_bot", ssm=False),
+)
+
+LARGE_HELD_OUT = tuple(
+    Case(plan, model, device=device)
+    for device in _DEVICES
+    for plan in PLANS
+    if plan.startswith(("cube 128", "Abdomen", "Endoscopy", "Microscopy"))
+    for model in _MODELS
+)
+
+
+def predict(case: Case) -> int:
+    """What the model of the planning room expects, without its allowance for what no operator takes."""
+    data = PLANS[case.plan]
+    expected = training_memory(
+        case.model,
+        data.configuration,
+        data.in_channels,
+        data.num_classes,
+        ssm=case.ssm,
+        precision=case.precision,
+        device=case.device,
+    )
+    return expected.total - expected.allowance
+
+
+class _Scan(torch.autograd.Function):
+    """What mamba-ssm's scan keeps and makes, as shapes: inputs copied where time is not innermost, states per 2048."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Tensor) -> Tensor:
+        u, delta, A, B, C, D, z, bias = inputs
+        u, delta, B, C, z = (t.contiguous() for t in (u, delta, B, C, z))
+        chunks = -(-u.shape[2] // 2048)
+        states = u.new_empty(*u.shape[:2], chunks, 2 * A.shape[1])
+        ctx.save_for_backward(u, delta, A, B, C, D, z, bias, states, torch.empty_like(u))
+        return torch.empty_like(u)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
+        kept = ctx.saved_tensors[:8]
+        grad = grad.contiguous()
+        return tuple(torch.empty_like(t) for t in kept)
+
+
+def _scan(
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, z: Tensor, delta_bias: Tensor, **_: bool
+) -> Tensor:
+    out: Tensor = _Scan.apply(u, delta, A, B, C, D, z, delta_bias)  # type: ignore[no-untyped-call]
+    return out
+
+
+def _norm(self: InstanceNormAct, x: Tensor, residual: Tensor | None = None) -> Tensor:
+    x = F.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
+    return F.leaky_relu_(x if residual is None else x + residual, NEGATIVE_SLOPE)
+
+
+def _convolution(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return F.silu(F.conv1d(F.pad(x, (weight.shape[-1] - 1, 0)), weight, bias, groups=x.shape[1]))
+
+
+@contextlib.contextmanager
+def gpu_operators() -> Iterator[None]:
+    """On fake CPU tensors, the operators that would run on a GPU."""
+    with (
+        mock.patch.object(norm.InstanceNormAct, "forward", _norm),
+        mock.patch("umseg.models.mamba.causal_conv1d_silu", _convolution),
+        mock.patch("umseg.models.mamba.selective_scan", _scan),
+    ):
+        yield
+
+
+def measure(case: Case, fake: bool = True) -> int:
+    """Peak bytes of the second training step."""
+    if not fake and case.device == "cuda":
+        return _measure_cuda(case)
+    operators = gpu_operators() if case.device == "cuda" else contextlib.nullcontext()
+    mode: AbstractContextManager[object] = FakeTensorMode() if fake else contextlib.nullcontext()
+    peak = 0
+    with mode, operators, LiveBytes() as memory:
+        for _ in _steps(case, torch.device("cpu")):
+            peak, memory.peak = memory.peak, memory.live
+    return peak
+
+
+def _measure_cuda(case: Case) -> int:
+    peak = 0
+    for _ in _steps(case, torch.device("cuda")):
+        peak = torch.cuda.max_memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+    return peak
+
+
+def _steps(case: Case, device: torch.device) -> Iterator[None]:
+    """Two training steps, in the trainer's order."""
+    data = PLANS[case.plan]
+    options = ModelOptions(ssm=case.ssm)
+    with device:
+        network = build_network(case.model, data.configuration, data.in_channels, data.num_classes, True, options)
+    # Not with ``place``: fake parameters cannot be moved.
+    for parameter in network.parameters():
+        if parameter.dim() in (4, 5):
+            parameter.data = channels_last(parameter.data)
+    optimizer = build_optimizers(network, TrainingConfig())[0]
+    precision = torch.bfloat16 if case.precision == "mixed" else torch.float32
+    for _ in range(2):
+        # Output and target stay until the next step has its own, as they do in the trainer.
+        loss, output, target = _loss(network, data, device, precision)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 12)
+        optimizer.step()
+        yield
+    del output, target
+
+
+def _loss(
+    network: nn.Module, data: Data, device: torch.device, precision: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss of a batch, and output and target at full resolution."""
+    configuration = data.configuration
+    batch = configuration.batch_size
+    images = channels_last(torch.randn(batch, data.in_channels, *configuration.patch_size, device=device))
+    heads = max(1, configuration.num_stages - 1)
+    sizes = [stage.size for stage in configuration_stages(configuration)][:heads]
+    targets = [torch.zeros(batch, *size, dtype=torch.int64, device=device) for size in sizes]
+    with autocast(device, precision):
+        outputs = network(images)
+        loss = deep_supervision_loss(outputs, targets, configuration.batch_dice)
+    return loss, outputs[0], targets[0]
+
+
+def print_table(title: str, cases: Sequence[Case], real: bool) -> None:
+    """One row per case; GB are 10^9 bytes."""
+    print(f"\n{title:44}{'device':8}{'precision':11}{'measured GB':>12}{'predicted GB':>14}{'ratio':>8}")
+    for case in cases:
+        if real and case.device == "cuda" and not torch.cuda.is_available():
+            continue
+        measured, predicted = measure(case, fake=not real), predict(case)
+        print(f"{case.name:44}{case.device:8}{case.precision:11}"
+              f"{measured / 1e9:12.3f}{predicted / 1e9:14.3f}{predicted / measured:8.3f}", flush=True)  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=_MODELS, help="only this one")
+    parser.add_argument("--real", action="store_true", help="compute with real tensors; leaves out the large plans")
+    arguments = parser.parse_args()
+    tables = {"fit": FIT, "held out": QUICK_HELD_OUT, "held out, large": () if arguments.real else LARGE_HELD_OUT}
+    for title, cases in tables.items():
+        chosen = [case for case in cases if arguments.model in (None, case.model)]
+        if chosen:
+            print_table(title, chosen, arguments.real)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+"""Numbers of parameters of the layers that networks are made of (facts 2.1, 2.2)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+MAMBA_EXPANSION = 2
+MAMBA_STATES = 16
+_MAMBA_WIDTH = 4
+
+
+def convolution_parameters(in_channels: int, out_channels: int, kernel: Sequence[int]) -> int:
+    """A convolution with bias, transposed or not."""
+    return in_channels * out_channels * math.prod(kernel) + out_channels
+
+
+def norm_parameters(channels: int) -> int:
+    """Scale and shift per channel."""
+    return 2 * channels
+
+
+def mamba_rank(channels: int) -> int:
+    """Rank of the projection that makes a Mamba block's step sizes."""
+    return math.ceil(channels / 16)
+
+
+def mamba_parameters(channels: int) -> int:
+    """Layer norm and Mamba block (675 840 at 320 channels)."""
+    inner, rank = MAMBA_EXPANSION * channels, mamba_rank(channels)
+    projections = channels * 2 * inner + inner * channels
+    convolution = inner * (_MAMBA_WIDTH + 1)
+    selection = inner * (rank + 2 * MAMBA_STATES) + rank * inner + inner
+    recurrence = inner * MAMBA_STATES + inner
+    return norm_parameters(channels) + projections + convolution + selection + recurrence
