@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from umseg.common.errors import UserError
-from umseg.dataset.check import Problem, check_case, raise_for_problems
+from umseg.dataset.channels import Notice
+from umseg.dataset.check import check_case
 from umseg.dataset.dataset import Case
 from umseg.dataset.description import DatasetDescription
-from umseg.dataset.images import Geometry, Image, LabelMap
+from umseg.dataset.grid import Geometry
+from umseg.dataset.images import Image, LabelMap
 
 DESCRIPTION = DatasetDescription(
     channel_names={"0": "CT", "1": "PET"}, labels={"background": 0, "a": 1, "b": 2}, numTraining=1, file_ending=".mha"
@@ -74,6 +75,53 @@ def test_undeclared_label(value: int, named: str) -> None:
     assert (problem.found, problem.expected, problem.file) == (named, "values 0 to 2", CASE.label)
 
 
+def test_ignore_label_is_declared() -> None:
+    image, label = make()
+    label.array[0, 0, 0] = 3
+    labels = {"background": 0, "a": 1, "b": 2, "ignore": 3}
+    description = DatasetDescription(**{**DESCRIPTION.model_dump(), "labels": labels})
+    assert check_case(CASE, image, label, description) == []
+    label.array[0, 0, 0] = 4
+    (problem,) = check_case(CASE, image, label, description)
+    assert (problem.found, problem.expected) == ("values 4", "values 0 to 3, the last for voxels to be ignored")
+
+
+def test_values_of_regions_are_declared() -> None:
+    image, label = make()
+    changes = {"labels": {"background": 0, "whole": [1, 2, 3], "core": [3]}, "regions_class_order": [1, 3]}
+    description = DatasetDescription(**{**DESCRIPTION.model_dump(), **changes})
+    label.array[0, 0, 0] = 3
+    assert check_case(CASE, image, label, description) == []
+    label.array[0, 0, 0] = 4
+    assert len(check_case(CASE, image, label, description)) == 1
+
+
+def test_instances_have_any_number_but_no_negative_one() -> None:
+    image, label = make()
+    changes = {"task": "instance", "labels": {"background": 0, "cell": 1}}
+    description = DatasetDescription(**{**DESCRIPTION.model_dump(), **changes})
+    label.array[0, 0, :2] = 7, 99
+    assert check_case(CASE, image, label, description) == []
+    label.array[0, 0, 0] = -7
+    (problem,) = check_case(CASE, image, label, description)
+    assert problem.found == "values -7"
+
+
+def test_slice_spacing_of_a_2d_file_is_not_compared() -> None:
+    flat, grid = np.zeros((1, 5, 6), np.int8), Geometry((6, 5, 1), (1.0, 2.0, 3.0), (0.0, 0.0, 0.0), GRID.direction)
+    image = Image(np.zeros((2, 1, 5, 6), np.float32), (3.0, 2.0, 1.0), grid)
+    plane = Geometry((6, 5), (1.0, 2.0), (0.0, 0.0), (1.0, 0, 0, 1.0))
+    assert [severity for severity, _ in kinds(image, LabelMap(flat, (1998.0, 2.0, 1.0), plane))] == ["warning"]
+    assert [severity for severity, _ in kinds(image, LabelMap(flat, (1998.0, 2.0, 1.5), plane))] == ["error"]
+
+
+def test_notices_of_the_reader_are_warnings() -> None:
+    image, label = make()
+    notice = Notice("Left out.", Path("i/c_0000.mha"), "this", "that", "nothing")
+    (problem,) = check_case(CASE, dataclasses.replace(image, notices=(notice,)), label, DESCRIPTION)
+    assert (problem.severity, problem.case, problem.problem, problem.file) == ("warning", "c", "Left out.", notice.file)
+
+
 def test_shape() -> None:
     image, label = make(shape=(4, 5, 7))
     (problem,) = check_case(CASE, image, label, DESCRIPTION)
@@ -108,46 +156,3 @@ def test_all_problems_of_a_case_are_found() -> None:
     image.array[0, 0, 0, 0] = np.nan
     label.array[0, 0, 0] = 9
     assert len(kinds(image, label)) == 4
-
-
-def problem(number: int, kind: str = "Wrong.", severity: str = "error") -> Problem:
-    return Problem(kind, f"case_{number}", Path(f"c{number}.mha"), "this", "that", "Mend it.", severity)  # type: ignore[arg-type]
-
-
-def test_no_problem_no_error() -> None:
-    raise_for_problems([])
-
-
-def test_one_problem_is_told_with_all_fields() -> None:
-    with pytest.raises(UserError, match="Case case_1: Wrong") as raised:
-        raise_for_problems([problem(1)])
-    error = raised.value
-    assert (error.file, error.found, error.expected, error.remedy) == ("c1.mha", "this", "that", "Mend it.")
-
-
-def test_many_problems_fit_one_screen_and_show_every_kind(tmp_path: Path) -> None:
-    problems = [problem(n, "Frequent." + "x" * 10) for n in range(500)] + [problem(7, "Rare.")]
-    with pytest.raises(UserError) as raised:
-        raise_for_problems(problems, tmp_path)
-    text = str(raised.value)
-    assert len(text.splitlines()) <= 24
-    assert all(len(line) <= 200 for line in text.splitlines())
-    assert "501 errors in 500 cases" in text
-    assert "500 x Frequent" in text
-    assert "1 x Rare." in text
-    assert "case_7: c7.mha" in text
-    assert "and 491 more" in text
-
-
-def test_long_texts_are_cut() -> None:
-    problems = [dataclasses.replace(problem(n), found="x" * 1000) for n in range(2)]
-    with pytest.raises(UserError) as raised:
-        raise_for_problems(problems)
-    assert max(map(len, str(raised.value).splitlines())) < 200
-
-
-def test_warnings_are_logged_once_per_kind_and_do_not_stop(caplog: pytest.LogCaptureFixture) -> None:
-    raise_for_problems([problem(n, "Shifted.", "warning") for n in range(30)])
-    (record,) = caplog.records
-    assert "Shifted. 30 cases" in record.getMessage()
-    assert "case_0" in record.getMessage()

@@ -9,7 +9,8 @@ import pytest
 
 from tests.dataset.builder import LABELS, make_case, write_dataset, write_description, write_image
 from umseg.common.errors import UserError
-from umseg.dataset.dataset import Dataset, find_cases, load_dataset
+from umseg.dataset.dataset import Dataset, find_cases, load_dataset, survey_dataset
+from umseg.dataset.problems import DatasetError
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -117,14 +118,14 @@ def claim_more_cases(folder: Path) -> None:
         (empty_images, "imagesTr is empty", "imagesTr"),
         (drop_labels, "labelsTr does not exist", "labelsTr"),
         (empty_labels, "labelsTr is empty", "labelsTr"),
-        (drop_a_label, "1 training cases have no label", "case_1"),
-        (drop_an_image, "1 label maps have no image", "case_1"),
-        (drop_a_channel, "Case case_1 has the wrong number of channels", "case_1_0000.nii.gz"),
-        (drop_the_first_channel, "Case case_1 has the wrong number of channels", "case_1_0001.nii.gz"),
-        (add_a_channel, "Case case_1 has the wrong number of channels", "3 files"),
-        (add_another_ending, "1 files in imagesTr have the wrong ending", "case_9_0000.nrrd"),
-        (add_another_label_ending, "1 files in labelsTr have the wrong ending", "notes.txt"),
-        (add_an_unnumbered_image, "1 image files have no channel number", "case_9.nii.gz"),
+        (drop_a_label, "Case case_1: A training case has no label", "case_1"),
+        (drop_an_image, "A label map has no image", "case_1"),
+        (drop_a_channel, "Case case_1: The case has the wrong number of channels", "case_1_0000.nii.gz"),
+        (drop_the_first_channel, "Case case_1: The case has the wrong number of channels", "case_1_0001.nii.gz"),
+        (add_a_channel, "Case case_1: The case has the wrong number of channels", "3 files"),
+        (add_another_ending, "A file in imagesTr has the wrong ending", "case_9_0000.nrrd"),
+        (add_another_label_ending, "A file in labelsTr has the wrong ending", "notes.txt"),
+        (add_an_unnumbered_image, "An image file has no channel number", "case_9.nii.gz"),
         (claim_more_cases, "number of training cases", "5 cases"),
     ],
 )
@@ -148,13 +149,96 @@ def test_wrong_count_says_both_numbers(tmp_path: Path) -> None:
     assert str(raised.value.expected).startswith("4 cases")
 
 
-def test_long_lists_are_cut_and_counted(tmp_path: Path) -> None:
+def test_every_case_with_a_problem_is_told(tmp_path: Path) -> None:
     write_description(tmp_path, 30)
     touch(tmp_path / "imagesTr", *(f"c{n:02d}_0000.nii.gz" for n in range(30)))
     touch(tmp_path / "labelsTr", "c00.nii.gz")
-    with pytest.raises(UserError, match="29 training cases") as raised:
+    with pytest.raises(DatasetError, match="29 errors in 29 cases") as raised:
         load_dataset(tmp_path)
-    assert "c01, c02, c03, c04, c05 and 24 more" in str(raised.value)
+    assert [problem.case for problem in raised.value.problems] == [f"c{n:02d}" for n in range(1, 30)]
+    assert len(str(raised.value).splitlines()) < 15
+
+
+def test_what_can_be_checked_is_kept_beside_the_problems(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path, num_cases=6, channel_names={"0": "CT", "1": "PET"})
+    drop_a_channel(folder)
+    (folder / "labelsTr" / "case_2.nii.gz").unlink()
+    for path in (folder / "imagesTr").glob("case_3_*"):
+        path.unlink()
+    add_an_unnumbered_image(folder)
+    add_another_label_ending(folder)
+    dataset, problems = survey_dataset(folder)
+    assert [case.id for case in dataset.cases] == ["case_0", "case_4", "case_5"]
+    assert {(problem.case, problem.problem) for problem in problems} == {
+        ("case_1", "The case has the wrong number of channels."),
+        ("case_2", "A training case has no label map."),
+        ("case_3", "A label map has no image."),
+        ("", "An image file has no channel number."),
+        ("", "A file in labelsTr has the wrong ending."),
+        ("", "The number of training cases is not what dataset.json says."),
+    }
+    assert all(problem.remedy and problem.expected and problem.found for problem in problems)
+
+
+def test_picture_with_transparency_may_hold_three_channels(tmp_path: Path) -> None:
+    write_description(tmp_path, 1, channel_names={"0": "R", "1": "G", "2": "B"}, file_ending=".png")
+    write_image(tmp_path / "imagesTr" / "a_0000.png", np.zeros((4, 5, 4), np.uint8), is_vector=True)
+    write_image(tmp_path / "labelsTr" / "a.png", np.zeros((4, 5), np.uint8))
+    assert len(load_dataset(tmp_path).cases) == 1
+
+
+class TestFileMap:
+    def write(self, folder: Path, entries: object, num_training: int = 1) -> Path:
+        channels = {"0": "CT", "1": "PET"}
+        write_description(folder, num_training, dataset=entries, channel_names=channels)
+        return folder
+
+    def test_files_may_lie_anywhere(self, tmp_path: Path) -> None:
+        touch(tmp_path / "toy" / "mine", "ct.nii.gz", "pet.nii.gz")
+        touch(tmp_path / "elsewhere", "seg.nii.gz")
+        entries = {
+            "b": {"images": ["mine/ct.nii.gz", "mine/pet.nii.gz"], "label": "../elsewhere/seg.nii.gz", "note": "x"},
+            "a": {
+                "images": [str(tmp_path / "toy/mine/ct.nii.gz")] * 2,
+                "label": str(tmp_path / "elsewhere/seg.nii.gz"),
+            },
+        }
+        dataset = load_dataset(self.write(tmp_path / "toy", entries, num_training=2))
+        assert [case.id for case in dataset.cases] == ["a", "b"]
+        mapped = dataset.cases[1]
+        assert [path.name for path in mapped.images] == ["ct.nii.gz", "pet.nii.gz"]
+        assert mapped.label is not None
+        assert all(path.is_absolute() and path.is_file() for path in (*mapped.images, mapped.label))
+
+    def test_problems_of_all_cases_are_told(self, tmp_path: Path) -> None:
+        touch(tmp_path, "ct.nii.gz", "pet.nii.gz", "seg.nii.gz")
+        images = ["ct.nii.gz", "pet.nii.gz"]
+        entries = {
+            "good": {"images": images, "label": "seg.nii.gz"},
+            "no_label": {"images": images, "label": "gone.nii.gz"},
+            "no_image": {"images": ["ct.nii.gz", "gone.nii.gz"], "label": "seg.nii.gz"},
+            "too_many": {"images": [*images, "ct.nii.gz"], "label": "seg.nii.gz"},
+        }
+        dataset, problems = survey_dataset(self.write(tmp_path, entries, num_training=5))
+        assert [case.id for case in dataset.cases] == ["good"]
+        assert [(problem.case, problem.file.name) for problem in problems] == [
+            ("no_image", "gone.nii.gz"),
+            ("no_label", "gone.nii.gz"),
+            ("too_many", "ct.nii.gz"),
+            ("", "dataset.json"),
+        ]
+
+    @pytest.mark.parametrize("name", ["../x", "a/b", "a\\b", "", ".hidden", "C:x"])
+    def test_ids_that_lead_out_of_the_workspace_are_refused(self, tmp_path: Path, name: str) -> None:
+        touch(tmp_path, "ct.nii.gz", "seg.nii.gz")
+        entries = {name: {"images": ["ct.nii.gz"] * 2, "label": "seg.nii.gz"}}
+        with pytest.raises(UserError, match="field 'dataset'"):
+            load_dataset(self.write(tmp_path, entries))
+
+    @pytest.mark.parametrize("entries", [{}, [], {"a": {"images": [], "label": "x"}}, {"a": {"images": ["x"]}}])
+    def test_incomplete_maps_are_refused(self, tmp_path: Path, entries: object) -> None:
+        with pytest.raises(UserError, match="field 'dataset"):
+            load_dataset(self.write(tmp_path, entries))
 
 
 class TestFindCases:
@@ -191,14 +275,14 @@ class TestFindCases:
 
     def test_wrong_number_of_channels(self, tmp_path: Path) -> None:
         write_image(tmp_path / "a_0000.nii.gz", make_case(0)[0])
-        with pytest.raises(UserError, match="Case a has the wrong number of channels") as raised:
+        with pytest.raises(UserError, match="Case a: The case has the wrong number of channels") as raised:
             find_cases(tmp_path, 2, ".nii.gz")
-        assert "1 files" in str(raised.value.found)
+        assert "1 file of 1 channel" in str(raised.value.found)
         assert "2 channel files" in str(raised.value.expected)
 
     def test_surplus_channel(self, tmp_path: Path) -> None:
         touch(tmp_path, "a_0000.nii.gz", "a_0001.nii.gz")
-        with pytest.raises(UserError, match="Case a has the wrong number of channels"):
+        with pytest.raises(UserError, match="Case a: The case has the wrong number of channels"):
             find_cases(tmp_path, 1, ".nii.gz")
 
     def test_two_files_for_one_case(self, tmp_path: Path) -> None:

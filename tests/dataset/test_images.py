@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from tests.dataset.builder import write_image
 from umseg.common.errors import UserError
-from umseg.dataset.images import Geometry, count_components, read_image, read_label, write_label
+from umseg.dataset.grid import Geometry
+from umseg.dataset.images import count_components, read_image, read_label, write_label
 
 # A rotation about z, so that no axis is aligned with the patient's.
 OBLIQUE = (0.8, -0.6, 0.0, 0.6, 0.8, 0.0, 0.0, 0.0, 1.0)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from umseg.common.errors import UserError
-from umseg.evaluation import dice, evaluate_folder, surface_dice
+from umseg.evaluation import Pair, dice, evaluate_folder, evaluate_pairs, surface_dice
 
 SPACING = (2.0, 0.8, 0.8)
 
@@ -160,3 +160,29 @@ def test_real_label_maps_score_perfectly_against_themselves(shared):
     metrics = evaluate_folder(folder, folder, quiet=True, cases=["hippocampus_003", "hippocampus_006"])
     assert list(metrics.labels.values()) == [1, 2]
     assert (metrics.foreground_mean.Dice.mean, metrics.foreground_mean.NSD.mean) == (1, 1)
+
+
+def test_pairs_may_lie_anywhere_under_any_name(write_maps, block):
+    prediction = write_maps("pred", {"p.nii.gz": block}, SPACING) / "p.nii.gz"
+    reference = write_maps("somewhere", {"r.nii.gz": np.roll(block, 1, axis=2)}, SPACING) / "r.nii.gz"
+    metrics = evaluate_pairs([Pair("case", prediction, reference)], {"liver": 1, "cyst": 2}, quiet=True)
+    assert [entry.case for entry in metrics.cases] == ["case"]
+    assert metrics.cases[0].classes["liver"].Dice == pytest.approx(dice(block == 1, np.roll(block, 1, axis=2) == 1))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"labels": {"background": 0, "any": [1, 2]}, "regions_class_order": [1]},
+        {"labels": {"background": 0, "liver": 1, "ignore": 2}},
+        {"labels": {"background": 0, "cell": 1}, "task": "instance"},
+    ],
+)
+def test_what_cannot_be_scored_by_values_is_refused(folders, fields):
+    path = folders[0] / "dataset.json"
+    write_description(path, {})
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+    with pytest.raises(UserError, match="Evaluation does not support") as raised:
+        evaluate(folders)
+    assert raised.value.file == str(path)
+    assert evaluate(folders, labels={"liver": 1, "cyst": 2}).labels == {"liver": 1, "cyst": 2}

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from tests.blobs import write_blobs
 from umseg.common.errors import UserError
+from umseg.dataset.images import read_image, read_label
+from umseg.models import ModelOptions
+from umseg.preprocess import CaseStore
+from umseg.training import TrainingConfig, train
 from umseg.training.splits import Split, Splits
 from umseg.workflows.summary import plan_summary
 from umseg.workflows.validation import validate_fold
@@ -55,8 +63,8 @@ def test_unknown_configuration_and_preset_write_nothing(dataset: Path, tmp_path:
 
 
 def test_summary_names_cases_spacing_and_configurations(dataset: Path, tmp_path: Path) -> None:
-    _, fingerprint, decided = plan_dataset(dataset, tmp_path / "w", configurations=["2d"], quiet=True)
-    text = plan_summary(fingerprint, decided)
+    made, fingerprint, decided = plan_dataset(dataset, tmp_path / "w", configurations=["2d"], quiet=True)
+    text = plan_summary(fingerprint, decided, made.dataset().description)
     assert "4 cases" in text
     assert "2 x 1 x 1.5 mm" in text
     assert "3d_fullres: spacing" in text
@@ -68,3 +76,111 @@ def test_validation_without_the_images_is_explained(dataset: Path, tmp_path: Pat
     with pytest.raises(UserError, match="no longer where") as caught:
         validate_fold(made, made.folder / "models" / "nnunet__3d_fullres" / "fold_0")
     assert "umseg plan" in str(caught.value.remedy)
+
+
+def shift_label(path: Path, spacing: tuple[float, float, float] | None = None) -> None:
+    label = sitk.ReadImage(str(path))
+    label.SetOrigin((100.0, 0.0, 0.0))
+    if spacing:
+        label.SetSpacing(spacing)
+    sitk.WriteImage(label, str(path))
+
+
+def rows_of(workspace: Path) -> list[dict[str, str]]:
+    with open(workspace / "problems.csv", newline="", encoding="utf-8") as handle:
+        return list(csv.DictReader(handle))
+
+
+def test_all_problems_of_all_cases_are_in_one_table(dataset: Path, tmp_path: Path) -> None:
+    (dataset / "labelsTr" / "blob_0.nii.gz").unlink()
+    (dataset / "imagesTr" / "blob_1_0000.nii.gz").write_bytes(b"no image")
+    shift_label(dataset / "labelsTr" / "blob_2.nii.gz")
+    shift_label(dataset / "labelsTr" / "blob_3.nii.gz", (1.0, 1.0, 1.0))
+    with pytest.raises(UserError, match="3 errors and 1 warning in 4 cases") as caught:
+        plan(dataset, tmp_path / "w")
+    workspace = tmp_path / "w" / dataset.name
+    assert str(workspace / "problems.csv") in str(caught.value)
+    assert [(row["severity"], row["case"]) for row in rows_of(workspace)] == [
+        ("error", "blob_0"),
+        ("error", "blob_1"),
+        ("error", "blob_3"),
+        ("warning", "blob_2"),
+    ]
+    assert [path.name for path in workspace.iterdir()] == ["problems.csv"]
+
+
+def test_warnings_are_written_too_and_a_mended_data_set_has_no_table(
+    dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    label = dataset / "labelsTr" / "blob_2.nii.gz"
+    shutil.copy(label, tmp_path / "good.nii.gz")
+    shift_label(label)
+    made = plan(dataset, tmp_path / "w")
+    assert [row["severity"] for row in rows_of(made.folder)] == ["warning"]
+    assert str(made.folder / "problems.csv") in caplog.text
+    shutil.copy(tmp_path / "good.nii.gz", label)
+    assert not (plan(dataset, tmp_path / "w").folder / "problems.csv").exists()
+
+
+def test_fixed_copies_are_used_from_then_on(dataset: Path, tmp_path: Path) -> None:
+    label = dataset / "labelsTr" / "blob_2.nii.gz"
+    shift_label(label, (1.0, 1.0, 1.0))
+    before = label.read_bytes()
+    made, _, _ = plan_dataset(
+        dataset, tmp_path / "w", configurations=["3d_fullres"], fix_geometry=True, workers=0, quiet=True
+    )
+    assert label.read_bytes() == before
+    assert not (made.folder / "problems.csv").exists()
+    case = made.dataset().cases[2]
+    assert case.label == made.folder / "fixed" / "labelsTr" / "blob_2.nii.gz"
+    assert read_label(case.label).geometry == read_image(case.images).geometry
+    np.testing.assert_array_equal(read_label(case.label).array, read_label(label).array)
+    assert [case.label.parent for case in made.dataset().cases if case.id != "blob_2"] == [dataset / "labelsTr"] * 3
+
+    Splits(folds=(Split(train=("blob_0", "blob_1", "blob_3"), validation=("blob_2",)),)).save(
+        made.folder / "splits.json"
+    )
+    config = TrainingConfig(
+        model="umamba_bot", options=ModelOptions(ssm=False), epochs=1, iterations=1, validation_iterations=1
+    )
+    fold = train(made.folder, config, device="cpu", quiet=True)
+    # Against the user's own file the evaluation would stop: its spacing is not the prediction's.
+    metrics = validate_fold(made, fold, device="cpu", quiet=True)
+    assert [entry.case for entry in metrics.cases] == ["blob_2"]
+
+
+def change_description(folder: Path, **fields: object) -> None:
+    content = json.loads((folder / "dataset.json").read_text())
+    (folder / "dataset.json").write_text(json.dumps({**content, **fields}))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"labels": {"background": 0, "any": [1, 2], "right": 2}, "regions_class_order": [1, 2]},
+        {"labels": {"background": 0, "left": 1, "ignore": 2}},
+    ],
+)
+def test_regions_and_ignore_are_planned_and_preprocessed_but_not_trained_yet(
+    dataset: Path, tmp_path: Path, fields: dict[str, object]
+) -> None:
+    change_description(dataset, **fields)
+    made = plan(dataset, tmp_path / "w")
+    stored = CaseStore(made.preprocessed("3d_fullres")).open("blob_0")
+    assert set(stored.class_locations) == set(made.dataset().description.foreground_values)
+    with pytest.raises(UserError, match="Training does not support") as caught:
+        train(made.folder, TrainingConfig(model="nnunet"), device="cpu", quiet=True)
+    assert caught.value.file == str(made.folder / "dataset.json")
+
+
+def test_file_map_is_planned(dataset: Path, tmp_path: Path) -> None:
+    shutil.move(dataset / "imagesTr", dataset / "scans")
+    shutil.move(dataset / "labelsTr", tmp_path / "masks")
+    entries = {
+        f"patient {n}": {"images": [f"scans/blob_{n}_0000.nii.gz"], "label": f"../masks/blob_{n}.nii.gz"}
+        for n in range(4)
+    }
+    change_description(dataset, dataset=entries)
+    made = plan(dataset, tmp_path / "w")
+    assert CaseStore(made.preprocessed("3d_fullres")).case_ids() == tuple(sorted(entries))
+    assert "scans" not in made.dataset().description.model_dump_json()

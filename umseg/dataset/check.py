@@ -2,73 +2,30 @@
 
 from __future__ import annotations
 
-import logging
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
-from umseg.common.errors import UserError
+from umseg.dataset.channels import has_transparency
 from umseg.dataset.dataset import Case
 from umseg.dataset.description import DatasetDescription
-from umseg.dataset.images import SPACING_TOLERANCE, Geometry, Image, LabelMap
-
-log = logging.getLogger(__name__)
-
-_SHOWN = 10
-_SHOWN_WIDTH = 160
-_DIRECTION_TOLERANCE = 1e-3
-# In voxels: rounding in a file header, not a shift that anyone would see.
-_ORIGIN_TOLERANCE = 0.01
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing that is wrong with one case.
-
-    Attributes:
-        problem: The kind of problem, the same words for every case.
-        case: The case's id.
-        file: The file concerned.
-        found: What was found there.
-        expected: What was expected.
-        remedy: What the user can do.
-        severity: An error stops; a warning is logged.
-    """
-
-    problem: str
-    case: str
-    file: Path
-    found: str
-    expected: str
-    remedy: str
-    severity: Literal["error", "warning"] = "error"
-
-    @classmethod
-    def from_error(cls, case: Case, error: UserError) -> Problem:
-        """A file that could not be read is one problem among others."""
-        return cls(
-            problem=error.problem,
-            case=case.id,
-            file=Path(error.file) if error.file else case.images[0],
-            found=error.found or "",
-            expected=error.expected or "",
-            remedy=error.remedy or "",
-        )
+from umseg.dataset.grid import placement_difference, same_spacing
+from umseg.dataset.images import Image, LabelMap
+from umseg.dataset.problems import Problem
 
 
 def check_case(case: Case, image: Image, label: LabelMap, description: DatasetDescription) -> list[Problem]:
     """Compare what was read of a training case with its label map and with ``dataset.json``.
 
     Errors: number of channels, NaN or infinity in the image, label values that are not declared, shape and spacing of
-    image and label map. Warnings: origin and direction.
+    image and label map. Warnings: origin and direction, and what the reader noticed.
     """
     if case.label is None:
         raise ValueError(f"case {case.id} has no label file")
     return [
+        *(Problem(case=case.id, severity="warning", **asdict(notice)) for notice in image.notices),
         *check_image(case, image, description.num_channels),
         *_check_values(case, case.label, label, description),
         *_check_grid(case, case.label, image, label),
@@ -79,16 +36,7 @@ def check_image(case: Case, image: Image, num_channels: int) -> list[Problem]:
     """Number of channels, and NaN or infinity."""
     problems = []
     if image.array.shape[0] != num_channels:
-        problems.append(
-            Problem(
-                "The image has the wrong number of channels.",
-                case.id,
-                case.images[0],
-                found=f"{image.array.shape[0]} channels",
-                expected=f"{num_channels} channels (channel_names in dataset.json)",
-                remedy="Remove surplus channels (e.g. the transparency of a PNG) or correct channel_names.",
-            )
-        )
+        problems.append(_wrong_channels(case, image.array.shape[0], num_channels))
     for channel, values in enumerate(image.array):
         # A sum is finite only if every term is; it needs no array of its own.
         with np.errstate(invalid="ignore"):
@@ -108,13 +56,35 @@ def check_image(case: Case, image: Image, num_channels: int) -> list[Problem]:
     return problems
 
 
+def _wrong_channels(case: Case, found: int, declared: int) -> Problem:
+    transparent = has_transparency(found, case.images[0])
+    return Problem(
+        "The image has the wrong number of channels.",
+        case.id,
+        case.images[0],
+        found=f"{found} channels" + (", the last a transparency that varies" if transparent else ""),
+        expected=f"{declared} channels (channel_names in dataset.json)",
+        remedy="Save the image without transparency, or as greyscale where one channel is declared; or correct "
+        "channel_names.",
+    )
+
+
+def expected_values(description: DatasetDescription) -> str:
+    """What label maps may hold, in words."""
+    if description.label_values is None:
+        return "0 (background), and whole numbers from 1 that number the objects"
+    ignore = "" if description.ignore_label is None else ", the last for voxels to be ignored"
+    return f"values 0 to {description.label_values[-1]}{ignore}"
+
+
 def _check_values(case: Case, file: Path, label: LabelMap, description: DatasetDescription) -> list[Problem]:
     # Declared labels are 0, 1, 2, ... without a gap, so the extremes tell; the list is made only for the message.
     low, high = int(label.array.min()), int(label.array.max())
-    if low >= 0 and high < description.num_classes:
+    declared = description.label_values
+    if low >= 0 and (declared is None or high <= declared[-1]):
         return []
-    declared = set(description.labels.values())
-    unknown = [int(value) for value in np.unique(label.array) if int(value) not in declared]
+    values = [int(value) for value in np.unique(label.array)]
+    unknown = [value for value in values if value < 0 or (declared is not None and value > declared[-1])]
     more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
     return [
         Problem(
@@ -122,7 +92,7 @@ def _check_values(case: Case, file: Path, label: LabelMap, description: DatasetD
             case.id,
             file,
             found="values " + ", ".join(map(str, unknown[:5])) + more,
-            expected=f"values 0 to {description.num_classes - 1}",
+            expected=expected_values(description),
             remedy="Declare these labels in dataset.json, or renumber or remove them in the label maps.",
         )
     ]
@@ -141,7 +111,9 @@ def _check_grid(case: Case, file: Path, image: Image, label: LabelMap) -> list[P
                 remedy="Pair the right files, or resample the label map to the image's grid.",
             )
         ]
-    if not np.allclose(label.spacing, image.spacing, rtol=SPACING_TOLERANCE, atol=0):
+    # A 2-D file does not say how thick its slice is.
+    first = 0 if image.geometry.dimensions == label.geometry.dimensions else 1
+    if not same_spacing(label.spacing[first:], image.spacing[first:]):
         return [
             Problem(
                 "Image and label map differ in spacing.",
@@ -149,92 +121,24 @@ def _check_grid(case: Case, file: Path, image: Image, label: LabelMap) -> list[P
                 file,
                 found=f"label {_triple(label.spacing)} mm (z, y, x)",
                 expected=f"{_triple(image.spacing)} mm, as the image",
-                remedy="Correct the spacing in the header of the wrong file.",
+                remedy="Correct the image's header if it is the wrong one; else plan with --fix-geometry.",
             )
         ]
-    return _check_placement(case, file, image.geometry, label.geometry)
-
-
-def _check_placement(case: Case, file: Path, image: Geometry, label: Geometry) -> list[Problem]:
-    shift = 0.0
-    if image.dimensions == label.dimensions:
-        distance = np.abs(np.subtract(label.origin, image.origin))
-        shift = float(np.max(distance / np.asarray(image.spacing)))
-        turned = not np.allclose(label.direction, image.direction, rtol=0, atol=_DIRECTION_TOLERANCE)
-    else:
-        turned = True
-    if shift <= _ORIGIN_TOLERANCE and not turned:
+    difference = placement_difference(label.geometry, image.geometry)
+    if difference is None:
         return []
     return [
         Problem(
             "Image and label map differ in origin or direction.",
             case.id,
             file,
-            found="another direction" if turned else f"origin {_triple(label.origin)} mm",
-            expected="the image's" if turned else f"{_triple(image.origin)} mm, as the image",
-            remedy="Voxels are paired by their index; check that label and image overlap in a viewer.",
+            found=f"label {difference[0]}",
+            expected=f"{difference[1]}, as the image",
+            remedy="Voxels are paired by their index: check in a viewer that label and image overlap, and plan with "
+            "--fix-geometry if they do not.",
             severity="warning",
         )
     ]
-
-
-def raise_for_problems(problems: Sequence[Problem], folder: Path | None = None) -> None:
-    """Log the warnings, one line per kind; raise the errors together, on one screen.
-
-    Args:
-        problems: Of all cases.
-        folder: The data set, for the message.
-
-    Raises:
-        UserError: There is at least one error.
-    """
-    for kind, of_kind in _by_kind([p for p in problems if p.severity == "warning"]).items():
-        log.warning("%s %d cases, first: %s. %s", kind, len(of_kind), _line(of_kind[0]), of_kind[0].remedy)
-    errors = [p for p in problems if p.severity == "error"]
-    if not errors:
-        return
-    if len(errors) == 1:
-        (only,) = errors
-        raise UserError(
-            f"Case {only.case}: {only.problem}",
-            file=only.file,
-            found=only.found,
-            expected=only.expected,
-            remedy=only.remedy,
-        )
-    kinds = _by_kind(errors)
-    lines = [f"The data set has {len(errors)} errors in {len({p.case for p in errors})} cases."]
-    lines += [f"  {len(of_kind)} x {kind}" for kind, of_kind in _few_kinds(kinds)]
-    lines += [f"  - {_line(p)}" for p in _first_of_each(kinds)]
-    if len(errors) > _SHOWN:
-        lines.append(f"  - and {len(errors) - _SHOWN} more")
-    remedies = Counter(p.remedy for p in errors if p.remedy)
-    raise UserError("\n".join(lines), file=folder, remedy=" ".join(text for text, _ in remedies.most_common(3)))
-
-
-def _by_kind(problems: Sequence[Problem]) -> dict[str, list[Problem]]:
-    kinds: dict[str, list[Problem]] = {}
-    for problem in problems:
-        kinds.setdefault(problem.problem, []).append(problem)
-    return kinds
-
-
-def _few_kinds(kinds: dict[str, list[Problem]]) -> list[tuple[str, list[Problem]]]:
-    return sorted(kinds.items(), key=lambda item: -len(item[1]))[:_SHOWN]
-
-
-def _first_of_each(kinds: dict[str, list[Problem]]) -> list[Problem]:
-    """The problems to show: the kinds take turns, so that a frequent one does not hide the others."""
-    longest = max(len(of_kind) for of_kind in kinds.values())
-    turns = [of_kind[turn] for turn in range(longest) for of_kind in kinds.values() if turn < len(of_kind)]
-    return turns[:_SHOWN]
-
-
-def _line(problem: Problem) -> str:
-    text = f"{problem.case}: {problem.file.name}: {problem.found}"
-    if problem.expected:
-        text += f"; expected {problem.expected}"
-    return text if len(text) <= _SHOWN_WIDTH else text[: _SHOWN_WIDTH - 3] + "..."
 
 
 def _triple(values: Sequence[float]) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from umseg.common.errors import UserError
 from umseg.common.record import Record, read_json
+from umseg.dataset.labels import check_class_order, check_instance_labels, check_labels
 
 log = logging.getLogger(__name__)
 
@@ -18,20 +19,34 @@ REMEDY = (
     "the README shows one."
 )
 
+# Read elsewhere (the file map), or of no use here (umseg picks the reader by itself).
+_NOT_OF_THE_DESCRIPTION = ("dataset", "overwrite_image_reader_writer")
+_INSTANCE_CLASSES = {"interior": 1, "boundary": 2}
+
 
 class DatasetDescription(Record):
-    """The part of ``dataset.json`` that umseg uses, under nnU-Net's field names.
+    """What ``dataset.json`` says of channels and labels, under nnU-Net's field names.
+
+    There are three kinds of labels. Plain ones: each name has one value. Regions: names with lists of values, which
+    may overlap; the network predicts each region by itself. Instances (``task``, umseg's own): label files number the
+    objects, and the network learns their interior and their boundary.
 
     Attributes:
         channel_names: Channel index ("0", "1", ...) to the channel's name, e.g. ``{"0": "CT"}``. The name chooses
             the normalisation.
-        labels: Label name to label value; ``background`` is 0, the others 1, 2, ... without a gap.
+        task: ``instance``: label files are 0 in the background and number the objects in any way.
+        labels: Label name to label value, or to the values of a region. ``background`` is 0, the other values are 1,
+            2, ... without a gap; ``ignore``, where there is one, is the highest.
+        regions_class_order: With regions: the value that is written for each of them, in the order of ``labels``.
+            Later regions are written over earlier ones.
         numTraining: Number of training cases.
         file_ending: Ending of every image and label file, with the dot, e.g. ``.nii.gz``.
     """
 
     channel_names: dict[str, str] = Field(min_length=1)
-    labels: dict[str, int]
+    task: Literal["semantic", "instance"] = "semantic"
+    labels: dict[str, int | tuple[int, ...]]
+    regions_class_order: tuple[int, ...] | None = Field(default=None, validate_default=True)
     numTraining: int = Field(ge=1)
     file_ending: str = Field(pattern=r"^\.[A-Za-z0-9.]+$")
 
@@ -42,14 +57,18 @@ class DatasetDescription(Record):
             raise ValueError(f"channels numbered '0' to '{len(names) - 1}' in order")
         return names
 
-    @field_validator("labels")
+    @field_validator("labels", mode="before")
     @classmethod
-    def _labels_are_consecutive(cls, labels: dict[str, int]) -> dict[str, int]:
-        if sorted(labels.values()) != list(range(len(labels))) or labels.get("background") != 0:
-            raise ValueError("'background': 0 and the other labels 1, 2, 3, ... without a gap")
-        if len(labels) < 2:
-            raise ValueError("at least one label besides the background")
-        return labels
+    def _labels_fit_the_task(cls, labels: object, info: ValidationInfo) -> object:
+        if info.data.get("task") == "instance":
+            return check_instance_labels(labels)
+        return check_labels(labels)
+
+    @field_validator("regions_class_order")
+    @classmethod
+    def _every_region_has_a_value(cls, order: tuple[int, ...] | None, info: ValidationInfo) -> tuple[int, ...] | None:
+        # Wrong labels are reported by their own validator.
+        return check_class_order(order, info.data["labels"]) if "labels" in info.data else order
 
     @property
     def num_channels(self) -> int:
@@ -57,14 +76,58 @@ class DatasetDescription(Record):
         return len(self.channel_names)
 
     @property
+    def num_labels(self) -> int:
+        """Entries of ``labels``, background and ignore among them: what planning counts; 3 in an instance task."""
+        return 3 if self.task == "instance" else len(self.labels)
+
+    @property
     def num_classes(self) -> int:
-        """Number of classes including the background."""
-        return len(self.labels)
+        """Outputs of the network: the regions; or else the background and each foreground class."""
+        return len(self.regions) if self.has_regions else 1 + len(self.foreground)
+
+    @property
+    def ignore_label(self) -> int | None:
+        """Value of the voxels that nobody annotated."""
+        value = self.labels.get("ignore")
+        return value if isinstance(value, int) else None
+
+    @property
+    def has_regions(self) -> bool:
+        """Whether the classes are regions, which may overlap."""
+        return any(not isinstance(value, int) for value in self.labels.values())
+
+    @property
+    def regions(self) -> dict[str, tuple[int, ...]]:
+        """Foreground class to the label values that it is made of, in the order of the network's outputs.
+
+        Regions stand as in ``labels``; all other classes in ascending order of their one value.
+        """
+        if not self.has_regions:
+            return {name: (value,) for name, value in self.foreground.items()}
+        return {name: _as_tuple(value) for name, value in self.labels.items() if name not in ("background", "ignore")}
 
     @property
     def foreground(self) -> dict[str, int]:
-        """Label name to value without the background, in ascending order of the value."""
-        return {name: value for name, value in sorted(self.labels.items(), key=lambda item: item[1]) if value > 0}
+        """Foreground class to the value that a predicted label map has for it; no background, no ignore."""
+        if self.task == "instance":
+            return dict(_INSTANCE_CLASSES)
+        if self.regions_class_order is not None and self.has_regions:
+            return dict(zip(self.regions, self.regions_class_order, strict=True))
+        values = {name: value for name, value in self.labels.items() if isinstance(value, int) and name != "ignore"}
+        return {name: value for name, value in sorted(values.items(), key=lambda item: item[1]) if value > 0}
+
+    @property
+    def foreground_values(self) -> tuple[int, ...]:
+        """Values of the foreground that training label maps hold (in an instance task: once converted to classes)."""
+        return tuple(sorted({value for values in self.regions.values() for value in values}))
+
+    @property
+    def label_values(self) -> tuple[int, ...] | None:
+        """Values that label files may hold: 0, 1, 2, ... with the ignore label; None: any number of instances."""
+        if self.task == "instance":
+            return None
+        ignore = () if self.ignore_label is None else (self.ignore_label,)
+        return (0, *self.foreground_values, *ignore)
 
 
 def load_description(path: Path) -> DatasetDescription:
@@ -74,37 +137,60 @@ def load_description(path: Path) -> DatasetDescription:
     a data set that trains elsewhere must load here.
 
     Raises:
-        UserError: The file is missing or wrong, or asks for regions or an ignore label.
+        UserError: The file is missing or wrong.
     """
-    content = read_json(path, REMEDY)
-    if not isinstance(content, dict):
-        raise UserError("dataset.json is not a JSON object.", file=path, found=type(content).__name__, remedy=REMEDY)
-    _refuse_unsupported(content, path)
+    content = read_description_fields(path)
+    if content.get("overwrite_image_reader_writer"):
+        log.warning(
+            "%s: overwrite_image_reader_writer = %s has no effect: umseg picks the reader by the file's format",
+            path,
+            content["overwrite_image_reader_writer"],
+        )
     known = {key: value for key, value in content.items() if key in DatasetDescription.model_fields}
-    skipped = sorted(set(content) - set(known))
+    skipped = sorted(set(content) - set(known) - set(_NOT_OF_THE_DESCRIPTION))
     if skipped:
         log.debug("%s: fields not used: %s", path, ", ".join(skipped))
     return DatasetDescription.from_json(known, path, "Correct this field in dataset.json.")
 
 
-def _refuse_unsupported(content: dict[str, Any], path: Path) -> None:
-    labels = content.get("labels")
-    if not isinstance(labels, dict):
-        return
-    regions = [name for name, value in labels.items() if isinstance(value, list)]
-    if regions or "ignore" in labels:
+def read_description_fields(path: Path) -> dict[str, Any]:
+    """The JSON object in ``dataset.json``.
+
+    Raises:
+        UserError: The file is missing or holds something else.
+    """
+    content = read_json(path, REMEDY)
+    if not isinstance(content, dict):
+        raise UserError("dataset.json is not a JSON object.", file=path, found=type(content).__name__, remedy=REMEDY)
+    return content
+
+
+def require_plain_labels(description: DatasetDescription, file: Path, verb: str, remedy: str) -> None:
+    """Refuse what this version plans for but cannot yet learn or score.
+
+    Args:
+        description: What ``file`` says.
+        file: For the message.
+        verb: What is refused, e.g. ``Training``.
+        remedy: What the user can do instead.
+
+    Raises:
+        UserError: The data set has regions, an ignore label or instances.
+    """
+    found = {
+        "an instance task": description.task == "instance",
+        "regions: " + ", ".join(description.regions): description.has_regions,
+        f"an ignore label: {description.ignore_label}": description.ignore_label is not None,
+    }
+    if any(found.values()):
         raise UserError(
-            "Region-based labels and the ignore label are not supported by this version.",
-            file=path,
-            found=f"labels {', '.join(regions or ['ignore'])}",
-            expected="one whole number per label",
-            remedy="Give every label one value; voxels to be ignored become background.",
+            f"{verb} does not support regions, the ignore label and instance tasks yet.",
+            file=file,
+            found=", ".join(text for text, there in found.items() if there),
+            expected="one whole number per label, and every voxel annotated",
+            remedy=remedy,
         )
-    if "dataset" in content:
-        raise UserError(
-            "An explicit file map ('dataset') is not supported by this version.",
-            file=path,
-            found="the field 'dataset'",
-            expected="images in imagesTr/, labels in labelsTr/",
-            remedy="Place the files in imagesTr/ and labelsTr/ and remove the field.",
-        )
+
+
+def _as_tuple(value: int | tuple[int, ...]) -> tuple[int, ...]:
+    return (value,) if isinstance(value, int) else value

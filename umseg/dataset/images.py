@@ -18,49 +18,21 @@ from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
 from umseg.common.files import atomic_path
+from umseg.dataset.channels import NATURAL_ENDINGS, Notice, fit_channels
+from umseg.dataset.grid import Geometry, placement_difference, same_spacing
 from umseg.dataset.integrity import DamagedFileError, check_file
 
 # ITK prints its warnings to stderr whatever the log level; what matters here is checked and raised instead.
 sitk.ProcessObject.SetGlobalWarningDisplay(False)
 
-NATURAL_ENDINGS = (".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg")
 LOSSY_ENDINGS = (".jpg", ".jpeg")
 SLICE_SPACING_FACTOR = 999.0
-SPACING_TOLERANCE = 1e-3
 
 _DAMAGED = "Copy the file again from its source, or take the case out of the data set."
 _SPLIT_4D = (
     "Split the file into one 3-D file per channel or time point (CASE_0000, CASE_0001, ...), e.g. with nibabel's "
     "four_to_three."
 )
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """The grid of a file, in the file's own axis order (x, y[, z]): what a label map is written back with.
-
-    Attributes:
-        size: Voxels per axis; two entries for a 2-D file, three for a 3-D one.
-        spacing: Millimetres per voxel as the file states it.
-        origin: Position of the first voxel, mm.
-        direction: Row-major direction matrix, four or nine entries.
-    """
-
-    size: tuple[int, ...]
-    spacing: tuple[float, ...]
-    origin: tuple[float, ...]
-    direction: tuple[float, ...]
-
-    @property
-    def dimensions(self) -> int:
-        """2 or 3."""
-        return len(self.size)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Array shape (z, y, x); z is 1 for a 2-D file."""
-        z, y, x = (*reversed(self.size),) if self.dimensions == 3 else (1, *reversed(self.size))
-        return z, y, x
 
 
 @dataclass(frozen=True)
@@ -71,11 +43,13 @@ class Image:
         array: (channels, z, y, x) float32; z is 1 for a 2-D file.
         spacing: (z, y, x) in mm; see :func:`read_image` for 2-D files.
         geometry: The grid of the (first) file.
+        notices: What the user should know of the files.
     """
 
     array: NDArray[np.float32]
     spacing: tuple[float, float, float]
     geometry: Geometry
+    notices: tuple[Notice, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,12 +67,17 @@ class LabelMap:
     geometry: Geometry
 
 
-def read_image(paths: Sequence[Path]) -> Image:
+def read_image(paths: Sequence[Path], num_channels: int | None = None) -> Image:
     """Read a case: one file per channel, or one file with several components (e.g. RGB), which become channels.
 
     A 2-D file becomes (channels, 1, y, x). Its first spacing is 999 times the larger in-plane spacing, so that the
     slice axis always counts as the one of lowest resolution; natural images (PNG, TIFF, ...) have no physical size
     and get (999, 1, 1), as in nnU-Net.
+
+    Args:
+        paths: The case's files.
+        num_channels: What the data set declares: components beyond it are left out where they say nothing (see
+            ``fit_channels``). None: all components of a single file are channels.
 
     Raises:
         UserError: A file is missing, damaged, 4-D or complex, or the channels differ in shape or spacing.
@@ -106,18 +85,19 @@ def read_image(paths: Sequence[Path]) -> Image:
     if not paths:
         raise ValueError("read_image needs at least one path")
     first_path, *others = map(Path, paths)
-    first, geometry = _read(first_path)
+    first, geometry, notices = _read_fitting(first_path, 1 if others else num_channels)
     spacing = _array_spacing(geometry, first_path)
     if not others:
-        return Image(np.array(first, dtype=np.float32, order="C"), spacing, geometry)
+        return Image(np.array(first, dtype=np.float32, order="C"), spacing, geometry, notices)
     _check_channel(first, geometry, geometry, first_path, first_path)
     array = np.empty((len(paths), *geometry.shape), dtype=np.float32)
     array[0] = first[0]
     for channel, path in enumerate(others, start=1):
-        values, grid = _read(path)
+        values, grid, more = _read_fitting(path, 1)
         _check_channel(values, grid, geometry, path, first_path)
+        notices += (*more, *_placement_notice(grid, geometry, path, first_path))
         array[channel] = values[0]
-    return Image(array, spacing, geometry)
+    return Image(array, spacing, geometry, notices)
 
 
 def read_label(path: Path) -> LabelMap:
@@ -128,9 +108,9 @@ def read_label(path: Path) -> LabelMap:
     """
     path = Path(path)
     _refuse_lossy(path)
-    values, geometry = _read(path)
     # ITK shows a grey bitmap as three equal colours.
-    if values.shape[0] > 1 and np.any(values[1:] != values[:1]):
+    values, geometry, _ = _read_fitting(path, 1)
+    if values.shape[0] > 1:
         raise UserError(
             "A label map has several components per voxel.",
             file=path,
@@ -148,6 +128,15 @@ def count_components(path: Path) -> int:
         UserError: The file is missing or its header cannot be read.
     """
     return int(_open(Path(path)).GetNumberOfComponents())
+
+
+def read_geometry(path: Path) -> Geometry:
+    """The grid of a file, from the header alone.
+
+    Raises:
+        UserError: The file is missing or its header cannot be read.
+    """
+    return _geometry(_open(Path(path)))
 
 
 def write_label(path: Path, array: NDArray[np.integer[Any]], geometry: Geometry) -> None:
@@ -226,13 +215,25 @@ def _read(path: Path) -> tuple[NDArray[Any], Geometry]:
             expected="2 or 3 dimensions",
             remedy=_SPLIT_4D,
         )
-    geometry = Geometry(reader.GetSize(), reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection())
+    geometry = _geometry(reader)
     try:
         check_file(path)
         values = _nifti_floats(path, geometry)
         return (_itk_values(reader) if values is None else values), geometry
     except (RuntimeError, OSError, DamagedFileError) as error:
         raise _unreadable(path, error) from error
+
+
+def _read_fitting(path: Path, channels: int | None) -> tuple[NDArray[Any], Geometry, tuple[Notice, ...]]:
+    values, geometry = _read(path)
+    if channels is None:
+        return values, geometry, ()
+    values, notices = fit_channels(values, channels, path)
+    return values, geometry, notices
+
+
+def _geometry(reader: sitk.ImageFileReader) -> Geometry:
+    return Geometry(reader.GetSize(), reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection())
 
 
 def _itk_values(reader: sitk.ImageFileReader) -> NDArray[Any]:
@@ -310,7 +311,7 @@ def _check_channel(values: NDArray[Any], grid: Geometry, first: Geometry, path: 
             expected="size " + " x ".join(map(str, first.size)) + f", as in {first_path.name}",
             remedy=remedy,
         )
-    if not np.allclose(grid.spacing, first.spacing, rtol=SPACING_TOLERANCE, atol=0):
+    if not same_spacing(grid.spacing, first.spacing):
         raise UserError(
             "The channels of a case differ in spacing.",
             file=path,
@@ -318,6 +319,22 @@ def _check_channel(values: NDArray[Any], grid: Geometry, first: Geometry, path: 
             expected=f"spacing {first.spacing} mm, as in {first_path.name}",
             remedy=remedy,
         )
+
+
+def _placement_notice(grid: Geometry, first: Geometry, path: Path, first_path: Path) -> tuple[Notice, ...]:
+    difference = placement_difference(grid, first)
+    if difference is None:
+        return ()
+    found, expected = difference
+    return (
+        Notice(
+            "The channels of a case differ in origin or direction.",
+            path,
+            found,
+            f"{expected}, as in {first_path.name}",
+            remedy="Voxels are paired by their index; check in a viewer that the channels overlap.",
+        ),
+    )
 
 
 def _to_smallest_signed(values: NDArray[Any], path: Path) -> NDArray[np.signedinteger[Any]]:

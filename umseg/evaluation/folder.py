@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
 from umseg.common.parallel import map_cases
-from umseg.dataset.description import load_description
-from umseg.dataset.images import NATURAL_ENDINGS, SPACING_TOLERANCE, Geometry, LabelMap, read_label
+from umseg.dataset.channels import NATURAL_ENDINGS
+from umseg.dataset.description import load_description, require_plain_labels
+from umseg.dataset.grid import SPACING_TOLERANCE, Geometry
+from umseg.dataset.images import LabelMap, read_label
 from umseg.evaluation.aggregate import summarise, summarise_case
 from umseg.evaluation.case import score_labels
 from umseg.evaluation.metrics import CaseMetrics, Metrics
@@ -72,13 +74,37 @@ def evaluate_folder(
             label map has a value that is not in ``labels``; the labels or the tolerances are not valid.
     """
     pairs = find_pairs(Path(predictions), Path(reference), file_ending, cases)
-    names = [pair.case for pair in pairs]
     if labels is None:
         labels = _described_labels(Path(predictions), Path(reference))
     if labels is None:
+        names = [pair.case for pair in pairs]
         found = map_cases(_foreground_values, pairs, names, workers=workers, title="Finding labels", quiet=quiet)
         labels = {str(value): value for value in sorted(frozenset().union(*found))}
-    labels = _checked_labels(labels, Path(reference))
+    return evaluate_pairs(pairs, labels, tolerance=tolerance, workers=workers, quiet=quiet)
+
+
+def evaluate_pairs(
+    pairs: Sequence[Pair],
+    labels: Mapping[str, int],
+    *,
+    tolerance: float | Sequence[float] = 1.0,
+    workers: int = 0,
+    quiet: bool = False,
+) -> Metrics:
+    """Score label maps against references that lie anywhere; see ``evaluate_folder``.
+
+    Args:
+        pairs: At least one.
+        labels: Class name to label value.
+        tolerance: Of the NSD.
+        workers: Number of processes; 0 works in this one.
+        quiet: No progress bar.
+
+    Raises:
+        UserError: As ``evaluate_folder``.
+    """
+    names = [pair.case for pair in pairs]
+    labels = _checked_labels(labels, pairs[0].reference.parent)
     tolerances = _tolerances(tolerance, labels)
     score = functools.partial(_score_pair, labels=labels, tolerances=tolerances)
     scored = list(map_cases(score, pairs, names, workers=workers, title="Evaluating", quiet=quiet))
@@ -91,7 +117,10 @@ def _described_labels(predictions: Path, reference: Path) -> dict[str, int] | No
     for path in (predictions / "dataset.json", reference.absolute().parent / "dataset.json"):
         if path.is_file():
             log.info("labels as in %s", path)
-            return load_description(path).foreground
+            description = load_description(path)
+            remedy = "Score each value by itself: name the labels in Python, evaluate_folder(..., labels={...})."
+            require_plain_labels(description, path, "Evaluation", remedy)
+            return description.foreground
     return None
 
 

@@ -135,7 +135,7 @@ class Predictor:
                 yield image, prepared
 
     def _read(self, case: Case) -> tuple[Image, PreprocessedCase]:
-        image = read_image(case.images)
+        image = read_image(case.images, self.card.dataset.num_channels)
         try:
             return image, self._prepare(image.array, image.spacing)
         except UserError as error:

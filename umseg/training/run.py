@@ -12,6 +12,7 @@ import torch
 import umseg
 from umseg.common.errors import UserError
 from umseg.dataset.dataset import Dataset
+from umseg.dataset.description import require_plain_labels
 from umseg.models.card import FILE_NAME as CARD
 from umseg.models.card import ModelCard
 from umseg.models.device import resolve_device, resolve_precision
@@ -118,6 +119,12 @@ def _model_card(workspace: Path, config: TrainingConfig) -> ModelCard:
     check_model(config.model, config.options)
     _refuse_idle_ssm_options(config)
     dataset = Dataset.load(workspace / "dataset.json", PLAN_REMEDY)
+    require_plain_labels(
+        dataset.description,
+        workspace / "dataset.json",
+        "Training",
+        "Give every label one value, let voxels to be ignored be background, and run `umseg plan` again.",
+    )
     plan = Plan.load(workspace / "plan.json", PLAN_REMEDY)
     configuration = plan.configuration(config.configuration, workspace / "plan.json")
     return ModelCard(

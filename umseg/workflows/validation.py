@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from umseg.common.errors import UserError
-from umseg.evaluation import Metrics, evaluate_folder, write_metrics
+from umseg.evaluation import Metrics, Pair, evaluate_pairs, write_metrics
 from umseg.inference import Predictor
 from umseg.preprocess import CaseStore
 from umseg.training.splits import fold_cases
@@ -39,7 +39,7 @@ def validate_fold(
     """
     name = fold_folder.name.removeprefix("fold_")
     dataset = workspace.dataset()
-    if not (dataset.folder / "labelsTr").is_dir():
+    if not any(case.label is not None and case.label.is_file() for case in dataset.cases):
         raise UserError(
             "The data set is no longer where it was planned from, so the fold cannot be validated.",
             file=dataset.folder,
@@ -51,16 +51,10 @@ def validate_fold(
     split = fold_cases(workspace.splits(), fold, store.case_ids(), workspace.folder / "splits.json")
     cases = [case for case in dataset.cases if case.id in set(split.validation)]
     output = fold_folder / "validation"
-    predictor.predict_cases(cases, output, quiet=quiet)
-    metrics = evaluate_folder(
-        output,
-        dataset.folder / "labelsTr",
-        labels=dataset.description.foreground,
-        tolerance=tolerance,
-        file_ending=dataset.description.file_ending,
-        workers=workers,
-        quiet=quiet,
-        cases=split.validation,
-    )
+    written = predictor.predict_cases(cases, output, quiet=quiet)
+    # The planned label maps: they may be named in a file map, or be corrected copies.
+    pairs = [Pair(case.id, path, case.label) for case, path in zip(cases, written, strict=True) if case.label]
+    labels = dataset.description.foreground
+    metrics = evaluate_pairs(pairs, labels, tolerance=tolerance, workers=workers, quiet=quiet)
     write_metrics(metrics, output)
     return metrics

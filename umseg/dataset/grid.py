@@ -1,0 +1,65 @@
+"""The grid of a file, and when two grids are the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+SPACING_TOLERANCE = 1e-3
+_DIRECTION_TOLERANCE = 1e-3
+# In voxels: rounding in a file header, not a shift that anyone would see.
+_ORIGIN_TOLERANCE = 0.01
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The grid of a file, in the file's own axis order (x, y[, z]): what a label map is written back with.
+
+    Attributes:
+        size: Voxels per axis; two entries for a 2-D file, three for a 3-D one.
+        spacing: Millimetres per voxel as the file states it.
+        origin: Position of the first voxel, mm.
+        direction: Row-major direction matrix, four or nine entries.
+    """
+
+    size: tuple[int, ...]
+    spacing: tuple[float, ...]
+    origin: tuple[float, ...]
+    direction: tuple[float, ...]
+
+    @property
+    def dimensions(self) -> int:
+        """2 or 3."""
+        return len(self.size)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Array shape (z, y, x); z is 1 for a 2-D file."""
+        z, y, x = (*reversed(self.size),) if self.dimensions == 3 else (1, *reversed(self.size))
+        return z, y, x
+
+
+def same_spacing(first: Sequence[float], second: Sequence[float]) -> bool:
+    """Equal but for rounding in the headers."""
+    return len(first) == len(second) and bool(np.allclose(first, second, rtol=SPACING_TOLERANCE, atol=0))
+
+
+def placement_difference(grid: Geometry, reference: Geometry) -> tuple[str, str] | None:
+    """What of origin and direction differs: as found in ``grid``, and as expected after ``reference``; None: nothing.
+
+    Two grids of equal shape and spacing are meant.
+    """
+    if grid.dimensions != reference.dimensions:
+        return f"a {grid.dimensions}-D grid", f"a {reference.dimensions}-D grid"
+    if not np.allclose(grid.direction, reference.direction, rtol=0, atol=_DIRECTION_TOLERANCE):
+        return f"direction {_numbers(grid.direction)}", f"direction {_numbers(reference.direction)}"
+    shift = np.abs(np.subtract(grid.origin, reference.origin)) / np.asarray(reference.spacing)
+    if float(np.max(shift)) > _ORIGIN_TOLERANCE:
+        return f"origin {_numbers(grid.origin)} mm", f"origin {_numbers(reference.origin)} mm"
+    return None
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.6g}" for value in values)

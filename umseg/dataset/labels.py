@@ -1,0 +1,88 @@
+"""Which ``labels`` a ``dataset.json`` may have (facts 1.1: regions, ignore label)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_NOT_FOREGROUND = ("background", "ignore")
+
+
+def check_labels(labels: object) -> object:
+    """Plain labels and regions: the values are 0, 1, 2, ... without a gap, and ``ignore`` is the highest.
+
+    Raises:
+        ValueError: They are not; the message says what they should be.
+    """
+    if not isinstance(labels, Mapping):
+        raise ValueError("an object of names and values")
+    for name, value in labels.items():
+        _check_entry(name, value)
+    if labels.get("background") != 0:
+        raise ValueError("'background': 0 and the other labels 1, 2, 3, ... without a gap")
+    foreground = {name: value for name, value in labels.items() if name not in _NOT_FOREGROUND}
+    if not foreground:
+        raise ValueError("at least one label besides the background")
+    regions = any(not isinstance(value, int) for value in foreground.values())
+    values = [value for entry in foreground.values() for value in ([entry] if isinstance(entry, int) else entry)]
+    used = sorted(set(values) if regions else values)
+    if used != list(range(1, len(used) + 1)):
+        raise ValueError(
+            "regions of the label values 1, 2, 3, ... without a gap"
+            if regions
+            else "'background': 0 and the other labels 1, 2, 3, ... without a gap"
+        )
+    if "ignore" in labels and labels["ignore"] != len(used) + 1:
+        raise ValueError(f"'ignore': {len(used) + 1}, one more than the highest of the other values")
+    return labels
+
+
+def check_instance_labels(labels: object) -> object:
+    """An instance task has one kind of object.
+
+    Raises:
+        ValueError: The labels are not the background and one object.
+    """
+    objects = [name for name in labels if name not in _NOT_FOREGROUND] if isinstance(labels, Mapping) else []
+    if len(objects) != 1 or labels != {"background": 0, objects[0]: 1}:
+        raise ValueError('{"background": 0, "<name of the objects>": 1}, as the task is "instance"')
+    return labels
+
+
+def check_class_order(order: tuple[int, ...] | None, labels: Mapping[str, Any]) -> tuple[int, ...] | None:
+    """With regions, each has a value of its own among the label values. Without, the order has no meaning.
+
+    Args:
+        order: ``regions_class_order``.
+        labels: As :func:`check_labels` accepts them.
+
+    Raises:
+        ValueError: The order is missing, or has another length or other values.
+    """
+    foreground = {name: value for name, value in labels.items() if name not in _NOT_FOREGROUND}
+    if all(isinstance(value, int) for value in foreground.values()):
+        return order
+    highest = max(max([value] if isinstance(value, int) else value) for value in foreground.values())
+    valid = order is not None and len(order) == len(foreground) == len(set(order))
+    if order is None or not valid or not all(1 <= value <= highest for value in order):
+        raise ValueError(
+            f"a list of {len(foreground)} different label values from 1 to {highest}: "
+            f"what is written for {', '.join(foreground)}"
+        )
+    return order
+
+
+def _check_entry(name: str, value: object) -> None:
+    if _is_whole(value):
+        return
+    if name in _NOT_FOREGROUND:
+        raise ValueError(f"one whole number for '{name}'")
+    if not isinstance(value, Sequence) or isinstance(value, str) or not all(_is_whole(part) for part in value):
+        raise ValueError(f"a whole number, or for a region a list of them, for '{name}'")
+    if not value or len(set(value)) < len(value) or 0 in value:
+        raise ValueError(f"different values for the region '{name}', and not the background's")
+
+
+def _is_whole(value: object) -> bool:
+    # True and False are whole numbers to Python, but no labels.
+    return isinstance(value, int) and not isinstance(value, bool)
