@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.dataset.builder import make_case, write_dataset, write_image
+from tests.dataset.builder import make_case, write_dataset, write_description, write_image
 from umseg.common.errors import UserError
-from umseg.dataset.dataset import load_dataset
+from umseg.dataset.dataset import load_dataset, survey_dataset
+from umseg.dataset.problems import Problem
 from umseg.planning.fingerprint import Fingerprint, extract_fingerprint
 from umseg.planning.planner import make_plan
 
@@ -114,3 +115,114 @@ def test_shifted_labels_are_only_a_warning(tmp_path: Path, caplog: pytest.LogCap
     write_image(folder / "labelsTr" / "case_1.nii.gz", make_case(1)[1], (1.0, 1.5, 2.0), origin=(5.0, 0.0, 0.0))
     extract_fingerprint(load_dataset(folder), quiet=True, num_samples=100)
     assert "differ in origin or direction" in caplog.text
+
+
+def test_problems_go_where_the_caller_wants_them(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path, num_cases=3)
+    write_image(folder / "labelsTr" / "case_1.nii.gz", make_case(1)[1], (1.0, 1.5, 2.0), origin=(5.0, 0.0, 0.0))
+    given: list[Problem] = []
+    extract_fingerprint(load_dataset(folder), quiet=True, num_samples=100, report=given.extend)
+    assert [(problem.case, problem.severity) for problem in given] == [("case_1", "warning")]
+
+
+def test_data_set_without_a_usable_case_is_reported_not_measured(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path, num_cases=1)
+    write_description(folder, 1, channel_names={"0": "CT", "1": "PET"})
+    dataset, problems = survey_dataset(folder)
+    assert (len(dataset.cases), len(problems)) == (0, 1)
+
+    def stop(found: object) -> None:
+        assert found == []
+        raise UserError("stopped")
+
+    with pytest.raises(UserError, match="stopped"):
+        extract_fingerprint(dataset, quiet=True, report=stop)
+
+
+@pytest.mark.parametrize("shape", [(1, 14, 12), (14, 1, 12), (14, 12, 1)])
+def test_flat_volumes_are_planned_in_2d_whatever_their_flat_axis(tmp_path: Path, shape: tuple[int, int, int]) -> None:
+    write_description(tmp_path, 3)
+    for number in range(3):
+        image, label = make_case(number, shape)
+        write_image(tmp_path / "imagesTr" / f"case_{number}_0000.nii.gz", image, (0.5, 0.6, 0.7))
+        write_image(tmp_path / "labelsTr" / f"case_{number}.nii.gz", label, (0.5, 0.6, 0.7))
+    dataset = load_dataset(tmp_path)
+    fingerprint = extract_fingerprint(dataset, quiet=True, num_samples=100)
+    assert fingerprint.shapes_after_crop == (shape,) * 3
+    plan = make_plan(fingerprint, dataset.description)
+    assert list(plan.configurations) == ["2d"]
+    assert plan.transpose_forward[0] == shape.index(1)
+    assert plan.original_median_shape_after_transp == (1, 14, 12)
+
+
+def test_instances_are_counted_as_foreground(tmp_path: Path) -> None:
+    write_dataset(tmp_path, num_cases=2)
+    write_description(tmp_path, 2, task="instance", labels={"background": 0, "cell": 1})
+    label = make_case(0)[1].astype(np.int16) * 300
+    write_image(tmp_path / "labelsTr" / "case_0.nii.gz", label, (1.0, 1.5, 2.0))
+    dataset = load_dataset(tmp_path)
+    fingerprint = extract_fingerprint(dataset, quiet=True, num_samples=100)
+    assert make_plan(fingerprint, dataset.description).configurations
+
+
+def test_transparency_is_left_out_with_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_description(tmp_path, 2, channel_names={"0": "R", "1": "G", "2": "B"}, file_ending=".png")
+    for number in range(2):
+        colours = np.random.default_rng(number).integers(1, 99, (16, 18, 4)).astype(np.uint8)
+        colours[..., 3] = 255
+        write_image(tmp_path / "imagesTr" / f"a{number}_0000.png", colours, is_vector=True)
+        write_image(tmp_path / "labelsTr" / f"a{number}.png", np.eye(16, 18, dtype=np.uint8))
+    fingerprint = extract_fingerprint(load_dataset(tmp_path), quiet=True, num_samples=100)
+    assert set(fingerprint.foreground_intensity_properties_per_channel) == {"0", "1", "2"}
+    (record,) = caplog.records
+    assert "transparency of an image is left out: it is the same everywhere. 2 cases" in record.getMessage()
+
+
+def test_transparency_that_varies_is_an_error(tmp_path: Path) -> None:
+    write_description(tmp_path, 1, channel_names={"0": "R", "1": "G", "2": "B"}, file_ending=".png")
+    colours = np.random.default_rng(0).integers(1, 99, (16, 18, 4)).astype(np.uint8)
+    write_image(tmp_path / "imagesTr" / "a_0000.png", colours, is_vector=True)
+    write_image(tmp_path / "labelsTr" / "a.png", np.eye(16, 18, dtype=np.uint8))
+    with pytest.raises(UserError, match="wrong number of channels") as raised:
+        extract_fingerprint(load_dataset(tmp_path), quiet=True, num_samples=100)
+    assert raised.value.found == "4 channels, the last a transparency that varies"
+
+
+def test_fingerprint_of_unchanged_data_is_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_dataset(tmp_path / "toy")
+    earlier = extract_fingerprint(load_dataset(folder), quiet=True, num_samples=100)
+    monkeypatch.setattr("umseg.planning.fingerprint._measure_case", None)
+    assert extract_fingerprint(load_dataset(folder), quiet=True, num_samples=100, earlier=earlier) is earlier
+    folder.rename(tmp_path / "moved")
+    (tmp_path / "elsewhere").mkdir()
+    moved = (tmp_path / "moved").rename(tmp_path / "elsewhere" / "toy")
+    assert extract_fingerprint(load_dataset(moved), quiet=True, earlier=earlier) is earlier
+
+
+@pytest.mark.parametrize("changed", ["image", "label", "dataset.json"])
+def test_changed_data_are_measured_anew(tmp_path: Path, changed: str) -> None:
+    folder = write_dataset(tmp_path / "toy")
+    earlier = extract_fingerprint(load_dataset(folder), quiet=True, num_samples=100)
+    image, label = make_case(0)
+    if changed == "image":
+        write_image(folder / "imagesTr" / "case_0_0000.nii.gz", image + 1000, (1.0, 1.5, 2.0))
+    elif changed == "label":
+        label[0, 0, 0] = 1
+        write_image(folder / "labelsTr" / "case_0.nii.gz", label, (1.0, 1.5, 2.0))
+    else:
+        write_description(folder, 3, labels={"background": 0, "organ": 1, "cyst": 2})
+    later = extract_fingerprint(load_dataset(folder), quiet=True, num_samples=100, earlier=earlier)
+    assert later is not earlier
+    assert later.content_hash != earlier.content_hash
+    assert (later == earlier.model_copy(update={"content_hash": later.content_hash})) is False
+
+
+def test_classes_are_measured(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "toy", num_cases=2)
+    _, label = make_case(0)
+    label[label == 2] = 0
+    write_image(folder / "labelsTr" / "case_0.nii.gz", label, (1.0, 1.5, 2.0))
+    classes = extract_fingerprint(load_dataset(folder), quiet=True, num_samples=100).classes
+    assert classes["organ"].cases == 2
+    assert classes["tumour"].cases == 1
+    assert classes["tumour"].median_size == 1 * 1.0 * 1.5 * 2.0

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from umseg.planning.memory import features_per_stage, plain_unet_estimate, stage_sizes
+from umseg.planning.memory import NetworkShape, stage_sizes
+from umseg.planning.presets import PRESETS
 from umseg.planning.topology import Topology, plan_topology
 
 
@@ -27,8 +28,9 @@ def test_estimate_equals_every_recorded_one(golden: Path) -> None:
     assert len(entries) > 60
     for entry in entries:
         topology = topology_of(entry["strides"], entry["patch_size"])
-        assert plain_unet_estimate(topology, entry["num_classes"]) == entry["estimate"], entry["name"]
-        assert list(features_per_stage(topology.num_stages, len(entry["patch_size"]))) == entry["features_per_stage"]
+        network = NetworkShape()
+        assert network.estimate(topology, entry["num_classes"]) == entry["estimate"], entry["name"]
+        assert list(network.features(topology.num_stages, len(entry["patch_size"]))) == entry["features_per_stage"]
 
 
 @pytest.mark.parametrize(
@@ -45,7 +47,20 @@ def test_estimate_equals_every_recorded_one(golden: Path) -> None:
     ],
 )
 def test_golden_estimates(spacing: tuple[float, ...], patch: tuple[int, ...], classes: int, estimate: int) -> None:
-    assert plain_unet_estimate(plan_topology(spacing, patch), classes) == estimate
+    assert NetworkShape().estimate(plan_topology(spacing, patch), classes) == estimate
+
+
+@pytest.mark.parametrize(
+    ("preset", "patch", "estimate"),
+    [("resenc-m", (40, 224, 192), 653_466_240), ("resenc-l", (56, 320, 256), 1_743_517_440)],
+)
+def test_golden_estimates_of_residual_encoders(preset: str, patch: tuple[int, ...], estimate: int) -> None:
+    assert PRESETS[preset].network.estimate(plan_topology((2.5, 0.8, 0.8), patch), 14) == estimate
+
+
+def test_blocks_of_residual_encoders() -> None:
+    assert PRESETS["resenc-m"].network.units(3) == (1, 3, 4)
+    assert PRESETS["resenc-m"].network.units(7) == (1, 3, 4, 6, 6, 6, 6)
 
 
 def test_sizes_of_stages() -> None:

@@ -64,6 +64,13 @@ def _umamba_bot(
 def _nnunet(
     configuration: Configuration, in_channels: int, num_classes: int, deep_supervision: bool, options: ModelOptions
 ) -> nn.Module:
+    if configuration.n_conv_per_stage is None:
+        raise UserError(
+            "The plain U-Net needs a plan that was made for it.",
+            found="a plan for residual encoders (--preset resenc-...)",
+            expected="a plan of another preset, e.g. default or nnunet",
+            remedy="Plan with another --preset, or train a U-Mamba on this plan.",
+        )
     return UNet(
         configuration,
         in_channels,

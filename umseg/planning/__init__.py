@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from umseg.planning.fingerprint import Fingerprint, IntensityStatistics, extract_fingerprint
+    from umseg.planning.overrides import Overrides
     from umseg.planning.plan import Configuration, Plan
     from umseg.planning.planner import make_plan
 
@@ -13,12 +14,21 @@ _HOME = {
     "Configuration": "plan",
     "Fingerprint": "fingerprint",
     "IntensityStatistics": "fingerprint",
+    "Overrides": "overrides",
     "Plan": "plan",
     "extract_fingerprint": "fingerprint",
     "make_plan": "planner",
 }
 
-__all__ = ["Configuration", "Fingerprint", "IntensityStatistics", "Plan", "extract_fingerprint", "make_plan"]
+__all__ = [
+    "Configuration",
+    "Fingerprint",
+    "IntensityStatistics",
+    "Overrides",
+    "Plan",
+    "extract_fingerprint",
+    "make_plan",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
 import numpy as np
+from pydantic import Field
 
 from umseg.common.errors import UserError
 from umseg.common.parallel import map_cases
 from umseg.common.record import Record
-from umseg.dataset.check import Problem, check_case, raise_for_problems
+from umseg.dataset.check import check_case, expected_values
 from umseg.dataset.crop import box_slices, nonzero_region
 from umseg.dataset.dataset import Case, Dataset
 from umseg.dataset.description import DatasetDescription
+from umseg.dataset.digest import case_digest, dataset_digest
 from umseg.dataset.images import Image, LabelMap, read_image, read_label
+from umseg.dataset.problems import Problem
+from umseg.dataset.report import report_problems
+from umseg.planning.classes import ClassSizes, ClassStatistics, describe_classes, measure_classes
 from umseg.planning.intensity import NUM_SAMPLES, Draw, IntensityStatistics, describe, draw_foreground
+
+log = logging.getLogger(__name__)
 
 __all__ = ["Fingerprint", "IntensityStatistics", "extract_fingerprint"]
 
@@ -31,6 +40,8 @@ class Fingerprint(Record):
         foreground_intensity_properties_per_channel: Channel index as string to statistics.
         median_relative_size_after_cropping: Median over the cases of voxels after by voxels before cropping.
         case_ids: In the order of ``spacings`` and ``shapes_after_crop``.
+        classes: Class name to how large it is and how many cases have it.
+        content_hash: Of the bytes of all files that were measured.
     """
 
     schema_version: Literal[1] = 1
@@ -40,6 +51,8 @@ class Fingerprint(Record):
     foreground_intensity_properties_per_channel: dict[str, IntensityStatistics]
     median_relative_size_after_cropping: float
     case_ids: tuple[str, ...]
+    classes: dict[str, ClassStatistics] = Field(default_factory=dict)
+    content_hash: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,10 +63,17 @@ class _Measurement:
     shape: tuple[int, int, int]
     relative_size: float
     draws: tuple[Draw, ...]
+    classes: ClassSizes
+    digest: str
 
 
 def extract_fingerprint(
-    dataset: Dataset, workers: int = 0, quiet: bool = False, num_samples: int = NUM_SAMPLES
+    dataset: Dataset,
+    workers: int = 0,
+    quiet: bool = False,
+    num_samples: int = NUM_SAMPLES,
+    report: Callable[[Sequence[Problem]], None] | None = None,
+    earlier: Fingerprint | None = None,
 ) -> Fingerprint:
     """Check and measure every training case, in one pass over the files.
 
@@ -62,11 +82,21 @@ def extract_fingerprint(
         workers: Number of processes; 0 works in this process.
         quiet: No progress bar.
         num_samples: Foreground intensities to draw over the whole data set, with replacement.
+        report: Is given all that is wrong with the cases, and raises if that does not allow to go on. By default
+            ``report_problems``.
+        earlier: An earlier fingerprint, which is returned if no byte of the data set has changed since. What was
+            wrong then still is, and is not reported again.
 
     Raises:
         UserError: Some cases are damaged or inconsistent (all are reported together), or there is no foreground.
     """
-    work = partial(_measure_case, description=dataset.description, samples=int(num_samples // len(dataset.cases)))
+    report = report or partial(report_problems, folder=dataset.folder)
+    if earlier is not None and earlier.content_hash == _current_hash(dataset, quiet):
+        log.info("The data set has not changed since it was measured: its fingerprint is used again.")
+        return earlier
+    work = partial(
+        _measure_case, description=dataset.description, samples=int(num_samples // max(len(dataset.cases), 1))
+    )
     measurements: list[_Measurement] = []
     problems: list[Problem] = []
     names = [case.id for case in dataset.cases]
@@ -74,13 +104,13 @@ def extract_fingerprint(
         problems += found
         if measurement is not None:
             measurements.append(measurement)
-    raise_for_problems(problems, dataset.folder)
+    report(problems)
     if not any(draw.values.size for measurement in measurements for draw in measurement.draws):
         raise UserError(
             "No case has any foreground: there is nothing to learn.",
-            file=dataset.folder / "labelsTr",
+            file=dataset.folder,
             found="label maps that are 0 everywhere",
-            expected="values " + ", ".join(f"{v} ({name})" for name, v in dataset.description.foreground.items()),
+            expected=expected_values(dataset.description),
             remedy="Check how the label maps were exported.",
         )
     return Fingerprint(
@@ -93,7 +123,16 @@ def extract_fingerprint(
         },
         median_relative_size_after_cropping=float(np.median([m.relative_size for m in measurements])),
         case_ids=tuple(names),
+        classes=describe_classes([m.classes for m in measurements]),
+        content_hash=dataset_digest(dataset, [m.digest for m in measurements]),
     )
+
+
+def _current_hash(dataset: Dataset, quiet: bool) -> str:
+    # In this process: reading bytes is the disk's work, and processes take longer to start than most sets to read.
+    names = [case.id for case in dataset.cases]
+    digests = map_cases(case_digest, dataset.cases, names, workers=0, title="Look for changes", quiet=quiet)
+    return dataset_digest(dataset, list(digests))
 
 
 def _measure_case(
@@ -103,16 +142,16 @@ def _measure_case(
     if case.label is None:
         raise ValueError(f"case {case.id} has no label file")
     try:
-        image, label = read_image(case.images), read_label(case.label)
+        image, label = read_image(case.images, description.num_channels), read_label(case.label)
     except UserError as error:
-        return None, [Problem.from_error(case, error)]
+        return None, [Problem.from_error(case.id, case.images[0], error)]
     problems = check_case(case, image, label, description)
     if any(problem.severity == "error" for problem in problems):
         return None, problems
-    return _measure(image, label, samples), problems
+    return _measure(case, image, label, description, samples), problems
 
 
-def _measure(image: Image, label: LabelMap, samples: int) -> _Measurement:
+def _measure(case: Case, image: Image, label: LabelMap, description: DatasetDescription, samples: int) -> _Measurement:
     box, _ = nonzero_region(image.array)
     z, y, x = box_slices(box)
     cropped = image.array[:, z, y, x]
@@ -122,4 +161,6 @@ def _measure(image: Image, label: LabelMap, samples: int) -> _Measurement:
         shape=(depth, height, width),
         relative_size=depth * height * width / label.array.size,
         draws=draw_foreground(cropped, label.array[z, y, x] > 0, samples),
+        classes=measure_classes(label.array, image.spacing, description),
+        digest=case_digest(case),
     )

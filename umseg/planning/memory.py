@@ -1,37 +1,63 @@
-"""The planner's estimate of a network's memory: feature-map values per training sample (facts 1.4)."""
+"""The published planners' estimate of a network's memory: feature-map values per training sample (facts 1.4).
+
+What a network of umseg really takes is another matter: see ``training_memory``.
+"""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from umseg.planning.topology import Topology
 
-BASE_FEATURES = 32
 _MAX_FEATURES = {2: 512, 3: 320}
 
 
-def features_per_stage(num_stages: int, dimensions: int) -> tuple[int, ...]:
-    """Channels per stage: 32, doubled with every stage up to 512 (2-D) or 320 (3-D)."""
-    return tuple(min(BASE_FEATURES * 2**stage, _MAX_FEATURES[dimensions]) for stage in range(num_stages))
+@dataclass(frozen=True)
+class NetworkShape:
+    """The U-Net that a preset plans for.
 
-
-def plain_unet_estimate(topology: Topology, num_classes: int, convs: int = 2) -> int:
-    """Number of feature-map values that the plain U-Net computes for one patch (the estimate E of facts 1.4).
-
-    Counted are ``convs`` convolutions per encoder and decoder stage, the transposed convolution of each decoder stage
-    and the full-resolution head. Kernel sizes and input channels do not enter.
-
-    Args:
-        topology: Stages and patch.
-        num_classes: Classes including the background.
-        convs: Convolutions per stage.
+    Attributes:
+        base_features: Channels of the first stage; doubled with every stage up to 512 (2-D) or 320 (3-D).
+        encoder_units: Convolutions (plain) or residual blocks of two convolutions each (residual) per encoder stage;
+            further stages have as many as the last named.
+        decoder_convs: Convolutions per decoder stage.
+        residual: The encoder is made of residual blocks behind a stem convolution.
     """
-    dimensions = len(topology.patch_size)
-    features = features_per_stage(topology.num_stages, dimensions)
-    values = [f * math.prod(size) for f, size in zip(features, stage_sizes(topology), strict=True)]
-    encoder = convs * sum(values)
-    decoder = (convs + 1) * sum(values[:-1])
-    return encoder + decoder + num_classes * math.prod(topology.patch_size)
+
+    base_features: int = 32
+    encoder_units: tuple[int, ...] = (2,)
+    decoder_convs: int = 2
+    residual: bool = False
+
+    def features(self, num_stages: int, dimensions: int) -> tuple[int, ...]:
+        """Channels per stage."""
+        return tuple(min(self.base_features * 2**stage, _MAX_FEATURES[dimensions]) for stage in range(num_stages))
+
+    def units(self, num_stages: int) -> tuple[int, ...]:
+        """Convolutions or blocks per encoder stage."""
+        return tuple(self.encoder_units[min(stage, len(self.encoder_units) - 1)] for stage in range(num_stages))
+
+    def estimate(self, topology: Topology, num_classes: int) -> int:
+        """Number of feature-map values that the network computes for one patch (the estimate E of facts 1.4).
+
+        Counted are the convolutions of the encoder (and its stem and shortcuts where it is residual) and of the
+        decoder, the transposed convolutions and the full-resolution head. Kernel sizes and input channels do not enter.
+
+        Args:
+            topology: Stages and patch.
+            num_classes: Labels including the background.
+        """
+        stages = topology.num_stages
+        features = self.features(stages, len(topology.patch_size))
+        values = [f * math.prod(size) for f, size in zip(features, stage_sizes(topology), strict=True)]
+        per_unit = 2 if self.residual else 1
+        encoder = per_unit * sum(count * value for count, value in zip(self.units(stages), values, strict=True))
+        if self.residual:
+            # The stem; and one shortcut convolution on entering each stage but the first, whose stride is never 1.
+            encoder += values[0] + sum(values[1:])
+        decoder = (self.decoder_convs + 1) * sum(values[:-1])
+        return encoder + decoder + num_classes * math.prod(topology.patch_size)
 
 
 def stage_sizes(topology: Topology) -> list[tuple[int, ...]]:

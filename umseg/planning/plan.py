@@ -29,8 +29,12 @@ class Configuration(Record):
         kernel_sizes: Convolution kernel per stage and axis.
         strides: Stride on entering each stage; the first is all 1.
         num_pool_per_axis: Number of halvings per axis.
-        n_conv_per_stage: Convolutions per encoder stage of the plain U-Net.
-        n_conv_per_stage_decoder: Convolutions per decoder stage of the plain U-Net.
+        n_conv_per_stage_decoder: Convolutions per decoder stage of the network that was planned for.
+        n_conv_per_stage: Convolutions per encoder stage, where a plain U-Net was planned for.
+        n_blocks_per_stage: Residual blocks per encoder stage, where a residual encoder was planned for.
+        inherits_from: The configuration whose preprocessed images this one uses, and whose values it repeats.
+        previous_stage: The configuration whose segmentation is an input of this one (cascade).
+        next_stage: The configuration that uses this one's segmentation.
     """
 
     spacing: tuple[float, ...]
@@ -44,8 +48,12 @@ class Configuration(Record):
     kernel_sizes: tuple[tuple[int, ...], ...]
     strides: tuple[tuple[int, ...], ...]
     num_pool_per_axis: tuple[int, ...]
-    n_conv_per_stage: tuple[int, ...]
     n_conv_per_stage_decoder: tuple[int, ...]
+    n_conv_per_stage: tuple[int, ...] | None = None
+    n_blocks_per_stage: tuple[int, ...] | None = None
+    inherits_from: str | None = None
+    previous_stage: str | None = None
+    next_stage: str | None = None
 
     @property
     def dimensions(self) -> int:
@@ -63,16 +71,24 @@ class Plan(Record):
 
     Attributes:
         dataset_name: Folder name of the data set.
-        preset: The planner's rule set: ``default`` (the paper's) or ``nnunet``.
+        preset: The planner's rule set: ``default`` (the paper's), ``nnunet``, ...
+        memory_gb: GPU memory that was planned for.
+        for_model: The model whose own memory the plan fits; None where the published estimate was used.
+        boundary_width: In an instance task: voxels of the original image, from an object's surface inwards, that become
+            the class boundary.
         transpose_forward: Axis order applied to image arrays (z, y, x) before everything else.
         transpose_backward: Its inverse.
         foreground_intensity_properties_per_channel: Channel index as string to statistics (for CT normalisation).
-        configurations: ``2d``, ``3d_fullres``, ``3d_lowres``: those that make sense for the data.
+        configurations: ``2d``, ``3d_fullres``, ``3d_lowres``, ``3d_cascade_fullres``: those that make sense for the
+            data.
     """
 
     schema_version: Literal[1] = 1
     dataset_name: str
     preset: str
+    memory_gb: float = 8
+    for_model: str | None = None
+    boundary_width: int | None = None
     original_median_spacing_after_transp: tuple[float, float, float]
     original_median_shape_after_transp: tuple[int, int, int]
     transpose_forward: tuple[int, int, int]

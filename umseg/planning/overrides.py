@@ -1,0 +1,79 @@
+"""What a user fixed instead of leaving it to the planner."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from umseg.common.errors import UserError
+from umseg.planning.spacing import Triple, permute
+
+NumberT = TypeVar("NumberT", int, float)
+
+_SPACING = "three positive numbers, mm along z, y and x, e.g. 2.5,0.8,0.8"
+_PATCH = "three whole numbers for z, y and x, e.g. 64,128,128; or two (y,x) for the 2d configuration"
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """Values that replace the planner's own; all axes are those of the image arrays (z, y, x).
+
+    Attributes:
+        spacing: Target spacing, mm.
+        patch_size: Voxels per axis: three for the 3-D configurations, two (in-plane) for ``2d``. Padded up where the
+            network's strides ask for it.
+        batch_size: Patches per training iteration, of every configuration.
+
+    Raises:
+        UserError: A number is not positive, or there are not as many as axes.
+    """
+
+    spacing: Triple | None = None
+    patch_size: tuple[int, ...] | None = None
+    batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        _check("spacing", self.spacing, (3,), _SPACING)
+        _check("patch size", self.patch_size, (2, 3), _PATCH)
+        if self.batch_size is not None and self.batch_size < 1:
+            raise UserError("The batch size is not valid.", found=self.batch_size, expected="at least 1")
+
+    @classmethod
+    def parse(cls, spacing: str | None, patch_size: str | None, batch_size: int | None) -> Overrides:
+        """From what a user typed: numbers between commas.
+
+        Raises:
+            UserError: As for the class; or something is not a number.
+        """
+        edges = _numbers("patch size", patch_size, int, _PATCH)
+        sizes = _numbers("spacing", spacing, float, _SPACING)
+        _check("spacing", sizes, (3,), _SPACING)
+        return cls(None if sizes is None else (sizes[0], sizes[1], sizes[2]), edges, batch_size)
+
+    def permuted(self, order: tuple[int, int, int]) -> Overrides:
+        """The same in the axis order of a plan; a 2-D patch is in-plane already and stays."""
+        patch = self.patch_size
+        if patch is not None and len(patch) == 3:
+            patch = tuple(patch[axis] for axis in order)
+        spacing = None if self.spacing is None else permute(self.spacing, order)
+        return replace(self, spacing=spacing, patch_size=patch)
+
+    def patch(self, dimensions: int) -> tuple[int, ...] | None:
+        """The patch for a configuration of two or three dimensions, if it is fixed."""
+        return self.patch_size if self.patch_size is not None and len(self.patch_size) == dimensions else None
+
+
+def _numbers(name: str, text: str | None, kind: Callable[[str], NumberT], expected: str) -> tuple[NumberT, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(kind(part) for part in text.split(","))
+    except ValueError:
+        raise UserError(f"The {name} is not valid.", found=text, expected=expected) from None
+
+
+def _check(name: str, values: Sequence[float] | None, lengths: tuple[int, ...], expected: str) -> None:
+    if values is not None and (len(values) not in lengths or not all(0 < value < math.inf for value in values)):
+        raise UserError(f"The {name} is not valid.", found=",".join(map(str, values)), expected=expected)
