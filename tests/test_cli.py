@@ -195,7 +195,10 @@ def test_colour_photographs_need_no_option(tmp_path: Path) -> None:
         label = np.zeros((32, 40), np.uint8)
         label[8:24, 10 + number : 26 + number] = 1
         image = (rng.normal(80, 10, (32, 40, 3)) + label[..., None] * np.array([90, 30, 0])).clip(0, 255)
-        photo = sitk.GetImageFromArray(image.astype(np.uint8), isVector=True)
+        # Some programs add a transparency that says nothing.
+        opaque = np.full((32, 40, 1), 255)
+        stored = np.concatenate([image, opaque], axis=2) if number == 1 else image
+        photo = sitk.GetImageFromArray(stored.astype(np.uint8), isVector=True)
         sitk.WriteImage(photo, str(folder / "imagesTr" / f"photo_{number}_0000.png"))
         sitk.WriteImage(sitk.GetImageFromArray(label), str(folder / "labelsTr" / f"photo_{number}.png"))
     description = {
@@ -238,7 +241,15 @@ class TestBadInput:
         named = spoil(dataset)
         result = umseg("plan", dataset, "--workspace", tmp_path / "w", "--workers", workers, "--quiet")
         self.check(result, named)
-        assert not (tmp_path / "w").exists(), "nothing may be written before the data set has been checked"
+        written = [path.name for path in (tmp_path / "w").rglob("*") if path.is_file()]
+        assert written in ([], ["problems.csv"]), "nothing else may be written before the data set has been checked"
+
+    def test_fix_geometry_makes_wrong_headers_plannable(self, dataset: Path, tmp_path: Path) -> None:
+        spoil_spacing(dataset)
+        arguments = ("--workspace", tmp_path / "w", "--config", "2d", "--workers", 0, "--quiet")
+        self.check(umseg("plan", dataset, *arguments), "--fix-geometry")
+        planned = umseg("plan", dataset, *arguments, "--fix-geometry")
+        assert planned.exit_code == 0, planned.output
 
     def test_unknown_model_lists_the_known(self, job: Path) -> None:
         self.check(umseg("train", "Dataset900_Blobs", "--workspace", job / "w", "--model", "unet"), "umamba_enc")
@@ -295,7 +306,7 @@ class TestBadInput:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 2
         assert "Traceback" in done.stderr
-        assert "load_dataset" in done.stderr
+        assert "survey_dataset" in done.stderr
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import shlex
 import sys
 import time
 import traceback
@@ -26,6 +27,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+convert = typer.Typer(
+    help="Make a data set in nnU-Net v2's raw format from another layout.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.add_typer(convert, name="convert")
 
 Workspace = Annotated[Path, typer.Option("--workspace", help="Where workspaces are kept, one folder per data set.")]
 Workers = Annotated[
@@ -40,8 +48,13 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an e
 WORKSPACE_ROOT = Path("umseg-workspace")
 
 
-def verb(function: FunctionT) -> FunctionT:
-    """Register a verb whose user errors end in one message and exit code 2; ``--debug`` shows where they arose."""
+def verb(function: FunctionT, group: typer.Typer = app) -> FunctionT:
+    """Register a verb whose user errors end in one message and exit code 2; ``--debug`` shows where they arose.
+
+    Args:
+        function: The verb; its name is the command's.
+        group: Where it is registered: umseg itself, or a command that has commands of its own.
+    """
 
     @functools.wraps(function)
     def guarded(*args: Any, **kwargs: Any) -> None:
@@ -60,7 +73,7 @@ def verb(function: FunctionT) -> FunctionT:
             typer.echo("interrupted", err=True)
             raise typer.Exit(130) from None
 
-    app.command(name=function.__name__)(guarded)
+    group.command(name=function.__name__)(guarded)
     return function
 
 
@@ -78,25 +91,61 @@ def version(
 def plan(
     dataset: Annotated[Path, typer.Argument(help="Data set folder: dataset.json, imagesTr/, labelsTr/.")],
     workspace: Workspace = WORKSPACE_ROOT,
-    preset: Annotated[str, typer.Option(help="Planning rules: default (the paper's) or nnunet.")] = "default",
+    preset: Annotated[
+        str,
+        typer.Option(help="Planning rules: default (the paper's), nnunet, resenc-m, resenc-l, resenc-xl, or cpu."),
+    ] = "default",
+    memory_gb: Annotated[
+        float | None,
+        typer.Option("--memory-gb", help="GPU memory to plan for. [default: the preset's, 8 for default]"),
+    ] = None,
+    for_model: Annotated[
+        str | None,
+        typer.Option(help="Plan so that this model's own expected memory fits, not the published estimate's."),
+    ] = None,
+    spacing: Annotated[
+        str | None,
+        typer.Option(help="Target spacing z,y,x in mm, e.g. 2.5,0.8,0.8. [default: chosen from the data]"),
+    ] = None,
+    patch_size: Annotated[
+        str | None,
+        typer.Option(help="Patch z,y,x of the 3-D configurations, or y,x of 2d, in voxels. [default: what fits]"),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Patches per training iteration. [default: what fits]"),
+    ] = None,
     config: Annotated[
         list[str] | None,
         typer.Option("--config", help="Configuration to preprocess; repeat for several. [default: all]"),
     ] = None,
+    fix_geometry: Annotated[
+        bool, typer.Option("--fix-geometry", help="Use copies of label maps under the header of their image.")
+    ] = False,
     workers: Workers = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Check a data set, measure it, decide how to train on it, and preprocess it."""
     from umseg.common.parallel import default_workers
+    from umseg.planning import Overrides
     from umseg.workflows.summary import plan_summary
     from umseg.workflows.workspace import plan_dataset
 
     workers = default_workers() if workers is None else workers
     made, fingerprint, decided = plan_dataset(
-        dataset, workspace, preset=preset, configurations=config, workers=workers, quiet=quiet
+        dataset,
+        workspace,
+        preset=preset,
+        memory_gb=memory_gb,
+        for_model=for_model,
+        overrides=Overrides.parse(spacing, patch_size, batch_size),
+        configurations=config,
+        fix_geometry=fix_geometry,
+        workers=workers,
+        quiet=quiet,
     )
-    typer.echo(plan_summary(fingerprint, decided))
+    typer.echo(plan_summary(fingerprint, decided, made.dataset().description))
     typer.echo(f"Workspace: {made.folder}")
 
 
@@ -263,6 +312,62 @@ def demo(
     result = run_demo(output, workers=workers, quiet=quiet)
     typer.echo(format_table(result.metrics))
     typer.echo("Pictures: " + ", ".join(str(picture) for picture in result.pictures))
+
+
+@functools.partial(verb, group=convert)
+def msd(
+    source: Annotated[Path, typer.Argument(help="Unpacked task: dataset.json, imagesTr/, labelsTr/, imagesTs/.")],
+    destination: Annotated[Path, typer.Argument(help="Data set folder to be made, e.g. Dataset004_Hippocampus.")],
+    workers: Workers = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Convert a task of the Medical Segmentation Decathlon."""
+    from umseg.common.parallel import default_workers
+    from umseg.dataset.convert.msd import convert_msd
+
+    workers = default_workers() if workers is None else workers
+    _say_converted(convert_msd(source, destination, workers=workers, quiet=quiet))
+
+
+@functools.partial(verb, group=convert)
+def instances(
+    source: Annotated[Path, typer.Argument(help="Folder: images/, instances/ and, if there is one, manifest.csv.")],
+    destination: Annotated[Path, typer.Argument(help="Data set folder to be made, e.g. Dataset703_Nuclei.")],
+    object_name: Annotated[str, typer.Option(help="What the instances are, e.g. nucleus.")] = "object",
+    case_column: Annotated[
+        str | None,
+        typer.Option(help="Manifest: case or file name. [default: case, id, image, file or name]"),
+    ] = None,
+    split_column: Annotated[
+        str | None,
+        typer.Option(help="Manifest: train for the cases to learn from. [default: split]"),
+    ] = None,
+    group_column: Annotated[
+        str | None,
+        typer.Option(help="Manifest: what cases have in common that belong together. [default: group or field_group]"),
+    ] = None,
+    workers: Workers = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Convert pictures with instance maps, in which every object has a number of its own."""
+    from umseg.common.parallel import default_workers
+    from umseg.dataset.convert.instances import convert_instances
+    from umseg.dataset.convert.manifest import Columns
+
+    workers = default_workers() if workers is None else workers
+    columns = Columns(case_column, split_column, group_column)
+    made = convert_instances(
+        source, destination, object_name=object_name, columns=columns, workers=workers, quiet=quiet
+    )
+    _say_converted(made)
+
+
+def _say_converted(folder: Path) -> None:
+    from umseg.dataset.convert.target import summary
+
+    typer.echo(f"{summary(folder)}. Next: umseg plan {shlex.quote(str(folder))}")
 
 
 def _whole_number(text: str, option: str) -> int:

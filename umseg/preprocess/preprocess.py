@@ -18,6 +18,7 @@ from umseg.dataset.images import read_image, read_label
 from umseg.planning.plan import Configuration, Plan
 from umseg.planning.spacing import permute, resampled_shape
 from umseg.preprocess.case import CaseProperties, PreprocessedCase
+from umseg.preprocess.instances import instance_classes
 from umseg.preprocess.locations import sample_class_locations
 from umseg.preprocess.normalize import normalize
 from umseg.preprocess.resample import as_shape, resample, resample_label
@@ -123,7 +124,7 @@ def preprocess_dataset(
         _preprocess_and_store,
         plan=plan,
         configuration=plan.configuration(configuration_name),
-        classes=tuple(dataset.description.foreground.values()),
+        classes=dataset.description.foreground_values,
         store=store,
     )
     names = [case.id for case in dataset.cases]
@@ -145,8 +146,10 @@ def full_spacing(configuration: Configuration, case_spacing: tuple[float, float,
 def _preprocess_and_store(
     case: Case, *, plan: Plan, configuration: Configuration, classes: tuple[int, ...], store: CaseStore
 ) -> None:
-    image = read_image(case.images)
+    image = read_image(case.images, len(configuration.normalization_schemes))
     label = None if case.label is None else read_label(case.label).array
+    if label is not None and plan.boundary_width is not None:
+        label = instance_classes(label, plan.boundary_width)
     preprocessed = preprocess_case(image.array, image.spacing, plan, configuration, label, classes)
     store.write(case.id, preprocessed, patch_size=configuration.patch_size)
 

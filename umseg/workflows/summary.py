@@ -2,33 +2,122 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
 
+from umseg.dataset.description import DatasetDescription
 from umseg.planning import Configuration, Fingerprint, Plan
+from umseg.planning.classes import ClassStatistics
+from umseg.planning.training_memory import ARCHITECTURES, training_memory
+
+_MM3_PER_ML = 1000
+_NO_PHYSICAL_SIZE = 999.0
 
 
-def plan_summary(fingerprint: Fingerprint, plan: Plan) -> str:
-    """A few lines: cases, shapes, spacings, and the configurations."""
-    spacing, shape = np.asarray(fingerprint.spacings), np.asarray(fingerprint.shapes_after_crop)
-    lines = [
-        f"{plan.dataset_name}: {len(spacing)} cases",
-        f"  spacing (z, y, x): median {_times(np.median(spacing, 0))} mm, "
-        f"from {_times(spacing.min(0))} to {_times(spacing.max(0))}",
-        f"  size (z, y, x):    median {_times(np.median(shape, 0))} voxels, "
-        f"from {_times(shape.min(0))} to {_times(shape.max(0))}",
-        f"  plan ({plan.preset}):",
+def plan_summary(fingerprint: Fingerprint, plan: Plan, description: DatasetDescription) -> str:
+    """The data set, its classes, and the configurations with the memory that each model would take.
+
+    Args:
+        fingerprint: What was found.
+        plan: What was decided.
+        description: Names of channels and classes.
+    """
+    blocks = [
+        _dataset(fingerprint, plan, description),
+        _classes(fingerprint),
+        *(_configuration(name, plan, description) for name in plan.configurations),
     ]
-    return "\n".join([*lines, *(f"    {name}: {_describe(c)}" for name, c in plan.configurations.items())])
+    return "\n".join(line for block in blocks for line in block)
 
 
-def _describe(configuration: Configuration) -> str:
-    return (
-        f"spacing {_times(configuration.spacing)} mm, patch {_times(configuration.patch_size)}, "
-        f"batch {configuration.batch_size}, {configuration.num_stages} stages, "
-        f"{', '.join(sorted(set(configuration.normalization_schemes)))}"
-    )
+def _dataset(fingerprint: Fingerprint, plan: Plan, description: DatasetDescription) -> list[str]:
+    spacing, shape = np.asarray(fingerprint.spacings), np.asarray(fingerprint.shapes_after_crop)
+    # Of a single slice only the plane has a size; the slice axis is the plan's first.
+    flat = list(plan.configurations) == ["2d"]
+    axes = [axis for axis in range(3) if not (flat and axis == plan.transpose_forward[0])]
+    names = ", ".join("zyx"[axis] for axis in axes)
+    spacing, shape = spacing[:, axes], shape[:, axes]
+    names_and_schemes = zip(description.channel_names.values(), _schemes(plan), strict=True)
+    channels = [f"{name} ({scheme})" for name, scheme in names_and_schemes]
+    lines = [
+        f"{plan.dataset_name}: {len(spacing)} cases, {'2-D' if flat else '3-D'}",
+        f"  channels:          {', '.join(channels)}",
+    ]
+    if not _natural(fingerprint):
+        lines.append(f"  spacing ({names}):{' ' * (9 - len(names))}{_spread(spacing)} mm")
+    lines.append(f"  size ({names}):{' ' * (12 - len(names))}{_spread(shape)} voxels without black borders")
+    return lines
+
+
+def _natural(fingerprint: Fingerprint) -> bool:
+    """Pictures without a physical size: PNG, TIFF, ..."""
+    return all(spacing == (_NO_PHYSICAL_SIZE, 1.0, 1.0) for spacing in fingerprint.spacings)
+
+
+def _schemes(plan: Plan) -> tuple[str, ...]:
+    configuration = plan.configuration(plan.default_configuration)
+    words = [scheme.removesuffix("Normalization") for scheme in configuration.normalization_schemes]
+    masked = configuration.use_mask_for_norm
+    return tuple(word + " where not zero" if m else word for word, m in zip(words, masked, strict=True))
+
+
+def _classes(fingerprint: Fingerprint) -> list[str]:
+    if not fingerprint.classes:
+        return []
+    volumes = any(min(shape) > 1 for shape in fingerprint.shapes_after_crop)
+    unit = "ml" if volumes else "px" if _natural(fingerprint) else "mm²"
+    width = max(len(name) for name in fingerprint.classes)
+    total = len(fingerprint.case_ids)
+    return ["  classes:", *(_class(n, s, total, unit, width) for n, s in fingerprint.classes.items())]
+
+
+def _class(name: str, statistics: ClassStatistics, total: int, unit: str, width: int) -> str:
+    line = f"    {name:<{width}}  in {statistics.cases} of {total} cases"
+    if not statistics.cases:
+        return f"{line}: it cannot be learnt"
+    scale = _MM3_PER_ML if unit == "ml" else 1
+    median, low, high = (_size(v / scale) for v in (statistics.median_size, statistics.min_size, statistics.max_size))
+    line += f", median {median} {unit} (from {low} to {high})"
+    return line if statistics.median_objects is None else f"{line}, median {statistics.median_objects:g} objects"
+
+
+def _configuration(name: str, plan: Plan, description: DatasetDescription) -> list[str]:
+    configuration = plan.configuration(name)
+    if configuration.inherits_from:
+        return [f"  {name}: {configuration.inherits_from} with the result of {configuration.previous_stage} as input"]
+    memory = (f"{model} {_gigabytes(model, configuration, description):.1f}" for model in ARCHITECTURES)
+    return [
+        f"  {name}: spacing {_times(configuration.spacing)} mm, patch {_times(configuration.patch_size)}, "
+        f"batch {configuration.batch_size}, {configuration.num_stages} stages",
+        f"    {_why(name, configuration, plan)}",
+        f"    expected GPU memory in training, GB: {', '.join(memory)}",
+    ]
+
+
+def _why(name: str, configuration: Configuration, plan: Plan) -> str:
+    covered = math.prod(configuration.patch_size) / math.prod(configuration.median_image_size_in_voxels)
+    target = f"{plan.memory_gb:g} GB for {plan.for_model}" if plan.for_model else f"{plan.memory_gb:g} GB"
+    planned = f"planned for {target} by the rules of '{plan.preset}'"
+    share = f"a patch shows {min(covered, 1):.0%} of the median image"
+    if name == "3d_lowres":
+        return f"{planned}: a patch of 3d_fullres shows too little, here {share}"
+    return f"{planned}: {share}"
+
+
+def _gigabytes(model: str, configuration: Configuration, description: DatasetDescription) -> float:
+    return training_memory(model, configuration, description.num_channels, description.num_classes).total / 1e9
+
+
+def _spread(table: np.ndarray) -> str:
+    low, high = table.min(0), table.max(0)
+    median = _times(np.median(table, 0))
+    return median if np.array_equal(low, high) else f"median {median}, from {_times(low)} to {_times(high)}"
+
+
+def _size(value: float) -> str:
+    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
 
 
 def _times(values: Iterable[float]) -> str:

@@ -9,8 +9,11 @@ from pathlib import Path
 
 from umseg.common.errors import UserError
 from umseg.common.record import RecordT
-from umseg.dataset.dataset import Dataset, load_dataset
-from umseg.planning import Fingerprint, Plan, extract_fingerprint, make_plan
+from umseg.dataset.dataset import Dataset, survey_dataset
+from umseg.dataset.geometry import fix_geometry as with_fixed_geometry
+from umseg.dataset.problems import Problem
+from umseg.dataset.report import report_problems
+from umseg.planning import Fingerprint, Overrides, Plan, extract_fingerprint, make_plan
 from umseg.preprocess import preprocess_dataset
 from umseg.training.splits import Splits, make_splits
 
@@ -56,6 +59,10 @@ class Workspace:
         """The decisions."""
         return self._load(Plan, "plan.json")
 
+    def fingerprint(self) -> Fingerprint:
+        """The measurements."""
+        return self._load(Fingerprint, "fingerprint.json")
+
     def splits(self) -> Splits:
         """The cross-validation."""
         return self._load(Splits, "splits.json")
@@ -73,7 +80,11 @@ def plan_dataset(
     root: Path,
     *,
     preset: str = "default",
+    memory_gb: float | None = None,
+    for_model: str | None = None,
+    overrides: Overrides | None = None,
     configurations: Sequence[str] | None = None,
+    fix_geometry: bool = False,
     workers: int = 0,
     quiet: bool = False,
 ) -> tuple[Workspace, Fingerprint, Plan]:
@@ -83,28 +94,49 @@ def plan_dataset(
         dataset_folder: A data set in nnU-Net v2's raw format.
         root: Where workspaces are kept.
         preset: The planner's rules.
+        memory_gb: GPU memory to plan for; the preset's own if None.
+        for_model: Plan so that this model's expected training memory fits.
+        overrides: Spacing, patch and batch size that the user fixed.
         configurations: Which to preprocess; None means all that the plan has.
+        fix_geometry: Use copies of label maps under their image's header, where spacing, origin or direction differ.
         workers: Processes for per-case work; 0 works in this one.
         quiet: No progress bars.
 
     Raises:
-        UserError: Something is wrong with the data; nothing is written before the whole data set has been checked.
+        UserError: Something is wrong with the data; nothing but the table of all problems (``problems.csv``) and
+            fixed label maps is written before the whole data set has been checked.
     """
-    dataset = load_dataset(dataset_folder)
-    fingerprint = extract_fingerprint(dataset, workers=workers, quiet=quiet)
-    plan = make_plan(fingerprint, dataset.description, preset=preset)
-    chosen = list(configurations or plan.configurations)
+    dataset, structural = survey_dataset(dataset_folder)
     workspace = Workspace(Path(root).absolute() / dataset.name)
-    for name in chosen:
-        plan.configuration(name)
+    if fix_geometry:
+        fixed = workspace.folder / "fixed" / "labelsTr"
+        dataset = with_fixed_geometry(dataset, fixed, workers=workers, quiet=quiet)
+
+    def report(problems: Sequence[Problem]) -> None:
+        report_problems([*structural, *problems], dataset.folder, workspace.folder / "problems.csv")
+
+    # What is missing or in excess is no part of the hash: then everything is looked at, and reported together.
+    earlier = None if structural else _earlier_fingerprint(workspace)
+    fingerprint = extract_fingerprint(dataset, workers=workers, quiet=quiet, report=report, earlier=earlier)
+    plan = make_plan(fingerprint, dataset.description, preset, memory_gb, for_model=for_model, overrides=overrides)
+    # A configuration that inherits uses the images of another one.
+    chosen = {plan.configuration(name).inherits_from or name for name in configurations or plan.configurations}
 
     dataset.save(workspace.folder / "dataset.json")
     fingerprint.save(workspace.folder / "fingerprint.json")
     plan.save(workspace.folder / "plan.json")
     _keep_or_make_splits(workspace, [case.id for case in dataset.cases])
-    for name in chosen:
+    for name in [name for name in plan.configurations if name in chosen]:
         preprocess_dataset(dataset, plan, name, workspace.preprocessed(name), workers=workers, quiet=quiet)
     return workspace, fingerprint, plan
+
+
+def _earlier_fingerprint(workspace: Workspace) -> Fingerprint | None:
+    try:
+        return workspace.fingerprint()
+    except UserError:
+        # None yet; or of another version, or damaged: it is made anew.
+        return None
 
 
 def _keep_or_make_splits(workspace: Workspace, case_ids: Sequence[str]) -> None:
