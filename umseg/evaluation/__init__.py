@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from umseg.common.lazy import lazy_names
 
 if TYPE_CHECKING:
     from umseg.evaluation.folder import evaluate_folder, evaluate_pairs
@@ -34,11 +36,4 @@ __all__ = [
     "write_metrics",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    # Imported on first use: scipy and SimpleITK take longer to load than `umseg --help` may.
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
-
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = lazy_names(__name__, _HOME)

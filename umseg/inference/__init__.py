@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from umseg.common.lazy import lazy_names
 
 if TYPE_CHECKING:
     from umseg.inference.predictor import Predictor
 
 __all__ = ["Predictor"]
 
-
-def __getattr__(name: str) -> Any:
-    if name != "Predictor":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from umseg.inference.predictor import Predictor
-
-    return Predictor
+__getattr__ = lazy_names(__name__, {"Predictor": "predictor"})

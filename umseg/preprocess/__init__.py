@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from umseg.common.lazy import lazy_names
 
 if TYPE_CHECKING:
     from umseg.preprocess.case import CaseProperties, PreprocessedCase
@@ -32,11 +34,4 @@ __all__ = [
     "restore_probabilities",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    # Imported on first use: scipy and blosc2 take longer to load than `umseg --help` may.
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
-
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = lazy_names(__name__, _HOME)

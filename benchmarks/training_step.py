@@ -1,0 +1,101 @@
+"""Seconds per training step on this machine, for the plans that a preset makes for typical data.
+
+    python benchmarks/training_step.py [--preset cpu] [--models umamba_enc umamba_bot nnunet] [--steps 4]
+
+A step is forward, loss with deep supervision, backward, clipping and SGD on random images, as the trainer does it, in
+the precision that ``auto`` chooses; making the batches is not in it. This is how ``--preset cpu`` was chosen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+
+import torch
+from torch import nn
+
+from umseg.dataset import DatasetDescription
+from umseg.models import ModelOptions, build_network
+from umseg.models.device import autocast, channels_last, place, resolve_precision
+from umseg.models.memory import keep_freed_memory
+from umseg.planning import Configuration, Fingerprint, IntensityStatistics, make_plan
+from umseg.training.batches import deep_supervision_targets
+from umseg.training.config import TrainingConfig
+from umseg.training.loss import deep_supervision_loss
+from umseg.training.optimizer import build_optimizers
+
+CLASSES = 4
+# Name to configuration, spacing and shape of every case.
+DATA = {
+    "hippocampus MR": ("3d_fullres", (1.0, 1.0, 1.0), (36, 50, 35)),
+    "brain MR": ("3d_fullres", (1.0, 1.0, 1.0), (138, 169, 138)),
+    "abdominal CT": ("3d_fullres", (2.5, 0.8, 0.8), (100, 512, 512)),
+    "slices": ("2d", (2.5, 0.8, 0.8), (100, 512, 512)),
+    "endoscopy": ("2d", (999.0, 1.0, 1.0), (1, 1080, 1920)),
+}
+
+
+def plan_for(preset: str, name: str, cases: int = 200) -> Configuration:
+    """The configuration that the preset gives to data of this kind."""
+    configuration, spacing, shape = DATA[name]
+    zero = IntensityStatistics(mean=0, median=0, std=1, min=0, max=1, percentile_00_5=0, percentile_99_5=1)
+    fingerprint = Fingerprint(
+        dataset_name=name,
+        spacings=(spacing,) * cases,
+        shapes_after_crop=(shape,) * cases,
+        foreground_intensity_properties_per_channel={"0": zero},
+        median_relative_size_after_cropping=1.0,
+        case_ids=tuple(map(str, range(cases))),
+    )
+    labels = {"background": 0, **{str(value): value for value in range(1, CLASSES)}}
+    description = DatasetDescription(
+        channel_names={"0": "MRI"}, labels=labels, numTraining=cases, file_ending=".nii.gz"
+    )
+    return make_plan(fingerprint, description, preset).configuration(configuration)
+
+
+def seconds_per_step(model: str, configuration: Configuration, steps: int) -> float:
+    """Median over the steps, after one that is not counted."""
+    device = torch.device("cpu")
+    precision = resolve_precision("auto", device)
+    torch.manual_seed(0)
+    network = place(build_network(model, configuration, 1, CLASSES, True, ModelOptions()), device).train()
+    (optimizer,) = build_optimizers(network, TrainingConfig(model=model))
+    shape = (configuration.batch_size, *configuration.patch_size)
+    data = channels_last(torch.randn(configuration.batch_size, 1, *configuration.patch_size))
+    label = torch.randint(CLASSES, shape).numpy().astype("int16")
+    targets = [torch.from_numpy(t).long() for t in deep_supervision_targets(label, configuration.strides)]
+    times = []
+    for _ in range(steps + 1):
+        start = time.perf_counter()
+        with autocast(device, precision):
+            loss = deep_supervision_loss(network(data), targets, configuration.batch_dice)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 12.0)
+        optimizer.step()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[1:])
+
+
+def main() -> None:
+    """Parse and run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", default="cpu")
+    parser.add_argument("--models", nargs="+", default=["umamba_enc", "umamba_bot", "nnunet"])
+    parser.add_argument("--data", nargs="+", default=list(DATA))
+    parser.add_argument("--steps", type=int, default=4)
+    arguments = parser.parse_args()
+    keep_freed_memory()
+    print(f"{'data':16} {'patch':>14} {'batch':>5} {'features':>8}  " + "  ".join(arguments.models))
+    for name in arguments.data:
+        plan = plan_for(arguments.preset, name)
+        times = [seconds_per_step(model, plan, arguments.steps) for model in arguments.models]
+        patch = "x".join(map(str, plan.patch_size))
+        row = "  ".join(f"{t:{len(m)}.2f}" for t, m in zip(times, arguments.models, strict=True))
+        print(f"{name:16} {patch:>14} {plan.batch_size:5} {plan.features_per_stage[0]:8}  {row}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
