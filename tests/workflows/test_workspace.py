@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from tests.blobs import write_blobs
 from umseg.common.errors import UserError
 from umseg.dataset.images import read_image, read_label
 from umseg.models import ModelOptions
+from umseg.planning import Overrides
 from umseg.preprocess import CaseStore
 from umseg.training import TrainingConfig, train
 from umseg.training.splits import Split, Splits
@@ -30,6 +32,14 @@ def dataset(tmp_path: Path) -> Path:
 
 def plan(dataset: Path, root: Path) -> Workspace:
     return plan_dataset(dataset, root, configurations=["3d_fullres"], quiet=True)[0]
+
+
+def test_unchanged_data_are_not_measured_again(dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="umseg")
+    plan(dataset, tmp_path / "w")
+    assert "has not changed" not in caplog.text
+    plan(dataset, tmp_path / "w")
+    assert "has not changed" in caplog.text
 
 
 def test_found_by_name_and_by_path(dataset: Path, tmp_path: Path) -> None:
@@ -60,6 +70,17 @@ def test_unknown_configuration_and_preset_write_nothing(dataset: Path, tmp_path:
         with pytest.raises(UserError):
             plan_dataset(dataset, tmp_path / "w", quiet=True, **wrong)  # type: ignore[arg-type]
     assert not (tmp_path / "w").exists()
+
+
+def test_images_that_the_new_plan_does_not_fit_are_removed(dataset: Path, tmp_path: Path) -> None:
+    made, _, _ = plan_dataset(dataset, tmp_path / "w", quiet=True)
+    assert made.preprocessed("2d").is_dir()
+    choices: dict[str, Any] = {"configurations": ["3d_fullres"], "quiet": True}
+    plan_dataset(dataset, tmp_path / "w", overrides=Overrides(batch_size=7), **choices)
+    assert made.preprocessed("2d").is_dir()
+    plan_dataset(dataset, tmp_path / "w", overrides=Overrides(spacing=(2.0, 2.0, 2.0)), **choices)
+    assert not made.preprocessed("2d").exists()
+    assert made.preprocessed("3d_fullres").is_dir()
 
 
 def test_summary_names_cases_spacing_and_configurations(dataset: Path, tmp_path: Path) -> None:

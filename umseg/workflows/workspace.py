@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import shutil
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,6 +123,7 @@ def plan_dataset(
     # A configuration that inherits uses the images of another one.
     chosen = {plan.configuration(name).inherits_from or name for name in configurations or plan.configurations}
 
+    _remove_stale(workspace, fingerprint, plan, chosen)
     dataset.save(workspace.folder / "dataset.json")
     fingerprint.save(workspace.folder / "fingerprint.json")
     plan.save(workspace.folder / "plan.json")
@@ -137,6 +139,29 @@ def _earlier_fingerprint(workspace: Workspace) -> Fingerprint | None:
     except UserError:
         # None yet; or of another version, or damaged: it is made anew.
         return None
+
+
+def _remove_stale(workspace: Workspace, fingerprint: Fingerprint, plan: Plan, chosen: Collection[str]) -> None:
+    """Images that an earlier plan made otherwise, or of other data, must not be trained on under the new plan."""
+    try:
+        earlier, measured = workspace.plan(), workspace.fingerprint()
+    except UserError:
+        return
+    same_data = measured.content_hash == fingerprint.content_hash
+    for name in earlier.configurations:
+        folder = workspace.preprocessed(name)
+        if name in chosen or not folder.is_dir():
+            continue
+        if not (same_data and name in plan.configurations and _images_of(earlier, name) == _images_of(plan, name)):
+            log.warning("%s no longer fits the plan and is removed", folder)
+            shutil.rmtree(folder)
+
+
+def _images_of(plan: Plan, name: str) -> dict[str, object]:
+    """All that preprocessing depends on: what the network sees later (patch, batch, strides) is no part of it."""
+    shared = {"transpose_forward", "foreground_intensity_properties_per_channel", "boundary_width"}
+    own = {"spacing", "normalization_schemes", "use_mask_for_norm"}
+    return {**plan.model_dump(include=shared), **plan.configuration(name).model_dump(include=own)}
 
 
 def _keep_or_make_splits(workspace: Workspace, case_ids: Sequence[str]) -> None:
