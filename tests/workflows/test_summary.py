@@ -33,8 +33,8 @@ def test_volumes() -> None:
     assert "2 cases, 3-D" in text
     assert "CT (CT), PET (ZScore)" in text
     assert "median 3.75 x 0.8 x 0.8, from 2.5 x 0.8 x 0.8 to 5 x 0.8 x 0.8 mm" in text
-    assert "liver   in 2 of 2 cases, median 1,500 ml (from 1,235 to 1,800)" in text
-    assert "tumour  in 0 of 2 cases: it cannot be learnt" in text
+    assert "liver  in 2 of 2 cases, median 1,500 ml (from 1,235 to 1,800)" in text
+    assert "in no case, so that they cannot be learnt: tumour\n" in text
     assert "3d_lowres: spacing" in text
     assert "3d_cascade_fullres: 3d_fullres with the result of 3d_lowres as input" in text
     assert text.count("expected GPU memory in training, GB: umamba_enc") == 3

@@ -68,18 +68,19 @@ def _classes(fingerprint: Fingerprint) -> list[str]:
         return []
     volumes = any(min(shape) > 1 for shape in fingerprint.shapes_after_crop)
     unit = "ml" if volumes else "px" if _natural(fingerprint) else "mm²"
-    width = max(len(name) for name in fingerprint.classes)
+    there = {name: statistics for name, statistics in fingerprint.classes.items() if statistics.cases}
+    width = max((len(name) for name in there), default=0)
     total = len(fingerprint.case_ids)
-    return ["  classes:", *(_class(n, s, total, unit, width) for n, s in fingerprint.classes.items())]
+    lines = ["  classes:", *(_class(name, found, total, unit, width) for name, found in there.items())]
+    if missing := [name for name in fingerprint.classes if name not in there]:
+        lines.append(f"    in no case, so that they cannot be learnt: {', '.join(missing)}")
+    return lines
 
 
 def _class(name: str, statistics: ClassStatistics, total: int, unit: str, width: int) -> str:
-    line = f"    {name:<{width}}  in {statistics.cases} of {total} cases"
-    if not statistics.cases:
-        return f"{line}: it cannot be learnt"
     scale = _MM3_PER_ML if unit == "ml" else 1
     median, low, high = (_size(v / scale) for v in (statistics.median_size, statistics.min_size, statistics.max_size))
-    line += f", median {median} {unit} (from {low} to {high})"
+    line = f"    {name:<{width}}  in {statistics.cases} of {total} cases, median {median} {unit} (from {low} to {high})"
     return line if statistics.median_objects is None else f"{line}, median {statistics.median_objects:g} objects"
 
 
