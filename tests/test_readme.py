@@ -12,6 +12,9 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.blobs import SHAPE, write_blobs
+from tests.dataset.convert.test_instances import add as write_picture
+from tests.dataset.convert.test_instances import colour, instances
+from tests.dataset.convert.test_msd import write_task
 from umseg.cli import app
 from umseg.workflows import demo
 
@@ -34,7 +37,7 @@ def commands() -> list[list[str]]:
 def test_every_command_is_one_that_is_tested() -> None:
     assert {command[0] for command in commands()} == {"umseg", "make", "pip"}
     verbs = [command[1] for command in commands() if command[0] == "umseg"]
-    assert set(verbs) == {"plan", "train", "predict", "evaluate", "demo"}
+    assert set(verbs) == {"plan", "train", "predict", "evaluate", "demo", "convert"}
 
 
 def test_make_targets_exist() -> None:
@@ -57,6 +60,9 @@ def test_umseg_commands_and_python_run_in_order(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(demo, "CONFIG", demo.CONFIG.model_copy(update={"epochs": 1, "iterations": 1}))
     write_blobs(Path("data/Dataset004_Hippocampus"), num_cases=5)
+    write_task(Path("downloads/Task09_Spleen"))
+    for number in range(3):
+        write_picture(Path("downloads/nuclei"), f"cell_{number}", colour(number), instances(0, 7, 300))
     for command in commands():
         if command[0] == "umseg":
             arguments = [*command[1:], *SHORTER.get(command[1], []), "--quiet"]
