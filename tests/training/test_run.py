@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import os
 import signal
 import subprocess
@@ -154,6 +155,18 @@ def test_folds_of_another_plan_do_not_join_a_model(workspace: Path, undisturbed:
             train(workspace, CONFIG.model_copy(update={"fold": 1}), device="cpu", tag="undisturbed", quiet=True)
     finally:
         plan_file.write_text(original)
+
+
+def test_second_stage_of_a_cascade_is_refused(workspace: Path, tmp_path: Path) -> None:
+    planned = shutil.copytree(workspace, tmp_path / workspace.name, ignore=shutil.ignore_patterns("models"))
+    plan = json.loads((planned / "plan.json").read_text())
+    fullres = plan["configurations"]["3d_fullres"]
+    cascade = {**fullres, "inherits_from": "3d_fullres", "previous_stage": "3d_lowres"}
+    plan["configurations"]["3d_cascade_fullres"] = cascade
+    (planned / "plan.json").write_text(json.dumps(plan))
+    with pytest.raises(UserError, match="cascade cannot be trained yet") as caught:
+        train(planned, TrainingConfig(configuration="3d_cascade_fullres"), device="cpu", quiet=True)
+    assert caught.value.remedy == "Train 3d_fullres or 3d_lowres with --config."
 
 
 def test_a_damaged_checkpoint_is_explained(workspace: Path) -> None:

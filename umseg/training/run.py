@@ -127,6 +127,14 @@ def _model_card(workspace: Path, config: TrainingConfig) -> ModelCard:
     )
     plan = Plan.load(workspace / "plan.json", PLAN_REMEDY)
     configuration = plan.configuration(config.configuration, workspace / "plan.json")
+    if configuration.previous_stage is not None:
+        raise UserError(
+            "The second stage of a cascade cannot be trained yet.",
+            file=workspace / "plan.json",
+            found=f"{config.configuration}, which takes the result of {configuration.previous_stage} as input",
+            expected="a configuration of its own",
+            remedy=f"Train {configuration.inherits_from} or {configuration.previous_stage} with --config.",
+        )
     return ModelCard(
         umseg_version=umseg.__version__,
         model=config.model,
