@@ -1,0 +1,172 @@
+"""Training step and inference of the networks on the hippocampus plan, on a CPU, beside each other and nnU-Net's own.
+
+    python benchmarks/network.py [--rounds 3] [--peer VENV]
+
+Prints seconds per training step (batch 7: forward, loss, backward, clipping, SGD) and per inference (batch 7, no
+gradients), and the ratios: what the Mamba layers add, and, with a virtual environment that has nnunetv2, what `nnunet`
+in bfloat16 takes of nnU-Net's own network in float32, as its CPU mode runs it. All take turns in one run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+PATCH, BATCH, CLASSES = (40, 56, 40), 7, 3
+FEATURES = (32, 64, 128, 256)
+STRIDES = ((1, 1, 1), (2, 2, 2), (2, 2, 2), (2, 2, 2))
+VARIANTS = {
+    "umamba_enc fp32": ("umamba_enc", True, "fp32"),
+    "umamba_enc --no-ssm fp32": ("umamba_enc", False, "fp32"),
+    "nnunet fp32": ("nnunet", True, "fp32"),
+    "umamba_enc bf16": ("umamba_enc", True, "bf16"),
+    "umamba_enc --no-ssm bf16": ("umamba_enc", False, "bf16"),
+    "nnunet bf16": ("nnunet", True, "bf16"),
+}
+# Its network is built from its public class with the arguments that its plan for these data states.
+PEER = f"""
+import json, sys, time, torch
+from torch import nn
+from dynamic_network_architectures.architectures.unet import PlainConvUNet
+from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
+torch.manual_seed(0); torch.set_num_threads(int(sys.argv[1]))
+network = PlainConvUNet(1, 4, {FEATURES}, nn.Conv3d, ((3, 3, 3),) * 4, {STRIDES}, (2,) * 4, {CLASSES}, (2,) * 3,
+    conv_bias=True, norm_op=nn.InstanceNorm3d, norm_op_kwargs=dict(eps=1e-5, affine=True), nonlin=nn.LeakyReLU,
+    nonlin_kwargs=dict(inplace=True), deep_supervision=True)
+optimizer = torch.optim.SGD(network.parameters(), 1e-2, momentum=0.99, nesterov=True, weight_decay=3e-5)
+data = torch.randn({BATCH}, 1, *{PATCH})
+sizes = [tuple(n // 2**i for n in {PATCH}) for i in range(3)]
+targets = [torch.randint({CLASSES}, ({BATCH}, 1, *size)) for size in sizes]
+dice = MemoryEfficientSoftDiceLoss(apply_nonlin=lambda x: torch.softmax(x, 1), batch_dice=False, do_bg=False,
+    smooth=1e-5, ddp=False)
+def train():
+    network.train(); network.decoder.deep_supervision = True
+    optimizer.zero_grad(set_to_none=True)
+    loss = sum(w * (dice(o, t.float()) + nn.functional.cross_entropy(o, t[:, 0]))
+        for w, o, t in zip((2 / 3, 1 / 3), network(data), targets))
+    loss.backward(); nn.utils.clip_grad_norm_(network.parameters(), 12); optimizer.step()
+def infer():
+    network.eval(); network.decoder.deep_supervision = False
+    with torch.inference_mode(): network(data)
+times = {{}}
+for name, step in (("train", train), ("infer", infer)):
+    step(); start = time.perf_counter(); step(); times[name] = time.perf_counter() - start
+print(json.dumps(times))
+"""
+
+
+def steps(model: str, ssm: bool, precision: str) -> dict[str, Callable[[], object]]:
+    """A training step and an inference of one variant of ours."""
+    import torch
+
+    from umseg.models import ModelOptions, build_network
+    from umseg.models.device import autocast, channels_last, place, resolve_precision
+    from umseg.planning import Configuration
+    from umseg.training.config import TrainingConfig
+    from umseg.training.loss import deep_supervision_loss
+    from umseg.training.optimizer import build_optimizers
+
+    configuration = Configuration(
+        spacing=(1.0,) * 3,
+        median_image_size_in_voxels=(36.0, 50.0, 35.0),
+        patch_size=PATCH,
+        batch_size=BATCH,
+        normalization_schemes=("ZScoreNormalization",),
+        use_mask_for_norm=(False,),
+        batch_dice=False,
+        features_per_stage=FEATURES,
+        kernel_sizes=((3, 3, 3),) * 4,
+        strides=STRIDES,
+        num_pool_per_axis=(3, 3, 3),
+        n_conv_per_stage=(2,) * 4,
+        n_conv_per_stage_decoder=(2,) * 3,
+    )
+    torch.manual_seed(0)
+    device, options = torch.device("cpu"), ModelOptions(ssm=ssm)
+    number_format = resolve_precision(precision, device)
+    network = place(build_network(model, configuration, 1, CLASSES, True, options), device)
+    (optimizer,) = build_optimizers(network, TrainingConfig(model=model, options=options))
+    data = channels_last(torch.randn(BATCH, 1, *PATCH))
+    targets = [torch.randint(CLASSES, (BATCH, *(n // 2**level for n in PATCH))) for level in range(3)]
+
+    def train() -> None:
+        network.train().deep_supervision = True
+        with autocast(device, number_format):
+            loss = deep_supervision_loss(network(data), targets, batch_dice=False)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 12.0)
+        optimizer.step()
+
+    def infer() -> None:
+        network.eval().deep_supervision = False
+        with torch.inference_mode(), autocast(device, number_format):
+            network(data)
+
+    return {"train": train, "infer": infer}
+
+
+def timed(step: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    step()
+    return time.perf_counter() - start
+
+
+def peer_times(peer: Path, threads: int) -> dict[str, float]:
+    """One training step and one inference of nnU-Net's network, after one of each to warm up."""
+    command = [str(peer / "bin" / "python"), "-c", PEER, str(threads)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr[-2000:])
+    times: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return times
+
+
+def main() -> None:
+    """Parse and run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--peer", type=Path, help="virtual environment with nnunetv2")
+    arguments = parser.parse_args()
+
+    import torch
+
+    from umseg.models.memory import keep_freed_memory
+
+    keep_freed_memory()
+    variants = {name: steps(*choices) for name, choices in VARIANTS.items()}
+    times: dict[str, dict[str, list[float]]] = {}
+    for current in range(arguments.rounds + 1):
+        for name, kinds in variants.items():
+            for kind, step in kinds.items():
+                seconds = timed(step)
+                if current:  # the first round compiles kernels and fills caches
+                    times.setdefault(name, {}).setdefault(kind, []).append(seconds)
+        if arguments.peer and current:
+            for kind, seconds in peer_times(arguments.peer.absolute(), torch.get_num_threads()).items():
+                times.setdefault("nnU-Net fp32", {}).setdefault(kind, []).append(seconds)
+    medians = {
+        name: {kind: statistics.median(values) for kind, values in kinds.items()} for name, kinds in times.items()
+    }
+    print(f"{torch.get_num_threads()} threads, median of {arguments.rounds}, seconds")
+    for name, kinds in medians.items():
+        print(f"  {name:26} train {kinds['train']:6.2f}   infer {kinds['infer']:6.2f}")
+    ratios = [
+        ("umamba_enc fp32", "umamba_enc --no-ssm fp32"),
+        ("umamba_enc bf16", "umamba_enc --no-ssm bf16"),
+        ("umamba_enc fp32", "nnunet fp32"),
+        ("nnunet bf16", "nnU-Net fp32"),
+    ]
+    for mine, other in ratios:
+        if other in medians:
+            both = [f"{kind} {medians[mine][kind] / medians[other][kind]:.2f}" for kind in ("train", "infer")]
+            print(f"  {mine} over {other}: {', '.join(both)}")
+
+
+if __name__ == "__main__":
+    main()
