@@ -11,6 +11,7 @@ from umseg.common.errors import UserError
 from umseg.dataset.dataset import load_dataset, survey_dataset
 from umseg.dataset.problems import Problem
 from umseg.planning.fingerprint import Fingerprint, extract_fingerprint
+from umseg.planning.foreign import read_foreign_plan
 from umseg.planning.planner import make_plan
 
 
@@ -25,6 +26,19 @@ def test_fingerprint_equals_the_recorded_one(shared: Path, name: str) -> None:
         assert found == pytest.approx(statistics, rel=1e-6)
     for field in ("spacings", "shapes_after_crop", "median_relative_size_after_cropping"):
         assert mine[field] == recorded[field]
+
+
+@pytest.mark.parametrize("name", ["D1_ct_aniso", "D2_mr_iso_crop", "D3_ct_lowres"])
+def test_plan_equals_the_recorded_one(shared: Path, name: str) -> None:
+    folder = shared / "reference" / "preprocess" / name
+    recorded = read_foreign_plan(folder / "nnUNetPlans.json")
+    dataset = load_dataset(folder / "raw")
+    memory = json.loads((folder / "meta.json").read_text())["gpu_memory_target_in_gb"]
+    mine = make_plan(extract_fingerprint(dataset, quiet=True), dataset.description, "nnunet", memory)
+    assert mine.configurations == recorded.configurations
+    for field in ("transpose_forward", "transpose_backward", "original_median_shape_after_transp"):
+        assert getattr(mine, field) == getattr(recorded, field)
+    assert mine.original_median_spacing_after_transp == pytest.approx(recorded.original_median_spacing_after_transp)
 
 
 def test_hippocampus_is_measured_and_planned(shared: Path) -> None:

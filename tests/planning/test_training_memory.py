@@ -9,16 +9,10 @@ from benchmarks.memory import PLANS, QUICK_HELD_OUT, Case, measure, predict
 from tests.models.plans import SMALL
 from umseg.common.errors import UserError
 from umseg.models.registry import ModelOptions, build_network
+from umseg.planning.architecture import ARCHITECTURES
+from umseg.planning.stages import configuration_stages, topology_stages
 from umseg.planning.topology import plan_topology
-from umseg.planning.training_memory import (
-    ARCHITECTURES,
-    CUDA_ALLOWANCE,
-    configuration_stages,
-    parameter_count,
-    stages_memory,
-    topology_stages,
-    training_memory,
-)
+from umseg.planning.training_memory import CUDA_ALLOWANCE, parameter_count, stages_memory, training_memory
 
 # A plan must not exceed the memory, so the model may err by more above than below.
 LOWEST, HIGHEST = 0.98, 1.10

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.preprocess.reference import load_reference_plan
 from umseg.dataset.images import read_image, read_label
+from umseg.planning.foreign import read_foreign_plan
 from umseg.preprocess import preprocess_case, restore_label_map, restore_probabilities
 
 DATASETS = {
@@ -26,7 +26,7 @@ def test_preprocessed_arrays(shared: Path, dataset: str, configuration: str, cas
     folder = shared / "reference" / "preprocess" / dataset
     expected = np.load(folder / f"{configuration}_{case}.npz", allow_pickle=False)
     meta = json.loads((folder / "meta.json").read_text())["cases"][f"{configuration}_{case}"]
-    plan = load_reference_plan(folder / "nnUNetPlans.json")
+    plan = read_foreign_plan(folder / "nnUNetPlans.json")
     image = read_image([folder / "raw" / "imagesTr" / f"{case}_0000.nii.gz"])
     label = read_label(folder / "raw" / "labelsTr" / f"{case}.nii.gz").array
 
@@ -53,7 +53,7 @@ def test_preprocessed_arrays(shared: Path, dataset: str, configuration: str, cas
 def test_export(shared: Path, dataset: str, configuration: str) -> None:
     folder = shared / "reference" / "preprocess" / dataset
     expected = np.load(folder / f"export_{configuration}_c0.npz", allow_pickle=False)
-    plan = load_reference_plan(folder / "nnUNetPlans.json")
+    plan = read_foreign_plan(folder / "nnUNetPlans.json")
     image = read_image([folder / "raw" / "imagesTr" / "c0_0000.nii.gz"])
     settings = plan.configuration(configuration)
     properties = preprocess_case(image.array, image.spacing, plan, settings).properties

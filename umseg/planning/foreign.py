@@ -1,0 +1,107 @@
+"""Plans that nnU-Net v2 or the released U-Mamba made, read as plans of ours (``plans.json``, ``nnUNetPlans.json``)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from umseg.common.errors import UserError
+from umseg.common.record import read_json
+from umseg.planning.intensity import IntensityStatistics
+from umseg.planning.plan import Configuration, Plan
+
+_REMEDY = "Give the folder of a trained nnU-Net v2 or U-Mamba model; its plans.json is nnU-Net v2's."
+_PLAN_FIELDS = (
+    "dataset_name",
+    "original_median_spacing_after_transp",
+    "original_median_shape_after_transp",
+    "transpose_forward",
+    "transpose_backward",
+)
+_FIELDS = (
+    "spacing",
+    "median_image_size_in_voxels",
+    "patch_size",
+    "batch_size",
+    "normalization_schemes",
+    "use_mask_for_norm",
+    "batch_dice",
+)
+_OPTIONAL = ("previous_stage", "next_stage")
+
+
+def read_foreign_plan(path: Path) -> Plan:
+    """Read a plan of nnU-Net v2, in today's form or that of its first versions, which U-Mamba uses.
+
+    Raises:
+        UserError: The file is missing or is no such plan.
+    """
+    content = read_json(path, _REMEDY)
+    try:
+        entries = content["configurations"]
+        configurations = {name: _configuration(_resolved(entries, name)) for name in entries}
+        statistics = {
+            channel: IntensityStatistics.model_validate(
+                {field: values[field] for field in IntensityStatistics.model_fields}
+            )
+            for channel, values in content["foreground_intensity_properties_per_channel"].items()
+        }
+        return Plan(
+            preset=content["plans_name"],
+            foreground_intensity_properties_per_channel=statistics,
+            configurations=configurations,
+            **{name: content[name] for name in _PLAN_FIELDS},
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"{path.name} is not a plan of nnU-Net v2.",
+            file=path,
+            found=f"{type(error).__name__}: {' '.join(str(error).split())[:200]}",
+            remedy=_REMEDY,
+        ) from error
+
+
+def _resolved(entries: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A configuration with all that it inherits."""
+    entry, seen = dict(entries[name]), [name]
+    while (parent := entry.get("inherits_from")) is not None:
+        if parent in seen:
+            raise ValueError(f"configurations inherit in a circle: {', '.join(seen)}")
+        seen.append(parent)
+        own = {key: value for key, value in entry.items() if key != "inherits_from"}
+        entry = {**entries[parent], **own}
+    if len(seen) > 1:
+        entry["inherited"] = seen[1]
+    return entry
+
+
+def _configuration(entry: Mapping[str, Any]) -> Configuration:
+    network = entry["architecture"]["arch_kwargs"] if "architecture" in entry else _first_form(entry)
+    strides = network["strides"]
+    return Configuration(
+        features_per_stage=network["features_per_stage"],
+        kernel_sizes=network["kernel_sizes"],
+        strides=strides,
+        num_pool_per_axis=[sum(stage[axis] > 1 for stage in strides) for axis in range(len(strides[0]))],
+        n_conv_per_stage=network.get("n_conv_per_stage"),
+        n_blocks_per_stage=network.get("n_blocks_per_stage"),
+        n_conv_per_stage_decoder=network["n_conv_per_stage_decoder"],
+        inherits_from=entry.get("inherited"),
+        **{name: entry[name] for name in _FIELDS},
+        **{name: entry.get(name) for name in _OPTIONAL},
+    )
+
+
+def _first_form(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The network as plans of nnU-Net up to 2.2 state it: in fields of the configuration itself."""
+    strides = entry["pool_op_kernel_sizes"]
+    base, most = entry["UNet_base_num_features"], entry["unet_max_num_features"]
+    residual = entry["UNet_class_name"] == "ResidualEncoderUNet"
+    return {
+        "features_per_stage": [min(base * 2**stage, most) for stage in range(len(strides))],
+        "kernel_sizes": entry["conv_kernel_sizes"],
+        "strides": strides,
+        ("n_blocks_per_stage" if residual else "n_conv_per_stage"): entry["n_conv_per_stage_encoder"],
+        "n_conv_per_stage_decoder": entry["n_conv_per_stage_decoder"],
+    }
