@@ -34,11 +34,13 @@ from torch.utils._pytree import tree_leaves
 
 from umseg.models import norm
 from umseg.models.device import autocast, channels_last
-from umseg.models.norm import NEGATIVE_SLOPE, InstanceNormAct
+from umseg.models.norm import InstanceNormAct
 from umseg.models.registry import ModelOptions, build_network
+from umseg.planning.architecture import ARCHITECTURES
 from umseg.planning.plan import Configuration
+from umseg.planning.stages import configuration_stages
 from umseg.planning.topology import plan_topology
-from umseg.planning.training_memory import Device, Precision, configuration_stages, training_memory
+from umseg.planning.training_memory import Device, Precision, training_memory
 from umseg.training.config import TrainingConfig
 from umseg.training.loss import deep_supervision_loss
 from umseg.training.optimizer import build_optimizers
@@ -147,7 +149,7 @@ PLANS = {
 }
 """The last five are those of the paper's Table 2."""
 
-_MODELS = ("nnunet", "umamba_bot", "umamba_enc")
+_MODELS = tuple(ARCHITECTURES)
 _FIT_PLANS = ("hippocampus", "thin slabs", "small 2-D")
 _DEVICES: tuple[Device, ...] = ("cpu", "cuda")
 
@@ -164,6 +166,10 @@ QUICK_HELD_OUT = (
     Case("2-D, 100 classes", "umamba_enc", device="cpu"),
     Case("small cube", "umamba_enc", precision="fp32"),
     Case("hippocampus", "umamba_bot", ssm=False),
+    Case("2-D, 100 classes", "umamba_enc_released"),
+    Case("small cube", "umamba_bot_released", device="cpu"),
+    Case("small cube", "nnunet_resenc"),
+    Case("100 classes", "nnunet_resenc", device="cpu"),
 )
 
 LARGE_HELD_OUT = tuple(
@@ -218,7 +224,8 @@ def _scan(
 
 def _norm(self: InstanceNormAct, x: Tensor, residual: Tensor | None = None) -> Tensor:
     x = F.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
-    return F.leaky_relu_(x if residual is None else x + residual, NEGATIVE_SLOPE)
+    x = x if residual is None else x + residual
+    return x if self.slope == 1 else F.leaky_relu_(x, self.slope)
 
 
 def _convolution(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

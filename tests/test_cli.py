@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import typer
 from typer.testing import CliRunner, Result
 
 from tests.blobs import write_blobs
 from umseg.cli import app
+from umseg.planning.architecture import ARCHITECTURES
 
 SHORT = ("--epochs", "2", "--iterations", "4", "--workers", "0", "--quiet", "--precision", "fp32")
 
@@ -307,6 +311,14 @@ class TestBadInput:
         assert done.returncode == 2
         assert "Traceback" in done.stderr
         assert "survey_dataset" in done.stderr
+
+
+def test_help_lists_the_models() -> None:
+    """From the command itself: the printed help is wrapped to the width of the terminal."""
+    command: Any = typer.main.get_command(app)
+    option = next(parameter for parameter in command.commands["train"].params if parameter.name == "model")
+    listed = re.findall(r"\w+", option.help)
+    assert set(ARCHITECTURES) <= set(listed)
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -157,7 +157,10 @@ def train(
         str | None,
         typer.Option("--config", help="Configuration of the plan. [default: 3d_fullres, 2d for 2-D images]"),
     ] = None,
-    model: Annotated[str, typer.Option(help="umamba_enc, umamba_bot or nnunet.")] = "umamba_enc",
+    model: Annotated[
+        str,
+        typer.Option(help="umamba_enc, umamba_bot, umamba_enc_released, umamba_bot_released, nnunet or nnunet_resenc."),
+    ] = "umamba_enc",
     fold: Annotated[str, typer.Option(help="Cross-validation fold 0 to 4, or all.")] = "0",
     epochs: Annotated[int, typer.Option(min=1)] = 1000,
     iterations: Annotated[int, typer.Option(min=1, help="Training batches per epoch.")] = 250,

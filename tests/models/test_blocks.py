@@ -8,10 +8,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from umseg.models.blocks import (
+    AveragePool,
     ConvNormAct,
     ResidualBlock,
     convolution,
     initialize,
+    pooled_block,
+    projected_block,
     transposed_convolution,
 )
 from umseg.models.norm import InstanceNormAct
@@ -24,7 +27,7 @@ def test_classes_by_dimension() -> None:
     assert isinstance(transposed_convolution(3)(1, 1, 2), nn.ConvTranspose3d)
 
 
-@pytest.mark.parametrize("block", [ConvNormAct, ResidualBlock])
+@pytest.mark.parametrize("block", [ConvNormAct, ResidualBlock, projected_block, pooled_block])
 @pytest.mark.parametrize(
     ("kernel", "stride", "shape", "expected"),
     [
@@ -70,6 +73,46 @@ def test_shortcut_is_the_identity_where_shapes_allow(in_channels: int, stride: t
         shortcut = F.conv2d(x, conv.weight, conv.bias, stride=stride)
     inner = F.instance_norm(block.second(block.first(x)))
     torch.testing.assert_close(block(x), F.leaky_relu(inner + shortcut, 0.01))
+
+
+def test_projected_block_projects_where_shapes_match_too() -> None:
+    assert isinstance(projected_block(4, 4, (3, 3), (1, 1)).shortcut, nn.Conv2d)
+
+
+@pytest.mark.parametrize(
+    ("in_channels", "stride", "layers"),
+    [
+        (4, (1, 1, 1), []),
+        (3, (1, 1, 1), ["conv", "norm"]),
+        (4, (1, 2, 2), ["pool"]),
+        (3, (2, 2, 2), ["pool", "conv", "norm"]),
+    ],
+)
+def test_pooled_block_starts_as_its_shortcut(in_channels: int, stride: tuple[int, ...], layers: list[str]) -> None:
+    torch.manual_seed(0)
+    block = pooled_block(in_channels, 4, (3, 3, 3), stride)
+    assert [name for name, _ in block.shortcut.named_children()] == layers
+    x = torch.randn(2, in_channels, 4, 6, 8)
+    shortcut = F.avg_pool3d(x, stride, stride)
+    if "conv" in layers:
+        conv = block.shortcut.get_submodule("conv")
+        assert isinstance(conv, nn.Conv3d)
+        assert conv.bias is None
+        shortcut = F.instance_norm(F.conv3d(shortcut, conv.weight))
+    torch.testing.assert_close(block(x), F.leaky_relu(shortcut, 0.01))
+
+
+@pytest.mark.parametrize("stride", [(1, 2, 2), (2, 2, 2), (3, 1, 2), (2, 2)])
+def test_average_pool_is_torchs_and_keeps_layout_and_precision(stride: tuple[int, ...]) -> None:
+    flat = len(stride) == 2
+    layout = torch.channels_last if flat else torch.channels_last_3d
+    x = torch.randn(2, 3, 6, 6, *(() if flat else (4,)), dtype=torch.float64)
+    expected = (F.avg_pool2d if flat else F.avg_pool3d)(x, stride, stride)
+    torch.testing.assert_close(AveragePool(stride)(x), expected)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = AveragePool(stride)(x.bfloat16().contiguous(memory_format=layout))
+    assert rounded.dtype == torch.bfloat16
+    assert rounded.is_contiguous(memory_format=layout)
 
 
 @pytest.mark.parametrize("make", [nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d])

@@ -203,6 +203,22 @@ def test_what_is_not_finite_shows(value: float) -> None:
     assert bool(out[0, 1].isnan().any())
 
 
+@pytest.mark.parametrize("residual", [False, True], ids=["plain", "residual"])
+def test_slope_one_is_no_activation(residual: bool) -> None:
+    x, rest, grad = (None if t is None else t.float() for t in make_inputs((2, 5, 6, 7), residual=residual))
+    assert x is not None
+    layer = InstanceNormAct(5, slope=1)
+    layer.load_state_dict(make_layer(5).state_dict())
+    inputs = [t.requires_grad_() for t in (x, rest, layer.weight, layer.bias) if t is not None]
+    expected = F.instance_norm(x, weight=layer.weight, bias=layer.bias, eps=EPS)
+    expected = expected if rest is None else expected + rest
+    out = layer(x, rest)
+    torch.testing.assert_close(out, expected)
+    gradients = zip(torch.autograd.grad(out, inputs, grad), torch.autograd.grad(expected, inputs, grad), strict=True)
+    for ours, theirs in gradients:
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_two_runs_are_bit_identical(dtype: torch.dtype) -> None:
     layer = make_layer(17)

@@ -26,6 +26,7 @@ def test_unknown_model_lists_the_known_ones() -> None:
     [
         ("nnunet", ModelOptions(ssm=False), "no Mamba layers"),
         ("nnunet", ModelOptions(ssm_residual=True), "no Mamba layers"),
+        ("nnunet_resenc", ModelOptions(ssm=False), "no Mamba layers"),
         ("umamba_enc", ModelOptions(ssm=False, ssm_residual=True), "contradict"),
         ("umamba_bot", ModelOptions(ssm=False, ssm_residual=True), "contradict"),
     ],
@@ -34,6 +35,16 @@ def test_options_that_cannot_be_met(model: str, options: ModelOptions, message: 
     with pytest.raises(UserError, match=message) as caught:
         build_network(model, CONFIGURATION, 1, 2, options=options)
     assert caught.value.remedy
+
+
+def test_plain_network_refuses_a_plan_for_residual_encoders() -> None:
+    plan = CONFIGURATION.model_copy(update={"n_conv_per_stage": None, "n_blocks_per_stage": (1, 3, 4)})
+    with pytest.raises(UserError, match="made for it") as caught:
+        build_network("nnunet", plan, 1, 2)
+    assert caught.value.remedy is not None
+    assert "nnunet_resenc" in caught.value.remedy
+    for model in set(MODELS) - {"nnunet"}:
+        build_network(model, plan, 1, 2)
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -57,7 +68,7 @@ def test_the_seed_decides_the_weights(model: str) -> None:
 @pytest.mark.parametrize("options", [ModelOptions(), ModelOptions(ssm_residual=True), ModelOptions(ssm=False)])
 @pytest.mark.parametrize("model", MODELS)
 def test_weights_travel_through_safetensors(tmp_path: Path, model: str, options: ModelOptions) -> None:
-    if model == "nnunet":
+    if not model.startswith("umamba"):
         options = ModelOptions()
     network, other = (build_network(model, CONFIGURATION, 1, 2, options=options).eval() for _ in range(2))
     image = torch.randn(1, 1, *CONFIGURATION.patch_size)

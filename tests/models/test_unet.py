@@ -86,9 +86,15 @@ def test_takes_any_size_that_the_strides_divide() -> None:
         ("umamba_enc", RESIDUAL, [0, 1, 2]),
         ("umamba_bot", None, [2]),
         ("umamba_bot", RESIDUAL, [2]),
+        ("umamba_enc_released", None, [0, 1, 2]),
+        ("umamba_enc_released", RESIDUAL, [0, 1, 2]),
+        ("umamba_bot_released", None, [2]),
         ("umamba_enc", PLAIN, []),
         ("umamba_bot", PLAIN, []),
+        ("umamba_enc_released", PLAIN, []),
+        ("umamba_bot_released", PLAIN, []),
         ("nnunet", None, []),
+        ("nnunet_resenc", None, []),
     ],
 )
 def test_where_mamba_layers_stand(model: str, options: ModelOptions | None, stages: list[int]) -> None:
@@ -100,19 +106,43 @@ def test_where_mamba_layers_stand(model: str, options: ModelOptions | None, stag
     assert len(layers) == sum(isinstance(module, MambaLayer) for module in network.modules())
     for stage, layer in layers:
         assert layer is list(network.encoder[stage].children())[-1]
-        assert layer.mamba.d_model == SMALL["3d"].features_per_stage[stage]
+        assert layer.mamba.d_model == (2 * 3 * 1 if layer.channel_tokens else SMALL["3d"].features_per_stage[stage])
+        assert layer.channel_tokens == (model == "umamba_enc_released" and stage == 2)
 
 
 @pytest.mark.parametrize(
-    ("model", "block", "encoder", "decoder"),
-    [("nnunet", ConvNormAct, 2, 2), ("umamba_enc", ResidualBlock, 2, 1), ("umamba_bot", ResidualBlock, 2, 1)],
+    ("model", "block", "stem", "encoder", "decoder"),
+    [
+        ("nnunet", ConvNormAct, 0, [2, 2, 2], [2, 2]),
+        ("umamba_enc", ResidualBlock, 0, [2, 2, 2], [1, 1]),
+        ("umamba_bot", ResidualBlock, 0, [2, 2, 2], [1, 1]),
+        ("umamba_enc_released", ResidualBlock, 2, [2, 2, 1], [2, 2]),
+        ("umamba_bot_released", ResidualBlock, 2, [2, 2, 1], [2, 2]),
+    ],
 )
-def test_blocks_per_stage(model: str, block: type[nn.Module], encoder: int, decoder: int) -> None:
-    network = build(model, SMALL["3d"])
+def test_blocks_per_stage(
+    model: str, block: type[nn.Module], stem: int, encoder: list[int], decoder: list[int]
+) -> None:
+    network = build(model, SMALL["3d"], options=PLAIN if model.startswith("umamba") else None)
     assert isinstance(network, UNet)
-    for stages, count in ((network.encoder, encoder), (network.decoder, decoder)):
-        for stage in stages:
-            assert sum(isinstance(layer, block) for layer in stage.children()) == count
+    assert [type(layer) for layer in network.stem] == [block] * stem
+    for stages, counts in ((network.encoder, encoder), (network.decoder, decoder)):
+        assert [[type(layer) for layer in stage] for stage in stages] == [[block] * count for count in counts]
+
+
+@pytest.mark.parametrize(("planned", "encoder", "decoder"), [(False, [1, 3, 4], [1, 1]), (True, [2, 1, 5], [1, 3])])
+def test_residual_encoder_has_the_plans_blocks_or_the_usual(
+    planned: bool, encoder: list[int], decoder: list[int]
+) -> None:
+    configuration = SMALL["3d"]
+    if planned:
+        counts = {"n_conv_per_stage": None, "n_blocks_per_stage": encoder, "n_conv_per_stage_decoder": decoder}
+        configuration = configuration.model_copy(update=counts)
+    network = build("nnunet_resenc", configuration)
+    assert isinstance(network, UNet)
+    assert [type(layer) for layer in network.stem] == [ConvNormAct]
+    assert [[type(layer) for layer in stage] for stage in network.encoder] == [[ResidualBlock] * n for n in encoder]
+    assert [[type(layer) for layer in stage] for stage in network.decoder] == [[ConvNormAct] * n for n in decoder]
 
 
 def test_plain_network_follows_the_plans_number_of_convolutions() -> None:
@@ -125,7 +155,7 @@ def test_plain_network_follows_the_plans_number_of_convolutions() -> None:
 
 
 @pytest.mark.parametrize("name", ["2d", "anisotropic"])
-@pytest.mark.parametrize("model", ["umamba_enc", "umamba_bot"])
+@pytest.mark.parametrize("model", ["umamba_enc", "umamba_bot", "umamba_enc_released", "umamba_bot_released"])
 def test_residual_mamba_layers_start_as_the_identity(model: str, name: str) -> None:
     """Shared weights stand under the same names: Mamba layers come last in their stage."""
     configuration = SMALL[name]
@@ -160,6 +190,39 @@ def test_mamba_layer_reads_voxels_in_raster_order() -> None:
     position = (1 * 3 + 0) * 4 + 2
     assert not bool(different[:position].any())
     assert bool(different[position:].all())
+
+
+def test_mamba_layer_over_channels_reads_them_in_order() -> None:
+    torch.manual_seed(0)
+    layer = MambaLayer(2 * 3, channel_tokens=True)
+    x = torch.randn(1, 5, 2, 3)
+    changed = x.clone()
+    changed[:, 2, 1, 1] += 1
+    different = (layer(x) != layer(changed)).flatten(2).all(dim=2)[0]
+    assert layer(x).shape == x.shape
+    assert different.tolist() == [False, False, True, True, True]
+
+
+def test_released_network_has_no_full_resolution_skip_in_2d() -> None:
+    """With all below the stem and the first stage cut off, the output no longer follows the image."""
+    for name, follows in (("2d", False), ("3d", True)):
+        network = build("umamba_bot_released", SMALL[name])
+        assert isinstance(network, UNet)
+        with torch.no_grad():
+            for parameter in network.encoder[1].parameters():
+                parameter.zero_()
+        image = make_image(SMALL[name])
+        assert torch.equal(network(image), network(image.flip(-1))) != follows
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("model", MODELS)
+def test_builds_without_memory(model: str, name: str) -> None:
+    with torch.device("meta"):
+        network = build(model, SMALL[name])
+    assert all(parameter.is_meta for parameter in network.parameters())
+    shapes = {key: value.shape for key, value in build(model, SMALL[name]).state_dict().items()}
+    assert {key: value.shape for key, value in network.state_dict().items()} == shapes
 
 
 def test_mamba_layer_computes_in_float32_and_returns_what_it_was_given() -> None:
@@ -226,7 +289,15 @@ def test_gradients_equal_finite_differences() -> None:
 # around it that reaches the output. With three layers in a row the error grows from 1-2 % to 5-13 % here.
 @pytest.mark.parametrize(
     ("model", "options", "allowed"),
-    [("nnunet", None, 0.04), ("umamba_bot", None, 0.04), ("umamba_enc", RESIDUAL, 0.04), ("umamba_enc", None, 0.25)],
+    [
+        ("nnunet", None, 0.04),
+        ("nnunet_resenc", None, 0.04),
+        ("umamba_bot", None, 0.04),
+        ("umamba_bot_released", None, 0.06),
+        ("umamba_enc", RESIDUAL, 0.04),
+        ("umamba_enc", None, 0.25),
+        ("umamba_enc_released", None, 0.25),
+    ],
 )
 @pytest.mark.parametrize("name", ["2d", "3d"])
 def test_bfloat16_stays_close_to_float32(model: str, options: ModelOptions | None, allowed: float, name: str) -> None:

@@ -22,6 +22,8 @@ MEASURED = {
     ("cube 128", "nnunet"): 5.063,
     ("cube 128", "umamba_bot"): 6.729,
     ("cube 128", "umamba_enc"): 22.065,
+    ("cube 128", "umamba_enc_released"): 24.454,
+    ("cube 128", "nnunet_resenc"): 6.568,
     ("AbdomenCT 3-D", "nnunet"): 5.163,
     ("AbdomenCT 3-D", "umamba_bot"): 6.883,
     ("AbdomenCT 3-D", "umamba_enc"): 22.525,
@@ -29,6 +31,8 @@ MEASURED = {
     ("Endoscopy 2-D", "umamba_enc"): 24.229,
     ("Microscopy 2-D", "nnunet"): 5.279,
     ("Microscopy 2-D", "umamba_enc"): 24.119,
+    ("Microscopy 2-D", "umamba_enc_released"): 14.110,
+    ("Microscopy 2-D", "umamba_bot_released"): 8.705,
 }
 
 
@@ -55,6 +59,14 @@ def test_parameters_equal_those_of_the_network(model: str, ssm: bool) -> None:
         network = build_network(model, configuration, 2, 3, options=options)
         expected = sum(parameter.numel() for parameter in network.parameters())
         assert parameter_count(model, configuration_stages(configuration), 2, 3, ssm=ssm) == expected
+
+
+def test_parameters_follow_a_plan_for_residual_encoders() -> None:
+    counts = {"n_conv_per_stage": None, "n_blocks_per_stage": (2, 1, 3), "n_conv_per_stage_decoder": (1, 2)}
+    configuration = SMALL["3d"].model_copy(update=counts)
+    network = build_network("nnunet_resenc", configuration, 2, 3)
+    expected = sum(parameter.numel() for parameter in network.parameters())
+    assert parameter_count("nnunet_resenc", configuration_stages(configuration), 2, 3) == expected
 
 
 def test_weights_gradients_and_momentum_are_twelve_bytes_per_parameter() -> None:

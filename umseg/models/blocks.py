@@ -6,11 +6,17 @@ convolutions with bias, InstanceNorm eps 1e-5 with affine parameters, LeakyReLU 
 
 from __future__ import annotations
 
+import math
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from umseg.models.norm import NEGATIVE_SLOPE, InstanceNormAct
+
+Shortcut = Callable[[int, int, Sequence[int]], nn.Module]
+"""Shortcut(in_channels, out_channels, stride)."""
 
 
 def convolution(dimensions: int) -> Callable[..., nn.Conv2d | nn.Conv3d]:
@@ -36,25 +42,91 @@ class ConvNormAct(nn.Sequential):
 class ResidualBlock(nn.Module):
     """Two convolutions with a shortcut around them (He et al. 2016; U-Mamba paper 2.2 and Fig. 1a).
 
-    The shortcut is the identity where shapes allow it, else a 1x1 convolution with the block's stride. Activation
-    follows the sum.
+    Activation follows the sum.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        kernel: Kernel of both convolutions.
+        stride: Stride of the first one.
+        shortcut: Makes the shortcut, from (in_channels, out_channels, stride).
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: Sequence[int], stride: Sequence[int]) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: Sequence[int],
+        stride: Sequence[int],
+        shortcut: Shortcut | None = None,
+    ) -> None:
         super().__init__()
-        ones = [1] * len(kernel)
         self.first = ConvNormAct(in_channels, out_channels, kernel, stride)
-        self.second = _padded_convolution(out_channels, out_channels, kernel, ones)
+        self.second = _padded_convolution(out_channels, out_channels, kernel, [1] * len(kernel))
         self.norm = InstanceNormAct(out_channels)
-        same_shape = in_channels == out_channels and all(s == 1 for s in stride)
-        self.shortcut: nn.Module = (
-            nn.Identity() if same_shape else _padded_convolution(in_channels, out_channels, ones, stride)
-        )
+        self.shortcut = (shortcut or identity_or_projection)(in_channels, out_channels, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, in_channels, *spatial) to (batch, out_channels, *spatial // stride)."""
         out: Tensor = self.norm(self.second(self.first(x)), residual=self.shortcut(x))
         return out
+
+
+def projected_block(in_channels: int, out_channels: int, kernel: Sequence[int], stride: Sequence[int]) -> ResidualBlock:
+    """Residual block with a projection also where shapes match (the released U-Mamba's block A, facts 2.1)."""
+    return ResidualBlock(in_channels, out_channels, kernel, stride, projection)
+
+
+def pooled_block(in_channels: int, out_channels: int, kernel: Sequence[int], stride: Sequence[int]) -> ResidualBlock:
+    """Residual block of nnU-Net's residual encoder: it starts as its shortcut, for its last norm is zero (facts 1.11).
+
+    He et al. 2019 ("Bag of tricks", ResNet-D) proposed both the pooling shortcut and the zero.
+    """
+    block = ResidualBlock(in_channels, out_channels, kernel, stride, pooled_projection)
+    nn.init.zeros_(block.norm.weight)
+    return block
+
+
+def identity_or_projection(in_channels: int, out_channels: int, stride: Sequence[int]) -> nn.Module:
+    """The identity where shapes allow it, else a projection."""
+    if in_channels == out_channels and math.prod(stride) == 1:
+        return nn.Identity()
+    return projection(in_channels, out_channels, stride)
+
+
+def projection(in_channels: int, out_channels: int, stride: Sequence[int]) -> nn.Module:
+    """A 1x1 convolution with the block's stride."""
+    return _padded_convolution(in_channels, out_channels, [1] * len(stride), stride)
+
+
+def pooled_projection(in_channels: int, out_channels: int, stride: Sequence[int]) -> nn.Module:
+    """An average pool where there is a stride, then a 1x1 convolution and norm where the channels differ."""
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    if math.prod(stride) > 1:
+        layers["pool"] = AveragePool(stride)
+    if in_channels != out_channels:
+        layers["conv"] = convolution(len(stride))(in_channels, out_channels, 1, bias=False)
+        layers["norm"] = InstanceNormAct(out_channels, slope=1)
+    return nn.Sequential(layers)
+
+
+class AveragePool(nn.Module):
+    """Mean over blocks of ``stride`` voxels."""
+
+    def __init__(self, stride: Sequence[int]) -> None:
+        super().__init__()
+        self.stride = tuple(stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, *spatial) to (batch, channels, *spatial // stride)."""
+        flat = len(self.stride) == 2
+        if x.device.type != "cpu":
+            return (F.avg_pool2d if flat else F.avg_pool3d)(x, self.stride, self.stride)
+        # On a CPU torch pools volumes in float32 only and leaves the channels-last layout; a depthwise convolution took
+        # a fiftieth of the time of the pool and its conversions.
+        channels = x.shape[1]
+        weight = x.new_full((channels, 1, *self.stride), 1 / math.prod(self.stride))
+        return (F.conv2d if flat else F.conv3d)(x, weight, stride=self.stride, groups=channels)
 
 
 def initialize(module: nn.Module) -> None:

@@ -14,22 +14,22 @@ from torch import Tensor, nn
 from umseg.models.threads import run_tasks
 
 NEGATIVE_SLOPE = 0.01
-SLOPE = np.float32(NEGATIVE_SLOPE)
 
 PIECE = 4096
 """Voxels of a piece of work."""
 
 
 class InstanceNormAct(nn.Module):
-    """LeakyReLU(InstanceNorm(x) + residual), slope 0.01, eps 1e-5, affine (facts 2.1).
+    """LeakyReLU(InstanceNorm(x) + residual), slope 0.01, eps 1e-5, affine (facts 2.1). Slope 1 is no activation.
 
     On a CPU in float32 or bfloat16 a fused kernel over channels-last memory is used: normalisation is bound by memory,
     and torch's own backward pass is over ten times slower in that layout. Elsewhere it is torch's instance norm.
     """
 
-    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+    def __init__(self, channels: int, eps: float = 1e-5, slope: float = NEGATIVE_SLOPE) -> None:
         super().__init__()
         self.eps = eps
+        self.slope = slope
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
 
@@ -37,15 +37,16 @@ class InstanceNormAct(nn.Module):
         """(batch, channels, *spatial) to the same shape and dtype; ``residual`` has the shape of ``x``."""
         if x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16):
             residual = None if residual is None else residual.to(x.dtype)
-            out: Tensor = _fused(x, residual, self.weight.float(), self.bias.float(), self.eps)[0]
+            out: Tensor = _fused(x, residual, self.weight.float(), self.bias.float(), self.eps, self.slope)[0]
             return out
         x = F.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
-        return F.leaky_relu_(x if residual is None else x + residual, NEGATIVE_SLOPE)
+        x = x if residual is None else x + residual
+        return x if self.slope == 1 else F.leaky_relu_(x, self.slope)
 
 
 @torch.library.custom_op("umseg::instance_norm_act", mutates_args=())
 def _fused(
-    x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, eps: float
+    x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, eps: float, slope: float = NEGATIVE_SLOPE
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The output, and per sample and channel the mean and the reciprocal standard deviation."""
     from umseg.models import norm_kernels
@@ -64,21 +65,30 @@ def _fused(
         offset = bias.numpy() - mean * factor
 
     def apply(b: int, start: int, stop: int) -> None:
-        norm_kernels.normalize(memory, rest, b, start, stop, factor[b], offset[b], SLOPE, result)
+        norm_kernels.normalize(memory, rest, b, start, stop, factor[b], offset[b], np.float32(slope), result)
 
     _run_pieces(memory, apply)
     return y, torch.from_numpy(mean), torch.from_numpy(scale)
 
 
 @_fused.register_fake
-def _(x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+def _(
+    x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, eps: float, slope: float = NEGATIVE_SLOPE
+) -> tuple[Tensor, Tensor, Tensor]:
     statistics = x.new_empty(x.shape[:2], dtype=torch.float32)
     return _channels_last(torch.empty_like(x)), statistics, torch.empty_like(statistics)
 
 
 @torch.library.custom_op("umseg::instance_norm_act_backward", mutates_args=())
 def _fused_backward(
-    grad: Tensor, x: Tensor, y: Tensor, weight: Tensor, mean: Tensor, scale: Tensor, with_residual: bool
+    grad: Tensor,
+    x: Tensor,
+    y: Tensor,
+    weight: Tensor,
+    mean: Tensor,
+    scale: Tensor,
+    with_residual: bool,
+    slope: float = NEGATIVE_SLOPE,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     from umseg.models import norm_kernels
 
@@ -87,10 +97,10 @@ def _fused_backward(
     g, memory, result = (_memory(_channels_last(t)) for t in (grad, x, y))
     to_input = _memory(dx)
     to_residual = _memory(dresidual) if with_residual else to_input[:, :0]
-    middle, spread = mean.numpy(), scale.numpy()
+    middle, spread, single = mean.numpy(), scale.numpy(), np.float32(slope)
 
     def add(b: int, start: int, stop: int, sums: NDArray[Any]) -> None:
-        norm_kernels.sum_gradients(g, memory, result, b, start, stop, middle[b], SLOPE, sums)
+        norm_kernels.sum_gradients(g, memory, result, b, start, stop, middle[b], single, sums)
 
     sums = _sum_pieces(memory, np.float32, add)
     along = sums[:, 1] * spread
@@ -110,7 +120,7 @@ def _fused_backward(
             factor[b],
             shift[b],
             tilt[b],
-            SLOPE,
+            single,
             to_input,
             to_residual,
         )
@@ -122,7 +132,14 @@ def _fused_backward(
 
 @_fused_backward.register_fake
 def _(
-    grad: Tensor, x: Tensor, y: Tensor, weight: Tensor, mean: Tensor, scale: Tensor, with_residual: bool
+    grad: Tensor,
+    x: Tensor,
+    y: Tensor,
+    weight: Tensor,
+    mean: Tensor,
+    scale: Tensor,
+    with_residual: bool,
+    slope: float = NEGATIVE_SLOPE,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     dx = _channels_last(torch.empty_like(x))
     dresidual = torch.empty_like(dx) if with_residual else x.new_empty(0)
@@ -130,16 +147,17 @@ def _(
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-    x, residual, weight, _, _ = inputs
+    x, residual, weight, _, _, slope = inputs
     y, mean, scale = output
-    ctx.with_residual = residual is not None
-    ctx.save_for_backward(x, y, weight, mean, scale)
+    ctx.with_residual, ctx.slope = residual is not None, slope
+    # The output only says where the activation was cut off: without one it need not be kept.
+    ctx.save_for_backward(x, x if slope == 1 else y, weight, mean, scale)
 
 
 def _gradients(ctx: Any, grad: Tensor, _mean: Tensor, _scale: Tensor) -> tuple[Tensor | None, ...]:
     x, y, weight, mean, scale = ctx.saved_tensors
-    dx, dresidual, dweight, dbias = _fused_backward(grad, x, y, weight, mean, scale, ctx.with_residual)
-    return dx, dresidual if ctx.with_residual else None, dweight, dbias, None
+    dx, dresidual, dweight, dbias = _fused_backward(grad, x, y, weight, mean, scale, ctx.with_residual, ctx.slope)
+    return dx, dresidual if ctx.with_residual else None, dweight, dbias, None, None
 
 
 _fused.register_autograd(_gradients, setup_context=_save)

@@ -8,9 +8,10 @@ from torch import nn
 
 from umseg.common.errors import UserError
 from umseg.common.record import Record
-from umseg.models.blocks import ConvNormAct, ResidualBlock
 from umseg.models.unet import UNet
+from umseg.planning.architecture import ARCHITECTURES
 from umseg.planning.plan import Configuration
+from umseg.planning.stages import configuration_stages
 
 
 class ModelOptions(Record):
@@ -25,70 +26,30 @@ class ModelOptions(Record):
     ssm_residual: bool = False
 
 
-def _umamba(
-    configuration: Configuration,
-    in_channels: int,
-    num_classes: int,
-    deep_supervision: bool,
-    options: ModelOptions,
-    stages: range,
-) -> nn.Module:
-    """The network of the paper's text (2.2): two residual blocks per encoder stage, one per decoder stage."""
-    return UNet(
-        configuration,
-        in_channels,
-        num_classes,
-        block=ResidualBlock,
-        encoder_blocks=[2] * configuration.num_stages,
-        decoder_blocks=[1] * (configuration.num_stages - 1),
-        ssm_stages=stages if options.ssm else (),
-        ssm_residual=options.ssm_residual,
-        deep_supervision=deep_supervision,
-    )
-
-
-def _umamba_enc(
-    configuration: Configuration, in_channels: int, num_classes: int, deep_supervision: bool, options: ModelOptions
-) -> nn.Module:
-    stages = range(configuration.num_stages)
-    return _umamba(configuration, in_channels, num_classes, deep_supervision, options, stages)
-
-
-def _umamba_bot(
-    configuration: Configuration, in_channels: int, num_classes: int, deep_supervision: bool, options: ModelOptions
-) -> nn.Module:
-    stages = range(configuration.num_stages - 1, configuration.num_stages)
-    return _umamba(configuration, in_channels, num_classes, deep_supervision, options, stages)
-
-
-def _nnunet(
-    configuration: Configuration, in_channels: int, num_classes: int, deep_supervision: bool, options: ModelOptions
-) -> nn.Module:
-    if configuration.n_conv_per_stage is None:
-        raise UserError(
-            "The plain U-Net needs a plan that was made for it.",
-            found="a plan for residual encoders (--preset resenc-...)",
-            expected="a plan of another preset, e.g. default or nnunet",
-            remedy="Plan with another --preset, or train a U-Mamba on this plan.",
-        )
-    return UNet(
-        configuration,
-        in_channels,
-        num_classes,
-        block=ConvNormAct,
-        encoder_blocks=configuration.n_conv_per_stage,
-        decoder_blocks=configuration.n_conv_per_stage_decoder,
-        deep_supervision=deep_supervision,
-    )
-
-
 Builder = Callable[[Configuration, int, int, bool, ModelOptions], nn.Module]
 
-MODELS: dict[str, Builder] = {
-    "umamba_enc": _umamba_enc,
-    "umamba_bot": _umamba_bot,
-    "nnunet": _nnunet,
-}
+
+def _unet(model: str) -> Builder:
+    """The builder of a U-Net that ``umseg.planning.architecture`` describes."""
+
+    def build(
+        configuration: Configuration, in_channels: int, num_classes: int, deep_supervision: bool, options: ModelOptions
+    ) -> nn.Module:
+        stages = configuration_stages(configuration)
+        architecture = ARCHITECTURES[model](stages)
+        return UNet(
+            stages,
+            architecture if options.ssm else architecture.without_ssm(),
+            in_channels,
+            num_classes,
+            ssm_residual=options.ssm_residual,
+            deep_supervision=deep_supervision,
+        )
+
+    return build
+
+
+MODELS: dict[str, Builder] = {model: _unet(model) for model in ARCHITECTURES}
 
 
 def has_mamba_layers(model: str, options: ModelOptions) -> bool:
@@ -113,7 +74,7 @@ def check_model(model: str, options: ModelOptions) -> None:
         raise UserError(
             f"Model '{model}' has no Mamba layers: --no-ssm and --ssm-residual mean nothing to it.",
             found=model,
-            expected="umamba_enc or umamba_bot",
+            expected=" or ".join(name for name in MODELS if name.startswith("umamba")),
             remedy="Leave the option out, or choose a U-Mamba.",
         )
     if options.ssm_residual and not options.ssm:

@@ -1,4 +1,4 @@
-"""The Mamba layer of U-Mamba: a feature map seen as one long sequence of voxels."""
+"""The Mamba layer of U-Mamba: a feature map seen as one long sequence."""
 
 from __future__ import annotations
 
@@ -9,21 +9,24 @@ from umseg.models.mamba import MambaBlock
 
 
 class MambaLayer(nn.Module):
-    """Layer norm and a Mamba block over the voxels of a feature map (U-Mamba paper 2.2, Fig. 1a).
+    """Layer norm and a Mamba block over the tokens of a feature map (U-Mamba paper 2.2, Fig. 1a).
 
-    Tokens are the voxels in raster order, last axis fastest; the model dimension is the number of channels.
+    Tokens are the voxels in raster order, last axis fastest, and the model dimension is the number of channels; or the
+    other way round (facts 2.1), and then the layer takes feature maps of one size only.
 
     Args:
-        channels: Channels of the feature map.
+        width: Model dimension: channels of the feature map, or its voxels where channels are the tokens.
         residual: Add the input to the output, with the block's output projection initialised to zero, so that the
             layer starts as the identity. The paper draws no such connection: the output replaces the features.
+        channel_tokens: Channels are the tokens.
     """
 
-    def __init__(self, channels: int, residual: bool = False) -> None:
+    def __init__(self, width: int, residual: bool = False, channel_tokens: bool = False) -> None:
         super().__init__()
         self.residual = residual
-        self.norm = nn.LayerNorm(channels)
-        self.mamba = MambaBlock(channels)
+        self.channel_tokens = channel_tokens
+        self.norm = nn.LayerNorm(width)
+        self.mamba = MambaBlock(width)
         if residual:
             nn.init.zeros_(self.mamba.out_proj.weight)
 
@@ -33,6 +36,11 @@ class MambaLayer(nn.Module):
         Computed in the dtype of the parameters, which is float32 also under autocast (facts 2.1).
         """
         with torch.autocast(x.device.type, enabled=False):
-            tokens = x.flatten(2).transpose(1, 2).to(self.norm.weight.dtype)
-            mixed: Tensor = self.mamba(self.norm(tokens)).transpose(1, 2).reshape(x.shape).to(x.dtype)
+            mixed = self._mix(x.flatten(2).to(self.norm.weight.dtype)).reshape(x.shape).to(x.dtype)
         return x + mixed if self.residual else mixed
+
+    def _mix(self, features: Tensor) -> Tensor:
+        """(batch, channels, voxels) to the same shape."""
+        tokens = features if self.channel_tokens else features.transpose(1, 2)
+        mixed: Tensor = self.mamba(self.norm(tokens))
+        return mixed if self.channel_tokens else mixed.transpose(1, 2)

@@ -1,94 +1,111 @@
-"""One U-Net for all variants: what differs is the block, how many a stage has, and where Mamba layers stand."""
+"""One U-Net for all variants: an ``Architecture`` says of which blocks, and where Mamba layers stand."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from umseg.models.blocks import convolution, initialize, transposed_convolution
+from umseg.models.blocks import (
+    ConvNormAct,
+    ResidualBlock,
+    convolution,
+    initialize,
+    pooled_block,
+    projected_block,
+    transposed_convolution,
+)
 from umseg.models.ssm import MambaLayer
-from umseg.planning.plan import Configuration
+from umseg.planning.architecture import Architecture, BlockKind, Row
+from umseg.planning.stages import Stage
 
-Block = Callable[[int, int, Sequence[int], Sequence[int]], nn.Module]
-"""Block(in_channels, out_channels, kernel, stride)."""
+_BLOCKS: dict[BlockKind, Callable[[int, int, Sequence[int], Sequence[int]], nn.Module]] = {
+    "plain": ConvNormAct,
+    "residual": ResidualBlock,
+    "projected": projected_block,
+    "pooled": pooled_block,
+}
+"""Each from (in_channels, out_channels, kernel, stride)."""
 
 
 class UNet(nn.Module):
-    """Encoder and decoder with a skip connection at every level.
+    """Encoder and decoder with skip connections.
 
     An encoder stage is a row of blocks, the first carrying the stride, and a Mamba layer after them where asked for. A
-    decoder stage is a transposed convolution with kernel = stride, concatenation with the skip, and a row of blocks. A
-    1x1 convolution on every decoder stage gives the class scores.
+    decoder stage is an upsampling by the stride, concatenation with the skip, and a row of blocks. A 1x1 convolution on
+    every decoder stage gives the class scores.
 
     Args:
-        configuration: Channels, kernels and strides per stage.
+        stages: Channels, kernels and strides, from the full resolution down.
+        architecture: What the stages are made of.
         in_channels: Image channels.
         num_classes: Classes including the background.
-        block: Constructor of one block.
-        encoder_blocks: Blocks per encoder stage.
-        decoder_blocks: Blocks per decoder stage, from the deepest up.
-        ssm_stages: Encoder stages that end in a Mamba layer.
         ssm_residual: See ``MambaLayer``.
         deep_supervision: Return the scores of every decoder stage.
     """
 
     def __init__(
         self,
-        configuration: Configuration,
+        stages: Sequence[Stage],
+        architecture: Architecture,
         in_channels: int,
         num_classes: int,
         *,
-        block: Block,
-        encoder_blocks: Sequence[int],
-        decoder_blocks: Sequence[int],
-        ssm_stages: Collection[int] = (),
         ssm_residual: bool = False,
         deep_supervision: bool = False,
     ) -> None:
         super().__init__()
         self.deep_supervision = deep_supervision
-        features, strides = configuration.features_per_stage, configuration.strides
-        kernels, dimensions = configuration.kernel_sizes, configuration.dimensions
+        self.skips = architecture.skips
+        top, dimensions = stages[0], len(stages[0].size)
+        ones = [1] * dimensions
+        self.stem = nn.Sequential(*_blocks(architecture.stem, in_channels, top, ones))
+        if architecture.stem:
+            in_channels = top.features
         self.encoder = nn.ModuleList()
-        for stage, width in enumerate(features):
-            rows = _blocks(block, in_channels, width, kernels[stage], strides[stage], encoder_blocks[stage])
-            if stage in ssm_stages:
-                rows.append(MambaLayer(width, ssm_residual))
-            self.encoder.append(nn.Sequential(*rows))
-            in_channels = width
+        for stage, row, tokens in zip(stages, architecture.encoder, architecture.ssm, strict=True):
+            layers = _blocks(row, in_channels, stage, stage.stride)
+            if tokens:
+                width = math.prod(stage.size) if tokens == "channels" else stage.features
+                layers.append(MambaLayer(width, ssm_residual, tokens == "channels"))
+            self.encoder.append(nn.Sequential(*layers))
+            in_channels = stage.features
         self.upsamplings, self.decoder, self.heads = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
-        for index, stage in enumerate(reversed(range(len(features) - 1))):
-            width, stride, ones = features[stage], tuple(strides[stage + 1]), [1] * dimensions
-            upsampling = transposed_convolution(dimensions)(features[stage + 1], width, stride, stride=stride)
-            self.upsamplings.append(upsampling)
-            rows = _blocks(block, 2 * width, width, kernels[stage], ones, decoder_blocks[index])
-            self.decoder.append(nn.Sequential(*rows))
-            self.heads.append(convolution(dimensions)(width, num_classes, 1))
+        for index in reversed(range(len(stages) - 1)):
+            stage, below = stages[index], stages[index + 1]
+            upsampling = _nearest if architecture.upsampling == "nearest" else _transposed
+            self.upsamplings.append(upsampling(below.features, stage.features, below.stride))
+            width = (2 if architecture.skips[index] else 1) * stage.features
+            self.decoder.append(nn.Sequential(*_blocks(architecture.decoder[index], width, stage, ones)))
+            self.heads.append(convolution(dimensions)(stage.features, num_classes, 1))
         if not self.heads:
             # No pooling at all: the only stage carries the only head.
-            self.heads.append(convolution(dimensions)(features[0], num_classes, 1))
+            self.heads.append(convolution(dimensions)(top.features, num_classes, 1))
         self.apply(initialize)
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         """Class scores (logits).
 
         Args:
-            x: (batch, in_channels, *spatial); every axis divisible by the product of its strides.
+            x: (batch, in_channels, *spatial); every axis divisible by the product of its strides. A network with Mamba
+                layers over channels takes the plan's patch size only.
 
         Returns:
             (batch, num_classes, *spatial); with deep supervision a list of them from the full resolution down, one per
             decoder stage.
         """
-        skips: list[Tensor] = []
-        for stage in self.encoder:
+        x = self.stem(x)
+        skips: list[Tensor | None] = []
+        for stage, skipping in zip(self.encoder, (*self.skips, False), strict=True):
             x = stage(x)
-            skips.append(x)
+            skips.append(x if skipping else None)
         scores: list[Tensor] = []
         skips.pop()
         for upsampling, stage, head in zip(self.upsamplings, self.decoder, self.heads, strict=False):
-            x = stage(torch.cat((upsampling(x), skips.pop()), dim=1))
+            x, skip = upsampling(x), skips.pop()
+            x = stage(x if skip is None else torch.cat((x, skip), dim=1))
             if self.deep_supervision:
                 scores.append(head(x))
         if self.deep_supervision and scores:
@@ -97,8 +114,19 @@ class UNet(nn.Module):
         return [full] if self.deep_supervision else full
 
 
-def _blocks(
-    block: Block, in_channels: int, width: int, kernel: Sequence[int], stride: Sequence[int], count: int
-) -> list[nn.Module]:
-    ones = [1] * len(kernel)
-    return [block(in_channels, width, kernel, stride), *(block(width, width, kernel, ones) for _ in range(count - 1))]
+def _blocks(row: Row, in_channels: int, stage: Stage, stride: Sequence[int]) -> list[nn.Module]:
+    ones = [1] * len(stride)
+    return [
+        _BLOCKS[kind](stage.features if index else in_channels, stage.features, stage.kernel, ones if index else stride)
+        for index, kind in enumerate(row)
+    ]
+
+
+def _transposed(in_channels: int, out_channels: int, stride: Sequence[int]) -> nn.Module:
+    return transposed_convolution(len(stride))(in_channels, out_channels, tuple(stride), stride=tuple(stride))
+
+
+def _nearest(in_channels: int, out_channels: int, stride: Sequence[int]) -> nn.Module:
+    """The released network convolves after it has repeated the voxels: the same result for more work."""
+    scale = tuple(float(factor) for factor in stride)
+    return nn.Sequential(convolution(len(stride))(in_channels, out_channels, 1), nn.Upsample(scale_factor=scale))

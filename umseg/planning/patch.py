@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from umseg.planning.presets import Preset
+from umseg.planning.stages import topology_stages
 from umseg.planning.topology import Topology, plan_topology
-from umseg.planning.training_memory import stages_memory, topology_stages
+from umseg.planning.training_memory import stages_memory
 
 log = logging.getLogger(__name__)
 
@@ -102,8 +103,11 @@ class ModelRule:
         return largest
 
     def _fits(self, topology: Topology, batch: int) -> bool:
-        features = self.preset.network.features(topology.num_stages, len(topology.patch_size))
-        stages = topology_stages(topology, features)
+        network, count = self.preset.network, topology.num_stages
+        features = network.features(count, len(topology.patch_size))
+        stages = topology_stages(
+            topology, features, network.units(count), network.decoder_convs, residual=network.residual
+        )
         expected = stages_memory(self.model, stages, batch, self.in_channels, self.num_classes)
         return expected.total <= self.memory_gb * 1e9
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from umseg.common.errors import UserError
-from umseg.planning.memory import stage_sizes
+from umseg.planning.architecture import ARCHITECTURES, Architecture, BlockKind, Row, Tokens
 from umseg.planning.parameters import (
     MAMBA_EXPANSION,
     MAMBA_STATES,
@@ -31,11 +31,10 @@ from umseg.planning.parameters import (
     norm_parameters,
 )
 from umseg.planning.plan import Configuration
-from umseg.planning.topology import Topology
+from umseg.planning.stages import Stage, configuration_stages
 
 Precision = Literal["mixed", "fp32"]
 Device = Literal["cpu", "cuda"]
-Block = Literal["plain", "residual"]
 
 CUDA_ALLOWANCE = 2**30
 """Bytes for the CUDA context, cuDNN's workspaces and fragments: assumed, not measured, and in the total on a GPU."""
@@ -48,9 +47,9 @@ _LOSS_PASSING = 2  # gradients of the log-softmax and of the logits
 _WIDEST_FUSED = 128  # inner channels up to which a Mamba block keeps no low-rank step sizes
 
 # Feature maps that the backward pass of a block holds at once, fitted to the peaks of plain and residual networks.
-_BLOCK_PASSING: dict[Device, dict[Block, int]] = {
-    "cpu": {"plain": 2, "residual": 3},
-    "cuda": {"plain": 4, "residual": 4},
+_PASSING: dict[Device, dict[BlockKind, int]] = {
+    "cpu": {"plain": 2, "residual": 3, "projected": 3, "pooled": 3},
+    "cuda": {"plain": 4, "residual": 4, "projected": 5, "pooled": 4},
 }
 # Sequences of inner channels that a Mamba block keeps. Both: delta, z, the scan's input and its gated output. CPU: the
 # convolution's input. GPU: that input padded, the convolution's output before SiLU, the scan's output before the gate,
@@ -59,53 +58,6 @@ _MAMBA_SEQUENCES: dict[Device, int] = {"cpu": 5, "cuda": 9}
 # Tokens per kept state of the scan; mamba-ssm keeps two numbers per state and 2048 tokens.
 _TOKENS_PER_STATE: dict[Device, int] = {"cpu": 32, "cuda": 1024}
 _LANES = 16
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """What the stages of a U-Net are made of.
-
-    Attributes:
-        encoder: Block of the encoder.
-        decoder: Block of the decoder.
-        encoder_blocks: Blocks per encoder stage; None for the configuration's number of convolutions.
-        decoder_blocks: The same for the decoder.
-        mamba: Encoder stages that end in a Mamba layer.
-    """
-
-    encoder: Block
-    decoder: Block
-    encoder_blocks: int | None = None
-    decoder_blocks: int | None = None
-    mamba: Literal["none", "last", "all"] = "none"
-
-
-ARCHITECTURES = {
-    "umamba_enc": Architecture("residual", "residual", 2, 1, mamba="all"),
-    "umamba_bot": Architecture("residual", "residual", 2, 1, mamba="last"),
-    "nnunet": Architecture("plain", "plain"),
-}
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One level of a U-Net.
-
-    Attributes:
-        features: Channels.
-        size: Voxels per axis.
-        stride: Stride on entering the stage from the one above.
-        kernel: Convolution kernel.
-        encoder_convs: Convolutions of a plain encoder stage.
-        decoder_convs: Convolutions of a plain decoder stage; unused in the last stage.
-    """
-
-    features: int
-    size: tuple[int, ...]
-    stride: tuple[int, ...]
-    kernel: tuple[int, ...]
-    encoder_convs: int = 2
-    decoder_convs: int = 2
 
 
 @dataclass(frozen=True)
@@ -146,7 +98,6 @@ class _Run:
     batch_size: int
     in_channels: int
     num_classes: int
-    ssm: bool
     precision: Precision
     device: Device
 
@@ -214,9 +165,9 @@ def stages_memory(
         device: Whose operators to count; ``cuda`` means mamba-ssm's scan.
 
     Raises:
-        UserError: No architecture is known for the model.
+        UserError: No architecture is known for the model, or it does not fit the plan.
     """
-    run = _Run(_look_up(model), stages, batch_size, in_channels, num_classes, ssm, precision, device)
+    run = _Run(_describe(model, stages, ssm), stages, batch_size, in_channels, num_classes, precision, device)
     layers = list(_layers(run))
     kept, activations, workspace = 0, 0, 0
     for layer in layers:
@@ -235,52 +186,23 @@ def parameter_count(
     model: str, stages: Sequence[Stage], in_channels: int, num_classes: int, *, ssm: bool = True
 ) -> int:
     """Number of parameters of a model; arguments as in ``stages_memory``."""
-    run = _Run(_look_up(model), stages, 1, in_channels, num_classes, ssm, "mixed", "cpu")
+    run = _Run(_describe(model, stages, ssm), stages, 1, in_channels, num_classes, "mixed", "cpu")
     return sum(layer.parameters for layer in _layers(run))
 
 
-def configuration_stages(configuration: Configuration) -> tuple[Stage, ...]:
-    """The stages of a finished plan."""
-    topology = Topology(
-        configuration.num_pool_per_axis,
-        configuration.strides,
-        configuration.kernel_sizes,
-        configuration.patch_size,
-        divisor=tuple(math.prod(column) for column in zip(*configuration.strides, strict=True)),
-    )
-    return topology_stages(
-        topology,
-        configuration.features_per_stage,
-        configuration.n_conv_per_stage,
-        # The last stage has no decoder.
-        (*configuration.n_conv_per_stage_decoder[::-1], 0),
-    )
-
-
-def topology_stages(
-    topology: Topology,
-    features: Sequence[int],
-    encoder_convs: Sequence[int] | None = None,
-    decoder_convs: Sequence[int] | None = None,
-) -> tuple[Stage, ...]:
-    """The stages of a topology, with two convolutions each unless told otherwise; all from the full resolution down."""
-    twos = [2] * topology.num_stages
-    columns = (topology.strides, topology.kernel_sizes, encoder_convs or twos, decoder_convs or twos)
-    return tuple(Stage(*values) for values in zip(features, stage_sizes(topology), *columns, strict=True))
-
-
-def _look_up(model: str) -> Architecture:
+def _describe(model: str, stages: Sequence[Stage], ssm: bool) -> Architecture:
     if model not in ARCHITECTURES:
         raise UserError(f"The memory of model '{model}' is not known.", found=model, expected=", ".join(ARCHITECTURES))
-    return ARCHITECTURES[model]
+    architecture = ARCHITECTURES[model](stages)
+    return architecture if ssm else architecture.without_ssm()
 
 
 def _layers(run: _Run) -> Iterator[_Layer]:
     """Every layer in the order of the forward pass."""
     yield _batch(run)
     yield from _encoder(run)
-    for above, below in zip(run.stages[-2::-1], run.stages[:0:-1], strict=True):
-        yield from _decoder_stage(run, above, below)
+    for index in reversed(range(len(run.stages) - 1)):
+        yield from _decoder_stage(run, index)
     if len(run.stages) == 1:
         yield _head(run, run.stages[0])
     # Losses are differentiated last first; the head of the lowest resolution has weight 0 unless it is the only one.
@@ -290,7 +212,8 @@ def _layers(run: _Run) -> Iterator[_Layer]:
 
 def _batch(run: _Run) -> _Layer:
     """Images in float32, their rounded copies (one per convolution that reads them) and the label maps of all heads."""
-    readers = 2 if run.architecture.encoder == "residual" else 1
+    first = (run.architecture.stem + run.architecture.encoder[0])[0]
+    readers = 1 if first == "plain" else 2
     rounded = 2 * readers if run.precision == "mixed" else 0
     heads = run.stages[: max(1, len(run.stages) - 1)]
     images = run.in_channels * run.voxels(run.stages[0]) * (_FLOAT + rounded)
@@ -299,68 +222,84 @@ def _batch(run: _Run) -> _Layer:
 
 def _encoder(run: _Run) -> Iterator[_Layer]:
     architecture, channels = run.architecture, run.in_channels
-    for index, stage in enumerate(run.stages):
-        last = index == len(run.stages) - 1
-        count = architecture.encoder_blocks or stage.encoder_convs
-        yield from _blocks(run, stage, architecture.encoder, count, channels, stage.stride)
-        if run.ssm and (architecture.mamba == "all" or (architecture.mamba == "last" and last)):
-            yield _mamba(run, stage)
+    yield from _blocks(run, run.stages[0], architecture.stem, channels)
+    if architecture.stem:
+        channels = run.stages[0].features
+    skips = (*architecture.skips, False)
+    for stage, row, tokens, skip in zip(run.stages, architecture.encoder, architecture.ssm, skips, strict=True):
+        yield from _blocks(run, stage, row, channels, stage.stride)
+        if tokens:
+            yield _mamba(run, stage, tokens)
             # Its output, which convolutions keep, is gone when the Mamba layer runs backwards.
             yield _Layer(kept=run.map_bytes(stage))
-        if not last:
+        if skip:
             # The concatenation with the decoder's half: freed in the decoder, but then its gradient, of the same size,
             # waits for the encoder.
             yield _Layer(kept=2 * run.map_bytes(stage))
         channels = stage.features
 
 
-def _decoder_stage(run: _Run, stage: Stage, below: Stage) -> Iterator[_Layer]:
-    architecture = run.architecture
-    upsampling = convolution_parameters(below.features, stage.features, below.stride)
-    yield _Layer(upsampling, run.rounded_weights(upsampling))
-    count = architecture.decoder_blocks or stage.decoder_convs
-    ones = (1,) * len(stage.stride)
-    yield from _blocks(run, stage, architecture.decoder, count, 2 * stage.features, ones)
+def _decoder_stage(run: _Run, index: int) -> Iterator[_Layer]:
+    stage, below, skip = run.stages[index], run.stages[index + 1], run.architecture.skips[index]
+    kernel = below.stride if run.architecture.upsampling == "transposed" else (1,)
+    upsampling = convolution_parameters(below.features, stage.features, kernel)
+    # Without a skip the blocks keep the upsampled map itself.
+    own = 0 if skip else run.map_bytes(stage)
+    yield _Layer(upsampling, run.rounded_weights(upsampling) + own)
+    yield from _blocks(run, stage, run.architecture.decoder[index], (2 if skip else 1) * stage.features)
     yield _head(run, stage)
 
 
-def _blocks(
-    run: _Run, stage: Stage, block: Block, count: int, in_channels: int, stride: Sequence[int]
-) -> Iterator[_Layer]:
+def _blocks(run: _Run, stage: Stage, row: Row, in_channels: int, stride: Sequence[int] = (1,)) -> Iterator[_Layer]:
     """A row of blocks, the first with the stride. Every convolution's output is kept, and every norm's."""
-    convolutions = 2 if block == "residual" else 1
-    for index in range(count):
+    for index, kind in enumerate(row):
         channels = stage.features if index else in_channels
+        convolutions = 1 if kind == "plain" else 2
         parameters = convolution_parameters(channels, stage.features, stage.kernel)
-        if block == "residual":
+        if kind != "plain":
             parameters += convolution_parameters(stage.features, stage.features, stage.kernel)
-            if channels != stage.features or (index == 0 and math.prod(stride) > 1):
-                parameters += convolution_parameters(channels, stage.features, (1,))
         yield _Layer(
             parameters + convolutions * norm_parameters(stage.features),
             kept=2 * convolutions * run.map_bytes(stage) + run.rounded_weights(parameters),
-            passing=_BLOCK_PASSING[run.device][block] * run.map_bytes(stage),
+            passing=_PASSING[run.device][kind] * run.map_bytes(stage),
         )
+        yield _shortcut(run, stage, kind, channels, strided=index == 0 and math.prod(stride) > 1)
 
 
-def _mamba(run: _Run, stage: Stage) -> _Layer:
+def _shortcut(run: _Run, stage: Stage, kind: BlockKind, channels: int, strided: bool) -> _Layer:
+    """A projection's output is added and gone; a pooled one's input and norm keep theirs."""
+    if kind == "projected" or (kind == "residual" and (strided or channels != stage.features)):
+        parameters = convolution_parameters(channels, stage.features, (1,))
+        return _Layer(parameters, run.rounded_weights(parameters))
+    if kind == "pooled" and channels != stage.features:
+        weights = channels * stage.features
+        pooled = channels * run.voxels(stage) * run.bytes_per_value if strided else 0
+        kept = pooled + run.map_bytes(stage) + run.rounded_weights(weights)
+        return _Layer(weights + norm_parameters(stage.features), kept)
+    return _Layer()
+
+
+def _mamba(run: _Run, stage: Stage, tokens: Tokens) -> _Layer:
     """Layer norm and Mamba block, all in float32.
 
     Kept per token are the layer norm's input (a copy, unless it is float32 already) with two statistics and its output,
     the sequences of inner channels, the B and C of the scan, and its states every few tokens. The largest moment of the
     backward pass holds the gradients of the scan's input, delta, z, B and C.
     """
-    channels, inner = stage.features, MAMBA_EXPANSION * stage.features
+    width, length = stage.features, math.prod(stage.size)
+    if tokens == "channels":
+        width, length = length, width
+    inner = MAMBA_EXPANSION * width
     copies = 2 if run.precision == "mixed" else 1
-    low_rank = mamba_rank(channels) if inner > _WIDEST_FUSED else 0
+    low_rank = mamba_rank(width) if inner > _WIDEST_FUSED else 0
     projections = 2 * MAMBA_STATES
-    per_token = copies * channels + 2 + _MAMBA_SEQUENCES[run.device] * inner + projections + low_rank
+    per_token = copies * width + 2 + _MAMBA_SEQUENCES[run.device] * inner + projections + low_rank
     padded = _LANES * math.ceil(inner / _LANES) if run.device == "cpu" else inner
-    states = math.ceil(math.prod(stage.size) / _TOKENS_PER_STATE[run.device]) * padded * MAMBA_STATES
+    states = math.ceil(length / _TOKENS_PER_STATE[run.device]) * padded * MAMBA_STATES
     return _Layer(
-        mamba_parameters(channels),
-        kept=_FLOAT * (run.voxels(stage) * per_token + run.batch_size * states),
-        passing=_FLOAT * run.voxels(stage) * (3 * inner + projections),
+        mamba_parameters(width),
+        kept=_FLOAT * run.batch_size * (length * per_token + states),
+        passing=_FLOAT * run.batch_size * length * (3 * inner + projections),
     )
 
 

@@ -9,8 +9,10 @@ import numpy as np
 
 from umseg.dataset.description import DatasetDescription
 from umseg.planning import Configuration, Fingerprint, Plan
+from umseg.planning.architecture import models_for
 from umseg.planning.classes import ClassStatistics
-from umseg.planning.training_memory import ARCHITECTURES, training_memory
+from umseg.planning.stages import configuration_stages
+from umseg.planning.training_memory import training_memory
 
 _MM3_PER_ML = 1000
 _NO_PHYSICAL_SIZE = 999.0
@@ -88,7 +90,8 @@ def _configuration(name: str, plan: Plan, description: DatasetDescription) -> li
     configuration = plan.configuration(name)
     if configuration.inherits_from:
         return [f"  {name}: {configuration.inherits_from} with the result of {configuration.previous_stage} as input"]
-    memory = (f"{model} {_gigabytes(model, configuration, description):.1f}" for model in ARCHITECTURES)
+    models = models_for(configuration_stages(configuration))
+    memory = (f"{model} {_gigabytes(model, configuration, description):.1f}" for model in models)
     return [
         f"  {name}: spacing {_times(configuration.spacing)} mm, patch {_times(configuration.patch_size)}, "
         f"batch {configuration.batch_size}, {configuration.num_stages} stages",

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from tests.models.plans import SMALL, make_configuration
+from umseg.planning.architecture import ARCHITECTURES, models_for
+from umseg.planning.stages import Stage, configuration_stages, topology_stages
+from umseg.planning.topology import plan_topology
+
+
+def make_stages(dimensions: int, count: int, edge: int = 1024) -> tuple[Stage, ...]:
+    ones, twos = [1] * dimensions, [2] * dimensions
+    features = [min(32 * 2**stage, 320) for stage in range(count)]
+    return configuration_stages(make_configuration([edge] * dimensions, features, [ones] + [twos] * (count - 1)))
+
+
+@pytest.mark.parametrize(
+    ("count", "encoder", "decoder"),
+    [
+        (1, [1 + 1], []),
+        (2, [2, 1], [2]),
+        (3, [2, 2, 1], [2, 2]),
+        (6, [2, 2, 2, 1, 1, 1], [1, 1, 2, 2, 2]),
+        (8, [2, 2, 2, 2, 1, 1, 1, 1], [1, 1, 1, 2, 2, 2, 2]),
+    ],
+)
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_released_blocks_per_stage(dimensions: int, count: int, encoder: list[int], decoder: list[int]) -> None:
+    """The examples of facts 2.1 for six and eight stages, the decoder here from the full resolution down."""
+    architecture = ARCHITECTURES["umamba_bot_released"](make_stages(dimensions, count))
+    assert [len(row) for row in architecture.encoder] == encoder
+    assert [len(row) for row in architecture.decoder] == decoder
+    assert architecture.stem == architecture.encoder[0]
+    assert all(row[0] == "projected" and set(row[1:]) <= {"residual"} for row in architecture.encoder)
+    assert architecture.skips == tuple(dimensions == 3 or stage > 0 for stage in range(count - 1))
+
+
+@pytest.mark.parametrize(
+    ("dimensions", "count", "edge", "expected"),
+    [
+        (3, 3, 64, "vvv"),
+        (3, 4, 40, "vvvc"),  # 5³ = 125 voxels, 256 channels
+        (2, 7, 512, "v-v-v-c"),  # 32² > 320, 8² < 320
+        (2, 8, 512, "-v-v-c-c"),  # 16² < 320
+    ],
+)
+def test_released_encoder_places_its_mamba_layers(dimensions: int, count: int, edge: int, expected: str) -> None:
+    architecture = ARCHITECTURES["umamba_enc_released"](make_stages(dimensions, count, edge))
+    assert "".join(tokens[0] if tokens else "-" for tokens in architecture.ssm) == expected
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("model", ARCHITECTURES)
+def test_rows_fit_the_stages(model: str, name: str) -> None:
+    stages = configuration_stages(SMALL[name])
+    architecture = ARCHITECTURES[model](stages)
+    assert len(architecture.encoder) == len(architecture.ssm) == len(stages)
+    assert len(architecture.decoder) == len(architecture.skips) == len(stages) - 1
+    plain = architecture.without_ssm()
+    assert set(plain.ssm) == {None}
+    assert (plain.encoder, plain.decoder, plain.stem) == (
+        architecture.encoder,
+        architecture.decoder,
+        architecture.stem,
+    )
+
+
+def counts(rows: Sequence[Sequence[str]]) -> list[int]:
+    return [len(row) for row in rows]
+
+
+def test_plans_count_their_decoder_from_the_deepest_stage() -> None:
+    configuration = SMALL["3d"].model_copy(update={"n_conv_per_stage": (1, 2, 3), "n_conv_per_stage_decoder": (4, 5)})
+    architecture = ARCHITECTURES["nnunet"](configuration_stages(configuration))
+    assert counts(architecture.encoder) == [1, 2, 3]
+    assert counts(architecture.decoder) == [5, 4]
+
+
+def test_models_that_a_plan_has() -> None:
+    topology = plan_topology((1, 1, 1), (32, 32, 32))
+    features = (32, 64, 128, 256)
+    assert models_for(topology_stages(topology, features)) == tuple(ARCHITECTURES)
+    residual = topology_stages(topology, features, (1, 2, 3, 4), 3, residual=True)
+    assert set(ARCHITECTURES) - set(models_for(residual)) == {"nnunet"}
+    architecture = ARCHITECTURES["nnunet_resenc"](residual)
+    assert counts(architecture.encoder) == [1, 2, 3, 4]
+    assert counts(architecture.decoder) == [3, 3, 3]

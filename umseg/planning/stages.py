@@ -1,0 +1,89 @@
+"""The levels of a U-Net: what a plan says about each of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from umseg.planning.memory import stage_sizes
+from umseg.planning.plan import Configuration
+from umseg.planning.topology import Topology
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One level of a U-Net.
+
+    Attributes:
+        features: Channels.
+        size: Voxels per axis.
+        stride: Stride on entering the stage from the one above.
+        kernel: Convolution kernel.
+        encoder_convs: Convolutions of a plain encoder stage; None where a residual encoder was planned.
+        encoder_blocks: Residual blocks of an encoder stage; None where a plain one was planned.
+        decoder_convs: Convolutions of the decoder stage; unused in the last stage.
+    """
+
+    features: int
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+    kernel: tuple[int, ...]
+    encoder_convs: int | None = 2
+    encoder_blocks: int | None = None
+    decoder_convs: int = 2
+
+
+def configuration_stages(configuration: Configuration) -> tuple[Stage, ...]:
+    """The stages of a finished plan, from the full resolution down."""
+    topology = Topology(
+        configuration.num_pool_per_axis,
+        configuration.strides,
+        configuration.kernel_sizes,
+        configuration.patch_size,
+        divisor=tuple(math.prod(column) for column in zip(*configuration.strides, strict=True)),
+    )
+    nothing = (None,) * configuration.num_stages
+    return _stages(
+        topology,
+        configuration.features_per_stage,
+        configuration.n_conv_per_stage or nothing,
+        configuration.n_blocks_per_stage or nothing,
+        # The plan counts from the deepest stage up; the last stage has no decoder.
+        (*configuration.n_conv_per_stage_decoder[::-1], 0),
+    )
+
+
+def topology_stages(
+    topology: Topology,
+    features: Sequence[int],
+    units: Sequence[int] | None = None,
+    decoder_convs: int = 2,
+    *,
+    residual: bool = False,
+) -> tuple[Stage, ...]:
+    """The stages of a plan that is still being made, from the full resolution down.
+
+    Args:
+        topology: Sizes, strides and kernels.
+        features: Channels per stage.
+        units: Convolutions, or under ``residual`` blocks, per encoder stage; two unless told otherwise.
+        decoder_convs: Convolutions of every decoder stage.
+        residual: Plan a residual encoder.
+    """
+    units = units or (2,) * topology.num_stages
+    nothing = (None,) * topology.num_stages
+    convs, blocks = (nothing, units) if residual else (units, nothing)
+    return _stages(topology, features, convs, blocks, (decoder_convs,) * topology.num_stages)
+
+
+def _stages(
+    topology: Topology,
+    features: Sequence[int],
+    encoder_convs: Sequence[int | None],
+    encoder_blocks: Sequence[int | None],
+    decoder_convs: Sequence[int],
+) -> tuple[Stage, ...]:
+    columns = (stage_sizes(topology), topology.strides, topology.kernel_sizes)
+    counts = (encoder_convs, encoder_blocks, decoder_convs)
+    return tuple(Stage(*values) for values in zip(features, *columns, *counts, strict=True))
