@@ -159,7 +159,10 @@ def train(
     ] = None,
     model: Annotated[
         str,
-        typer.Option(help="umamba_enc, umamba_bot, umamba_enc_released, umamba_bot_released, nnunet or nnunet_resenc."),
+        typer.Option(
+            help="umamba_enc, umamba_bot, umamba_enc_released, umamba_bot_released, nnunet, nnunet_resenc; or of MONAI "
+            "segresnet, unetr, swin_unetr."
+        ),
     ] = "umamba_enc",
     fold: Annotated[str, typer.Option(help="Cross-validation fold 0 to 4, or all.")] = "0",
     epochs: Annotated[int, typer.Option(min=1)] = 1000,

@@ -9,7 +9,8 @@ from tests.models.plans import SMALL
 from umseg.common.errors import UserError
 from umseg.models import device as module
 from umseg.models.device import autocast, channels_last, place, resolve_device, resolve_precision
-from umseg.models.registry import MODELS, build_network
+from umseg.models.registry import build_network
+from umseg.planning.architecture import ARCHITECTURES
 
 CPU = torch.device("cpu")
 CUDA = torch.device("cuda")
@@ -110,7 +111,7 @@ def test_channels_last_keeps_the_values(shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("name", ["2d", "3d", "anisotropic"])
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", ARCHITECTURES)
 def test_placing_keeps_weights_and_outputs(model: str, name: str) -> None:
     torch.manual_seed(0)
     network = build_network(model, SMALL[name], 1, 2)

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from tests.models.plans import SMALL
 from umseg.common.errors import UserError
-from umseg.models.registry import MODELS, ModelOptions, build_network, check_model
+from umseg.models.registry import MODELS, ModelOptions, build_network, check_model, fit_configuration
+from umseg.planning.architecture import ARCHITECTURES
 
 CONFIGURATION = SMALL["3d"]
 
@@ -43,7 +44,7 @@ def test_plain_network_refuses_a_plan_for_residual_encoders() -> None:
         build_network("nnunet", plan, 1, 2)
     assert caught.value.remedy is not None
     assert "nnunet_resenc" in caught.value.remedy
-    for model in set(MODELS) - {"nnunet"}:
+    for model in set(ARCHITECTURES) - {"nnunet"}:
         build_network(model, plan, 1, 2)
 
 
@@ -52,7 +53,7 @@ def test_default_options_fit_every_model(model: str) -> None:
     check_model(model, ModelOptions())
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", ARCHITECTURES)
 def test_the_seed_decides_the_weights(model: str) -> None:
     def draw(seed: int) -> dict[str, Tensor]:
         torch.manual_seed(seed)
@@ -66,7 +67,7 @@ def test_the_seed_decides_the_weights(model: str) -> None:
 
 
 @pytest.mark.parametrize("options", [ModelOptions(), ModelOptions(ssm_residual=True), ModelOptions(ssm=False)])
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", ARCHITECTURES)
 def test_weights_travel_through_safetensors(tmp_path: Path, model: str, options: ModelOptions) -> None:
     if not model.startswith("umamba"):
         options = ModelOptions()
@@ -76,3 +77,9 @@ def test_weights_travel_through_safetensors(tmp_path: Path, model: str, options:
     save_file(network.state_dict(), tmp_path / "weights.safetensors")
     other.load_state_dict(load_file(tmp_path / "weights.safetensors"), strict=True)
     assert torch.equal(network(image), other(image))
+
+
+def test_patches_fit_the_network_that_is_trained() -> None:
+    plan = CONFIGURATION.model_copy(update={"patch_size": (40, 56, 40)})
+    assert fit_configuration("umamba_enc", plan) is plan
+    assert fit_configuration("swin_unetr", plan) == plan.model_copy(update={"patch_size": (64, 64, 64)})

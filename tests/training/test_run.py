@@ -17,6 +17,7 @@ import torch
 from tests.blobs import write_blobs
 from umseg.common.errors import UserError
 from umseg.models import ModelOptions
+from umseg.models.card import load_card
 from umseg.training import TrainingConfig, train
 from umseg.training.checkpoint import LATEST, load_tensors
 from umseg.workflows.workspace import plan_dataset
@@ -155,6 +156,15 @@ def test_folds_of_another_plan_do_not_join_a_model(workspace: Path, undisturbed:
             train(workspace, CONFIG.model_copy(update={"fold": 1}), device="cpu", tag="undisturbed", quiet=True)
     finally:
         plan_file.write_text(original)
+
+
+def test_a_network_of_monai_trains_on_its_own_patch(workspace: Path) -> None:
+    pytest.importorskip("monai", reason="the extra 'baselines' is not installed")
+    config = TrainingConfig(model="segresnet", epochs=1, iterations=1, validation_iterations=1)
+    fold = train(workspace, config, device="cpu", quiet=True)
+    tensors, _ = load_tensors(fold / "weights_final.safetensors", "")
+    assert all(torch.isfinite(tensor).all() for tensor in tensors.values())
+    assert all(size % 8 == 0 for size in load_card(fold.parent).configuration.patch_size)
 
 
 def test_second_stage_of_a_cascade_is_refused(workspace: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from torch import nn
 from umseg.common.errors import UserError
 from umseg.common.record import Record
 from umseg.dataset.description import DatasetDescription
-from umseg.models.registry import ModelOptions, build_network
+from umseg.models.registry import ModelOptions, build_network, fit_configuration
 from umseg.planning.plan import Configuration, Plan
 
 FILE_NAME = "model.json"
@@ -40,8 +40,8 @@ class ModelCard(Record):
 
     @property
     def configuration(self) -> Configuration:
-        """The configuration the model was trained with."""
-        return self.plan.configuration(self.configuration_name)
+        """The configuration the model was trained with, its patch rounded up where the network asks for it."""
+        return fit_configuration(self.model, self.plan.configuration(self.configuration_name))
 
     def build_network(self, deep_supervision: bool = False) -> nn.Module:
         """The network with fresh weights; see ``umseg.models.build_network``."""

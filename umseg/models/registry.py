@@ -8,6 +8,7 @@ from torch import nn
 
 from umseg.common.errors import UserError
 from umseg.common.record import Record
+from umseg.models.baselines import BASELINES, build_baseline, rounded_patch
 from umseg.models.unet import UNet
 from umseg.planning.architecture import ARCHITECTURES
 from umseg.planning.plan import Configuration
@@ -49,7 +50,28 @@ def _unet(model: str) -> Builder:
     return build
 
 
-MODELS: dict[str, Builder] = {model: _unet(model) for model in ARCHITECTURES}
+def _monai(model: str) -> Builder:
+    """The builder of a network that comes with MONAI."""
+
+    def build(
+        configuration: Configuration, in_channels: int, num_classes: int, deep_supervision: bool, options: ModelOptions
+    ) -> nn.Module:
+        return build_baseline(model, configuration, in_channels, num_classes, deep_supervision)
+
+    return build
+
+
+MODELS: dict[str, Builder] = {
+    **{model: _unet(model) for model in ARCHITECTURES},
+    **{model: _monai(model) for model in BASELINES},
+}
+
+
+def fit_configuration(model: str, configuration: Configuration) -> Configuration:
+    """The plan's configuration with a patch that the model can take; the U-Nets take it as it is."""
+    if model not in BASELINES:
+        return configuration
+    return configuration.model_copy(update={"patch_size": rounded_patch(model, configuration.patch_size)})
 
 
 def has_mamba_layers(model: str, options: ModelOptions) -> bool:
@@ -96,7 +118,7 @@ def build_network(
 
     Args:
         model: A name of ``MODELS``.
-        configuration: Patch, channels, kernels and strides from the plan.
+        configuration: Patch, channels, kernels and strides from the plan (see ``fit_configuration``).
         in_channels: Image channels.
         num_classes: Classes including the background.
         deep_supervision: Return the scores of every decoder stage, not only the last.
@@ -104,10 +126,10 @@ def build_network(
 
     Returns:
         A module from (batch, in_channels, *patch) to logits (batch, num_classes, *patch), or a list of logits from the
-        full resolution down under deep supervision.
+        full resolution down under deep supervision: one per decoder stage, or a single one for MONAI's networks.
 
     Raises:
-        UserError: Unknown model or option.
+        UserError: Unknown model or option, or a package that the model needs is missing.
     """
     options = options or ModelOptions()
     check_model(model, options)

@@ -71,7 +71,7 @@ def load_weights(network: nn.Module, path: Path, remedy: str) -> None:
         UserError: The file is missing or damaged, or does not belong to this network.
     """
     tensors, _ = load_tensors(path, remedy)
-    _load_into(network, tensors, path, remedy)
+    load_into(network, tensors, path, remedy)
 
 
 def save_training(
@@ -97,7 +97,7 @@ def load_training(
     """
     tensors, state = load_tensors(path, remedy)
     weights = {n.removeprefix("network."): t for n, t in tensors.items() if n.startswith("network.")}
-    _load_into(network, weights, path, remedy)
+    load_into(network, weights, path, remedy)
     for number, optimizer in enumerate(optimizers):
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         slots: dict[int, dict[str, Tensor]] = {}
@@ -120,7 +120,7 @@ def _like(parameter: Tensor, tensor: Tensor) -> Tensor:
     return torch.empty_like(parameter, device="cpu").copy_(tensor)
 
 
-def _load_into(network: nn.Module, weights: Mapping[str, Tensor], path: Path, remedy: str) -> None:
+def load_into(network: nn.Module, weights: Mapping[str, Tensor], path: Path, remedy: str) -> None:
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:

@@ -157,7 +157,8 @@ class Trainer:
         targets = [target.to(self.device, non_blocking=True).long() for target in batch.targets]
         with autocast(self.device, self.precision):
             outputs = self.network(data)
-            loss = deep_supervision_loss(outputs, targets, self.batch_dice)
+            # A network with one head has no use for the targets of lower resolutions.
+            loss = deep_supervision_loss(outputs, targets[: len(outputs)], self.batch_dice)
         return loss, outputs[0], targets[0]
 
     def _mean(self, losses: list[Tensor]) -> float:
