@@ -23,6 +23,7 @@ def configuration(patch: tuple[int, ...]):  # type: ignore[no-untyped-def]
         ("unetr", (40, 224, 192), (48, 224, 192)),
         ("swin_unetr", (40, 56, 40), (64, 64, 64)),
         ("swin_unetr", (384, 640), (384, 640)),
+        ("swin_unetr", (20, 32, 8), (64, 64, 64)),
     ],
 )
 def test_patches_are_rounded_up(model: str, patch: tuple[int, ...], expected: tuple[int, ...]) -> None:

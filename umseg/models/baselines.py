@@ -70,9 +70,12 @@ class SingleHead(nn.Module):
 
 
 def rounded_patch(model: str, patch: Sequence[int]) -> tuple[int, ...]:
-    """The patch, rounded up to what the network's strides ask for."""
+    """The patch, rounded up to what the network's strides ask for, and large enough for a norm over its last stage."""
     divisor = BASELINES[model].divisor
-    return tuple(-(-size // divisor) * divisor for size in patch)
+    steps = [-(-size // divisor) for size in patch]
+    if max(steps) == 1:
+        steps = [2] * len(steps)
+    return tuple(step * divisor for step in steps)
 
 
 def build_baseline(
