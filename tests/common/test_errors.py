@@ -43,3 +43,11 @@ def test_survives_pickling(
     assert vars(copy) == vars(error)
     assert str(copy) == str(error)
     assert copy.args == error.args
+
+
+def test_file_is_added_where_none_is_named() -> None:
+    error = UserError("Wrong.", found=1, expected=2, remedy="Mend it.")
+    assert str(error.at("a.nii.gz")) == str(
+        UserError("Wrong.", file="a.nii.gz", found=1, expected=2, remedy="Mend it.")
+    )
+    assert UserError("Wrong.", file="b").at("a").file == "b"

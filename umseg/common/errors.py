@@ -38,6 +38,12 @@ class UserError(Exception):
         rows = [("file", self.file), ("found", self.found), ("expected", self.expected), ("remedy", self.remedy)]
         return "\n".join([self.problem, *(f"  {name + ':':<10}{text}" for name, text in rows if text)])
 
+    def at(self, file: str | Path) -> UserError:
+        """The same error with the file concerned, where it names none."""
+        return UserError(
+            self.problem, file=self.file or file, found=self.found, expected=self.expected, remedy=self.remedy
+        )
+
     def __reduce__(self) -> tuple[object, ...]:
         # Exceptions pickle by their positional arguments only; a worker's error must arrive whole.
         return _rebuild, (self.problem, self.file, self.found, self.expected, self.remedy)

@@ -139,13 +139,7 @@ class Predictor:
         try:
             return image, self._prepare(image.array, image.spacing)
         except UserError as error:
-            raise UserError(
-                error.problem,
-                file=error.file or case.images[0],
-                found=error.found,
-                expected=error.expected,
-                remedy=error.remedy,
-            ) from error
+            raise error.at(case.images[0]) from error
 
     def _prepare(self, array: NDArray[Any], spacing: tuple[float, float, float]) -> PreprocessedCase:
         expected = self.card.dataset.channel_names

@@ -1,0 +1,118 @@
+"""``umseg import nnunet``: a trained nnU-Net v2 or released U-Mamba becomes a model folder here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import numpy as np
+import torch
+
+import umseg
+from umseg.common.errors import UserError
+from umseg.dataset.description import load_description, require_plain_labels
+from umseg.models.card import FILE_NAME as CARD
+from umseg.models.card import ModelCard
+from umseg.models.convert import convert_state_dict
+from umseg.models.registry import ModelOptions
+from umseg.planning.foreign import read_foreign_plan
+from umseg.planning.plan import Plan
+from umseg.training import checkpoint
+
+REMEDY = "Give the folder of a trained model: plans.json, dataset.json, fold_0/checkpoint_final.pth, ..."
+_CHECKPOINTS = {"checkpoint_final.pth": checkpoint.FINAL, "checkpoint_best.pth": checkpoint.BEST}
+_RELEASED = {"nnUNetTrainerUMambaBot": "umamba_bot_released", "nnUNetTrainerUMambaEnc": "umamba_enc_released"}
+# The losses and scores that these checkpoints hold are numbers of numpy, which torch does not read by itself. Making
+# one runs nothing but numpy's constructors.
+_NUMBERS = [
+    np.dtype,
+    *{type(np.dtype(name)) for name in ("f2", "f4", "f8", "i4", "i8", "u1", "?")},
+    np._core.multiarray.scalar,  # type: ignore[attr-defined]
+    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),  # type: ignore[attr-defined]
+]
+
+
+def import_nnunet(source: Path, destination: Path) -> Path:
+    """Make a model folder for ``umseg predict`` from a trained model of nnU-Net v2 or the released U-Mamba.
+
+    Args:
+        source: ``.../<Trainer>__<Plans>__<configuration>`` with plans.json, dataset.json and fold_*/checkpoint_*.pth.
+        destination: The model folder to be made.
+
+    Returns:
+        ``destination``.
+
+    Raises:
+        UserError: Something is missing, damaged, of an unknown network, or asks for what umseg cannot do; or the
+            destination exists. Nothing is written then.
+    """
+    source, destination = Path(source), Path(destination)
+    if destination.exists():
+        raise UserError("The destination exists.", file=destination, remedy="Name another folder.")
+    description = load_description(source / "dataset.json")
+    require_plain_labels(description, source / "dataset.json", "Prediction", "Predict with the system that trained it.")
+    plan = read_foreign_plan(source / "plans.json")
+    files = sorted(path for name in _CHECKPOINTS for path in source.glob(f"fold_*/{name}"))
+    if not files:
+        raise UserError("The folder has no trained fold.", file=source, expected=", ".join(_CHECKPOINTS), remedy=REMEDY)
+    first = _load(files[0])
+    card = ModelCard(
+        umseg_version=umseg.__version__,
+        model=_model_name(first, plan, files[0]),
+        options=ModelOptions(),
+        configuration_name=_entry(_entry(first, "init_args", files[0]), "configuration", files[0]),
+        dataset=description,
+        plan=plan,
+        mirror_axes=tuple(first.get("inference_allowed_mirroring_axes") or ()),
+    )
+    network = card.build_network()
+    weights = {}
+    for file in files:
+        theirs = _entry(_load(file), "network_weights", file)
+        try:
+            renamed = convert_state_dict(theirs, card.model)
+        except UserError as error:
+            raise error.at(file) from error
+        checkpoint.load_into(network, renamed, file, "Check that the checkpoint belongs to the plans.json beside it.")
+        weights[Path(file.parent.name) / _CHECKPOINTS[file.name]] = renamed
+    for place, tensors in weights.items():
+        checkpoint.save_tensors(destination / place, tensors)
+    card.save(destination / CARD)
+    return destination
+
+
+def _load(file: Path) -> dict[str, Any]:
+    """Read a checkpoint; what it holds can be tensors, numbers and containers of them, and cannot run code."""
+    try:
+        with torch.serialization.safe_globals(_NUMBERS):
+            content = torch.load(file, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        raise UserError(
+            "The checkpoint holds more than weights and numbers, and is not read: it could run code.",
+            file=file,
+            found=str(error).splitlines()[-1][:300] if str(error) else None,
+            remedy="Save it again with nothing but tensors, numbers, strings and containers of them.",
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise UserError("The checkpoint is damaged.", file=file, found=str(error)[:300], remedy=REMEDY) from error
+    if not isinstance(content, dict):
+        raise UserError("The checkpoint is not one of nnU-Net v2.", file=file, remedy=REMEDY)
+    return content
+
+
+def _model_name(content: Mapping[str, Any], plan: Plan, file: Path) -> str:
+    trainer = str(_entry(content, "trainer_name", file))
+    for prefix, model in _RELEASED.items():
+        if trainer.startswith(prefix):
+            return model
+    name = _entry(_entry(content, "init_args", file), "configuration", file)
+    residual = plan.configuration(name).n_blocks_per_stage is not None
+    return "nnunet_resenc" if residual else "nnunet"
+
+
+def _entry(content: Mapping[str, Any], key: str, file: Path) -> Any:
+    if key not in content:
+        raise UserError("The checkpoint is not one of nnU-Net v2.", file=file, found=f"no entry '{key}'", remedy=REMEDY)
+    return content[key]
