@@ -15,6 +15,7 @@ from tests.blobs import SHAPE, write_blobs
 from tests.dataset.convert.test_instances import add as write_picture
 from tests.dataset.convert.test_instances import colour, instances
 from tests.dataset.convert.test_msd import write_task
+from tests.workflows.test_import_model import write_results
 from umseg.cli import app
 from umseg.workflows import demo
 
@@ -37,7 +38,7 @@ def commands() -> list[list[str]]:
 def test_every_command_is_one_that_is_tested() -> None:
     assert {command[0] for command in commands()} == {"umseg", "make", "pip"}
     verbs = [command[1] for command in commands() if command[0] == "umseg"]
-    assert set(verbs) == {"plan", "train", "predict", "evaluate", "demo", "convert"}
+    assert set(verbs) == {"plan", "train", "predict", "evaluate", "demo", "convert", "models", "import"}
 
 
 def test_make_targets_exist() -> None:
@@ -50,7 +51,7 @@ def test_make_targets_exist() -> None:
 def test_extras_exist() -> None:
     declared = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     named = set(re.findall(r'"\.\[(\w+)\]"', README))
-    assert named == {"cuda", "demo", "dev"}
+    assert named == {"baselines", "cuda", "demo", "dev"}
     for extra in named:
         assert re.search(rf"^{extra} = \[", declared, flags=re.MULTILINE)
 
@@ -63,6 +64,7 @@ def test_umseg_commands_and_python_run_in_order(tmp_path: Path, monkeypatch: pyt
     write_task(Path("downloads/Task09_Spleen"))
     for number in range(3):
         write_picture(Path("downloads/nuclei"), f"cell_{number}", colour(number), instances(0, 7, 300))
+    write_results(Path("nnUNet_results/Dataset004_Hippocampus/nnUNetTrainer__nnUNetPlans__3d_fullres"))
     for command in commands():
         if command[0] == "umseg":
             arguments = [*command[1:], *SHORTER.get(command[1], []), "--quiet"]

@@ -2,79 +2,35 @@
 
 from __future__ import annotations
 
-import functools
-import logging
-import shlex
-import sys
 import time
-import traceback
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
 import typer
 
 from umseg import __version__
+from umseg.cli_foreign import convert, imports
+from umseg.cli_options import (
+    WORKSPACE_ROOT,
+    Debug,
+    Device,
+    Precision,
+    Quiet,
+    Workers,
+    Workspace,
+    command_of,
+    new_group,
+)
 from umseg.common.errors import UserError
 
-FunctionT = TypeVar("FunctionT", bound=Callable[..., None])
-
-app = typer.Typer(
+app = new_group(
+    "Self-configuring biomedical image segmentation: plan, train, predict, evaluate.",
     name="umseg",
-    help="Self-configuring biomedical image segmentation: plan, train, predict, evaluate.",
-    no_args_is_help=True,
     add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-convert = typer.Typer(
-    help="Make a data set in nnU-Net v2's raw format from another layout.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
 )
 app.add_typer(convert, name="convert")
-
-Workspace = Annotated[Path, typer.Option("--workspace", help="Where workspaces are kept, one folder per data set.")]
-Workers = Annotated[
-    int | None,
-    typer.Option("--workers", min=0, help="Worker processes; 0: none. [default: one per core, up to 8]"),
-]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
-Precision = Annotated[str, typer.Option("--precision", help="auto, fp32, bf16 or fp16 (of the convolutions).")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars, only results and warnings.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error, and more log messages.")]
-
-WORKSPACE_ROOT = Path("umseg-workspace")
-
-
-def verb(function: FunctionT, group: typer.Typer = app) -> FunctionT:
-    """Register a verb whose user errors end in one message and exit code 2; ``--debug`` shows where they arose.
-
-    Args:
-        function: The verb; its name is the command's.
-        group: Where it is registered: umseg itself, or a command that has commands of its own.
-    """
-
-    @functools.wraps(function)
-    def guarded(*args: Any, **kwargs: Any) -> None:
-        debug, quiet = kwargs["debug"], kwargs["quiet"]
-        level = logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO
-        logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-        logging.getLogger("umseg").setLevel(level)
-        try:
-            function(*args, **kwargs)
-        except UserError as error:
-            if debug:
-                traceback.print_exc()
-            typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(2) from None
-        except KeyboardInterrupt:
-            typer.echo("interrupted", err=True)
-            raise typer.Exit(130) from None
-
-    group.command(name=function.__name__)(guarded)
-    return function
+app.add_typer(imports, name="import")
+verb = command_of(app)
 
 
 @app.callback(invoke_without_command=True)
@@ -301,6 +257,28 @@ def evaluate(
 
 
 @verb
+def models(
+    dataset: Annotated[str, typer.Argument(help="Name of a planned data set, or its folder.")],
+    workspace: Workspace = WORKSPACE_ROOT,
+    config: Annotated[
+        str | None,
+        typer.Option("--config", help="Configuration of the plan. [default: 3d_fullres, 2d for 2-D images]"),
+    ] = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """List the models with what they would be on a plan: parameters, multiply-accumulates, expected memory."""
+    from umseg.workflows.models import describe_models, format_models
+    from umseg.workflows.workspace import Workspace as Planned
+
+    planned = Planned.of(dataset, workspace)
+    plan = planned.plan()
+    configuration = plan.configuration(config or plan.default_configuration, planned.folder / "plan.json")
+    facts = describe_models(configuration, planned.dataset().description)
+    typer.echo(format_models(facts, configuration.batch_size))
+
+
+@verb
 def demo(
     output: Annotated[Path, typer.Option("--output", help="Folder for data, workspace and pictures.")] = Path(
         "umseg-demo"
@@ -318,62 +296,6 @@ def demo(
     result = run_demo(output, workers=workers, quiet=quiet)
     typer.echo(format_table(result.metrics))
     typer.echo("Pictures: " + ", ".join(str(picture) for picture in result.pictures))
-
-
-@functools.partial(verb, group=convert)
-def msd(
-    source: Annotated[Path, typer.Argument(help="Unpacked task: dataset.json, imagesTr/, labelsTr/, imagesTs/.")],
-    destination: Annotated[Path, typer.Argument(help="Data set folder to be made, e.g. Dataset004_Hippocampus.")],
-    workers: Workers = None,
-    quiet: Quiet = False,
-    debug: Debug = False,
-) -> None:
-    """Convert a task of the Medical Segmentation Decathlon."""
-    from umseg.common.parallel import default_workers
-    from umseg.dataset.convert.msd import convert_msd
-
-    workers = default_workers() if workers is None else workers
-    _say_converted(convert_msd(source, destination, workers=workers, quiet=quiet))
-
-
-@functools.partial(verb, group=convert)
-def instances(
-    source: Annotated[Path, typer.Argument(help="Folder: images/, instances/ and, if there is one, manifest.csv.")],
-    destination: Annotated[Path, typer.Argument(help="Data set folder to be made, e.g. Dataset703_Nuclei.")],
-    object_name: Annotated[str, typer.Option(help="What the instances are, e.g. nucleus.")] = "object",
-    case_column: Annotated[
-        str | None,
-        typer.Option(help="Manifest: case or file name. [default: case, id, image, file or name]"),
-    ] = None,
-    split_column: Annotated[
-        str | None,
-        typer.Option(help="Manifest: train for the cases to learn from. [default: split]"),
-    ] = None,
-    group_column: Annotated[
-        str | None,
-        typer.Option(help="Manifest: what cases have in common that belong together. [default: group or field_group]"),
-    ] = None,
-    workers: Workers = None,
-    quiet: Quiet = False,
-    debug: Debug = False,
-) -> None:
-    """Convert pictures with instance maps, in which every object has a number of its own."""
-    from umseg.common.parallel import default_workers
-    from umseg.dataset.convert.instances import convert_instances
-    from umseg.dataset.convert.manifest import Columns
-
-    workers = default_workers() if workers is None else workers
-    columns = Columns(case_column, split_column, group_column)
-    made = convert_instances(
-        source, destination, object_name=object_name, columns=columns, workers=workers, quiet=quiet
-    )
-    _say_converted(made)
-
-
-def _say_converted(folder: Path) -> None:
-    from umseg.dataset.convert.target import summary
-
-    typer.echo(f"{summary(folder)}. Next: umseg plan {shlex.quote(str(folder))}")
 
 
 def _whole_number(text: str, option: str) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.conftest import GOLDEN
 from tests.models.plans import make_configuration
 from tests.planning.test_foreign import as_foreign
 from umseg.common.errors import UserError
@@ -42,10 +43,10 @@ def recorded(golden: Path) -> dict[str, Any]:
     return content
 
 
-@pytest.fixture
-def source(tmp_path: Path, recorded: dict[str, Any]) -> Path:
+def write_results(folder: Path) -> Path:
     """A result folder as nnU-Net leaves it, with the recorded network in two folds."""
-    folder, config = tmp_path / "nnUNetTrainer__nnUNetPlans__3d_fullres", recorded["config"]
+    recorded = torch.load(GOLDEN / "plain3d.pt", weights_only=True)
+    config = recorded["config"]
     configuration = make_configuration(config["patch"], config["feats"], config["strides"], config["kernels"])
     plan = {
         "dataset_name": "Dataset900_Import",
@@ -64,6 +65,11 @@ def source(tmp_path: Path, recorded: dict[str, Any]) -> Path:
     (folder / "plans.json").write_text(json.dumps(plan))
     (folder / "dataset.json").write_text(json.dumps(dataset))
     return folder
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return write_results(tmp_path / "nnUNetTrainer__nnUNetPlans__3d_fullres")
 
 
 def test_imported_network_gives_the_recorded_output(source: Path, tmp_path: Path, recorded: dict[str, Any]) -> None:
