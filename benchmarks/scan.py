@@ -5,6 +5,7 @@
 Prints the time of the scan (with gate, skip, bias and softplus) over the time of ``Conv3d(32, 32, 3, padding=1)``,
 forward and backward over the convolution's forward and backward, all interleaved in one run; the plain loop in torch
 over the scan at a tenth of the length; and the extra memory at its peak over the bytes of inputs and outputs.
+With ``--device cuda`` instead what ``scan_cuda`` says.
 """
 
 from __future__ import annotations
@@ -118,8 +119,14 @@ def main() -> None:
     for name, default in (("batch", 2), ("channels", 64), ("states", 16), ("length", 89600), ("threads", 2)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--only-memory", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.device == "cuda":
+        import scan_cuda
+
+        scan_cuda.run(arguments.repeats)
+        return
     torch.set_num_threads(arguments.threads)
     if arguments.only_memory:
         measure_memory(arguments)

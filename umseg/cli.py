@@ -298,6 +298,14 @@ def demo(
     typer.echo("Pictures: " + ", ".join(str(picture) for picture in result.pictures))
 
 
+@verb
+def doctor(quiet: Quiet = False, debug: Debug = False) -> None:
+    """Say what this machine has: versions, devices, and for each device the precision and the scan that it will use."""
+    from umseg.workflows.doctor import examine
+
+    typer.echo(examine())
+
+
 def _whole_number(text: str, option: str) -> int:
     try:
         return int(text)

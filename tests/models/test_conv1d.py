@@ -7,8 +7,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from umseg.models import conv1d
+from umseg.models import conv1d, conv1d_cuda
 from umseg.models.conv1d import causal_conv1d_silu
+from umseg.models.scan.interface import OBSTACLES
+from umseg.models.scan.obstacles import Obstacle
 
 
 def make_inputs(batch: int, channels: int, length: int, width: int = 4, last: str = "time") -> list[Tensor]:
@@ -101,6 +103,14 @@ def test_operators_follow_the_rules_of_torch(last: str) -> None:
     torch.library.opcheck(conv1d.forward_op, (x.requires_grad_(), weights.requires_grad_()))
     arguments = (x.detach(), x.detach(), weights.detach())
     torch.library.opcheck(conv1d.backward_op, arguments, test_utils=("test_schema", "test_faketensor"))
+
+
+def test_a_gpu_runs_the_triton_kernel_where_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(OBSTACLES, "triton", None)
+    assert conv1d._fused("cuda") is conv1d_cuda.forward_op
+    monkeypatch.setitem(OBSTACLES, "triton", Obstacle("it is not here", "fetch it"))
+    assert conv1d._fused("cuda") is None
+    assert conv1d._fused("cpu") is conv1d.forward_op
 
 
 @pytest.mark.parametrize(

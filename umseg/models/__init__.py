@@ -1,12 +1,29 @@
 """Networks: the CNN-SSM U-Nets, their blocks, the Mamba block and its scan."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from umseg.common.lazy import lazy_names
 from umseg.models.memory import use_huge_pages
 
-use_huge_pages()  # before anything below allocates a tensor
+if TYPE_CHECKING:
+    from umseg.models.convert import convert_state_dict
+    from umseg.models.mamba import MambaBlock
+    from umseg.models.registry import MODELS, ModelOptions, build_network
+    from umseg.models.scan import selective_scan
 
-from umseg.models.convert import convert_state_dict  # noqa: E402
-from umseg.models.mamba import MambaBlock  # noqa: E402
-from umseg.models.registry import MODELS, ModelOptions, build_network  # noqa: E402
-from umseg.models.scan import selective_scan  # noqa: E402
+_HOME = {
+    "MODELS": "registry",
+    "MambaBlock": "mamba",
+    "ModelOptions": "registry",
+    "build_network": "registry",
+    "convert_state_dict": "convert",
+    "selective_scan": "scan",
+}
 
 __all__ = ["MODELS", "MambaBlock", "ModelOptions", "build_network", "convert_state_dict", "selective_scan"]
+
+use_huge_pages()  # before any module of the package allocates a tensor
+
+__getattr__ = lazy_names(__name__, _HOME)

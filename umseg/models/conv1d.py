@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from umseg.models import conv1d_cuda
+from umseg.models.scan.interface import OBSTACLES
 from umseg.models.scan.layout import LANES, ceil_div
 from umseg.models.threads import run_tasks
 
@@ -19,8 +21,9 @@ _SEGMENT = 4096
 def causal_conv1d_silu(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """silu(sum_k weight[c, 0, k] x[b, c, t - width + 1 + k] + bias[c]), with zeros before the first token.
 
-    float32 on CPU runs in a fused kernel, because torch's grouped convolution is over ten times slower there;
-    everything else is torch's convolution and SiLU.
+    float32 runs in fused kernels on CPU, where torch's grouped convolution is over ten times slower, and on a GPU where
+    Triton can run, whose kernel keeps the channels innermost, as the scan wants them; everything else is torch's
+    convolution and SiLU.
 
     Args:
         x: (batch, channels, length), any strides.
@@ -39,12 +42,19 @@ def causal_conv1d_silu(x: Tensor, weight: Tensor, bias: Tensor | None = None) ->
         raise ValueError(f"weight must be ({x.shape[1]}, 1, width), got {tuple(weight.shape)}")
     if bias is not None and tuple(bias.shape) != (x.shape[1],):
         raise ValueError(f"bias must be ({x.shape[1]},), got {tuple(bias.shape)}")
-    if x.device.type == "cpu" and {x.dtype, weight.dtype} == {torch.float32}:
+    fused = _fused(x.device.type)
+    if fused is not None and {x.dtype, weight.dtype} == {torch.float32}:
         bias = x.new_zeros(x.shape[1]) if bias is None else bias
-        y: Tensor = forward_op(x, torch.cat([weight[:, 0], bias[:, None]], dim=1))
+        y: Tensor = fused(x, torch.cat([weight[:, 0], bias[:, None]], dim=1))
         return y
     width = weight.shape[-1]
     return F.silu(F.conv1d(F.pad(x, (width - 1, 0)), weight, bias, groups=x.shape[1]))
+
+
+def _fused(device: str) -> Callable[[Tensor, Tensor], Tensor] | None:
+    if device == "cuda":
+        return conv1d_cuda.forward_op if OBSTACLES["triton"] is None else None
+    return forward_op if device == "cpu" else None
 
 
 @torch.library.custom_op("umseg::causal_conv1d_silu_cpu", mutates_args=(), device_types="cpu")

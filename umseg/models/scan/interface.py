@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import cache
-from importlib.util import find_spec
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from umseg.models.scan import cpu, mamba_ssm, reference
+from umseg.models.scan import cpu, mamba_ssm, reference, triton
+from umseg.models.scan.obstacles import find_obstacle
 
 _log = logging.getLogger(__name__)
 
@@ -29,24 +29,23 @@ class Backend(NamedTuple):
         device: Type of device ("cpu", "cuda"), or None for every device.
         dtypes: The dtypes that it computes in.
         package: The installed package that it needs, or None.
-        remedy: The command that installs the package.
     """
 
     scan: Scan
     device: str | None
     dtypes: tuple[torch.dtype, ...]
     package: str | None
-    remedy: str = ""
 
 
 # In the order of preference: ``auto`` takes the first that fits the tensors and is installed.
 BACKENDS = {
-    "cpu": Backend(cpu.scan, "cpu", (torch.float32,), "numba", "pip install numba"),
-    "mamba_ssm": Backend(mamba_ssm.scan, "cuda", (torch.float32,), "mamba_ssm", 'pip install "umseg[cuda]"'),
+    "cpu": Backend(cpu.scan, "cpu", (torch.float32,), "numba"),
+    "mamba_ssm": Backend(mamba_ssm.scan, "cuda", (torch.float32,), "mamba_ssm"),
+    "triton": Backend(triton.scan, "cuda", (torch.float32,), "triton"),
     "reference": Backend(reference.scan, None, (torch.float32, torch.float64), None),
 }
-# Looked up once: a compiled graph cannot search for packages.
-_INSTALLED = {b.package for b in BACKENDS.values() if b.package is None or find_spec(b.package) is not None}
+# What keeps each backend from running. Looked up once: a compiled graph cannot search for packages.
+OBSTACLES = {name: find_obstacle(backend.package) for name, backend in BACKENDS.items()}
 
 
 def selective_scan(
@@ -107,16 +106,21 @@ def selective_scan(
 
 def available_backends() -> dict[str, bool]:
     """Name of every backend and whether what it needs is installed, fastest first."""
-    return {name: backend.package in _INSTALLED for name, backend in BACKENDS.items()}
+    return {name: OBSTACLES[name] is None for name in BACKENDS}
 
 
 def choose_backend(device: torch.device, dtype: torch.dtype = torch.float32) -> str:
     """The backend that "auto" means for tensors on ``device`` computed in ``dtype``."""
-    fitting = [name for name, b in BACKENDS.items() if b.device in (None, device.type) and dtype in b.dtypes]
-    chosen = next(name for name in fitting if BACKENDS[name].package in _INSTALLED)
-    if chosen != fitting[0]:
-        _warn_once(device.type, chosen, BACKENDS[fitting[0]].remedy)
+    fitting = fitting_backends(device, dtype)
+    chosen = next(name for name in fitting if OBSTACLES[name] is None)
+    if chosen == "reference" != fitting[0]:
+        _warn_once(device.type, fitting[-2])
     return chosen
+
+
+def fitting_backends(device: torch.device, dtype: torch.dtype = torch.float32) -> list[str]:
+    """The backends that work on ``device`` in ``dtype``, installed or not, fastest first; the last is "reference"."""
+    return [name for name, b in BACKENDS.items() if b.device in (None, device.type) and dtype in b.dtypes]
 
 
 def _named_backend(name: str, device: torch.device, dtype: torch.dtype) -> str:
@@ -127,14 +131,18 @@ def _named_backend(name: str, device: torch.device, dtype: torch.dtype) -> str:
         raise ValueError(f"backend {name!r} works on {backend.device} tensors; u is on {device}")
     if dtype not in backend.dtypes:
         raise ValueError(f"backend {name!r} computes in {', '.join(map(str, backend.dtypes))}; u is {dtype}")
-    if backend.package not in _INSTALLED:
-        raise ImportError(f"backend {name!r} needs the package {backend.package}: {backend.remedy}")
+    obstacle = OBSTACLES[name]
+    if obstacle is not None:
+        raise ImportError(f"backend {name!r} cannot run: {obstacle.reason}; remedy: {obstacle.remedy}")
     return name
 
 
 @cache
-def _warn_once(device: str, chosen: str, remedy: str) -> None:
-    _log.warning("The selective scan runs on %s with the slow backend %r. Remedy: %s", device, chosen, remedy)
+def _warn_once(device: str, missed: str) -> None:
+    obstacle = OBSTACLES[missed]
+    assert obstacle is not None
+    message = "The selective scan runs on %s as a slow loop in torch: %s. Remedy: %s"
+    _log.warning(message, device, obstacle.reason, obstacle.remedy)
 
 
 def _check_shapes(

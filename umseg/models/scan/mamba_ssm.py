@@ -20,9 +20,13 @@ def scan(
 ) -> Tensor:
     """Shapes as in :func:`umseg.models.scan.interface.selective_scan`; float32 on a CUDA device.
 
+    The kernels read sequences with time innermost, and mamba-ssm would copy some of what comes otherwise and refuse the
+    rest; here everything is handed over in that layout.
+
     Raises:
         ImportError: mamba-ssm is not installed.
     """
     operation = import_module("mamba_ssm.ops.selective_scan_interface").selective_scan_fn
-    result: Tensor = operation(u, delta, A, B, C, D, z, delta_bias, delta_softplus)
+    tensors = (None if t is None else t.contiguous() for t in (u, delta, A, B, C, D, z, delta_bias))
+    result: Tensor = operation(*tensors, delta_softplus=delta_softplus)
     return result

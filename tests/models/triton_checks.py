@@ -1,0 +1,154 @@
+"""Checks of the Triton kernels that need no GPU; a program, because Triton decides on import whether it interprets.
+
+    TRITON_INTERPRET=1 python -m tests.models.triton_checks values    interpret the kernels on CPU
+    python -m tests.models.triton_checks compile                      compile them for an NVIDIA GPU
+
+Prints a JSON object. The interpreter takes milliseconds per token: most scans are cut into shorter spans than usual.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tests.models.scans import all_finite, errors, extreme_inputs, make_inputs, run
+from umseg.models import conv1d_cuda
+from umseg.models.scan import triton as backend
+
+# (batch, channels, states, length), whether all options are there, the innermost axis, whether softplus, tokens per
+# span and per chunk. 4 tokens per span make more spans than the carry takes at once.
+CASES: dict[str, tuple[tuple[int, int, int, int], bool, str, bool, int, int]] = {
+    "one token": ((2, 3, 4, 1), True, "time", True, 8, 4),
+    "three tokens": ((1, 5, 8, 3), True, "channel", True, 8, 4),
+    "usual spans": ((1, 3, 4, 65), True, "time", True, 64, 16),
+    "many spans": ((1, 1, 4, 73), False, "time", True, 4, 4),
+    "32 states, two channel blocks": ((1, 37, 32, 9), True, "channel", True, 8, 4),
+    "any strides": ((2, 3, 16, 17), True, "neither", True, 8, 4),
+    "bare, without softplus": ((1, 3, 5, 10), False, "channel", False, 8, 4),
+}
+# (batch, channels, length, width) and the innermost axis.
+CONVOLUTIONS: dict[str, tuple[tuple[int, int, int, int], str]] = {
+    "convolution of one token": ((1, 1, 1, 4), "time"),
+    "convolution, two channel blocks": ((2, 35, 65, 4), "channel"),
+    "convolution, any strides": ((1, 3, 130, 3), "neither"),
+}
+
+
+def cut_shorter(span: int, chunk: int) -> None:
+    backend._SHORTEST = backend._LONGEST = span  # type: ignore[misc]
+    backend.CHUNK = chunk  # type: ignore[misc]
+
+
+def check_values() -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, (sizes, full, last, softplus, span, chunk) in CASES.items():
+        cut_shorter(span, chunk)
+        inputs = make_inputs(*sizes, full=full, last=last)
+        if not softplus:
+            inputs[1] = inputs[1].abs() * 0.3  # type: ignore[union-attr]
+        found[name] = errors(backend.scan, inputs, softplus)
+    cut_shorter(8, 4)
+    for dtype, size in ((torch.float32, 1e4), (torch.float32, -1e4), (torch.bfloat16, 1e4), (torch.float16, 1e4)):
+        found[f"finite, {dtype}, steps {size:g}"] = all_finite(backend.scan, extreme_inputs(size, dtype, 6))
+    inputs = make_inputs(1, 3, 4, 9)
+    first, second = (run(backend.scan, inputs, True, torch.float32) for _ in range(2))
+    found["bit-identical"] = all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    found["operators"] = operators_follow_the_rules()
+    for name, (shape, last) in CONVOLUTIONS.items():
+        found[name] = convolution_errors(shape, last)
+    x, weights = torch.randn(2, 3, 5), torch.randn(3, 5)
+    torch.library.opcheck(conv1d_cuda.forward_op, (x, weights), test_utils=("test_schema", "test_faketensor"))
+    torch.library.opcheck(conv1d_cuda.backward_op, (x, x, weights), test_utils=("test_schema", "test_faketensor"))
+    return found
+
+
+def operators_follow_the_rules() -> bool:
+    """Checks by torch; and whether the gradients are the same where the forward pass kept no states."""
+    rules = ("test_schema", "test_faketensor")
+    for full, last in ((True, "time"), (False, "channel")):
+        inputs = [None if t is None else t.float() for t in make_inputs(1, 2, 4, 5, full=full, last=last)]
+        torch.library.opcheck(backend.forward_op, (*inputs, True, True), test_utils=rules)
+        y, kept = backend.forward_op(*inputs, True, True)
+        torch.library.opcheck(backend.backward_op, (y, *inputs, True, kept), test_utils=rules)
+    tracked = [t.requires_grad_() for t in inputs if t is not None]
+    first, second = (
+        torch.autograd.grad(backend.forward_op(*inputs, True, keep)[0].sum(), tracked) for keep in (True, False)
+    )
+    return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def convolution_errors(sizes: tuple[int, int, int, int], last: str) -> dict[str, float]:
+    """Relative errors of the causal convolution of ``sizes`` (batch, channels, length, width)."""
+    batch, channels, length, width = sizes
+    weights = torch.randn(channels, width + 1, generator=torch.Generator().manual_seed(3))
+    x = make_inputs(batch, channels, 4, length, last=last)[0]
+    assert x is not None
+    found = convolution(conv1d_cuda.forward_op, x.float(), weights)
+    exact = convolution(
+        lambda x, w: F.silu(F.conv1d(F.pad(x, (width - 1, 0)), w[:, None, :-1], w[:, -1], groups=channels)),
+        x,
+        weights.double(),
+    )
+    return {
+        name: float((a - b).norm() / b.norm()) for name, a, b in zip(("y", "x", "weights"), found, exact, strict=True)
+    }
+
+
+def convolution(function: Callable[[Tensor, Tensor], Tensor], x: Tensor, weights: Tensor) -> list[Tensor]:
+    x, weights = x.detach().requires_grad_(), weights.detach().requires_grad_()
+    y = function(x, weights)
+    upstream = torch.randn(y.shape, generator=torch.Generator().manual_seed(1))
+    return [y.detach(), *torch.autograd.grad(y, (x, weights), upstream.to(y))]
+
+
+def check_compile() -> dict[str, Any]:
+    """Of every kernel: the bytes of shared memory and the shuffles with which its lanes exchange values."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from umseg.models import conv1d_triton as conv
+    from umseg.models.scan import triton_backward as back
+    from umseg.models.scan import triton_forward as forward
+
+    scan = {"SPAN": 128, "PADDED": 16, "LANES": 32}
+    options = {"SOFTPLUS": True, "GATED": True}
+    kernels = [
+        (forward.summarise, {"SOFTPLUS": True, **scan}),
+        (forward.carry, {"REVERSE": True, "LANES": 32}),
+        (forward.outputs, {"KEEP": True, "CHUNK": 16, **options, **scan}),
+        (back.summarise_adjoint, {**options, **scan}),
+        (back.gradients, {"CHUNK": 16, **options, **scan}),
+        (conv.forward, {"WIDTH": 4, "TOKENS": 64, "LANES": 32}),
+        (conv.backward, {"WIDTH": 4, "TOKENS": 64, "LANES": 32}),
+    ]
+    integers = {"length", "channels", "batch_b", "row_b", "count", "chunks", "spans"}
+    found: dict[str, Any] = {}
+    for kernel, constants in kernels:
+        types = {name: "i32" if name in integers else "*fp32" for name in kernel.arg_names}
+        types |= dict.fromkeys(constants, "constexpr")
+        # As in a launch: torch's memory is aligned, and a network's channels and states are multiples of 16.
+        aligned = {
+            (p.num,): [["tt.divisibility", 16]]
+            for p in kernel.params
+            if (types[p.name] == "*fp32" and not p.do_not_specialize_on_alignment) or p.name in ("channels", "row_b")
+        }
+        source = ASTSource(fn=kernel, signature=types, constexprs=constants, attrs=aligned)
+        launch = {"num_warps": 4 if "TOKENS" in constants else 1, "enable_fp_fusion": True}
+        done = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=launch)
+        found[f"{kernel.__module__.rpartition('.')[2]}.{kernel.__name__}"] = {
+            "shared": done.metadata.shared,
+            "exchanges": done.asm["ptx"].count("shfl.sync"),
+        }
+    return found
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    sys.stdout.write(json.dumps(check_values() if sys.argv[1] == "values" else check_compile()))

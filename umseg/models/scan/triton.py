@@ -1,0 +1,317 @@
+"""The selective scan on an NVIDIA GPU: torch operators around the Triton kernels."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from umseg.models.scan.layout import ceil_div
+
+# Tokens between two kept states. Fewer: more memory from forward to backward; more: states that leave the cache.
+CHUNK = 16
+# Channels per program: the lanes of a warp.
+_LANES = 32
+# Bounds of the tokens per span, multiples of CHUNK, and programs per multiprocessor that the span is chosen for.
+_SHORTEST, _LONGEST = 64, 1024
+_PROGRAMS = 16
+
+
+def scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    delta_softplus: bool,
+) -> Tensor:
+    """Shapes as in :func:`umseg.models.scan.interface.selective_scan`; float32 on a CUDA device.
+
+    Fastest where channels, or for B and C states, are innermost in memory; others are copied into that layout first.
+    The result has it. With TRITON_INTERPRET=1 in the environment it also takes tensors on CPU.
+    """
+    tensors = [t for t in (u, delta, A, B, C, D, z, delta_bias) if t is not None]
+    keep = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+    y: Tensor = forward_op(u, delta, A, B, C, D, z, delta_bias, delta_softplus, keep)[0]
+    return y
+
+
+@torch.library.custom_op("umseg::selective_scan_triton", mutates_args=())
+def forward_op(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    delta_softplus: bool,
+    keep: bool,
+) -> tuple[Tensor, Tensor]:
+    """Return the output and, where ``keep``, the states at the start of each chunk, for backward."""
+    from umseg.models.scan.triton_forward import carry, outputs, summarise
+    from umseg.models.scan.triton_steps import OPTIONS, on_device_of
+
+    y, kept = _forward_outputs(u, A, keep)
+    cut = _cut(u, A)
+    inputs = _prepare(u, delta, A, B, C, D, z, delta_bias, cut)
+    states = u.new_zeros(u.shape[0], cut.spans, cut.padded, cut.width)
+    sizes = u.shape[2], u.shape[1], *inputs.strides, A.shape[1]
+    constants: dict[str, Any] = {"SPAN": cut.span, "PADDED": cut.padded, "LANES": cut.lanes, **OPTIONS}
+    with on_device_of(u):
+        if cut.spans > 1:
+            totals = u.new_empty(u.shape[0], cut.spans, cut.width)
+            summarise[cut.grid](
+                inputs.u, inputs.delta, inputs.decay, inputs.B, inputs.bias, states, totals, *sizes,
+                SOFTPLUS=delta_softplus, **constants,
+            )  # fmt: skip
+            carry[cut.carry_grid](states, totals, inputs.decay, cut.spans, REVERSE=False, LANES=cut.lanes, **OPTIONS)
+        outputs[cut.grid](
+            inputs.u, inputs.delta, inputs.decay, inputs.B, inputs.C, inputs.D, inputs.z, inputs.bias, states,
+            y, kept, *sizes, kept.shape[1],
+            SOFTPLUS=delta_softplus, GATED=z is not None, KEEP=keep, CHUNK=CHUNK, **constants,
+        )  # fmt: skip
+    return y, kept
+
+
+@forward_op.register_fake
+def _(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    delta_softplus: bool,
+    keep: bool,
+) -> tuple[Tensor, Tensor]:
+    return _forward_outputs(u, A, keep)
+
+
+@torch.library.custom_op("umseg::selective_scan_triton_backward", mutates_args=())
+def backward_op(
+    grad: Tensor,
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    delta_softplus: bool,
+    kept: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return the gradients of u, delta, A, B, C, D, z (empty without z) and the bias."""
+    from umseg.models.scan.triton_backward import gradients, summarise_adjoint
+    from umseg.models.scan.triton_forward import carry
+    from umseg.models.scan.triton_steps import OPTIONS, on_device_of
+
+    batches, channels, length = u.shape
+    cut = _cut(u, A)
+    inputs = _prepare(u, delta, A, B, C, D, z, delta_bias, cut)
+    grad = _channels_innermost(grad)
+    grad_u, grad_delta, grad_z = _like(u), _like(u), _like_gate(u, z)
+    adjoints = u.new_zeros(batches, cut.spans, cut.padded, cut.width)
+    grad_a = torch.empty_like(adjoints)
+    grad_b = u.new_empty(batches, cut.blocks, length, cut.padded)
+    grad_c = torch.empty_like(grad_b)
+    grad_d = u.new_empty(batches, cut.spans, cut.width)
+    grad_bias = torch.empty_like(grad_d)
+    scratch = u.new_empty(math.prod(cut.grid), CHUNK, cut.padded, cut.lanes)
+    sizes = length, channels, *inputs.strides, A.shape[1]
+    constants: dict[str, Any] = {"SPAN": cut.span, "PADDED": cut.padded, "LANES": cut.lanes, **OPTIONS}
+    constants |= {"SOFTPLUS": delta_softplus, "GATED": z is not None}
+    with on_device_of(u):
+        if cut.spans > 1:
+            totals = torch.empty_like(grad_d)
+            summarise_adjoint[cut.grid](
+                grad, inputs.delta, inputs.decay, inputs.C, inputs.z, inputs.bias, adjoints, totals, *sizes,
+                **constants,
+            )  # fmt: skip
+            carry[cut.carry_grid](adjoints, totals, inputs.decay, cut.spans, REVERSE=True, LANES=cut.lanes, **OPTIONS)
+        gradients[cut.grid](
+            grad, inputs.u, inputs.delta, inputs.decay, inputs.B, inputs.C, inputs.D, inputs.z, inputs.bias,
+            kept, adjoints, scratch, grad_u, grad_delta, grad_z, grad_a, grad_b, grad_c, grad_d, grad_bias,
+            *sizes, kept.shape[1], CHUNK=CHUNK, **constants,
+        )  # fmt: skip
+    return (
+        grad_u,
+        grad_delta,
+        grad_a.sum((0, 1)).t()[:channels, : A.shape[1]].contiguous(),
+        _sum_blocks(grad_b, A.shape[1]),
+        _sum_blocks(grad_c, A.shape[1]),
+        grad_d.sum((0, 1))[:channels].clone(),
+        grad_z,
+        grad_bias.sum((0, 1))[:channels].clone(),
+    )
+
+
+@backward_op.register_fake
+def _(
+    grad: Tensor,
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    delta_softplus: bool,
+    kept: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    batches, channels, length = u.shape
+    sequence = u.new_empty(batches, length, A.shape[1])
+    return (
+        _like(u),
+        _like(u),
+        u.new_empty(A.shape),
+        sequence.transpose(1, 2),
+        torch.empty_like(sequence).transpose(1, 2),
+        u.new_empty(channels),
+        _like_gate(u, z),
+        u.new_empty(channels),
+    )
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    *tensors, ctx.delta_softplus, _ = inputs
+    ctx.save_for_backward(*tensors, output[1])
+    ctx.mark_non_differentiable(output[1])
+    # Otherwise autograd would allocate a gradient of zeros for the kept states.
+    ctx.set_materialize_grads(False)
+
+
+def _backward(ctx: Any, grad: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    *tensors, kept = ctx.saved_tensors
+    if grad is None:
+        return (None,) * 10
+    if kept.numel() == 0:
+        kept = forward_op(*tensors, ctx.delta_softplus, True)[1]
+    gradients = backward_op(grad, *tensors, ctx.delta_softplus, kept)
+    wanted = [None if tensor is None else gradient for tensor, gradient in zip(tensors, gradients, strict=True)]
+    return (*wanted, None, None)
+
+
+forward_op.register_autograd(_backward, setup_context=_setup_context)
+
+
+class _Cut(NamedTuple):
+    """How a scan is cut into programs: ``spans`` of ``span`` tokens, ``blocks`` of ``lanes`` channels."""
+
+    batches: int
+    span: int
+    spans: int
+    padded: int
+    lanes: int
+    blocks: int
+
+    @property
+    def width(self) -> int:
+        """Padded channels."""
+        return self.blocks * self.lanes
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        return self.spans, self.blocks, self.batches
+
+    @property
+    def carry_grid(self) -> tuple[int, int, int]:
+        return self.blocks, self.padded, self.batches
+
+
+class _Inputs(NamedTuple):
+    """What the kernels read (see ``triton_forward``); an absent z is never read, an absent D or bias is zero."""
+
+    u: Tensor
+    delta: Tensor
+    decay: Tensor
+    B: Tensor
+    C: Tensor
+    D: Tensor
+    z: Tensor
+    bias: Tensor
+    strides: tuple[int, int]
+
+
+def _cut(u: Tensor, A: Tensor) -> _Cut:
+    batches, channels, length = u.shape
+    lanes, padded = min(_LANES, _power_of_two(channels)), _power_of_two(A.shape[1])
+    blocks = ceil_div(channels, lanes)
+    processors = torch.cuda.get_device_properties(u.device).multi_processor_count if u.is_cuda else 1
+    spans = ceil_div(_PROGRAMS * processors, batches * blocks)
+    span = min(max(CHUNK * ceil_div(length, CHUNK * spans), _SHORTEST), _LONGEST)
+    # Triton compiles anew for each length of a span: let there be few.
+    span = _power_of_two(span)
+    return _Cut(batches, span, ceil_div(length, span), padded, lanes, blocks)
+
+
+def _prepare(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    cut: _Cut,
+) -> _Inputs:
+    more = cut.width - u.shape[1]
+    u = _channels_innermost(u)
+    if B.stride() != C.stride() or B.stride(1) != 1:
+        B, C = _channels_innermost(B), _channels_innermost(C)
+    return _Inputs(
+        u,
+        _channels_innermost(delta),
+        F.pad(A.t() * math.log2(math.e), (0, more, 0, cut.padded - A.shape[1])),
+        B,
+        C,
+        u.new_zeros(cut.width) if D is None else F.pad(D, (0, more)),
+        u if z is None else _channels_innermost(z),
+        u.new_zeros(cut.width) if delta_bias is None else F.pad(delta_bias, (0, more)),
+        (B.stride(0), B.stride(2)),
+    )
+
+
+def _channels_innermost(x: Tensor) -> Tensor:
+    """The same values, (batch, channels, length), in memory as (batch, length, channels)."""
+    return x.transpose(1, 2).contiguous().transpose(1, 2)
+
+
+def _like(u: Tensor) -> Tensor:
+    batches, channels, length = u.shape
+    return u.new_empty(batches, length, channels).transpose(1, 2)
+
+
+def _like_gate(u: Tensor, z: Tensor | None) -> Tensor:
+    return u.new_empty(0, 0, 0) if z is None else _like(u)
+
+
+def _forward_outputs(u: Tensor, A: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
+    batches, channels, length = u.shape
+    lanes = min(_LANES, _power_of_two(channels))
+    chunks = ceil_div(length, CHUNK) if keep else 0
+    kept = u.new_empty(batches, chunks, _power_of_two(A.shape[1]), lanes * ceil_div(channels, lanes))
+    return _like(u), kept
+
+
+def _power_of_two(n: int) -> int:
+    """The smallest power of two that is not less."""
+    return 1 << (n - 1).bit_length()
+
+
+def _sum_blocks(parts: Tensor, states: int) -> Tensor:
+    """(batch, channel blocks, length, padded states) to (batch, states, length), summed in the order of the blocks."""
+    total = parts.sum(1) if parts.shape[1] > 1 else parts[:, 0]
+    return total[..., :states].contiguous().transpose(1, 2)

@@ -1,0 +1,136 @@
+"""``umseg doctor``: what this machine has, and what umseg makes of it."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from umseg import __version__
+from umseg.models.device import PRECISIONS, resolve_precision
+from umseg.models.scan import selective_scan
+from umseg.models.scan.interface import OBSTACLES, choose_backend, fitting_backends
+from umseg.models.scan.reference import scan as reference
+
+_PACKAGES = (
+    "torch",
+    "numpy",
+    "scipy",
+    "numba",
+    "triton",
+    "mamba-ssm",
+    "causal-conv1d",
+    "monai",
+    "SimpleITK",
+    "nibabel",
+    "batchgenerators",
+    "blosc2",
+    "safetensors",
+    "pydantic",
+)
+
+
+def examine() -> str:
+    """The report: versions, devices, and for each device the precision and the backend of the scan."""
+    lines = [f"umseg {__version__}, Python {platform.python_version()}, {platform.platform()}", "", "Packages"]
+    lines += [f"  {name:16}{_version(name)}" for name in _PACKAGES]
+    lines += ["", "Devices"]
+    for device in _devices():
+        lines += [f"  {device}: {_describe(device)}", *(f"    {line}" for line in _decisions(device))]
+    if not torch.cuda.is_available():
+        gpu = torch.device("cuda")
+        lines.append(f"  cuda: none; {_why_no_gpu()}")
+        lines += [f"    {line}" for line in (f"selective scan: would be {choose_backend(gpu)}", *_why_no_faster(gpu))]
+    return "\n".join(lines)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _devices() -> list[torch.device]:
+    names = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    if torch.backends.mps.is_available():
+        names.append("mps")
+    return [torch.device(name) for name in names]
+
+
+def _describe(device: torch.device) -> str:
+    if device.type == "cuda":
+        found = torch.cuda.get_device_properties(device)
+        return (
+            f"{found.name}, {_gigabytes(found.total_memory)}, compute capability {found.major}.{found.minor}, "
+            f"{found.multi_processor_count} multiprocessors, CUDA {torch.version.cuda or 'none (ROCm)'}"
+        )
+    if device.type == "mps":
+        return "Apple GPU"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{_cpu_name()}, {cores} cores, {torch.get_num_threads()} threads, {_cpu_memory()}"
+
+
+def _cpu_name() -> str:
+    listing = Path("/proc/cpuinfo")
+    if listing.exists():
+        for line in listing.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _cpu_memory() -> str:
+    try:
+        return _gigabytes(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):  # Windows
+        return "memory unknown"
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:.0f} GB"
+
+
+def _why_no_gpu() -> str:
+    if torch.version.cuda is None and torch.version.hip is None:
+        return "this torch is a build without CUDA (https://pytorch.org/get-started tells the command for one with)"
+    return "torch finds no GPU: see whether nvidia-smi lists one, and whether its driver is recent enough"
+
+
+def _decisions(device: torch.device) -> list[str]:
+    precision = resolve_precision("auto", device)
+    name = next(name for name, dtype in PRECISIONS.items() if dtype == precision)
+    reason = " (no bfloat16 in hardware)" if name != "bf16" else ""
+    lines = [f"precision auto: {name}{reason}", f"selective scan: {choose_backend(device)}, {_trial(device)}"]
+    return [*lines, *_why_no_faster(device)]
+
+
+def _why_no_faster(device: torch.device) -> list[str]:
+    """What keeps the backends that would come before the chosen one from running."""
+    fitting = fitting_backends(device)
+    if fitting == ["reference"]:
+        return [f"there is no faster scan for {device.type}; nnunet and --no-ssm do without one"]
+    lines = []
+    for name in fitting[: fitting.index(choose_backend(device))]:
+        obstacle = OBSTACLES[name]
+        if obstacle is not None:
+            lines.append(f"not {name}: {obstacle.reason}; {obstacle.remedy}")
+    return lines
+
+
+def _trial(device: torch.device) -> str:
+    """Run a small scan and compare it with the reference: an installed package may still not load."""
+    generator = torch.Generator().manual_seed(0)
+    u, delta, B, C = (torch.rand(1, size, 70, generator=generator) for size in (4, 4, 8, 8))
+    A = -torch.rand(4, 8, generator=generator)
+    expected = reference(u, delta, A, B, C, None, None, None, False)
+    try:
+        u, delta, A, B, C = (t.to(device) for t in (u, delta, A, B, C))
+        found = selective_scan(u, delta, A, B, C)
+    except Exception as error:  # whatever a foreign package or compiler raises is what the report is for
+        return f"which FAILS here: {type(error).__name__}: {error}"
+    difference = float((found.cpu() - expected).norm() / expected.norm())
+    return "works" if difference < 1e-5 else f"which is WRONG here: relative error {difference:.1e}"
