@@ -10,28 +10,11 @@ import torch
 from torch import Tensor
 
 from umseg.models.scan.layout import CHUNK, LANES, ceil_div
+from umseg.models.scan.operator import Gradients, differentiable, empty_gate, empty_gradients, sum_groups
 from umseg.models.threads import run_tasks
 
 # Channel blocks that one call of the backward kernel takes: its sums for B and C are a buffer of their own.
 _BLOCKS_BACKWARD = 2
-
-
-def scan(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    delta_bias: Tensor | None,
-    delta_softplus: bool,
-) -> Tensor:
-    """Shapes as in :func:`umseg.models.scan.interface.selective_scan`; float32 on CPU."""
-    tensors = [t for t in (u, delta, A, B, C, D, z, delta_bias) if t is not None]
-    keep = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
-    y: Tensor = forward_op(u, delta, A, B, C, D, z, delta_bias, delta_softplus, keep)[0]
-    return y
 
 
 @torch.library.custom_op("umseg::selective_scan_cpu", mutates_args=(), device_types="cpu")
@@ -73,18 +56,8 @@ def forward_op(
 
 
 @forward_op.register_fake
-def _(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    delta_bias: Tensor | None,
-    delta_softplus: bool,
-    keep: bool,
-) -> tuple[Tensor, Tensor]:
+def _(*inputs: Any) -> tuple[Tensor, Tensor]:
+    u, _, A, *_, keep = inputs
     return _forward_outputs(u, A, keep)
 
 
@@ -101,15 +74,15 @@ def backward_op(
     delta_bias: Tensor | None,
     delta_softplus: bool,
     kept: Tensor,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Return the gradients of u, delta, A, B, C, D, z (empty without z) and the bias."""
+) -> Gradients:
+    """Return the gradients."""
     from umseg.models.scan.cpu_backward import backward, backward_scratch
 
     batches, channels, length = u.shape
     states = A.shape[1]
     blocks, padded = ceil_div(channels, LANES), _padded(states)
     pieces = list(_pieces(batches, blocks, _BLOCKS_BACKWARD))
-    grad_u, grad_delta, grad_z = torch.empty_like(u), torch.empty_like(u), _like_gate(u, z)
+    grad_u, grad_delta, grad_z = torch.empty_like(u), torch.empty_like(u), empty_gate(u, z, torch.empty_like)
     grad_a = torch.empty(batches, blocks, padded, LANES)
     grad_b = torch.empty(batches, len(pieces) // batches, length, padded)
     grad_c = torch.empty_like(grad_b)
@@ -132,8 +105,8 @@ def backward_op(
         grad_u,
         grad_delta,
         total_a,
-        _sum_groups(grad_b, states),
-        _sum_groups(grad_c, states),
+        sum_groups(grad_b, states),
+        sum_groups(grad_c, states),
         skip.clone(),
         grad_z,
         bias.clone(),
@@ -141,53 +114,13 @@ def backward_op(
 
 
 @backward_op.register_fake
-def _(
-    grad: Tensor,
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    delta_bias: Tensor | None,
-    delta_softplus: bool,
-    kept: Tensor,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    batches, channels, length = u.shape
-    sequence = u.new_empty(batches, length, A.shape[1])
-    return (
-        torch.empty_like(u),
-        torch.empty_like(u),
-        u.new_empty(A.shape),
-        sequence.transpose(1, 2),
-        torch.empty_like(sequence).transpose(1, 2),
-        u.new_empty(channels),
-        _like_gate(u, z),
-        u.new_empty(channels),
-    )
+def _(*inputs: Any) -> Gradients:
+    _, u, _, A, _, _, _, z, *_ = inputs
+    return empty_gradients(u, A, z, torch.empty_like)
 
 
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    *tensors, ctx.delta_softplus, _ = inputs
-    ctx.save_for_backward(*tensors, output[1])
-    ctx.mark_non_differentiable(output[1])
-    # Otherwise autograd would allocate a gradient of zeros for the kept states.
-    ctx.set_materialize_grads(False)
-
-
-def _backward(ctx: Any, grad: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
-    *tensors, kept = ctx.saved_tensors
-    if grad is None:
-        return (None,) * 10
-    if kept.numel() == 0:
-        kept = forward_op(*tensors, ctx.delta_softplus, True)[1]
-    gradients = backward_op(grad, *tensors, ctx.delta_softplus, kept)
-    wanted = [None if tensor is None else gradient for tensor, gradient in zip(tensors, gradients, strict=True)]
-    return (*wanted, None, None)
-
-
-forward_op.register_autograd(_backward, setup_context=_setup_context)
+scan = differentiable(forward_op, backward_op)
+"""Shapes as in :func:`umseg.models.scan.interface.selective_scan`; float32 on CPU."""
 
 
 def _padded(states: int) -> int:
@@ -199,10 +132,6 @@ def _forward_outputs(u: Tensor, A: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
     chunks = ceil_div(length, CHUNK) if keep else 0
     kept = u.new_empty(batches, ceil_div(channels, LANES), chunks, _padded(A.shape[1]), LANES)
     return torch.empty_like(u), kept
-
-
-def _like_gate(u: Tensor, z: Tensor | None) -> Tensor:
-    return u.new_empty(0, 0, 0) if z is None else torch.empty_like(u)
 
 
 def _arrays(
@@ -227,9 +156,3 @@ def _pieces(batches: int, blocks: int, size: int) -> Iterator[tuple[int, int, in
     for batch in range(batches):
         for group, first in enumerate(range(0, blocks, size)):
             yield batch, group, first, min(first + size, blocks)
-
-
-def _sum_groups(parts: Tensor, states: int) -> Tensor:
-    """(batch, groups, length, padded states) to (batch, states, length), summed in the order of the groups."""
-    total = parts.sum(1) if parts.shape[1] > 1 else parts[:, 0]
-    return total[..., :states].contiguous().transpose(1, 2)

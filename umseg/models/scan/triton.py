@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from umseg.models.scan.layout import ceil_div
+from umseg.models.scan.operator import Gradients, differentiable, empty_gate, empty_gradients, sum_groups
 
 # Tokens between two kept states. Fewer: more memory from forward to backward; more: states that leave the cache.
 CHUNK = 16
@@ -18,28 +19,6 @@ _LANES = 32
 # Bounds of the tokens per span, multiples of CHUNK, and programs per multiprocessor that the span is chosen for.
 _SHORTEST, _LONGEST = 64, 1024
 _PROGRAMS = 16
-
-
-def scan(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    delta_bias: Tensor | None,
-    delta_softplus: bool,
-) -> Tensor:
-    """Shapes as in :func:`umseg.models.scan.interface.selective_scan`; float32 on a CUDA device.
-
-    Fastest where channels, or for B and C states, are innermost in memory; others are copied into that layout first.
-    The result has it. With TRITON_INTERPRET=1 in the environment it also takes tensors on CPU.
-    """
-    tensors = [t for t in (u, delta, A, B, C, D, z, delta_bias) if t is not None]
-    keep = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
-    y: Tensor = forward_op(u, delta, A, B, C, D, z, delta_bias, delta_softplus, keep)[0]
-    return y
 
 
 @torch.library.custom_op("umseg::selective_scan_triton", mutates_args=())
@@ -82,18 +61,8 @@ def forward_op(
 
 
 @forward_op.register_fake
-def _(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    delta_bias: Tensor | None,
-    delta_softplus: bool,
-    keep: bool,
-) -> tuple[Tensor, Tensor]:
+def _(*inputs: Any) -> tuple[Tensor, Tensor]:
+    u, _, A, *_, keep = inputs
     return _forward_outputs(u, A, keep)
 
 
@@ -110,8 +79,8 @@ def backward_op(
     delta_bias: Tensor | None,
     delta_softplus: bool,
     kept: Tensor,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Return the gradients of u, delta, A, B, C, D, z (empty without z) and the bias."""
+) -> Gradients:
+    """Return the gradients."""
     from umseg.models.scan.triton_backward import gradients, summarise_adjoint
     from umseg.models.scan.triton_forward import carry
     from umseg.models.scan.triton_steps import OPTIONS, on_device_of
@@ -120,7 +89,7 @@ def backward_op(
     cut = _cut(u, A)
     inputs = _prepare(u, delta, A, B, C, D, z, delta_bias, cut)
     grad = _channels_innermost(grad)
-    grad_u, grad_delta, grad_z = _like(u), _like(u), _like_gate(u, z)
+    grad_u, grad_delta, grad_z = _like(u), _like(u), empty_gate(u, z, _like)
     adjoints = u.new_zeros(batches, cut.spans, cut.padded, cut.width)
     grad_a = torch.empty_like(adjoints)
     grad_b = u.new_empty(batches, cut.blocks, length, cut.padded)
@@ -148,8 +117,8 @@ def backward_op(
         grad_u,
         grad_delta,
         grad_a.sum((0, 1)).t()[:channels, : A.shape[1]].contiguous(),
-        _sum_blocks(grad_b, A.shape[1]),
-        _sum_blocks(grad_c, A.shape[1]),
+        sum_groups(grad_b, A.shape[1]),
+        sum_groups(grad_c, A.shape[1]),
         grad_d.sum((0, 1))[:channels].clone(),
         grad_z,
         grad_bias.sum((0, 1))[:channels].clone(),
@@ -157,53 +126,17 @@ def backward_op(
 
 
 @backward_op.register_fake
-def _(
-    grad: Tensor,
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    delta_bias: Tensor | None,
-    delta_softplus: bool,
-    kept: Tensor,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    batches, channels, length = u.shape
-    sequence = u.new_empty(batches, length, A.shape[1])
-    return (
-        _like(u),
-        _like(u),
-        u.new_empty(A.shape),
-        sequence.transpose(1, 2),
-        torch.empty_like(sequence).transpose(1, 2),
-        u.new_empty(channels),
-        _like_gate(u, z),
-        u.new_empty(channels),
-    )
+def _(*inputs: Any) -> Gradients:
+    _, u, _, A, _, _, _, z, *_ = inputs
+    return empty_gradients(u, A, z, _like)
 
 
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    *tensors, ctx.delta_softplus, _ = inputs
-    ctx.save_for_backward(*tensors, output[1])
-    ctx.mark_non_differentiable(output[1])
-    # Otherwise autograd would allocate a gradient of zeros for the kept states.
-    ctx.set_materialize_grads(False)
+scan = differentiable(forward_op, backward_op)
+"""Shapes as in :func:`umseg.models.scan.interface.selective_scan`; float32 on a CUDA device.
 
-
-def _backward(ctx: Any, grad: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
-    *tensors, kept = ctx.saved_tensors
-    if grad is None:
-        return (None,) * 10
-    if kept.numel() == 0:
-        kept = forward_op(*tensors, ctx.delta_softplus, True)[1]
-    gradients = backward_op(grad, *tensors, ctx.delta_softplus, kept)
-    wanted = [None if tensor is None else gradient for tensor, gradient in zip(tensors, gradients, strict=True)]
-    return (*wanted, None, None)
-
-
-forward_op.register_autograd(_backward, setup_context=_setup_context)
+Fastest where channels, or for B and C states, are innermost in memory; others are copied into that layout first. The
+result has it. With TRITON_INTERPRET=1 in the environment it also takes tensors on CPU.
+"""
 
 
 class _Cut(NamedTuple):
@@ -294,10 +227,6 @@ def _like(u: Tensor) -> Tensor:
     return u.new_empty(batches, length, channels).transpose(1, 2)
 
 
-def _like_gate(u: Tensor, z: Tensor | None) -> Tensor:
-    return u.new_empty(0, 0, 0) if z is None else _like(u)
-
-
 def _forward_outputs(u: Tensor, A: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
     batches, channels, length = u.shape
     lanes = min(_LANES, _power_of_two(channels))
@@ -309,9 +238,3 @@ def _forward_outputs(u: Tensor, A: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
 def _power_of_two(n: int) -> int:
     """The smallest power of two that is not less."""
     return 1 << (n - 1).bit_length()
-
-
-def _sum_blocks(parts: Tensor, states: int) -> Tensor:
-    """(batch, channel blocks, length, padded states) to (batch, states, length), summed in the order of the blocks."""
-    total = parts.sum(1) if parts.shape[1] > 1 else parts[:, 0]
-    return total[..., :states].contiguous().transpose(1, 2)
