@@ -1,0 +1,126 @@
+"""Do the Mamba layers help? Short trainings with and without them, under several optimisers, on one data set.
+
+    umseg plan DATASET --preset cpu --config 3d_fullres --patch-size 32,40,32 --batch-size 2
+    python benchmarks/ssm_training.py umseg-workspace/DATASET [--seeds 0 1 2] [--iterations 250] [--only NAME ...]
+
+Trains every variant with every seed on fold 0, segments the held-out cases and scores them; DSC and seconds per
+iteration go to ``ssm_training.jsonl`` in the workspace, a line per run. Runs that are there already are not repeated,
+so a stopped benchmark goes on. At the end, or with ``--table``, prints mean and standard deviation over the seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from umseg.models import ModelOptions
+from umseg.training import TrainingConfig, train
+from umseg.training.config import OptimizerName
+from umseg.workflows.validation import validate_fold
+from umseg.workflows.workspace import Workspace
+
+EPOCHS = 10
+_OPTIMIZERS: dict[str, tuple[OptimizerName, OptimizerName | None]] = {
+    "SGD": ("sgd", None),
+    "SGD, AdamW for the SSM layers": ("sgd", "adamw"),
+    "AdamW": ("adamw", None),
+}
+_NETWORKS = {
+    "no SSM": ("umamba_enc", ModelOptions(ssm=False)),
+    "bottleneck": ("umamba_bot", ModelOptions()),
+    "bottleneck, residual": ("umamba_bot", ModelOptions(ssm_residual=True)),
+    "every stage": ("umamba_enc", ModelOptions()),
+    "every stage, residual": ("umamba_enc", ModelOptions(ssm_residual=True)),
+}
+VARIANTS = {
+    (network, optimizer): (*_NETWORKS[network], *_OPTIMIZERS[optimizer])
+    for network in _NETWORKS
+    for optimizer in _OPTIMIZERS
+    if _NETWORKS[network][1].ssm or _OPTIMIZERS[optimizer][1] is None
+}
+
+
+def run(workspace: Workspace, network: str, optimizer: str, seed: int, iterations: int) -> dict[str, Any]:
+    """Train and validate one variant with one seed."""
+    model, options, main, ssm = VARIANTS[network, optimizer]
+    config = TrainingConfig(
+        model=model,
+        options=options,
+        optimizer=main,
+        ssm_optimizer=ssm,
+        epochs=EPOCHS,
+        iterations=iterations // EPOCHS,
+        validation_iterations=1,
+        seed=seed,
+    )
+    tag = f"{main}-{ssm}-{seed}"
+    folder = train(workspace.folder, config, tag=tag, restart=True, quiet=True)
+    metrics = validate_fold(workspace, folder, quiet=True)
+    # The first epoch compiles kernels.
+    epochs = [line.split(",") for line in (folder / "log.csv").read_text().splitlines()]
+    column = epochs[0].index("seconds_per_iteration")
+    return {
+        "network": network,
+        "optimizer": optimizer,
+        "seed": seed,
+        "iterations": iterations,
+        "dice": metrics.foreground_mean.Dice.mean,
+        "nsd": metrics.foreground_mean.NSD.mean,
+        "seconds_per_iteration": statistics.median(float(row[column]) for row in epochs[2:]),
+    }
+
+
+def read_runs(path: Path) -> list[dict[str, Any]]:
+    """The runs done so far."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def table(runs: list[dict[str, Any]]) -> str:
+    """One row per variant: mean and standard deviation of the DSC over the seeds, every seed's, mean NSD and time."""
+    lines = [
+        "| SSM | optimiser | DSC, mean ± std | DSC per seed | NSD 1 mm | s per iteration |",
+        "|---|---|---|---|---|---|",
+    ]
+    for network, optimizer in VARIANTS:
+        mine = [r for r in runs if (r["network"], r["optimizer"]) == (network, optimizer)]
+        if mine:
+            dice = [r["dice"] for r in sorted(mine, key=lambda r: int(r["seed"]))]
+            spread = f" ± {statistics.stdev(dice):.3f}" if len(dice) > 1 else ""
+            seconds = statistics.median(r["seconds_per_iteration"] for r in mine)
+            nsd = statistics.mean(r["nsd"] for r in mine)
+            each = " ".join(f"{d:.3f}" for d in dice)
+            lines.append(
+                f"| {network} | {optimizer} | {statistics.mean(dice):.3f}{spread} | {each} | {nsd:.3f} "
+                f"| {seconds:.2f} |"
+            )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Parse and run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("workspace", type=Path, help="of the planned data set")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--iterations", type=int, default=250)
+    parser.add_argument("--only", nargs="+", choices=list(_NETWORKS), default=list(_NETWORKS))
+    parser.add_argument("--table", action="store_true", help="only print what is there")
+    arguments = parser.parse_args()
+    workspace = Workspace(arguments.workspace.absolute())
+    path = workspace.folder / "ssm_training.jsonl"
+    for seed in [] if arguments.table else arguments.seeds:
+        for network, optimizer in VARIANTS:
+            key = {"network": network, "optimizer": optimizer, "seed": seed, "iterations": arguments.iterations}
+            if network not in arguments.only or any(key.items() <= done.items() for done in read_runs(path)):
+                continue
+            result = run(workspace, network, optimizer, seed, arguments.iterations)
+            with path.open("a") as file:
+                file.write(json.dumps(result) + "\n")
+            print(json.dumps(result), flush=True)
+    print(table(read_runs(path)))
+
+
+if __name__ == "__main__":
+    main()
