@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -43,9 +43,19 @@ def make_inputs(
     ]
 
 
+def without(inputs: list[Tensor | None], absent: Sequence[str]) -> list[Tensor | None]:
+    """``make_inputs`` less some of the options."""
+    return [None if name in absent else tensor for name, tensor in zip(NAMES, inputs, strict=True)]
+
+
+def recast(t: Tensor, dtype: torch.dtype) -> Tensor:
+    """The same numbers in the same places; ``Tensor.to`` would close the gaps between them."""
+    return torch.empty_strided(t.shape, t.stride(), dtype=dtype).copy_(t)
+
+
 def run(scan: Callable[..., Tensor], inputs: list[Tensor | None], softplus: bool, dtype: torch.dtype) -> list[Tensor]:
     """The output and the gradients of all tensors."""
-    tensors = [None if t is None else t.to(dtype).requires_grad_() for t in inputs]
+    tensors = [None if t is None else recast(t, dtype).requires_grad_() for t in inputs]
     y = scan(*tensors, softplus)
     upstream = torch.randn(y.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     present = [t for t in tensors if t is not None]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import subprocess
 import sys
 import threading
@@ -146,6 +147,44 @@ def test_a_token_changes_no_output_before_it(length: int, changed: int) -> None:
     after = selective_scan(*inputs, delta_softplus=True, backend="cpu")  # type: ignore[arg-type]
     assert torch.equal(before[..., :changed], after[..., :changed])
     assert not torch.equal(before[..., changed], after[..., changed])
+
+
+def test_a_step_that_needs_clamping_changes_nothing_before_it() -> None:
+    """Tiles with small exponents take a loop without clamps; it must give the same bits as the one with them."""
+    inputs = [None if t is None else t.float() for t in make_inputs(1, 18, 8, 32)]
+    results = []
+    for last_step in (1.0, 1e4):
+        assert inputs[1] is not None
+        inputs[1][..., 31] = last_step
+        leaves = [None if t is None else t.clone().requires_grad_() for t in inputs]
+        y = selective_scan(*leaves, delta_softplus=True, backend="cpu")[..., :31]  # type: ignore[arg-type]
+        sequences = [leaves[i] for i in (0, 1, 3, 4, 6)]
+        results.append([y, *(g[..., :31] for g in torch.autograd.grad(y.sum(), sequences))])  # type: ignore[arg-type]
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+@pytest.mark.parametrize("exponent", [-129.0, -126.5, -125.5, 100.0, 125.5, 126.5])
+def test_decays_at_the_ends_of_the_number_range(exponent: float) -> None:
+    """Two tokens, the decay between them 2^exponent; beside channels with a common one."""
+    rates = torch.full((20, 3), math.log(2) * exponent)
+    rates[::2] = -1
+    u = torch.tensor([1e-30 if exponent > 0 else 1e30, 0.0]).expand(1, 20, 2)
+    ones = torch.ones(1, 3, 2)
+    found = selective_scan(u, torch.ones(1, 20, 2), rates, ones, ones, backend="cpu")
+    exact = reference.scan(
+        u.double(), torch.ones(1, 20, 2).double(), rates.double(), ones.double(), ones.double(), None, None, None, False
+    )
+    torch.testing.assert_close(found.double(), exact, rtol=2e-5, atol=3e-8)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("blocks", [1, 3, 4, 9])
+@pytest.mark.parametrize("batches", [1, 2, 7])
+def test_the_pieces_are_every_channel_block_once(batches: int, blocks: int, threads: int) -> None:
+    pieces = cpu_backend._forward_pieces(batches, blocks, threads)
+    covered = [(batch, block) for batch, first, last in pieces for block in range(first, last)]
+    assert sorted(covered) == [(batch, block) for batch in range(batches) for block in range(blocks)]
+    assert max(last - first for _, first, last in pieces) <= cpu_backend._BLOCKS_FORWARD
 
 
 @pytest.mark.parametrize(("scale", "length"), [(0.0, 1), (-3.0, 31), (1.7, 32), (0.3, 70)])

@@ -11,26 +11,36 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from itertools import combinations
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tests.models.scans import all_finite, errors, extreme_inputs, make_inputs, run
+from tests.models.scans import all_finite, errors, extreme_inputs, make_inputs, run, without
 from umseg.models import conv1d_cuda
 from umseg.models.scan import triton as backend
 
-# (batch, channels, states, length), whether all options are there, the innermost axis, whether softplus, tokens per
-# span and per chunk. 4 tokens per span make more spans than the carry takes at once.
-CASES: dict[str, tuple[tuple[int, int, int, int], bool, str, bool, int, int]] = {
-    "one token": ((2, 3, 4, 1), True, "time", True, 8, 4),
-    "three tokens": ((1, 5, 8, 3), True, "channel", True, 8, 4),
-    "usual spans": ((1, 3, 4, 65), True, "time", True, 64, 16),
-    "many spans": ((1, 1, 4, 73), False, "time", True, 4, 4),
-    "32 states, two channel blocks": ((1, 37, 32, 9), True, "channel", True, 8, 4),
-    "any strides": ((2, 3, 16, 17), True, "neither", True, 8, 4),
-    "bare, without softplus": ((1, 3, 5, 10), False, "channel", False, 8, 4),
+ALL = ("D", "z", "delta_bias")
+# (batch, channels, states, length), the options that are absent, the innermost axis, whether softplus, tokens per span
+# and per chunk. 4 tokens per span make more spans than the carry takes at once.
+CASES: dict[str, tuple[tuple[int, int, int, int], tuple[str, ...], str, bool, int, int]] = {
+    "one token": ((2, 3, 4, 1), (), "time", True, 8, 4),
+    "three tokens": ((1, 5, 8, 3), (), "channel", True, 8, 4),
+    "a token less than a span": ((1, 1, 4, 7), (), "channel", True, 8, 4),
+    "a span": ((2, 1, 8, 8), (), "neither", True, 8, 4),
+    "nothing to pad": ((1, 32, 16, 5), (), "channel", True, 8, 4),
+    "usual spans": ((1, 3, 4, 65), (), "time", True, 64, 16),
+    "many spans": ((1, 1, 4, 73), ALL, "time", True, 4, 4),
+    "32 states, two channel blocks": ((1, 37, 32, 9), (), "channel", True, 8, 4),
+    "any strides": ((2, 3, 16, 17), (), "neither", True, 8, 4),
+    "bare, without softplus": ((1, 3, 5, 10), ALL, "channel", False, 8, 4),
+}
+CASES |= {
+    f"without {' and '.join(absent)}": ((1, 2, 4, 6), absent, "time", count == 1, 4, 4)
+    for count in (1, 2)
+    for absent in combinations(ALL, count)
 }
 # (batch, channels, length, width) and the innermost axis.
 CONVOLUTIONS: dict[str, tuple[tuple[int, int, int, int], str]] = {
@@ -47,9 +57,9 @@ def cut_shorter(span: int, chunk: int) -> None:
 
 def check_values() -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for name, (sizes, full, last, softplus, span, chunk) in CASES.items():
+    for name, (sizes, absent, last, softplus, span, chunk) in CASES.items():
         cut_shorter(span, chunk)
-        inputs = make_inputs(*sizes, full=full, last=last)
+        inputs = without(make_inputs(*sizes, last=last), absent)
         if not softplus:
             inputs[1] = inputs[1].abs() * 0.3  # type: ignore[union-attr]
         found[name] = errors(backend.scan, inputs, softplus)

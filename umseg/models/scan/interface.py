@@ -79,7 +79,7 @@ def selective_scan(
         backend: "auto" or a key of ``BACKENDS``.
 
     Returns:
-        (batch, channels, length) in the dtype of ``u``.
+        (batch, channels, length) in the dtype of ``u``; what exceeds float16 becomes its largest number.
 
     Raises:
         ValueError: A shape does not fit, a tensor is empty, or the backend is unknown or does not fit the tensors.
@@ -101,7 +101,7 @@ def selective_scan(
             None if delta_bias is None else delta_bias.to(dtype),
             delta_softplus,
         )
-    return y.to(u.dtype)
+    return _rounded(y, u.dtype)
 
 
 def available_backends() -> dict[str, bool]:
@@ -135,6 +135,14 @@ def _named_backend(name: str, device: torch.device, dtype: torch.dtype) -> str:
     if obstacle is not None:
         raise ImportError(f"backend {name!r} cannot run: {obstacle.reason}; remedy: {obstacle.remedy}")
     return name
+
+
+def _rounded(y: Tensor, dtype: torch.dtype) -> Tensor:
+    if dtype == torch.float16:
+        # An infinity would become NaN in the next product or norm.
+        largest = torch.finfo(dtype).max
+        y = y.clamp(-largest, largest)
+    return y.to(dtype)
 
 
 @cache

@@ -207,7 +207,8 @@ def _prepare(
     return _Inputs(
         u,
         _channels_innermost(delta),
-        F.pad(A.t() * math.log2(math.e), (0, more, 0, cut.padded - A.shape[1])),
+        # Where nothing is padded, the product has the memory layout of A.
+        F.pad(A.t() * math.log2(math.e), (0, more, 0, cut.padded - A.shape[1])).contiguous(),
         B,
         C,
         u.new_zeros(cut.width) if D is None else F.pad(D, (0, more)),
