@@ -80,6 +80,16 @@ def test_takes_any_size_that_the_strides_divide() -> None:
     assert network(torch.randn(1, 1, 4, 8, 20)).shape == (1, CLASSES, 4, 8, 20)
 
 
+@pytest.mark.parametrize("size", [(8, 12, 8), (12, 8, 4)])
+def test_channel_tokens_take_the_plans_size_only(size: tuple[int, ...]) -> None:
+    """Also where the axes are swapped, so that the weights fit: the voxels would be in another order."""
+    with pytest.raises(ValueError, match=r"umamba_enc_released.* patches of \(8, 12, 4\) only") as raised:
+        build("umamba_enc_released", SMALL["3d"])(torch.randn(1, 1, *size))
+    assert f"got {size}" in str(raised.value)
+    without = build("umamba_enc_released", SMALL["3d"], options=PLAIN)
+    assert without(torch.randn(1, 1, *size)).shape == (1, CLASSES, *size)
+
+
 @pytest.mark.parametrize(
     ("model", "options", "stages"),
     [

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from umseg.models.convolution import Conv3d
 from umseg.models.norm import NEGATIVE_SLOPE, InstanceNormAct
 
 Shortcut = Callable[[int, int, Sequence[int]], nn.Module]
@@ -21,7 +22,7 @@ Shortcut = Callable[[int, int, Sequence[int]], nn.Module]
 
 def convolution(dimensions: int) -> Callable[..., nn.Conv2d | nn.Conv3d]:
     """The convolution class for 2-D or 3-D data."""
-    return nn.Conv2d if dimensions == 2 else nn.Conv3d
+    return nn.Conv2d if dimensions == 2 else Conv3d
 
 
 def transposed_convolution(dimensions: int) -> Callable[..., nn.ConvTranspose2d | nn.ConvTranspose3d]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from umseg.models.blocks import (
     ConvNormAct,
@@ -58,7 +59,9 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         self.deep_supervision = deep_supervision
+        self.checkpoint_activations = False
         self.skips = architecture.skips
+        self.only_size = stages[0].size if "channels" in architecture.ssm else None
         top, dimensions = stages[0], len(stages[0].size)
         ones = [1] * dimensions
         self.stem = nn.Sequential(*_blocks(architecture.stem, in_channels, top, ones))
@@ -95,23 +98,39 @@ class UNet(nn.Module):
         Returns:
             (batch, num_classes, *spatial); with deep supervision a list of them from the full resolution down, one per
             decoder stage.
+
+        Raises:
+            ValueError: Another size than the only one that the network takes.
         """
+        if self.only_size is not None and tuple(x.shape[2:]) != self.only_size:
+            raise ValueError(
+                f"Mamba layers with channels as tokens (umamba_enc_released) fit patches of {self.only_size} only, the "
+                f"plan's; got {tuple(x.shape[2:])}. Cut the image into such patches, as umseg.inference does, or use a "
+                "model that takes any size, e.g. umamba_enc."
+            )
         x = self.stem(x)
         skips: list[Tensor | None] = []
         for stage, skipping in zip(self.encoder, (*self.skips, False), strict=True):
-            x = stage(x)
+            x = self._run(stage, x)
             skips.append(x if skipping else None)
         scores: list[Tensor] = []
         skips.pop()
         for upsampling, stage, head in zip(self.upsamplings, self.decoder, self.heads, strict=False):
             x, skip = upsampling(x), skips.pop()
-            x = stage(x if skip is None else torch.cat((x, skip), dim=1))
+            x = self._run(stage, x if skip is None else torch.cat((x, skip), dim=1))
             if self.deep_supervision:
                 scores.append(head(x))
         if self.deep_supervision and scores:
             return scores[::-1]
         full: Tensor = self.heads[-1](x)
         return [full] if self.deep_supervision else full
+
+    def _run(self, stage: nn.Module, x: Tensor) -> Tensor:
+        if self.checkpoint_activations and torch.is_grad_enabled():
+            out: Tensor = checkpoint(stage, x, use_reentrant=False)
+            return out
+        out = stage(x)
+        return out
 
 
 def _blocks(row: Row, in_channels: int, stage: Stage, stride: Sequence[int]) -> list[nn.Module]:
