@@ -8,8 +8,9 @@ the tensors are fake, shapes without data, so that a step of 25 GB takes no memo
 operator takes and returns within itself is not seen.
 
 The figures for ``cuda`` need no GPU: the operators that a GPU would run (torch's instance norm, padding and
-convolution, mamba-ssm's scan, whose kept tensors are imitated by shape) run on fake CPU tensors. On a machine with a
-GPU ``--real`` reports ``torch.cuda.max_memory_allocated`` for them; elsewhere it leaves them out.
+convolution, mamba-ssm's scan, whose kept tensors are imitated by shape) run on fake CPU tensors, and autocast rounds
+where it would on a GPU. On a machine with a GPU ``--real`` reports ``torch.cuda.max_memory_allocated`` for them;
+elsewhere it leaves them out.
 
 The constants of the model were fitted to the pairs marked "fit"; those marked "held out" were not looked at.
 """
@@ -21,29 +22,33 @@ import contextlib
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from unittest import mock
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from umseg.models import norm
 from umseg.models.device import autocast, channels_last
 from umseg.models.norm import InstanceNormAct
-from umseg.models.registry import ModelOptions, build_network
+from umseg.models.registry import MODELS, ModelOptions, build_network, fit_configuration
 from umseg.planning.architecture import ARCHITECTURES
+from umseg.planning.baselines import BASELINES
+from umseg.planning.layer_memory import Device, Precision
 from umseg.planning.plan import Configuration
 from umseg.planning.stages import configuration_stages
 from umseg.planning.topology import plan_topology
-from umseg.planning.training_memory import Device, Precision, training_memory
+from umseg.planning.training_memory import training_memory
 from umseg.training.config import TrainingConfig
-from umseg.training.loss import deep_supervision_loss
+from umseg.training.loss import SegmentationLoss
 from umseg.training.optimizer import build_optimizers
+from umseg.training.targets import Targets
 
 
 class LiveBytes(TorchDispatchMode):
@@ -153,7 +158,19 @@ _MODELS = tuple(ARCHITECTURES)
 _FIT_PLANS = ("hippocampus", "thin slabs", "small 2-D")
 _DEVICES: tuple[Device, ...] = ("cpu", "cuda")
 
-FIT = tuple(Case(plan, model, device=device) for device in _DEVICES for plan in _FIT_PLANS for model in _MODELS)
+_PRECISIONS: tuple[Precision, ...] = ("mixed", "fp32")
+_MODES: tuple[tuple[Device, Precision], ...] = (("cuda", "mixed"), ("cuda", "fp32"), ("cpu", "mixed"))
+
+FIT = (
+    *(Case(plan, model, device=device) for device in _DEVICES for plan in _FIT_PLANS for model in _MODELS),
+    *(
+        Case(plan, model, device=device, precision=precision)
+        for device in _DEVICES
+        for precision in _PRECISIONS
+        for plan in _FIT_PLANS
+        for model in BASELINES
+    ),
+)
 
 QUICK_HELD_OUT = (
     Case("small cube", "nnunet"),
@@ -172,12 +189,25 @@ QUICK_HELD_OUT = (
     Case("100 classes", "nnunet_resenc", device="cpu"),
 )
 
+_LARGE_PLANS = tuple(plan for plan in PLANS if plan.startswith(("cube 128", "Abdomen", "Endoscopy", "Microscopy")))
+
 LARGE_HELD_OUT = tuple(
-    Case(plan, model, device=device)
-    for device in _DEVICES
-    for plan in PLANS
-    if plan.startswith(("cube 128", "Abdomen", "Endoscopy", "Microscopy"))
-    for model in _MODELS
+    Case(plan, model, device=device) for device in _DEVICES for plan in _LARGE_PLANS for model in _MODELS
+)
+
+BASELINES_HELD_OUT = (
+    *(
+        Case(plan, model, device=device, precision=precision)
+        for device, precision in _MODES
+        for plan in ("small cube", "2-D, 100 classes")
+        for model in BASELINES
+    ),
+    *(
+        Case(plan, model, precision=precision)
+        for precision in _PRECISIONS
+        for plan in _LARGE_PLANS
+        for model in BASELINES
+    ),
 )
 
 
@@ -232,10 +262,31 @@ def _convolution(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return F.silu(F.conv1d(F.pad(x, (weight.shape[-1] - 1, 0)), weight, bias, groups=x.shape[1]))
 
 
+class _CudaAutocast(TorchFunctionMode):
+    """Autocast's rules for a GPU on CPU tensors, for the operators where the two differ."""
+
+    _FLOAT32 = (F.layer_norm, F.group_norm, F.softmax, Tensor.softmax)
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func not in (*self._FLOAT32, F.interpolate):
+            return func(*args, **(kwargs or {}))
+        first = args[0]
+        if func in self._FLOAT32 and torch.is_autocast_enabled("cpu"):
+            first = first.float()
+        if func is F.group_norm:
+            # On a GPU it knows one memory layout only.
+            first = first.contiguous()
+        with torch.autocast("cpu", enabled=False):
+            return func(first, *args[1:], **(kwargs or {}))
+
+
 @contextlib.contextmanager
 def gpu_operators() -> Iterator[None]:
     """On fake CPU tensors, the operators that would run on a GPU."""
     with (
+        _CudaAutocast(),
         mock.patch.object(norm.InstanceNormAct, "forward", _norm),
         mock.patch("umseg.models.mamba.causal_conv1d_silu", _convolution),
         mock.patch("umseg.models.mamba.selective_scan", _scan),
@@ -267,9 +318,8 @@ def _measure_cuda(case: Case) -> int:
 def _steps(case: Case, device: torch.device) -> Iterator[None]:
     """Two training steps, in the trainer's order."""
     data = PLANS[case.plan]
-    options = ModelOptions(ssm=case.ssm)
-    with device:
-        network = build_network(case.model, data.configuration, data.in_channels, data.num_classes, True, options)
+    data = replace(data, configuration=fit_configuration(case.model, data.configuration))
+    network = _network(case, data, device)
     # Not with ``place``: fake parameters cannot be moved.
     for parameter in network.parameters():
         if parameter.dim() in (4, 5):
@@ -278,13 +328,30 @@ def _steps(case: Case, device: torch.device) -> Iterator[None]:
     precision = torch.bfloat16 if case.precision == "mixed" else torch.float32
     for _ in range(2):
         # Output and target stay until the next step has its own, as they do in the trainer.
-        loss, output, target = _loss(network, data, device, precision)
         optimizer.zero_grad(set_to_none=True)
+        loss, output, target = _loss(network, data, device, precision)
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 12)
         optimizer.step()
         yield
     del output, target
+
+
+def _network(case: Case, data: Data, device: torch.device) -> nn.Module:
+    options = ModelOptions(ssm=case.ssm)
+    arguments = (case.model, data.configuration, data.in_channels, data.num_classes, True, options)
+    if case.model not in BASELINES:
+        with device:
+            return build_network(*arguments)
+    # MONAI looks at numbers while it builds, so that its networks need real weights first.
+    with unset_fake_temporarily():
+        network = build_network(*arguments)
+    for module in network.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            setattr(module, name, nn.Parameter(torch.empty(parameter.shape, device=device)))
+        for name, buffer in module.named_buffers(recurse=False):
+            setattr(module, name, torch.zeros(buffer.shape, dtype=buffer.dtype, device=device))
+    return network
 
 
 def _loss(
@@ -299,7 +366,8 @@ def _loss(
     targets = [torch.zeros(batch, *size, dtype=torch.int64, device=device) for size in sizes]
     with autocast(device, precision):
         outputs = network(images)
-        loss = deep_supervision_loss(outputs, targets, configuration.batch_dice)
+        classes = Targets(tuple(map(str, range(1, data.num_classes))))
+        loss = SegmentationLoss(classes, configuration.batch_dice)(outputs, targets[: len(outputs)])
     return loss, outputs[0], targets[0]
 
 
@@ -316,10 +384,15 @@ def print_table(title: str, cases: Sequence[Case], real: bool) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", choices=_MODELS, help="only this one")
+    parser.add_argument("--model", choices=tuple(MODELS), help="only this one")
     parser.add_argument("--real", action="store_true", help="compute with real tensors; leaves out the large plans")
     arguments = parser.parse_args()
-    tables = {"fit": FIT, "held out": QUICK_HELD_OUT, "held out, large": () if arguments.real else LARGE_HELD_OUT}
+    tables = {
+        "fit": FIT,
+        "held out": QUICK_HELD_OUT,
+        "held out, large": () if arguments.real else LARGE_HELD_OUT,
+        "held out, networks of MONAI": () if arguments.real else BASELINES_HELD_OUT,
+    }
     for title, cases in tables.items():
         chosen = [case for case in cases if arguments.model in (None, case.model)]
         if chosen:

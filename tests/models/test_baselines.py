@@ -7,27 +7,13 @@ import torch
 
 from tests.models.plans import make_configuration
 from umseg.common.errors import UserError
-from umseg.models.baselines import BASELINES, SingleHead, build_baseline, rounded_patch
+from umseg.models.baselines import SingleHead, build_baseline
+from umseg.planning.baselines import BASELINES
 
 
 def configuration(patch: tuple[int, ...]):  # type: ignore[no-untyped-def]
     axes = len(patch)
     return make_configuration(patch, (32, 64), [[1] * axes, [2] * axes])
-
-
-@pytest.mark.parametrize(
-    ("model", "patch", "expected"),
-    [
-        ("segresnet", (40, 224, 192), (40, 224, 192)),
-        ("segresnet", (20, 256, 221), (24, 256, 224)),
-        ("unetr", (40, 224, 192), (48, 224, 192)),
-        ("swin_unetr", (40, 56, 40), (64, 64, 64)),
-        ("swin_unetr", (384, 640), (384, 640)),
-        ("swin_unetr", (20, 32, 8), (64, 64, 64)),
-    ],
-)
-def test_patches_are_rounded_up(model: str, patch: tuple[int, ...], expected: tuple[int, ...]) -> None:
-    assert rounded_patch(model, patch) == expected
 
 
 @pytest.mark.parametrize("patch", [(64, 64), (64, 32, 32)])

@@ -206,11 +206,11 @@ def test_fingerprint_of_unchanged_data_is_used_again(tmp_path: Path, monkeypatch
     folder = write_dataset(tmp_path / "toy")
     earlier = extract_fingerprint(load_dataset(folder), quiet=True, num_samples=100)
     monkeypatch.setattr("umseg.planning.fingerprint._measure_case", None)
-    assert extract_fingerprint(load_dataset(folder), quiet=True, num_samples=100, earlier=earlier) is earlier
+    assert extract_fingerprint(load_dataset(folder), quiet=True, num_samples=100, earlier=earlier) == earlier
     folder.rename(tmp_path / "moved")
     (tmp_path / "elsewhere").mkdir()
     moved = (tmp_path / "moved").rename(tmp_path / "elsewhere" / "toy")
-    assert extract_fingerprint(load_dataset(moved), quiet=True, earlier=earlier) is earlier
+    assert extract_fingerprint(load_dataset(moved), quiet=True, earlier=earlier) == earlier
 
 
 @pytest.mark.parametrize("changed", ["image", "label", "dataset.json"])

@@ -10,29 +10,36 @@ from tests.models.plans import SMALL
 from umseg.common.errors import UserError
 from umseg.models.registry import ModelOptions, build_network
 from umseg.planning.architecture import ARCHITECTURES
+from umseg.planning.layer_memory import CUDA_ALLOWANCE
 from umseg.planning.stages import configuration_stages, topology_stages
 from umseg.planning.topology import plan_topology
-from umseg.planning.training_memory import CUDA_ALLOWANCE, parameter_count, stages_memory, training_memory
+from umseg.planning.training_memory import (
+    KNOWN_MODELS,
+    models_for,
+    parameter_count,
+    stages_memory,
+    training_memory,
+)
 
 # A plan must not exceed the memory, so the model may err by more above than below.
-LOWEST, HIGHEST = 0.98, 1.10
+LOWEST, HIGHEST = 0.98, 1.05
 
 # Measured with benchmarks/memory.py (fake tensors, GPU operators, mixed precision), in GB.
 MEASURED = {
     ("cube 128", "nnunet"): 5.063,
-    ("cube 128", "umamba_bot"): 6.729,
-    ("cube 128", "umamba_enc"): 22.065,
-    ("cube 128", "umamba_enc_released"): 24.454,
+    ("cube 128", "umamba_bot"): 6.804,
+    ("cube 128", "umamba_enc"): 22.136,
+    ("cube 128", "umamba_enc_released"): 24.292,
     ("cube 128", "nnunet_resenc"): 6.568,
-    ("AbdomenCT 3-D", "nnunet"): 5.163,
-    ("AbdomenCT 3-D", "umamba_bot"): 6.883,
-    ("AbdomenCT 3-D", "umamba_enc"): 22.525,
-    ("AbdomenMR 2-D", "umamba_enc"): 23.522,
-    ("Endoscopy 2-D", "umamba_enc"): 24.229,
+    ("AbdomenCT 3-D", "nnunet"): 5.088,
+    ("AbdomenCT 3-D", "umamba_bot"): 6.739,
+    ("AbdomenCT 3-D", "umamba_enc"): 22.376,
+    ("AbdomenMR 2-D", "umamba_enc"): 23.335,
+    ("Endoscopy 2-D", "umamba_enc"): 24.206,
     ("Microscopy 2-D", "nnunet"): 5.279,
-    ("Microscopy 2-D", "umamba_enc"): 24.119,
-    ("Microscopy 2-D", "umamba_enc_released"): 14.110,
-    ("Microscopy 2-D", "umamba_bot_released"): 8.705,
+    ("Microscopy 2-D", "umamba_enc"): 24.013,
+    ("Microscopy 2-D", "umamba_enc_released"): 13.866,
+    ("Microscopy 2-D", "umamba_bot_released"): 8.446,
 }
 
 
@@ -69,10 +76,10 @@ def test_parameters_follow_a_plan_for_residual_encoders() -> None:
     assert parameter_count("nnunet_resenc", configuration_stages(configuration), 2, 3) == expected
 
 
-def test_weights_gradients_and_momentum_are_twelve_bytes_per_parameter() -> None:
+def test_weights_and_momentum_are_eight_bytes_per_parameter_and_gradients_up_to_four() -> None:
     # 30 713 158 is the plain network's count for this plan (shared/reference/networks.json).
     memory = training_memory("nnunet", PLANS["AbdomenCT 3-D"].configuration, 1, 14)
-    assert memory.weights_and_optimizer == 12 * 30_713_158
+    assert 8 * 30_713_158 <= memory.weights_and_optimizer <= 12 * 30_713_158
 
 
 def test_total_is_the_sum_of_its_parts() -> None:
@@ -83,6 +90,13 @@ def test_total_is_the_sum_of_its_parts() -> None:
     for memory in (on_cpu, on_gpu):
         parts = memory.weights_and_optimizer, memory.activations, memory.workspace, memory.allowance
         assert memory.total == sum(parts)
+
+
+def test_models_that_a_plan_has() -> None:
+    topology, features = plan_topology((1, 1, 1), (32, 32, 32)), (32, 64, 128, 256)
+    assert models_for(topology_stages(topology, features)) == KNOWN_MODELS
+    residual = topology_stages(topology, features, (1, 2, 3, 4), 3, residual=True)
+    assert set(KNOWN_MODELS) - set(models_for(residual)) == {"nnunet"}
 
 
 @pytest.mark.parametrize("model", ARCHITECTURES)
@@ -104,7 +118,8 @@ def test_memory_grows_with_batch_and_patch(model: str) -> None:
 
 def test_float32_takes_more_than_mixed_precision() -> None:
     configuration = PLANS["hippocampus"].configuration
-    for model in ARCHITECTURES:
+    # SegResNet is an exception: its norms keep float32 copies under mixed precision.
+    for model in set(KNOWN_MODELS) - {"segresnet"}:
         mixed = training_memory(model, configuration, 1, 3).total
         assert mixed < training_memory(model, configuration, 1, 3, precision="fp32").total
 

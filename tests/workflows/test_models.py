@@ -7,6 +7,7 @@ import pytest
 from tests.models.plans import HIPPOCAMPUS as ANY_BATCH
 from umseg.dataset.description import DatasetDescription
 from umseg.models import MODELS, build_network
+from umseg.planning.baselines import BASELINES
 from umseg.planning.training_memory import training_memory
 from umseg.workflows.models import describe_models, format_models
 
@@ -31,7 +32,7 @@ def test_every_model_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "training memory (batch 7)" in text
     assert 'pip install "umseg[baselines]"' in text
     (row,) = (line for line in text.splitlines() if line.startswith("nnunet "))
-    assert row.split() == ["nnunet", "40x56x40", "5.6", "M", "19", "G", "1.9", "GB"]
+    assert row.split() == ["nnunet", "40x56x40", "5.6", "M", "19", "G", "1.8", "GB"]
 
 
 def test_multiply_accumulates_are_those_of_the_convolutions() -> None:
@@ -54,5 +55,7 @@ def test_networks_of_monai_have_patches_of_their_own() -> None:
     pytest.importorskip("monai", reason="the extra 'baselines' is not installed")
     facts = {fact.name: fact for fact in describe_models(HIPPOCAMPUS, DESCRIPTION)}
     assert facts["swin_unetr"].patch == (64, 64, 64)
-    assert facts["swin_unetr"].memory is None
     assert facts["unetr"].parameters > 90e6
+    for model in BASELINES:
+        assert facts[model].memory == training_memory(model, HIPPOCAMPUS, 1, 3).total
+    assert "12.6 GB" in format_models([facts["swin_unetr"]], 7)

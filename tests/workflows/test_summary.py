@@ -38,6 +38,7 @@ def test_volumes() -> None:
     assert "3d_lowres: spacing" in text
     assert "3d_cascade_fullres: 3d_fullres with the result of 3d_lowres as input" in text
     assert text.count("expected GPU memory in training, GB: umamba_enc") == 3
+    assert text.count(", swin_unetr ") == 3
 
 
 def test_pictures_have_no_physical_size() -> None:

@@ -8,9 +8,10 @@ from torch import nn
 
 from umseg.common.errors import UserError
 from umseg.common.record import Record
-from umseg.models.baselines import BASELINES, build_baseline, rounded_patch
+from umseg.models.baselines import build_baseline
 from umseg.models.unet import UNet
 from umseg.planning.architecture import ARCHITECTURES
+from umseg.planning.baselines import BASELINES, rounded_patch
 from umseg.planning.plan import Configuration
 from umseg.planning.stages import configuration_stages
 
@@ -134,3 +135,19 @@ def build_network(
     options = options or ModelOptions()
     check_model(model, options)
     return MODELS[model](configuration, in_channels, num_classes, deep_supervision, options)
+
+
+def enable_activation_checkpoints(network: nn.Module, model: str) -> None:
+    """Let every stage compute its activations again on the way back, instead of keeping them.
+
+    Raises:
+        UserError: The network comes from MONAI, whose stages are its own.
+    """
+    if not isinstance(network, UNet):
+        raise UserError(
+            f"--checkpoint-activations is not available for '{model}'.",
+            found=model,
+            expected=" or ".join(ARCHITECTURES),
+            remedy="Save memory with --accumulate, or plan smaller patches with `umseg plan --for-model`.",
+        )
+    network.checkpoint_activations = True

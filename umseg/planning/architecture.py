@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -167,13 +166,3 @@ ARCHITECTURES: dict[str, Callable[[Sequence[Stage]], Architecture]] = {
     "nnunet_resenc": _nnunet_resenc,
 }
 """Every U-Net by its model's name."""
-
-
-def models_for(stages: Sequence[Stage]) -> tuple[str, ...]:
-    """The models of ``ARCHITECTURES`` that can be built on a plan's stages."""
-    models = []
-    for model, describe in ARCHITECTURES.items():
-        with contextlib.suppress(UserError):
-            describe(stages)
-            models.append(model)
-    return tuple(models)

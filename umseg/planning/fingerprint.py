@@ -41,6 +41,7 @@ class Fingerprint(Record):
         median_relative_size_after_cropping: Median over the cases of voxels after by voxels before cropping.
         case_ids: In the order of ``spacings`` and ``shapes_after_crop``.
         classes: Class name to how large it is and how many cases have it.
+        case_digests: Of the bytes of each case's files, in the order of ``case_ids``.
         content_hash: Of the bytes of all files that were measured.
     """
 
@@ -52,6 +53,7 @@ class Fingerprint(Record):
     median_relative_size_after_cropping: float
     case_ids: tuple[str, ...]
     classes: dict[str, ClassStatistics] = Field(default_factory=dict)
+    case_digests: tuple[str, ...] = ()
     content_hash: str = ""
 
 
@@ -91,9 +93,11 @@ def extract_fingerprint(
         UserError: Some cases are damaged or inconsistent (all are reported together), or there is no foreground.
     """
     report = report or partial(report_problems, folder=dataset.folder)
-    if earlier is not None and earlier.content_hash == _current_hash(dataset, quiet):
-        log.info("The data set has not changed since it was measured: its fingerprint is used again.")
-        return earlier
+    if earlier is not None:
+        digests = _current_digests(dataset, quiet)
+        if earlier.content_hash == dataset_digest(dataset, digests):
+            log.info("The data set has not changed since it was measured: its fingerprint is used again.")
+            return earlier.model_copy(update={"case_digests": digests})
     work = partial(
         _measure_case, description=dataset.description, samples=int(num_samples // max(len(dataset.cases), 1))
     )
@@ -124,15 +128,15 @@ def extract_fingerprint(
         median_relative_size_after_cropping=float(np.median([m.relative_size for m in measurements])),
         case_ids=tuple(names),
         classes=describe_classes([m.classes for m in measurements]),
+        case_digests=tuple(m.digest for m in measurements),
         content_hash=dataset_digest(dataset, [m.digest for m in measurements]),
     )
 
 
-def _current_hash(dataset: Dataset, quiet: bool) -> str:
+def _current_digests(dataset: Dataset, quiet: bool) -> tuple[str, ...]:
     # In this process: reading bytes is the disk's work, and processes take longer to start than most sets to read.
     names = [case.id for case in dataset.cases]
-    digests = map_cases(case_digest, dataset.cases, names, workers=0, title="Look for changes", quiet=quiet)
-    return dataset_digest(dataset, list(digests))
+    return tuple(map_cases(case_digest, dataset.cases, names, workers=0, title="Look for changes", quiet=quiet))
 
 
 def _measure_case(

@@ -12,7 +12,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from umseg.common.errors import UserError
 from umseg.dataset.description import DatasetDescription
 from umseg.models.registry import MODELS, build_network, fit_configuration
-from umseg.planning.architecture import ARCHITECTURES
 from umseg.planning.plan import Configuration
 from umseg.planning.training_memory import training_memory
 
@@ -26,7 +25,7 @@ class ModelFacts:
         patch: What it is trained on.
         parameters: Number of weights.
         macs: Multiply-accumulates of the convolutions and matrix products for one patch; the scans are not counted.
-        memory: Expected GPU memory of training, bytes; None where no model of it exists.
+        memory: Expected GPU memory of training, bytes.
         obstacle: Why the model cannot be built here, else None; then the numbers are 0.
     """
 
@@ -34,7 +33,7 @@ class ModelFacts:
     patch: tuple[int, ...]
     parameters: int = 0
     macs: int = 0
-    memory: int | None = None
+    memory: int = 0
     obstacle: str | None = None
 
 
@@ -53,13 +52,12 @@ def _describe(name: str, configuration: Configuration, description: DatasetDescr
     counter = FlopCounterMode(display=False)
     with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad(), counter:
         network(torch.empty(1, channels, *configuration.patch_size))
-    known = name in ARCHITECTURES
     return ModelFacts(
         name,
         configuration.patch_size,
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         macs=counter.get_total_flops() // 2,
-        memory=training_memory(name, configuration, channels, classes).total if known else None,
+        memory=training_memory(name, configuration, channels, classes).total,
     )
 
 
@@ -73,6 +71,6 @@ def format_models(facts: Sequence[ModelFacts], batch_size: int) -> str:
         if fact.obstacle is not None:
             lines.append(f"{start}  {fact.obstacle}")
             continue
-        memory = "not known" if fact.memory is None else f"{fact.memory / 1e9:.1f} GB"
-        lines.append(f"{start}  {fact.parameters / 1e6:8.1f} M  {fact.macs / 1e9:5.0f} G  {memory:>9}")
+        memory = f"{fact.memory / 1e9:6.1f} GB"
+        lines.append(f"{start}  {fact.parameters / 1e6:8.1f} M  {fact.macs / 1e9:5.0f} G  {memory}")
     return "\n".join([*lines, "", "MACs: of convolutions and matrix products, per patch. Memory: on a GPU, with SGD."])

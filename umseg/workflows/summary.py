@@ -9,10 +9,9 @@ import numpy as np
 
 from umseg.dataset.description import DatasetDescription
 from umseg.planning import Configuration, Fingerprint, Plan
-from umseg.planning.architecture import models_for
 from umseg.planning.classes import ClassStatistics
 from umseg.planning.stages import configuration_stages
-from umseg.planning.training_memory import training_memory
+from umseg.planning.training_memory import models_for, training_memory
 
 _MM3_PER_ML = 1000
 _NO_PHYSICAL_SIZE = 999.0

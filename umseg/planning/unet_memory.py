@@ -1,0 +1,165 @@
+"""The layers of a U-Net and the memory that each of them takes in training (constants fitted by benchmarks/memory.py).
+
+The model follows what autograd keeps: under mixed precision every convolution keeps its input and every norm its input
+in 16 bits, a Mamba layer everything in float32, and the loss three float32 tensors of all classes per supervised head.
+Between devices only the Mamba layer and the norm differ: on a CPU they are fused kernels, on a GPU they are torch's
+operators and the scan of mamba-ssm.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from umseg.planning.architecture import Architecture, BlockKind, Row, Tokens
+from umseg.planning.layer_memory import FLOAT, INT64, Device, Layer, Training
+from umseg.planning.parameters import (
+    MAMBA_EXPANSION,
+    MAMBA_STATES,
+    convolution_parameters,
+    mamba_parameters,
+    mamba_rank,
+    norm_parameters,
+)
+from umseg.planning.stages import Stage
+
+_WIDEST_FUSED = 128  # inner channels up to which a Mamba block keeps no low-rank step sizes
+
+# Feature maps that the backward pass of a block holds at once, fitted to the peaks of plain and residual networks.
+_PASSING: dict[Device, dict[BlockKind, int]] = {
+    "cpu": {"plain": 2, "residual": 3, "projected": 3, "pooled": 3},
+    "cuda": {"plain": 4, "residual": 4, "projected": 5, "pooled": 4},
+}
+# Sequences of inner channels that a Mamba block keeps. Both: delta, z, the scan's input and its gated output. CPU: the
+# convolution's input. GPU: that input padded, the convolution's output before SiLU, the scan's output before the gate,
+# and the scan's input twice more, copied for the two projections because time is innermost.
+_MAMBA_SEQUENCES: dict[Device, int] = {"cpu": 5, "cuda": 9}
+# Tokens per kept state of the scan; mamba-ssm keeps two numbers per state and 2048 tokens.
+_TOKENS_PER_STATE: dict[Device, int] = {"cpu": 32, "cuda": 1024}
+_LANES = 16
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A U-Net in training."""
+
+    training: Training
+    architecture: Architecture
+    stages: Sequence[Stage]
+
+    def map_bytes(self, stage: Stage) -> int:
+        """One feature map of the whole batch."""
+        return self.training.map_bytes(stage.features, stage.size)
+
+    def rounded_weights(self, parameters: int) -> int:
+        return self.training.rounded_weights(parameters)
+
+
+def unet_layers(training: Training, architecture: Architecture, stages: Sequence[Stage]) -> Iterator[Layer]:
+    """Every layer in the order of the forward pass, the batch first and the losses last."""
+    run = _Run(training, architecture, stages)
+    yield _batch(run)
+    yield from _encoder(run)
+    for index in reversed(range(len(stages) - 1)):
+        yield from _decoder_stage(run, index)
+    if len(stages) == 1:
+        yield _head(run, stages[0])
+    # Losses are differentiated last first; the head of the lowest resolution has weight 0 unless it is the only one.
+    for stage in stages[: max(1, len(stages) - 2)]:
+        yield training.loss(stage.size)
+
+
+def _batch(run: _Run) -> Layer:
+    """Images in float32, their rounded copies (one per convolution that reads them) and the label maps of all heads."""
+    first = (run.architecture.stem + run.architecture.encoder[0])[0]
+    images = run.training.image_bytes(run.stages[0].size, readers=1 if first == "plain" else 2)
+    heads = run.stages[: max(1, len(run.stages) - 1)]
+    return Layer(kept=images + INT64 * sum(run.training.voxels(stage.size) for stage in heads))
+
+
+def _encoder(run: _Run) -> Iterator[Layer]:
+    architecture, channels = run.architecture, run.training.in_channels
+    yield from _blocks(run, run.stages[0], architecture.stem, channels)
+    if architecture.stem:
+        channels = run.stages[0].features
+    skips = (*architecture.skips, False)
+    for stage, row, tokens, skip in zip(run.stages, architecture.encoder, architecture.ssm, skips, strict=True):
+        yield from _blocks(run, stage, row, channels, stage.stride)
+        if tokens:
+            yield _mamba(run, stage, tokens)
+            # Its output, which convolutions keep, is gone when the Mamba layer runs backwards.
+            yield Layer(kept=run.map_bytes(stage))
+        if skip:
+            # The concatenation with the decoder's half: freed in the decoder, but then its gradient, of the same size,
+            # waits for the encoder.
+            yield Layer(kept=2 * run.map_bytes(stage))
+        channels = stage.features
+
+
+def _decoder_stage(run: _Run, index: int) -> Iterator[Layer]:
+    stage, below, skip = run.stages[index], run.stages[index + 1], run.architecture.skips[index]
+    kernel = below.stride if run.architecture.upsampling == "transposed" else (1,)
+    upsampling = convolution_parameters(below.features, stage.features, kernel)
+    # Without a skip the blocks keep the upsampled map itself.
+    own = 0 if skip else run.map_bytes(stage)
+    yield Layer(upsampling, run.rounded_weights(upsampling) + own)
+    yield from _blocks(run, stage, run.architecture.decoder[index], (2 if skip else 1) * stage.features)
+    yield _head(run, stage)
+
+
+def _blocks(run: _Run, stage: Stage, row: Row, in_channels: int, stride: Sequence[int] = (1,)) -> Iterator[Layer]:
+    """A row of blocks, the first with the stride. Every convolution's output is kept, and every norm's."""
+    for index, kind in enumerate(row):
+        channels = stage.features if index else in_channels
+        convolutions = 1 if kind == "plain" else 2
+        parameters = convolution_parameters(channels, stage.features, stage.kernel)
+        if kind != "plain":
+            parameters += convolution_parameters(stage.features, stage.features, stage.kernel)
+        yield Layer(
+            parameters + convolutions * norm_parameters(stage.features),
+            kept=2 * convolutions * run.map_bytes(stage) + run.rounded_weights(parameters),
+            passing=_PASSING[run.training.device][kind] * run.map_bytes(stage),
+        )
+        yield _shortcut(run, stage, kind, channels, strided=index == 0 and math.prod(stride) > 1)
+
+
+def _shortcut(run: _Run, stage: Stage, kind: BlockKind, channels: int, strided: bool) -> Layer:
+    """A projection's output is added and gone; a pooled one's input and norm keep theirs."""
+    if kind == "projected" or (kind == "residual" and (strided or channels != stage.features)):
+        parameters = convolution_parameters(channels, stage.features, (1,))
+        return Layer(parameters, run.rounded_weights(parameters))
+    if kind == "pooled" and channels != stage.features:
+        weights = channels * stage.features
+        pooled = run.training.map_bytes(channels, stage.size) if strided else 0
+        kept = pooled + run.map_bytes(stage) + run.rounded_weights(weights)
+        return Layer(weights + norm_parameters(stage.features), kept)
+    return Layer()
+
+
+def _mamba(run: _Run, stage: Stage, tokens: Tokens) -> Layer:
+    """Layer norm and Mamba block, all in float32.
+
+    Kept per token are the layer norm's input (a copy, unless it is float32 already) with two statistics and its output,
+    the sequences of inner channels, the B and C of the scan, and its states every few tokens. The largest moment of the
+    backward pass holds the gradients of the scan's input, delta, z, B and C.
+    """
+    width, length = stage.features, math.prod(stage.size)
+    if tokens == "channels":
+        width, length = length, width
+    inner = MAMBA_EXPANSION * width
+    copies = 2 if run.training.precision == "mixed" else 1
+    low_rank = mamba_rank(width) if inner > _WIDEST_FUSED else 0
+    projections = 2 * MAMBA_STATES
+    per_token = copies * width + 2 + _MAMBA_SEQUENCES[run.training.device] * inner + projections + low_rank
+    padded = _LANES * math.ceil(inner / _LANES) if run.training.device == "cpu" else inner
+    states = math.ceil(length / _TOKENS_PER_STATE[run.training.device]) * padded * MAMBA_STATES
+    return Layer(
+        mamba_parameters(width),
+        kept=FLOAT * run.training.batch_size * (length * per_token + states),
+        passing=FLOAT * run.training.batch_size * length * (3 * inner + projections),
+    )
+
+
+def _head(run: _Run, stage: Stage) -> Layer:
+    return run.training.head(convolution_parameters(stage.features, run.training.num_classes, (1,)), stage.size)
