@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from umseg.common.errors import UserError
-from umseg.dataset.description import DatasetDescription, load_description, require_plain_labels
+from umseg.dataset.description import DatasetDescription, load_description
 
 GOOD: dict[str, Any] = {
     "channel_names": {"0": "CT", "1": "PET"},
@@ -89,19 +89,6 @@ def test_survives_json(tmp_path: Path, changes: dict[str, Any]) -> None:
 
 def test_descriptions_of_earlier_versions_load() -> None:
     assert DatasetDescription.from_json(GOOD, Path("model.json"), "").regions_class_order is None
-
-
-@pytest.mark.parametrize("changes", KINDS)
-def test_what_cannot_be_learnt_yet_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
-    description = load_description(save(tmp_path, **changes))
-    if not changes:
-        require_plain_labels(description, tmp_path, "Training", "Wait.")
-        return
-    with pytest.raises(UserError, match="Training does not support") as raised:
-        require_plain_labels(description, tmp_path / "dataset.json", "Training", "Wait.")
-    named = {"ignore": "an ignore label: 3", "whole": "regions: whole, core, enhancing", "cell": "an instance task"}
-    (found,) = [text for label, text in named.items() if label in changes["labels"]]
-    assert (raised.value.found, raised.value.remedy) == (found, "Wait.")
 
 
 def test_reader_of_another_tool_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

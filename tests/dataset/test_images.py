@@ -117,13 +117,24 @@ def test_4d_image_is_refused_with_advice(tmp_path: Path) -> None:
     sitk.WriteImage(sitk.JoinSeries([sitk.Image(4, 5, 6, sitk.sitkInt16)] * 2), str(path))
     with pytest.raises(UserError, match="4 dimensions") as raised:
         read_image([path])
+    assert raised.value.found == "size 4 x 5 x 6 x 2"
     assert "CASE_0001" in str(raised.value.remedy)
+    assert "umseg convert msd" in str(raised.value.remedy)
 
 
-def test_multi_page_tiff_without_spacing_is_refused(tmp_path: Path) -> None:
-    path = write_image(tmp_path / "a.tif", noise((4, 5, 6), np.uint8))
-    with pytest.raises(UserError, match="how far its slices are apart"):
-        read_image([path])
+@pytest.mark.parametrize("ending", [".nii.gz", ".mha", ".nrrd"])
+def test_4d_image_of_one_volume_is_a_3d_image(tmp_path: Path, ending: str) -> None:
+    values = noise((4, 5, 6))
+    volume = sitk.GetImageFromArray(values)
+    volume.SetSpacing((0.5, 0.7, 3.0))
+    volume.SetOrigin((1.0, 2.0, 3.0))
+    sitk.WriteImage(sitk.JoinSeries([volume]), str(tmp_path / f"a{ending}"))
+    image = read_image([tmp_path / f"a{ending}"])
+    np.testing.assert_array_equal(image.array[0], values)
+    assert image.geometry.size == (6, 5, 4)
+    assert image.geometry.spacing == pytest.approx((0.5, 0.7, 3.0))
+    assert image.geometry.origin == pytest.approx((1.0, 2.0, 3.0))
+    assert len(image.geometry.direction) == 9
 
 
 def test_complex_image_is_refused(tmp_path: Path) -> None:
@@ -341,3 +352,15 @@ def test_hippocampus_label_stored_as_float_is_read(shared: Path) -> None:
     label = read_label(folder / "labelsTr" / "hippocampus_003.nii.gz")
     assert set(np.unique(label.array)) == {0, 1, 2}
     assert label.array.shape == read_image([folder / "imagesTr" / "hippocampus_003_0000.nii.gz"]).array.shape[1:]
+
+
+def test_a_value_that_a_png_cannot_hold_is_refused(tmp_path: Path) -> None:
+    geometry = Geometry((6, 5), (1.0, 1.0), (0.0, 0.0), (1.0, 0.0, 0.0, 1.0))
+    values = np.full((1, 5, 6), 65535, np.uint32)
+    write_label(tmp_path / "a.png", values, geometry)
+    with pytest.raises(UserError, match="PNG cannot hold") as caught:
+        write_label(tmp_path / "b.png", values + 1, geometry)
+    assert "65536" in str(caught.value.found)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+    write_label(tmp_path / "b.tif", values + 1, geometry)
+    assert read_label(tmp_path / "b.tif").array.max() == 65536

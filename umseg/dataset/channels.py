@@ -30,6 +30,9 @@ class Notice:
     expected: str
     remedy: str
 
+    def __str__(self) -> str:
+        return f"{self.file}: {self.problem} Found {self.found}; expected {self.expected}. {self.remedy}"
+
 
 def may_hold(components: int, channels: int) -> bool:
     """Whether a file of so many components can give all channels of a case: exactly, or with a transparency."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from umseg.dataset.channels import has_transparency
+from umseg.dataset.channels import NATURAL_ENDINGS, has_transparency
 from umseg.dataset.dataset import Case
 from umseg.dataset.description import DatasetDescription
 from umseg.dataset.grid import placement_difference, same_spacing
@@ -57,15 +57,21 @@ def check_image(case: Case, image: Image, num_channels: int) -> list[Problem]:
 
 
 def _wrong_channels(case: Case, found: int, declared: int) -> Problem:
-    transparent = has_transparency(found, case.images[0])
+    file = case.images[0]
+    transparent = has_transparency(found, file)
+    remedy = (
+        "Save the image without transparency, or as greyscale where one channel is declared; or correct channel_names."
+        if file.name.lower().endswith(NATURAL_ENDINGS)
+        else "Split a time series or a vector image into one file per channel (CASE_0000, CASE_0001, ...); or correct "
+        "channel_names."
+    )
     return Problem(
         "The image has the wrong number of channels.",
         case.id,
-        case.images[0],
+        file,
         found=f"{found} channels" + (", the last a transparency that varies" if transparent else ""),
         expected=f"{declared} channels (channel_names in dataset.json)",
-        remedy="Save the image without transparency, or as greyscale where one channel is declared; or correct "
-        "channel_names.",
+        remedy=remedy,
     )
 
 
@@ -113,7 +119,8 @@ def _check_grid(case: Case, file: Path, image: Image, label: LabelMap) -> list[P
         ]
     # A 2-D file does not say how thick its slice is.
     first = 0 if image.geometry.dimensions == label.geometry.dimensions else 1
-    if not same_spacing(label.spacing[first:], image.spacing[first:]):
+    told = label.geometry.has_spacing and image.geometry.has_spacing
+    if told and not same_spacing(label.spacing[first:], image.spacing[first:]):
         return [
             Problem(
                 "Image and label map differ in spacing.",

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Literal
 
 from umseg.common.errors import UserError
 from umseg.common.record import Record
 from umseg.dataset.description import REMEDY, DatasetDescription, load_description
+from umseg.dataset.dicom import DICOM_ENDING, is_dicom_image, label_ending
+from umseg.dataset.dicom_inputs import find_series, unusable_series
 from umseg.dataset.filemap import load_file_map, mapped_files
-from umseg.dataset.naming import few, group_inputs, group_training, list_files, sibling_channels, stem
+from umseg.dataset.naming import few, group_inputs, group_training, list_files, list_images, sibling_channels, stem
 from umseg.dataset.problems import Problem
 from umseg.dataset.report import report_problems
 
@@ -22,13 +25,18 @@ class Case(Record):
 
     Attributes:
         id: File name without channel number and ending, or the name in the file map.
-        images: One file per channel in order, or one file with all channels as components (e.g. RGB).
+        images: One file per channel in order, or one file with all channels as components (e.g. RGB). A DICOM image is
+            the folder of its slices.
         label: The label map; None in prediction.
     """
 
     id: str
     images: tuple[Path, ...]
     label: Path | None = None
+
+    def label_ending(self, file_ending: str) -> str:
+        """Ending of a label map made for this case: ``.nii.gz`` for a DICOM image, else the data set's ending."""
+        return label_ending(DICOM_ENDING if is_dicom_image(self.images[0]) else file_ending)
 
 
 class Dataset(Record):
@@ -102,6 +110,10 @@ def find_cases(folder_or_file: Path, num_channels: int, file_ending: str) -> tup
     ``CASE_0001.ext``, ...; one file with ``num_channels`` components per case; and, for one channel, file names
     without a channel number. Files with another ending are skipped with a warning.
 
+    Where there is no such file, DICOM is accepted whatever the model was trained on: a folder of slices, which is one
+    case, or a folder of such folders. The headers of all slices are read, so that a series that makes no volume is
+    found at once.
+
     Args:
         folder_or_file: What the user named.
         num_channels: Channels that the model expects.
@@ -113,16 +125,20 @@ def find_cases(folder_or_file: Path, num_channels: int, file_ending: str) -> tup
     Raises:
         UserError: Nothing there, or cases with the wrong number of channel files.
     """
-    path = Path(folder_or_file).absolute()
-    if path.is_dir():
-        files = _inputs(path, file_ending)
-    elif path.is_file():
-        files = _with_sibling_channels(path, num_channels, file_ending)
-    else:
+    # Not resolved: a link is known by its own name.
+    path = Path(os.path.abspath(folder_or_file))
+    if not path.exists():
         raise UserError(
             "The input does not exist.", file=path, remedy="Name a folder of images or one image file with --input."
         )
-    cases, problems = group_inputs(files, num_channels, file_ending)
+    images = find_series(path, num_channels, file_ending)
+    if images is not None:
+        ending = path.suffix if path.is_file() else ""
+        cases, problems = group_inputs(images, num_channels, ending)
+        problems += unusable_series(cases)
+    else:
+        files = _inputs(path, file_ending) if path.is_dir() else _with_siblings(path, num_channels, file_ending)
+        cases, problems = group_inputs(files, num_channels, file_ending)
     report_problems(problems, path)
     return tuple(Case(id=name, images=cases[name]) for name in cases)
 
@@ -130,10 +146,12 @@ def find_cases(folder_or_file: Path, num_channels: int, file_ending: str) -> tup
 def _folder_cases(folder: Path, description: DatasetDescription) -> tuple[tuple[Case, ...], list[Problem], int]:
     """Complete cases of imagesTr and labelsTr, problems of the others, and the number of cases named by images."""
     ending = description.file_ending
-    images, others = list_files(folder / "imagesTr", ending)
+    images, others = list_images(folder / "imagesTr", ending)
+    problems = [_wrong_ending(path, ending) for path in others]
+    image_ending, ending = "" if ending.lower() == DICOM_ENDING else ending, label_ending(ending)
     labels, more = list_files(folder / "labelsTr", ending)
-    problems = [_wrong_ending(path, ending) for path in (*others, *more)]
-    complete, incomplete = group_training(images, description.num_channels, ending)
+    problems += [_wrong_ending(path, ending) for path in more]
+    complete, incomplete = group_training(images, description.num_channels, image_ending)
     problems += incomplete
     named = set(complete) | {problem.case for problem in incomplete if problem.case}
     label_of = {stem(path, ending): path for path in labels}
@@ -153,7 +171,7 @@ def _folder_cases(folder: Path, description: DatasetDescription) -> tuple[tuple[
             "A label map has no image.",
             name,
             label_of[name],
-            found=f"no {name}_0000{ending} in imagesTr",
+            found=f"no {name}_0000{image_ending} in imagesTr",
             expected="for every CASE in labelsTr a file CASE_0000 in imagesTr",
             remedy="Add the image or remove the label map.",
         )
@@ -169,7 +187,7 @@ def _wrong_ending(path: Path, ending: str) -> Problem:
         "",
         path,
         found=path.name,
-        expected=f"files ending in {ending}",
+        expected="folders of DICOM slices" if ending == DICOM_ENDING else f"files ending in {ending}",
         remedy="Convert or remove the file, or correct file_ending in dataset.json.",
     )
 
@@ -187,7 +205,7 @@ def _inputs(folder: Path, ending: str) -> list[Path]:
             f"All files in {folder.name} have the wrong ending.",
             file=folder,
             found=names,
-            expected=f"files ending in {ending}",
+            expected=f"files ending in {ending}, or folders of DICOM slices",
             remedy=f"Convert the images to {ending}.",
         )
     if others:
@@ -195,7 +213,7 @@ def _inputs(folder: Path, ending: str) -> list[Path]:
     return files
 
 
-def _with_sibling_channels(path: Path, num_channels: int, ending: str) -> list[Path]:
+def _with_siblings(path: Path, num_channels: int, ending: str) -> list[Path]:
     """The file, with the other channels of its case."""
     if not path.name.endswith(ending):
         raise UserError(

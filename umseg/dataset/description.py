@@ -40,7 +40,8 @@ class DatasetDescription(Record):
         regions_class_order: With regions: the value that is written for each of them, in the order of ``labels``.
             Later regions are written over earlier ones.
         numTraining: Number of training cases.
-        file_ending: Ending of every image and label file, with the dot, e.g. ``.nii.gz``.
+        file_ending: Ending of every image and label file, with the dot, e.g. ``.nii.gz``. ``.dcm``: the images are
+            folders of DICOM slices, the label maps ``.nii.gz``.
     """
 
     channel_names: dict[str, str] = Field(min_length=1)
@@ -163,33 +164,6 @@ def read_description_fields(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError("dataset.json is not a JSON object.", file=path, found=type(content).__name__, remedy=REMEDY)
     return content
-
-
-def require_plain_labels(description: DatasetDescription, file: Path, verb: str, remedy: str) -> None:
-    """Refuse what this version plans for but cannot yet learn or score.
-
-    Args:
-        description: What ``file`` says.
-        file: For the message.
-        verb: What is refused, e.g. ``Training``.
-        remedy: What the user can do instead.
-
-    Raises:
-        UserError: The data set has regions, an ignore label or instances.
-    """
-    found = {
-        "an instance task": description.task == "instance",
-        "regions: " + ", ".join(description.regions): description.has_regions,
-        f"an ignore label: {description.ignore_label}": description.ignore_label is not None,
-    }
-    if any(found.values()):
-        raise UserError(
-            f"{verb} does not support regions, the ignore label and instance tasks yet.",
-            file=file,
-            found=", ".join(text for text, there in found.items() if there),
-            expected="one whole number per label, and every voxel annotated",
-            remedy=remedy,
-        )
 
 
 def _as_tuple(value: int | tuple[int, ...]) -> tuple[int, ...]:

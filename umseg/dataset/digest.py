@@ -7,15 +7,23 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from umseg.common.record import Record
 from umseg.dataset.dataset import Case, Dataset
+from umseg.dataset.dicom import series_files
+from umseg.dataset.integrity import detached_data
+from umseg.dataset.stacks import sidecars
 
 _BLOCK = 1 << 20
 
 
 def case_digest(case: Case) -> str:
-    """Hash of the bytes of a case's files, in the order image channels, label."""
+    """Hash of the bytes of a case's files, in the order image channels, label.
+
+    Files that belong to an image count with it: the slices of a DICOM series, whatever their names, the voxels beside
+    a header, the JSON file with the spacing of a TIFF stack.
+    """
     files = [*case.images, *([] if case.label is None else [case.label])]
-    return _hash(_hash_file(file) for file in files)
+    return _hash(part for file in files for part in _image_parts(file))
 
 
 def dataset_digest(dataset: Dataset, cases: Sequence[str]) -> str:
@@ -28,6 +36,18 @@ def dataset_digest(dataset: Dataset, cases: Sequence[str]) -> str:
     description = json.dumps(dataset.description.model_dump(mode="json"), sort_keys=True)
     ids = [case.id for case in dataset.cases]
     return _hash([dataset.name, description, *ids, *cases])
+
+
+def digest_of_record(record: Record) -> str:
+    """Hash of a record's content."""
+    return _hash([json.dumps(record.model_dump(mode="json"), sort_keys=True)])
+
+
+def _image_parts(path: Path) -> list[str]:
+    if path.is_dir():
+        return [_hash(sorted(map(_hash_file, series_files(path))))]
+    voxels = detached_data(path)
+    return [_hash_file(file) for file in (path, *([] if voxels is None else [voxels]), *sidecars(path))]
 
 
 def _hash_file(path: Path) -> str:

@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field, field_validator
 
 from umseg.common.record import Record
 from umseg.dataset.description import read_description_fields
+from umseg.dataset.dicom import is_series
 from umseg.dataset.naming import channels_problem
 from umseg.dataset.problems import Problem
 
@@ -16,7 +17,7 @@ class FileEntry(Record):
     """The files of one case: absolute paths, or relative to the data set's folder.
 
     Attributes:
-        images: One file per channel in order, or one file with all channels.
+        images: One file per channel in order, or one file with all channels; a folder of DICOM slices is a file.
         label: The label map.
     """
 
@@ -66,7 +67,7 @@ def mapped_files(
     problems: list[Problem] = []
     for name, entry in sorted(entries.items()):
         images, label = tuple(folder / image for image in entry.images), folder / entry.label
-        found = [_missing(name, path) for path in (*images, label) if not path.is_file()]
+        found = [_missing(name, path) for path in (*images, label) if not (path.is_file() or is_series(path))]
         if not found:
             wrong = channels_problem(name, images, num_channels, f"{num_channels} images (channel_names)")
             found = [wrong] if wrong else []

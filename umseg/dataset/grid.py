@@ -9,6 +9,8 @@ import numpy as np
 
 SPACING_TOLERANCE = 1e-3
 _DIRECTION_TOLERANCE = 1e-3
+# Cosine of the angle between axes. ITK itself turns down NIfTI files beyond this.
+_RIGHT_ANGLE = 1e-5
 # In voxels: rounding in a file header, not a shift that anyone would see.
 _ORIGIN_TOLERANCE = 0.01
 
@@ -22,12 +24,14 @@ class Geometry:
         spacing: Millimetres per voxel as the file states it.
         origin: Position of the first voxel, mm.
         direction: Row-major direction matrix, four or nine entries.
+        has_spacing: Whether the file says how large its voxels are; where it does not, ``spacing`` is 1.
     """
 
     size: tuple[int, ...]
     spacing: tuple[float, ...]
     origin: tuple[float, ...]
     direction: tuple[float, ...]
+    has_spacing: bool = True
 
     @property
     def dimensions(self) -> int:
@@ -39,6 +43,12 @@ class Geometry:
         """Array shape (z, y, x); z is 1 for a 2-D file."""
         z, y, x = (*reversed(self.size),) if self.dimensions == 3 else (1, *reversed(self.size))
         return z, y, x
+
+    @property
+    def is_orthogonal(self) -> bool:
+        """Whether the axes are at right angles."""
+        axes = np.reshape(self.direction, (self.dimensions, self.dimensions))
+        return bool(np.allclose(axes.T @ axes, np.eye(self.dimensions), rtol=0, atol=_RIGHT_ANGLE))
 
 
 def same_spacing(first: Sequence[float], second: Sequence[float]) -> bool:

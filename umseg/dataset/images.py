@@ -1,17 +1,15 @@
-"""Reading images and label maps, writing label maps: every format that SimpleITK knows."""
+"""Reading images and label maps, writing label maps: every format that SimpleITK knows, and DICOM series."""
 
 # SimpleITK's methods carry no annotations.
 # mypy: disable-error-code="no-untyped-call"
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
@@ -19,20 +17,20 @@ from numpy.typing import NDArray
 from umseg.common.errors import UserError
 from umseg.common.files import atomic_path
 from umseg.dataset.channels import NATURAL_ENDINGS, Notice, fit_channels
+from umseg.dataset.dicom import is_dicom_image, open_series
 from umseg.dataset.grid import Geometry, placement_difference, same_spacing
-from umseg.dataset.integrity import DamagedFileError, check_file
-
-# ITK prints its warnings to stderr whatever the log level; what matters here is checked and raised instead.
-sitk.ProcessObject.SetGlobalWarningDisplay(False)
+from umseg.dataset.integrity import DamagedFileError
+from umseg.dataset.itk import open_itk
+from umseg.dataset.nifti import is_nifti, open_oblique, read_floats, write_oblique
+from umseg.dataset.source import Source, last_line, refuse_many_axes, unreadable, within_memory
+from umseg.dataset.stacks import fit_stack, slice_pages
+from umseg.dataset.tiff import is_tiff
+from umseg.dataset.tiff_write import write_stack
 
 LOSSY_ENDINGS = (".jpg", ".jpeg")
 SLICE_SPACING_FACTOR = 999.0
-
-_DAMAGED = "Copy the file again from its source, or take the case out of the data set."
-_SPLIT_4D = (
-    "Split the file into one 3-D file per channel or time point (CASE_0000, CASE_0001, ...), e.g. with nibabel's "
-    "four_to_three."
-)
+_TIFF_BYTES = 4
+_PNG_LIMIT = np.iinfo(np.uint16).max
 
 
 @dataclass(frozen=True)
@@ -70,9 +68,12 @@ class LabelMap:
 def read_image(paths: Sequence[Path], num_channels: int | None = None) -> Image:
     """Read a case: one file per channel, or one file with several components (e.g. RGB), which become channels.
 
+    A folder that holds a DICOM series counts as a file.
+
     A 2-D file becomes (channels, 1, y, x). Its first spacing is 999 times the larger in-plane spacing, so that the
     slice axis always counts as the one of lowest resolution; natural images (PNG, TIFF, ...) have no physical size
-    and get (999, 1, 1), as in nnU-Net.
+    and get (999, 1, 1), as in nnU-Net. TIFF stacks have the spacing that ImageJ or OME wrote or that a JSON file beside
+    them says (``stacks.fit_stack``).
 
     Args:
         paths: The case's files.
@@ -88,9 +89,11 @@ def read_image(paths: Sequence[Path], num_channels: int | None = None) -> Image:
     first, geometry, notices = _read_fitting(first_path, 1 if others else num_channels)
     spacing = _array_spacing(geometry, first_path)
     if not others:
-        return Image(np.array(first, dtype=np.float32, order="C"), spacing, geometry, notices)
+        with within_memory(first_path, geometry, len(first)):
+            return Image(np.require(first, np.float32, ("C", "O", "W")), spacing, geometry, notices)
     _check_channel(first, geometry, geometry, first_path, first_path)
-    array = np.empty((len(paths), *geometry.shape), dtype=np.float32)
+    with within_memory(first_path, geometry, len(paths)):
+        array = np.empty((len(paths), *geometry.shape), dtype=np.float32)
     array[0] = first[0]
     for channel, path in enumerate(others, start=1):
         values, grid, more = _read_fitting(path, 1)
@@ -127,7 +130,7 @@ def count_components(path: Path) -> int:
     Raises:
         UserError: The file is missing or its header cannot be read.
     """
-    return int(_open(Path(path)).GetNumberOfComponents())
+    return _open(Path(path)).components
 
 
 def read_geometry(path: Path) -> Geometry:
@@ -136,7 +139,7 @@ def read_geometry(path: Path) -> Geometry:
     Raises:
         UserError: The file is missing or its header cannot be read.
     """
-    return _geometry(_open(Path(path)))
+    return _open(Path(path)).geometry
 
 
 def write_label(path: Path, array: NDArray[np.integer[Any]], geometry: Geometry) -> None:
@@ -156,25 +159,39 @@ def write_label(path: Path, array: NDArray[np.integer[Any]], geometry: Geometry)
         raise ValueError(f"array has shape {array.shape}, the geometry {geometry.shape}")
     if array.size and int(array.min()) < 0:
         raise ValueError(f"label values are at least 0, found {int(array.min())}")
-    values = array.astype(np.min_scalar_type(int(array.max(initial=0))), copy=False)
-    image = sitk.GetImageFromArray(values[0] if geometry.dimensions == 2 else values)
-    image.SetSpacing(geometry.spacing)
-    image.SetOrigin(geometry.origin)
-    image.SetDirection(geometry.direction)
+    largest = int(array.max(initial=0))
+    _refuse_too_large(largest, path)
+    values = array.astype(np.min_scalar_type(largest), copy=False)
     with atomic_path(path) as temporary:
         try:
-            sitk.WriteImage(image, str(temporary), useCompression=True)
+            _write_values(temporary, values, geometry)
         except RuntimeError as error:
             raise UserError(
                 "The label map cannot be written in this format.",
                 file=path,
-                found=_last_line(error),
+                found=last_line(error),
                 remedy="Choose another file ending (e.g. .nii.gz), and check that the disk is not full.",
             ) from error
 
 
-def _open(path: Path) -> sitk.ImageFileReader:
-    """Read a file's header."""
+def _write_values(path: Path, values: NDArray[np.unsignedinteger[Any]], geometry: Geometry) -> None:
+    if geometry.dimensions == 3 and is_tiff(path) and values.itemsize <= _TIFF_BYTES:
+        write_stack(path, values, geometry.spacing if geometry.has_spacing else None)
+        return
+    if geometry.dimensions == 3 and is_nifti(path) and not geometry.is_orthogonal:
+        write_oblique(path, values, geometry)
+        return
+    image = sitk.GetImageFromArray(values[0] if geometry.dimensions == 2 else values)
+    image.SetSpacing(geometry.spacing)
+    image.SetOrigin(geometry.origin)
+    image.SetDirection(geometry.direction)
+    sitk.WriteImage(image, str(path), useCompression=True)
+
+
+def _open(path: Path) -> Source:
+    """Read the header of a file or of a DICOM series."""
+    if is_dicom_image(path):
+        return open_series(path)
     if not path.is_file():
         raise UserError(
             "An image file does not exist.",
@@ -182,96 +199,39 @@ def _open(path: Path) -> sitk.ImageFileReader:
             found="a folder" if path.is_dir() else None,
             remedy="Check the path; put the file back or take the case out of the data set.",
         )
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
+    pages = slice_pages(path) if is_tiff(path) else []
     try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise _unreadable(path, error) from error
-    pixel = sitk.GetPixelIDValueAsString(reader.GetPixelID())
-    if "complex" in pixel:
-        raise UserError(
-            "The image has complex values.",
-            file=path,
-            found=pixel,
-            expected="real values",
-            remedy="Save the magnitude as a real-valued image.",
-        )
-    return reader
+        source = open_itk(path)
+    except (RuntimeError, DamagedFileError, OSError) as error:
+        oblique = open_oblique(path) if is_nifti(path) else None
+        if oblique is None:
+            raise unreadable(path, error) from error
+        return oblique
+    return fit_stack(path, source, pages) if is_tiff(path) else source
 
 
-def _read(path: Path) -> tuple[NDArray[Any], Geometry]:
+def _read(path: Path) -> tuple[NDArray[Any], Geometry, tuple[Notice, ...]]:
     """Read a file completely, or raise: never a partly filled image.
 
     Returns:
-        (components, z, y, x), and the grid.
+        (components, z, y, x), the grid, and what the user should know.
     """
-    reader = _open(path)
-    if reader.GetDimension() not in (2, 3):
-        raise UserError(
-            f"The image has {reader.GetDimension()} dimensions; only 2-D and 3-D images can be used.",
-            file=path,
-            found="size " + " x ".join(map(str, reader.GetSize())),
-            expected="2 or 3 dimensions",
-            remedy=_SPLIT_4D,
-        )
-    geometry = _geometry(reader)
+    source = _open(path)
+    refuse_many_axes(path, source.geometry.size)
     try:
-        check_file(path)
-        values = _nifti_floats(path, geometry)
-        return (_itk_values(reader) if values is None else values), geometry
+        with within_memory(path, source.geometry, source.components):
+            values = read_floats(path, source.geometry) if is_nifti(path) else None
+            return (source.read() if values is None else values), source.geometry, source.notices
     except (RuntimeError, OSError, DamagedFileError) as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
 def _read_fitting(path: Path, channels: int | None) -> tuple[NDArray[Any], Geometry, tuple[Notice, ...]]:
-    values, geometry = _read(path)
+    values, geometry, notices = _read(path)
     if channels is None:
-        return values, geometry, ()
-    values, notices = fit_channels(values, channels, path)
-    return values, geometry, notices
-
-
-def _geometry(reader: sitk.ImageFileReader) -> Geometry:
-    return Geometry(reader.GetSize(), reader.GetSpacing(), reader.GetOrigin(), reader.GetDirection())
-
-
-def _itk_values(reader: sitk.ImageFileReader) -> NDArray[Any]:
-    image: sitk.Image = reader.Execute()
-    array = sitk.GetArrayFromImage(image)
-    if image.GetNumberOfComponentsPerPixel() == 1:
-        array = array[..., None]
-    if image.GetDimension() == 2:
-        array = array[None]
-    return np.moveaxis(array, -1, 0)
-
-
-def _nifti_floats(path: Path, geometry: Geometry) -> NDArray[Any] | None:
-    """The values of a grey-scale NIfTI file of floating-point numbers; None for all other files.
-
-    ITK replaces NaN and infinity in such files by zero without a word; nibabel returns what is in the file.
-    """
-    if not path.name.lower().endswith((".nii", ".nii.gz")):
-        return None
-    image: Any = nibabel.load(path)
-    if image.get_data_dtype().kind != "f" or math.prod(image.shape) != math.prod(geometry.size):
-        return None
-    values: NDArray[Any] = np.asarray(image.dataobj).T.reshape((1, *geometry.shape))
-    return values
-
-
-def _unreadable(path: Path, error: Exception) -> UserError:
-    return UserError(
-        "An image file is damaged, incomplete or in an unknown format.",
-        file=path,
-        found="an empty file" if path.stat().st_size == 0 else _last_line(error),
-        remedy=_DAMAGED,
-    )
-
-
-def _last_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+        return values, geometry, notices
+    values, more = fit_channels(values, channels, path)
+    return values, geometry, (*notices, *more)
 
 
 def _array_spacing(geometry: Geometry, path: Path) -> tuple[float, float, float]:
@@ -280,14 +240,6 @@ def _array_spacing(geometry: Geometry, path: Path) -> tuple[float, float, float]
     if geometry.dimensions == 2:
         x, y = (1.0, 1.0) if natural else geometry.spacing
         return SLICE_SPACING_FACTOR * max(x, y), y, x
-    if natural:
-        raise UserError(
-            "A multi-page image does not say how far its slices are apart.",
-            file=path,
-            found=f"{geometry.size[2]} pages",
-            expected="a 2-D image, or a 3-D format with a voxel spacing",
-            remedy="Convert the file to .nii.gz, .nrrd or .mha with its spacing in mm.",
-        )
     x, y, z = geometry.spacing
     return z, y, x
 
@@ -363,4 +315,15 @@ def _refuse_lossy(path: Path) -> None:
             file=path,
             expected="a lossless format",
             remedy="Use .png for 2-D label maps.",
+        )
+
+
+def _refuse_too_large(largest: int, path: Path) -> None:
+    if largest > _PNG_LIMIT and path.suffix.lower() == ".png":
+        raise UserError(
+            "A PNG cannot hold so large a label value.",
+            file=path,
+            found=f"{largest} (in an instance task: the number of objects)",
+            expected=f"at most {_PNG_LIMIT}",
+            remedy="Keep the images in a format whose label maps hold 32 bits (.tif, .nii.gz), or cut them in parts.",
         )

@@ -1,4 +1,7 @@
-"""Which files are which case: nnU-Net v2's file names, ``CASE_0000.ext`` per channel."""
+"""Which files are which case: nnU-Net v2's file names, ``CASE_0000.ext`` per channel.
+
+A DICOM image is a folder of slices, so its name ends in no ending: ``CASE_0000``, with "" for the ending.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,11 @@ from pathlib import Path
 from umseg.common.errors import UserError
 from umseg.dataset.channels import may_hold
 from umseg.dataset.description import REMEDY
+from umseg.dataset.dicom import DICOM_ENDING, series_folders
 from umseg.dataset.images import count_components
 from umseg.dataset.problems import Problem
+from umseg.dataset.stacks import SIDECAR_ENDING
+from umseg.dataset.tiff import TIFF_ENDINGS
 
 Grouped = tuple[dict[str, tuple[Path, ...]], list[Problem]]
 """Case to its files in channel order, and what is wrong with all other cases."""
@@ -22,18 +28,42 @@ _SHOWN = 5
 def list_files(folder: Path, ending: str) -> tuple[list[Path], list[Path]]:
     """Sorted files of a folder, those with the given ending and the others; hidden files do not count.
 
+    The JSON files that say the spacing of TIFF stacks are neither.
+
     Raises:
         UserError: The folder is missing or empty.
     """
-    if not folder.is_dir():
-        raise UserError(f"The folder {folder.name} does not exist.", file=folder, remedy=REMEDY)
+    _require_folder(folder)
     files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     if not files:
         raise UserError(
             f"The folder {folder.name} is empty.", file=folder, expected=f"files ending in {ending}", remedy=REMEDY
         )
     matching = [path for path in files if path.name.endswith(ending)]
-    return matching, [path for path in files if not path.name.endswith(ending)]
+    beside = SIDECAR_ENDING if ending.lower() in TIFF_ENDINGS else None
+    return matching, [path for path in files if not path.name.endswith(ending) and path.suffix.lower() != beside]
+
+
+def list_images(folder: Path, ending: str) -> tuple[list[Path], list[Path]]:
+    """The training images of a folder and the other files: as ``list_files``, or for DICOM the folders of slices.
+
+    Raises:
+        UserError: The folder is missing or holds no image.
+    """
+    if ending.lower() != DICOM_ENDING:
+        return list_files(folder, ending)
+    _require_folder(folder)
+    series = series_folders(folder)
+    files = [path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")]
+    if not series:
+        raise UserError(
+            f"The folder {folder.name} has no folder of DICOM slices.",
+            file=folder,
+            found=few(path.name for path in files) or "nothing",
+            expected="folders CASE_0000, each with the slices of one series",
+            remedy="Put the files of each series into a folder of its own.",
+        )
+    return series, files
 
 
 def group_training(files: Sequence[Path], num_channels: int, ending: str) -> Grouped:
@@ -80,12 +110,12 @@ def sibling_channels(path: Path, num_channels: int, ending: str) -> list[Path]:
     if num_channels == 1 or match is None:
         return [path]
     candidates = [path.with_name(f"{match['case']}_{channel:04d}{ending}") for channel in range(num_channels)]
-    return [candidate for candidate in candidates if candidate.is_file() or candidate == path]
+    return [candidate for candidate in candidates if candidate.exists() or candidate == path]
 
 
 def stem(path: Path, ending: str) -> str:
     """File name without its ending."""
-    return path.name[: -len(ending)]
+    return path.name.removesuffix(ending)
 
 
 def few(names: Iterable[str]) -> str:
@@ -126,6 +156,11 @@ def channels_problem(
         expected=expected,
         remedy="Add the missing files or remove the surplus ones.",
     )
+
+
+def _require_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise UserError(f"The folder {folder.name} does not exist.", file=folder, remedy=REMEDY)
 
 
 def _by_case(files: Sequence[Path], ending: str) -> tuple[dict[str, dict[int, Path]], dict[str, Path]]:
