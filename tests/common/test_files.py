@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from umseg.common.errors import UserError
-from umseg.common.files import atomic_path, write_text
+from umseg.common.files import atomic_path, remove_leftovers, write_text
 
 
 @pytest.fixture(params=[False, True], ids=["new", "existing"])
@@ -140,3 +140,21 @@ def test_block_that_writes_nothing_does_not_erase_the_file(tmp_path: Path) -> No
     with pytest.raises(UserError, match="cannot be written"), atomic_path(tmp_path / "file"):
         pass
     assert state(tmp_path) == {"file": "earlier"}
+
+
+def test_needed_space_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="disk is full") as caught, atomic_path(tmp_path / "file", needed=3 * 2**20):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert caught.value.expected == "3.0 MiB for this file"
+
+
+def test_leftovers_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    kept = [tmp_path / "file", tmp_path / ".hidden", tmp_path / "folder" / "file"]
+    for path in kept:
+        write_text(path, "content")
+    with atomic_path(tmp_path / "new") as temporary:
+        temporary.write_text("as far as it came")
+        remove_leftovers(tmp_path)
+        assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)
+        temporary.write_text("for the end of the block")
+    remove_leftovers(tmp_path / "nowhere")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -179,6 +180,50 @@ def test_one_thread_each_also_where_the_main_script_imports_numpy(tmp_path: Path
         [sys.executable, str(tmp_path / "script.py")], capture_output=True, text=True, env=many, check=True
     )
     assert done.stdout.strip() == "[1]"
+
+
+LONG_SCRIPT = """
+import os, sys, time
+from pathlib import Path
+from umseg.common.parallel import map_cases
+
+def work(folder):
+    Path(folder, "begun.tmp").write_text(str(os.getpid()))
+    Path(folder, "begun.tmp").rename(Path(folder, "begun"))
+    time.sleep(600)
+
+if __name__ == "__main__":
+    list(map_cases(work, [sys.argv[1]], ["case"], workers=1, title="", quiet=True))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="asks whether a process lives by a signal")
+def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(LONG_SCRIPT)
+    parent = subprocess.Popen([sys.executable, str(tmp_path / "script.py"), str(tmp_path)])
+    begun = tmp_path / "begun"
+    wait_until(lambda: begun.exists() or parent.poll() is not None)
+    worker = int(begun.read_text())
+    parent.kill()
+    parent.wait()
+    wait_until(lambda: not alive(worker))
+    assert not alive(worker)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    state = Path(f"/proc/{pid}/stat")
+    # Nobody may be there to collect its exit code.
+    return not (state.exists() and state.read_text().rpartition(")")[2].split()[0] == "Z")
 
 
 def test_default_number_of_workers_is_sensible() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from umseg.dataset import DatasetDescription
 from umseg.preprocess import locations as module
-from umseg.preprocess.locations import sample_class_locations
+from umseg.preprocess.locations import ANNOTATED, location_classes, sample_class_locations
 
 
 def label_with(counts: dict[int, int], shape: tuple[int, int, int] = (10, 20, 30)) -> np.ndarray:
@@ -22,7 +25,7 @@ def label_with(counts: dict[int, int], shape: tuple[int, int, int] = (10, 20, 30
 @given(st.integers(0, 3000), st.integers(1, 3000))
 def test_all_voxels_of_a_small_class(first: int, third: int) -> None:
     label = label_with({1: first, 3: third})
-    found = sample_class_locations(label, [1, 2, 3])
+    found = sample_class_locations(label, {1: [1], 2: [2], 3: [3]})
     assert list(found) == [1, 2, 3]
     assert found[2].shape == (0, 3)
     for value in (1, 3):
@@ -36,7 +39,7 @@ def test_at_most_the_limit_and_at_least_a_hundredth(count: int, kept: int, monke
     # The real limit is 10,000; a hundredth of it keeps the test quick and the rule the same.
     monkeypatch.setattr(module, "MOST_LOCATIONS", 100)
     label = label_with({4: count}, (50, 50, 40))
-    (found,) = sample_class_locations(label, [4]).values()
+    (found,) = sample_class_locations(label, {4: [4]}).values()
     assert len(found) == kept
     assert len(np.unique(found, axis=0)) == kept
     assert (label[tuple(found.T)] == 4).all()
@@ -44,7 +47,7 @@ def test_at_most_the_limit_and_at_least_a_hundredth(count: int, kept: int, monke
 
 def test_a_hundredth_is_rounded_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_LOCATIONS", 1)
-    assert len(sample_class_locations(label_with({1: 101}), [1])[1]) == 2
+    assert len(sample_class_locations(label_with({1: 101}), {1: [1]})[1]) == 2
 
 
 def test_the_limit_is_ten_thousand() -> None:
@@ -55,12 +58,35 @@ def test_the_limit_is_ten_thousand() -> None:
 def test_the_draw_is_the_same_every_time() -> None:
     label = label_with({1: 2000, 2: 1000})
     np.random.seed(5)
-    first = sample_class_locations(label, [1, 2])
+    first = sample_class_locations(label, {1: [1], 2: [2]})
     np.random.seed(6)
-    second = sample_class_locations(label, [2, 1])
+    second = sample_class_locations(label, {2: [2], 1: [1]})
     for value in (1, 2):
         np.testing.assert_array_equal(first[value], second[value])
 
 
 def test_without_a_list_every_foreground_class_that_occurs() -> None:
     assert list(sample_class_locations(label_with({5: 3, 2: 1, 0: 9}))) == [2, 5]
+
+
+def test_a_region_is_the_union_of_its_values() -> None:
+    label = label_with({1: 20, 2: 30, 3: 40})
+    found = sample_class_locations(label, {1: (1, 3), 2: (3,)})
+    assert {tuple(p) for p in found[1]} == {tuple(p) for p in np.argwhere((label == 1) | (label == 3))}
+    assert {tuple(p) for p in found[2]} == {tuple(p) for p in np.argwhere(label == 3)}
+
+
+def test_what_locations_are_drawn_for() -> None:
+    common: dict[str, Any] = {"channel_names": {"0": "MRI"}, "numTraining": 5, "file_ending": ".nii.gz"}
+    plain = DatasetDescription(labels={"background": 0, "b": 2, "a": 1}, **common)
+    assert location_classes(plain) == {1: (1,), 2: (2,)}
+    labels = {"background": 0, "whole": [1, 2], "core": 2, "ignore": 3}
+    regions = DatasetDescription(labels=labels, regions_class_order=[1, 2], **common)
+    assert location_classes(regions) == {1: (1, 2), 2: (2,), ANNOTATED: (-1, 0, 1, 2)}
+
+
+def test_annotated_voxels_are_all_but_the_ignored() -> None:
+    label = label_with({0: 50, 1: 20, 2: 3000})  # 2 is the ignore label
+    label.flat[:10] = -1
+    found = sample_class_locations(label, {1: (1,), ANNOTATED: (-1, 0, 1)})
+    assert {tuple(p) for p in found[ANNOTATED]} == {tuple(p) for p in np.argwhere(label != 2)}

@@ -93,7 +93,9 @@ def test_label_dtype(largest: int, dtype: type) -> None:
 
 def test_listed_classes_are_there_even_if_empty() -> None:
     plan = make_plan(full=make_configuration((1.0, 1.0, 1.0)))
-    case = preprocess_case(make_image(SHAPE), SPACING, plan, "full", make_label(SHAPE), classes=[1, 2, 7])
+    case = preprocess_case(
+        make_image(SHAPE), SPACING, plan, "full", make_label(SHAPE), classes={1: [1], 2: [2], 7: [7]}
+    )
     assert list(case.class_locations) == [1, 2, 7]
     assert len(case.class_locations[7]) == 0
     assert len(case.class_locations[2]) > 0

@@ -74,7 +74,7 @@ def test_ties_go_to_the_lowest_class() -> None:
     assert not restore_label_map(np.zeros_like(logits), properties, plan, configuration).any()
 
 
-@pytest.mark.parametrize(("classes", "dtype"), [(255, np.uint8), (256, np.uint16), (300, np.uint16)])
+@pytest.mark.parametrize(("classes", "dtype"), [(255, np.uint8), (256, np.uint8), (257, np.uint16)])
 def test_many_classes(classes: int, dtype: type) -> None:
     configuration = make_configuration((8.0, 8.0, 8.0))
     plan = make_plan(full=configuration)
@@ -83,3 +83,39 @@ def test_many_classes(classes: int, dtype: type) -> None:
     result = restore_label_map(logits, properties, plan, configuration)
     assert result.dtype == dtype
     assert result.max() == classes - 1
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_every_region_is_decided_by_itself(order: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Later regions are written over earlier ones; outside the crop no region is likely."""
+    monkeypatch.setattr(resample_module, "_SLAB_VOXELS", 2000)
+    configuration = make_configuration((1.3, 1.0, 0.8))
+    plan = make_plan(order, any=configuration)
+    logits, properties = random_logits(plan, configuration, 3)
+    spacing = configuration.spacing
+    resampled = resample(logits, properties.shape_after_cropping, spacing, properties.spacing, 1).astype(np.float64)
+
+    label = np.zeros(properties.shape_before_cropping, dtype=np.uint8)
+    probabilities = np.zeros((3, *properties.shape_before_cropping))
+    inside = tuple(slice(*part) for part in properties.bbox)
+    probabilities[(slice(None), *inside)] = 1 / (1 + np.exp(-resampled))
+    for value, likely in zip((2, 3, 1), probabilities > 0.5, strict=True):
+        label[likely] = value
+    back = plan.transpose_backward
+
+    result = restore_label_map(logits, properties, plan, configuration, region_values=(2, 3, 1))
+    np.testing.assert_array_equal(result, label.transpose(back))
+    assert set(np.unique(result)) == {0, 1, 2, 3}
+    soft = restore_probabilities(logits, properties, plan, configuration, regions=True)
+    np.testing.assert_allclose(soft, probabilities.transpose(0, *(axis + 1 for axis in back)), atol=1e-6)
+
+
+def test_a_region_as_likely_as_not_is_not_there_and_large_values_fit() -> None:
+    configuration = make_configuration(SPACING)
+    plan = make_plan(full=configuration)
+    logits, properties = random_logits(plan, configuration, 2)
+    assert not restore_label_map(np.zeros_like(logits), properties, plan, configuration, (1, 2)).any()
+    large = restore_label_map(np.full_like(logits, 1e4), properties, plan, configuration, (1, 300))
+    assert (large.dtype, large.max()) == (np.uint16, 300)
+    soft = restore_probabilities(np.full_like(logits, -1e4), properties, plan, configuration, regions=True)
+    assert not soft.any()

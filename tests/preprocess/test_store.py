@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-import math
+import json
 import multiprocessing
 import pickle
 from concurrent.futures import ProcessPoolExecutor
@@ -11,13 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tests.preprocess.cases import make_case
 from umseg.common.errors import UserError
-from umseg.preprocess import CaseStore, PreprocessedCase
-from umseg.preprocess.store import layout
+from umseg.preprocess import CaseStore, Origin, PreprocessedCase
+from umseg.preprocess.store import as_store_dtype
 
 FILES = ["one.json", "one.data.b2nd", "one.label.b2nd", "one.locations.safetensors"]
 
@@ -100,6 +98,7 @@ def test_a_truncated_file_is_named(store: CaseStore, name: str, share: float) ->
     with pytest.raises(UserError, match="umseg plan") as caught:
         store.open("one")
     assert caught.value.file == str(path)
+    assert caught.value.found
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -127,32 +126,176 @@ def test_a_full_disk_leaves_no_half_case(store: CaseStore, ending: str, monkeypa
 
     monkeypatch.setattr(Path, "write_bytes", full)
     for case_id in ("one", "two"):
-        with pytest.raises(UserError, match="disk is full"):
+        with pytest.raises(UserError, match="disk is full") as caught:
             store.write(case_id, make_case(seed=3))
-    assert store.case_ids() == (), "neither the new case nor the half replaced one counts as complete"
-    assert not [path for path in store.folder.iterdir() if path.name.startswith(".")], "no temporary file stays"
+        assert caught.value.file == str(store.folder / f"{case_id}.{ending}")
+        assert str(caught.value.found).endswith("MiB free")
+        assert str(caught.value.expected).endswith("MiB for this file")
+    assert list(store.folder.iterdir()) == [], "neither the new case nor the half replaced one keeps the disk full"
     monkeypatch.undo()
     store.write("two", make_case(seed=3))
     assert_same(store, "two", make_case(seed=3))
 
 
-sizes = st.integers(1, 400)
+def damage(path: Path) -> None:
+    """Flip one bit in the middle."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 8
+    path.write_bytes(content)
 
 
-@settings(max_examples=100, deadline=None)
-@given(st.tuples(st.integers(1, 8), sizes, sizes, sizes), st.lists(sizes, min_size=2, max_size=3))
-def test_layout(shape: tuple[int, ...], patch: list[int]) -> None:
-    chunks, blocks = layout(shape, patch, 4)
-    full_patch = [1] * (3 - len(patch)) + patch
-    assert all(block <= chunk <= size for block, chunk, size in zip(blocks, chunks, shape, strict=True))
-    assert all(chunk <= size for chunk, size in zip(chunks[1:], full_patch, strict=True)), "at most a patch"
-    assert chunks[0] == shape[0]
-    assert math.prod(chunks) * 4 <= 2**22
-    assert math.prod(blocks) * 4 <= 2**16
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_a_patch_reads_little() -> None:
-    shape, patch = (1, 300, 400, 400), (128, 128, 128)
-    _, blocks = layout(shape, patch, 4)
-    touched = math.prod(side + 2 * block for side, block in zip(patch, blocks[1:], strict=True))
-    assert touched < 4 * math.prod(patch)
+def test_the_same_case_gives_the_same_bytes(store: CaseStore, tmp_path: Path) -> None:
+    again = CaseStore(tmp_path / "again", threads=4)
+    again.write("one", make_case(), patch_size=(16, 16, 16))
+    assert contents(again.folder) == contents(store.folder)
+
+
+def test_verified_cases_are_as_they_were_written(store: CaseStore) -> None:
+    store.write("two", make_case(seed=2), dtype="float16")
+    store.verify(["one", "two"], quiet=True)
+    assert store.damage(store.case_ids(), quiet=True) == {}
+
+
+@pytest.mark.parametrize("name", FILES[1:])
+def test_a_single_wrong_bit_is_found(store: CaseStore, name: str) -> None:
+    store.write("two", make_case(seed=2))
+    path = store.folder / name
+    expected = store.record("one").checksums[name.removeprefix("one")]
+    damage(path)
+    with pytest.raises(UserError, match="damaged") as caught:
+        store.verify(["one", "two"], quiet=True)
+    assert caught.value.file == str(path)
+    assert caught.value.expected == f"CRC-32 {expected}"
+    assert str(caught.value.found).startswith("CRC-32 ")
+    assert "umseg plan" in str(caught.value.remedy)
+    assert list(store.damage(["one", "two"], quiet=True)) == ["one"]
+    store.verify(["two"], quiet=True)
+
+
+def test_verifying_names_missing_cases(store: CaseStore) -> None:
+    with pytest.raises(UserError, match="not preprocessed") as caught:
+        store.verify(["three", "one", "two"], quiet=True)
+    assert caught.value.found == "2 of 3 missing: three, two"
+    assert "umseg plan" in str(caught.value.remedy)
+    with pytest.raises(UserError, match="umseg plan"):
+        CaseStore(store.folder / "nowhere").verify(["one"], quiet=True)
+
+
+@pytest.mark.parametrize("name", FILES[1:])
+def test_verifying_names_a_missing_file(store: CaseStore, name: str) -> None:
+    (store.folder / name).unlink()
+    with pytest.raises(UserError, match="umseg plan") as caught:
+        store.verify(["one"], quiet=True)
+    assert caught.value.file == str(store.folder / name)
+
+
+def test_half_precision_is_read_as_single(store: CaseStore) -> None:
+    case = make_case((9, 10, 11), seed=4)
+    store.write("half", case, dtype="float16")
+    data = store.open("half").data
+    assert data.dtype == np.float32
+    assert data.shape == case.data.shape
+    region = (slice(0, 2), slice(2, 7), slice(1, 4), slice(3, 11))
+    assert data[region].dtype == np.float32
+    np.testing.assert_array_equal(data[region], case.data[region].astype(np.float16))
+    np.testing.assert_allclose(data[:], case.data, rtol=2**-11, atol=2**-25)
+    assert store.record("half").dtype == "float16"
+
+
+def test_half_precision_takes_half_the_space(store: CaseStore) -> None:
+    case = make_case((30, 30, 30))
+    for dtype in ("float32", "float16"):
+        store.write(dtype, case, dtype=as_store_dtype(dtype))
+    single, half = ((store.folder / f"{dtype}.data.b2nd").stat().st_size for dtype in ("float32", "float16"))
+    assert half < 0.6 * single
+
+
+@pytest.mark.parametrize("value", [65505.0, -65600.0, np.inf])
+def test_what_half_precision_cannot_hold_is_refused(store: CaseStore, value: float) -> None:
+    case = make_case()
+    case.data[1, 3, 4, 5] = value
+    case.data[0, 0, 0, 0] = np.nan
+    before = contents(store.folder)
+    with pytest.raises(UserError, match="case one do not fit half precision") as caught:
+        store.write("one", case, dtype="float16")
+    assert "--store-dtype float32" in str(caught.value.remedy)
+    assert contents(store.folder) == before
+    case.data[1, 3, 4, 5] = np.sign(value) * 65504
+    store.write("one", case, dtype="float16")
+    assert store.open("one").data[1:2, 3:4, 4:5, 5:6].item() == np.sign(value) * 65504
+
+
+def test_unknown_store_dtype() -> None:
+    with pytest.raises(UserError, match="stored") as caught:
+        as_store_dtype("bfloat16")
+    assert caught.value.expected == "float32 or float16"
+
+
+FRESH = Origin(source="files", recipe="plan")
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> CaseStore:
+    store = CaseStore(tmp_path / "made")
+    for case_id, origin in {
+        "good": FRESH,
+        "other files": Origin(source="x", recipe="plan"),
+        "other plan": Origin(source="files", recipe="x"),
+        "gone": FRESH,
+    }.items():
+        store.write(case_id, make_case((5, 6, 7)), origin=origin)
+    store.write("half", make_case((5, 6, 7)), origin=FRESH, dtype="float16")
+    return store
+
+
+WANTED = dict.fromkeys(("good", "other files", "other plan", "half", "not there"), FRESH)
+
+
+def test_only_what_is_wanted_and_made_from_just_that_stays(made: CaseStore) -> None:
+    assert made.prune(WANTED) == ["gone", "other files", "other plan"]
+    assert made.case_ids() == ("good", "half")
+    assert made.prune(WANTED, "float16") == ["good"]
+    assert sorted(contents(made.folder)) == sorted(name.replace("one", "half") for name in FILES)
+
+
+def test_what_a_killed_run_left_is_removed(made: CaseStore) -> None:
+    before = contents(made.folder)
+    (made.folder / ".tmp-12345678-new.data.b2nd").write_bytes(b"half")
+    (made.folder / "new.data.b2nd").write_bytes(b"whole")
+    (made.folder / "new.label.b2nd").write_bytes(b"whole")
+    (made.folder / "other files.json").unlink()
+    assert made.keep(WANTED, "float32", quiet=True) == ("good",)
+    assert contents(made.folder) == {name: content for name, content in before.items() if name.startswith("good.")}
+
+
+def test_a_damaged_case_is_not_kept(made: CaseStore, caplog: pytest.LogCaptureFixture) -> None:
+    made.write("not there", make_case((5, 6, 7)), origin=FRESH)
+    damage(made.folder / "good.data.b2nd")
+    assert made.keep(WANTED, "float32", quiet=True) == ("not there",)
+    assert "good.data.b2nd" in caplog.text
+    assert {name.split(".")[0] for name in contents(made.folder)} == {"not there"}
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"schema_version": 1}'])
+def test_a_record_that_cannot_be_read_is_not_kept(made: CaseStore, content: str) -> None:
+    (made.folder / "good.json").write_text(content)
+    assert made.keep(WANTED, "float32", quiet=True) == ()
+
+
+def test_a_store_that_is_not_there_holds_nothing(tmp_path: Path) -> None:
+    store = CaseStore(tmp_path / "none")
+    assert store.keep(WANTED, "float32", quiet=True) == ()
+    assert not store.folder.exists()
+
+
+def test_the_record_is_plain_json(store: CaseStore) -> None:
+    store.write("two", make_case(), origin=FRESH)
+    record = json.loads((store.folder / "two.json").read_text())
+    assert record["origin"] == {"source": "files", "recipe": "plan"}
+    assert record["dtype"] == "float32"
+    assert sorted(record["checksums"]) == [".data.b2nd", ".label.b2nd", ".locations.safetensors"]
+    assert record["properties"]["spacing"] == [1.5, 1, 1]

@@ -12,19 +12,25 @@ from pathlib import Path
 
 from umseg.common.errors import UserError
 
+_TEMPORARY = ".tmp-"
+
 
 @contextlib.contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, needed: int | None = None) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is synced to disk and renamed to ``path``.
 
     The temporary name keeps the file's suffixes, because image writers choose the format by them. On any
     error the temporary file is removed and whatever stood at ``path`` before is untouched.
 
+    Args:
+        path: The file.
+        needed: Its size in bytes, where it is known beforehand; for the message when the disk is full.
+
     Raises:
         UserError: The folder cannot be written or the disk is full.
     """
     path = Path(path)
-    temporary = path.with_name(f".tmp-{uuid.uuid4().hex[:8]}-{path.name}")
+    temporary = path.with_name(f"{_TEMPORARY}{uuid.uuid4().hex[:8]}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -32,10 +38,17 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.fsync(handle.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        raise _explain(error, path) from error
+        # First, so that the message counts as free what will be.
+        _remove(temporary)
+        raise _explain(error, path, needed) from error
     finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        _remove(temporary)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files that a killed process left in ``folder`` (not below); nobody may be writing there."""
+    for path in Path(folder).glob(f"{_TEMPORARY}*"):
+        _remove(path)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -44,14 +57,20 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def _explain(error: OSError, path: Path) -> UserError:
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
+
+
+def _explain(error: OSError, path: Path, needed: int | None) -> UserError:
     remedy = "Free some space, or choose another folder, and run the same command again."
     if error.errno == errno.ENOSPC:
         free = shutil.disk_usage(next(p for p in path.absolute().parents if p.exists())).free
         return UserError(
             "The disk is full: the file was not written.",
             file=path,
-            found=f"{free / 2**20:.0f} MiB free",
+            found=f"{free / 2**20:.1f} MiB free",
+            expected=None if needed is None else f"{needed / 2**20:.1f} MiB for this file",
             remedy=remedy,
         )
     if error.errno == errno.EDQUOT:

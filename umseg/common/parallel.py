@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -85,7 +86,11 @@ def _pooled(
     function: Callable[[ItemT], ResultT], items: Sequence[ItemT], names: Sequence[str], workers: int
 ) -> Iterator[ResultT]:
     # spawn: the same on every platform, and safe after threads (numba, torch) were started in this process.
-    pool = ProcessPoolExecutor(min(workers, max(len(items), 1)), mp_context=multiprocessing.get_context("spawn"))
+    pool = ProcessPoolExecutor(
+        min(workers, max(len(items), 1)),
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_end_with_parent,
+    )
     # A bounded number of results in flight keeps memory flat when the consumer is slower than the workers.
     ahead = 2 * workers
     pending: deque[Future[ResultT]] = deque()
@@ -110,6 +115,21 @@ def _pooled(
             yield result
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """In a worker: end as soon as the process that started it has, even if that was killed.
+
+    Else the worker would finish what it was given, write results into the next run's, and then wait for ever.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, name="end with parent", daemon=True).start()
 
 
 def _call(function: Callable[[ItemT], ResultT], item: ItemT) -> ResultT:

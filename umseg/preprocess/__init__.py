@@ -8,15 +8,21 @@ from umseg.common.lazy import lazy_names
 
 if TYPE_CHECKING:
     from umseg.preprocess.case import CaseProperties, PreprocessedCase
+    from umseg.preprocess.origin import Origin, case_origins
     from umseg.preprocess.preprocess import preprocess_case, preprocess_dataset
     from umseg.preprocess.restore import restore_label_map, restore_probabilities
-    from umseg.preprocess.store import CaseStore, StoredCase
+    from umseg.preprocess.space import most_bytes
+    from umseg.preprocess.store import CaseStore, StoredCase, StoreDtype
 
 _HOME = {
     "CaseProperties": "case",
     "CaseStore": "store",
+    "Origin": "origin",
     "PreprocessedCase": "case",
+    "StoreDtype": "store",
     "StoredCase": "store",
+    "case_origins": "origin",
+    "most_bytes": "space",
     "preprocess_case": "preprocess",
     "preprocess_dataset": "preprocess",
     "restore_label_map": "restore",
@@ -26,8 +32,12 @@ _HOME = {
 __all__ = [
     "CaseProperties",
     "CaseStore",
+    "Origin",
     "PreprocessedCase",
+    "StoreDtype",
     "StoredCase",
+    "case_origins",
+    "most_bytes",
     "preprocess_case",
     "preprocess_dataset",
     "restore_label_map",

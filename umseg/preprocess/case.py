@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +23,6 @@ class CaseProperties(Record):
         shape_after_resampling: Voxels per axis of the preprocessed image.
     """
 
-    schema_version: Literal[1] = 1
     spacing: tuple[float, float, float]
     shape_before_cropping: tuple[int, int, int]
     bbox: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]

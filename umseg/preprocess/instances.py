@@ -1,7 +1,8 @@
-"""From instance maps, which number objects, to the classes that a network learns: interior and boundary."""
+"""From instance maps, which number objects, to the classes that a network learns, interior and boundary; and back."""
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -31,3 +32,49 @@ def instance_classes(instances: NDArray[np.integer[Any]], width: int) -> NDArray
     classes = np.where(lowest == highest, INTERIOR, BOUNDARY).astype(np.int8)
     classes[instances == 0] = 0
     return classes
+
+
+def find_instances(classes: NDArray[np.integer[Any]]) -> NDArray[np.unsignedinteger[Any]]:
+    """Number the objects that interior and boundary show: the way back from :func:`instance_classes`.
+
+    Every connected piece of interior is an object. It grows over the boundary around it, all objects at the same pace
+    and each voxel going to the one that reaches it first, so that objects get back their full size. Pieces of boundary
+    that no interior reaches are objects of their own: those that are too small to have an interior.
+
+    Voxels are connected over faces, edges and corners, as in the published evaluation (facts 2.5): the interiors of
+    touching objects are far enough apart, while thin objects would fall to pieces over faces alone.
+
+    Args:
+        classes: (z, y, x): 0 background, 1 interior, 2 boundary.
+
+    Returns:
+        (z, y, x): 0 in the background, the objects 1, 2, ...; uint16, or uint32 for more than 65535 objects.
+    """
+    touching = np.ones((3,) * classes.ndim)
+    interiors, count = ndimage.label(classes == INTERIOR, touching)
+    grown = _grow(interiors, classes > 0)
+    small, more = ndimage.label((classes > 0) & (grown == 0), touching)
+    small[small > 0] += count
+    dtype = np.uint16 if count + more <= np.iinfo(np.uint16).max else np.uint32
+    instances: NDArray[np.unsignedinteger[Any]] = (grown + small).astype(dtype)
+    return instances
+
+
+def _grow(seeds: NDArray[np.int32], inside: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Let seeds, numbers above 0, spread over ``inside``, voxel by voxel at the same pace, until all stand still."""
+    grown = np.pad(seeds, 1)
+    flat = grown.reshape(-1)
+    steps = sorted(itertools.product((-1, 0, 1), repeat=seeds.ndim), key=lambda step: np.abs(step).sum())
+    offsets = [int(np.dot(step, grown.strides)) // grown.itemsize for step in steps[1:]]
+    waiting = np.flatnonzero(np.pad(inside & (seeds == 0), 1))
+    while waiting.size:
+        # Of several neighbours the nearest decides: faces before edges before corners.
+        number = np.zeros(waiting.size, dtype=flat.dtype)
+        for offset in offsets:
+            np.copyto(number, flat[waiting + offset], where=number == 0)
+        reached = number > 0
+        if not reached.any():
+            break
+        flat[waiting[reached]] = number[reached]
+        waiting = waiting[~reached]
+    return grown[(slice(1, -1),) * seeds.ndim]

@@ -3,44 +3,80 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from umseg.dataset.description import DatasetDescription
+
 MOST_LOCATIONS = 10_000
 LEAST_SHARE = 0.01
 SEED = 1234
+ANNOTATED = 0
+"""Key of the voxels that carry an annotation, where a data set has an ignore label."""
 
 
-def sample_class_locations(label: NDArray[Any], classes: Iterable[int] | None = None) -> dict[int, NDArray[np.int32]]:
+def location_classes(description: DatasetDescription) -> dict[int, tuple[int, ...]]:
+    """What locations are drawn for: output number, from 1, to the label values of a class or region.
+
+    With an ignore label also ``ANNOTATED``: all values but that one, the background and what lies outside included.
+    """
+    classes = dict(enumerate(description.regions.values(), start=1))
+    if description.ignore_label is not None:
+        classes[ANNOTATED] = (-1, *range(description.ignore_label))
+    return classes
+
+
+def sample_class_locations(
+    label: NDArray[Any], classes: Mapping[int, Collection[int]] | None = None
+) -> dict[int, NDArray[np.int32]]:
     """Draw voxels of each class without replacement (facts 1.6): at most 10,000, yet at least one in a hundred.
 
     The draw depends on the label map alone (a fixed seed per case), so that preprocessing twice gives the same files.
 
     Args:
         label: (z, y, x), a resampled label map.
-        classes: Foreground values, all > 0; those that do not occur get an empty array. None: all that occur.
+        classes: Class to the label values that it is made of; those that do not occur get an empty array. None: every
+            value > 0 that occurs.
 
     Returns:
         Class to (n, 3) int32 coordinates (z, y, x).
     """
     generator = np.random.RandomState(SEED)
-    # One pass finds every class's box, so that a hundred classes do not mean a hundred passes.
+    # One pass finds every value's box, so that a hundred classes do not mean a hundred passes.
     boxes = {value: box for value, box in enumerate(ndimage.find_objects(label), start=1) if box is not None}
-    wanted = boxes if classes is None else classes
-    return {value: _sample(label, value, boxes.get(value), generator) for value in sorted(wanted)}
+    wanted = {value: (value,) for value in boxes} if classes is None else classes
+    return {
+        key: _sample(label, values, _box(label, values, boxes), generator) for key, values in sorted(wanted.items())
+    }
+
+
+def _box(
+    label: NDArray[Any], values: Collection[int], boxes: Mapping[int, tuple[slice, ...]]
+) -> tuple[slice, ...] | None:
+    """A box around all voxels with one of the values; None if there are none. Values <= 0 may be anywhere."""
+    if min(values) <= 0:
+        return tuple(slice(0, n) for n in label.shape)
+    parts = [boxes[value] for value in values if value in boxes]
+    if not parts:
+        return None
+    return tuple(slice(min(s.start for s in axis), max(s.stop for s in axis)) for axis in zip(*parts, strict=True))
 
 
 def _sample(
-    label: NDArray[Any], value: int, box: tuple[slice, ...] | None, generator: np.random.RandomState
+    label: NDArray[Any],
+    values: Collection[int],
+    box: tuple[slice, ...] | None,
+    generator: np.random.RandomState,
 ) -> NDArray[np.int32]:
     if box is None:
         return np.empty((0, 3), dtype=np.int32)
     region = label[box]
-    positions = np.flatnonzero(region == value)
+    (first, *others) = values
+    positions = np.flatnonzero(np.isin(region, list(values)) if others else region == first)
     wanted = max(min(MOST_LOCATIONS, positions.size), math.ceil(LEAST_SHARE * positions.size))
     chosen = generator.choice(positions, wanted, replace=False)
     corner = [part.start for part in box]

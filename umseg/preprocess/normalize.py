@@ -111,6 +111,9 @@ NORMALIZATIONS: dict[str, Callable[[Channel, Mask | None, IntensityStatistics | 
     "RGBTo01Normalization": rgb_to_01,
 }
 
+NEED_STATISTICS = frozenset({"CTNormalization"})
+"""Schemes that use the intensities of the whole data set."""
+
 
 def _standardize(values: Channel) -> Channel:
     result: Channel = values - np.float32(values.mean(dtype=np.float64))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,19 @@ from umseg.common.errors import UserError
 from umseg.common.parallel import map_cases
 from umseg.dataset.crop import box_slices, nonzero_region
 from umseg.dataset.dataset import Case, Dataset
+from umseg.dataset.digest import case_digest
 from umseg.dataset.images import read_image, read_label
 from umseg.planning.plan import Configuration, Plan
 from umseg.planning.spacing import permute, resampled_shape
 from umseg.preprocess.case import CaseProperties, PreprocessedCase
 from umseg.preprocess.instances import instance_classes
-from umseg.preprocess.locations import sample_class_locations
+from umseg.preprocess.locations import location_classes, sample_class_locations
 from umseg.preprocess.normalize import normalize
+from umseg.preprocess.origin import Origin, case_origins
 from umseg.preprocess.resample import as_shape, resample, resample_label
-from umseg.preprocess.store import CaseStore
+from umseg.preprocess.store import CaseStore, StoreDtype
+
+log = logging.getLogger(__name__)
 
 IMAGE_ORDER = 3
 
@@ -33,7 +38,7 @@ def preprocess_case(
     plan: Plan,
     configuration: Configuration | str,
     label: NDArray[np.integer[Any]] | None = None,
-    classes: Iterable[int] | None = None,
+    classes: Mapping[int, Collection[int]] | None = None,
 ) -> PreprocessedCase:
     """Transpose, crop to the nonzero region, normalise and resample one case, in this order.
 
@@ -43,7 +48,7 @@ def preprocess_case(
         plan: Gives the axis order and the intensity statistics.
         configuration: A configuration of the plan or its name. A 2-D one leaves the first axis as it is.
         label: (z, y, x) at training.
-        classes: Foreground values to draw locations for; None: those that occur in ``label``.
+        classes: What to draw locations for (``location_classes``); None: the values > 0 that occur in ``label``.
 
     Returns:
         The case in the plan's axis order.
@@ -101,9 +106,20 @@ def preprocess_case(
 
 
 def preprocess_dataset(
-    dataset: Dataset, plan: Plan, configuration_name: str, folder: Path, workers: int = 0, quiet: bool = False
+    dataset: Dataset,
+    plan: Plan,
+    configuration_name: str,
+    folder: Path,
+    workers: int = 0,
+    quiet: bool = False,
+    *,
+    digests: Sequence[str] | None = None,
+    dtype: StoreDtype = "float32",
 ) -> CaseStore:
     """Preprocess every case of a data set for one configuration.
+
+    Cases that are there already stay if they are undamaged and were made from the same files in the same way; other
+    files of cases in the folder are removed.
 
     Args:
         dataset: Cases with labels.
@@ -112,6 +128,8 @@ def preprocess_dataset(
         folder: Folder of the store, one per configuration; created if need be.
         workers: Worker processes; 0 works in this one.
         quiet: No progress bar.
+        digests: ``case_digest`` of every case where they are known, so that the files need not be read for it.
+        dtype: How images are stored.
 
     Returns:
         The store of the preprocessed cases.
@@ -119,18 +137,27 @@ def preprocess_dataset(
     Raises:
         UserError: An image cannot be read, does not fit the plan, or the disk is full.
     """
+    configuration = plan.configuration(configuration_name)
+    if digests is None:
+        digests = [case_digest(case) for case in dataset.cases]
+    origins = case_origins(dataset, digests, plan, configuration)
     store = CaseStore(folder)
+    there = set(store.keep(origins, dtype, quiet))
+    cases = [case for case in dataset.cases if case.id not in there]
+    if there:
+        log.info("%s: %d cases are there already, %d to do", configuration_name, len(there), len(cases))
     work = partial(
         _preprocess_and_store,
         plan=plan,
-        configuration=plan.configuration(configuration_name),
-        classes=dataset.description.foreground_values,
+        configuration=configuration,
+        classes=location_classes(dataset.description),
         store=store,
+        origins=origins,
+        dtype=dtype,
     )
-    names = [case.id for case in dataset.cases]
-    for _ in map_cases(
-        work, dataset.cases, names, workers=workers, title=f"preprocess {configuration_name}", quiet=quiet
-    ):
+    names = [case.id for case in cases]
+    title = f"preprocess {configuration_name}"
+    for _ in map_cases(work, cases, names, workers=workers if cases else 0, title=title, quiet=quiet):
         pass
     return store
 
@@ -144,14 +171,28 @@ def full_spacing(configuration: Configuration, case_spacing: tuple[float, float,
 
 
 def _preprocess_and_store(
-    case: Case, *, plan: Plan, configuration: Configuration, classes: tuple[int, ...], store: CaseStore
+    case: Case,
+    *,
+    plan: Plan,
+    configuration: Configuration,
+    classes: Mapping[int, Collection[int]],
+    store: CaseStore,
+    origins: Mapping[str, Origin],
+    dtype: StoreDtype,
 ) -> None:
+    # The images that were read are let go before the compressed ones need memory.
+    preprocessed = _preprocess_files(case, plan, configuration, classes)
+    store.write(case.id, preprocessed, configuration.patch_size, origins[case.id], dtype)
+
+
+def _preprocess_files(
+    case: Case, plan: Plan, configuration: Configuration, classes: Mapping[int, Collection[int]]
+) -> PreprocessedCase:
     image = read_image(case.images, len(configuration.normalization_schemes))
     label = None if case.label is None else read_label(case.label).array
     if label is not None and plan.boundary_width is not None:
         label = instance_classes(label, plan.boundary_width)
-    preprocessed = preprocess_case(image.array, image.spacing, plan, configuration, label, classes)
-    store.write(case.id, preprocessed, patch_size=configuration.patch_size)
+    return preprocess_case(image.array, image.spacing, plan, configuration, label, classes)
 
 
 def _mark_outside(label: NDArray[np.integer[Any]], mask: NDArray[np.bool_]) -> NDArray[np.integer[Any]]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+import contextlib
+import logging
+import sys
+import zlib
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypeVar, cast, get_args
 
 import blosc2
 import numpy as np
@@ -16,20 +19,41 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from umseg.common.errors import UserError
-from umseg.common.files import atomic_path
+from umseg.common.files import atomic_path, remove_leftovers
+from umseg.common.parallel import map_cases
+from umseg.common.record import Record
+from umseg.dataset.naming import few
 from umseg.preprocess.case import CaseProperties, PreprocessedCase
+from umseg.preprocess.layout import compress
+from umseg.preprocess.origin import Origin
 
-REMEDY = "Run umseg plan again."
+StoreDtype = Literal["float32", "float16"]
+OpenedT = TypeVar("OpenedT")
 
-_PROPERTIES = ".json"
+log = logging.getLogger(__name__)
+
+REMEDY = "Run `umseg plan` again: it makes this case anew and keeps the others."
+
+_RECORD = ".json"
 _DATA = ".data.b2nd"
 _LABEL = ".label.b2nd"
 _LOCATIONS = ".locations.safetensors"
+_ARRAYS = (_DATA, _LABEL, _LOCATIONS)
 
-# What is decompressed at once, and what is stored contiguously. Small blocks waste little at a patch's faces.
-_BLOCK_BYTES = 2**16
-_CHUNK_BYTES = 2**22
 _DEFAULT_PATCH = (64, 64, 64)
+_BLOCK = 1 << 20
+
+
+def as_store_dtype(name: str) -> StoreDtype:
+    """Check a name that the user gave.
+
+    Raises:
+        UserError: It is none.
+    """
+    for known in get_args(StoreDtype):
+        if name == known:
+            return cast(StoreDtype, known)
+    raise UserError("Images cannot be stored in this type.", found=name, expected=" or ".join(get_args(StoreDtype)))
 
 
 class LazyArray(Protocol):
@@ -49,7 +73,7 @@ class StoredCase:
     """A preprocessed case, its arrays still on disk. Open it in the process that uses it.
 
     Attributes:
-        data: (channels, z, y, x) float32.
+        data: (channels, z, y, x); read as float32, however it is stored.
         label: (z, y, x) int8 or int16; None if the case was stored without.
         class_locations: Class to (n, 3) int32 coordinates in ``label``.
         properties: The way back.
@@ -58,6 +82,23 @@ class StoredCase:
     data: LazyArray
     label: LazyArray | None
     class_locations: dict[int, NDArray[np.int32]]
+    properties: CaseProperties
+
+
+class CaseRecord(Record):
+    """``CASE.json``: what a stored case is.
+
+    Attributes:
+        origin: What it was made from.
+        dtype: How the image is stored.
+        checksums: CRC-32, eight hexadecimal digits, of each other file of the case by what follows the case's id.
+        properties: The way back.
+    """
+
+    schema_version: Literal[2] = 2
+    origin: Origin
+    dtype: StoreDtype
+    checksums: dict[str, str]
     properties: CaseProperties
 
 
@@ -83,124 +124,251 @@ class CaseStore:
             UserError: The folder does not exist.
         """
         if not self.folder.is_dir():
-            raise UserError("There are no preprocessed cases.", file=self.folder, found="no folder", remedy=REMEDY)
-        files = (path.name for path in self.folder.glob(f"*{_PROPERTIES}") if not path.name.startswith("."))
-        return tuple(sorted(name.removesuffix(_PROPERTIES) for name in files))
+            raise UserError(
+                "There are no preprocessed cases.",
+                file=self.folder,
+                found="no folder",
+                remedy="Run `umseg plan` again.",
+            )
+        return self._with(_RECORD)
 
-    def write(self, case_id: str, case: PreprocessedCase, patch_size: Sequence[int] = _DEFAULT_PATCH) -> None:
-        """Write one case, replacing an older one.
+    def record(self, case_id: str) -> CaseRecord:
+        """What a case was made from and how it is stored.
+
+        Raises:
+            UserError: The case is not there, or its record is damaged or of another version.
+        """
+        return CaseRecord.load(self._path(case_id, _RECORD), REMEDY)
+
+    def write(
+        self,
+        case_id: str,
+        case: PreprocessedCase,
+        patch_size: Sequence[int] = _DEFAULT_PATCH,
+        origin: Origin | None = None,
+        dtype: StoreDtype = "float32",
+    ) -> None:
+        """Write one case, replacing an older one. The same case gives the same bytes.
 
         Args:
             case_id: Name of the case.
             case: What to write.
             patch_size: What training will read at once, 3 or 2 axes; it decides the layout on disk only.
+            origin: What the case was made from, for ``prune``.
+            dtype: Half precision takes half the space and rounds to 11 binary digits.
 
         Raises:
-            UserError: The disk is full or the folder cannot be written.
+            UserError: The disk is full, the folder cannot be written, or values do not fit half precision.
         """
-        properties = self._path(case_id, _PROPERTIES)
-        properties.unlink(missing_ok=True)
-        self._write(case_id, _DATA, _compress(case.data, patch_size))
-        if case.label is None:
-            self._path(case_id, _LABEL).unlink(missing_ok=True)
-        else:
-            self._write(case_id, _LABEL, _compress(case.label, patch_size))
-        tensors = {str(value): np.ascontiguousarray(found) for value, found in case.class_locations.items()}
-        self._write(case_id, _LOCATIONS, save_tensors(tensors))
-        case.properties.save(properties)
+        if dtype == "float16":
+            _check_half(case_id, case.data)
+        self._remove(case_id)
+        try:
+            checksums = {_DATA: self._write(case_id, _DATA, compress(case.data.astype(dtype, copy=False), patch_size))}
+            if case.label is not None:
+                checksums[_LABEL] = self._write(case_id, _LABEL, compress(case.label, patch_size))
+            tensors = {str(value): np.ascontiguousarray(found) for value, found in case.class_locations.items()}
+            checksums[_LOCATIONS] = self._write(case_id, _LOCATIONS, save_tensors(tensors))
+            record = CaseRecord(origin=origin or Origin(), dtype=dtype, checksums=checksums, properties=case.properties)
+            record.save(self._path(case_id, _RECORD))
+        except BaseException:
+            # On a full disk what was written takes space that is needed elsewhere.
+            with contextlib.suppress(UserError):
+                self._remove(case_id)
+            raise
 
     def open(self, case_id: str) -> StoredCase:
-        """Open one case without reading its arrays.
+        """Open one case without reading its arrays; only ``verify`` finds damage inside them.
 
         Raises:
             UserError: A file is missing or damaged.
         """
-        properties = CaseProperties.load(self._path(case_id, _PROPERTIES), REMEDY)
-        data = self._open(case_id, _DATA)
-        label = self._open(case_id, _LABEL) if self._path(case_id, _LABEL).exists() else None
-        locations = self._load_locations(case_id)
-        if locations and label is None:
-            raise _missing(self._path(case_id, _LABEL))
-        return StoredCase(data, label, locations, properties)
+        record = self.record(case_id)
+        data: LazyArray = self._open(case_id, _DATA)
+        label = self._open(case_id, _LABEL) if _LABEL in record.checksums else None
+        return StoredCase(
+            data if record.dtype == "float32" else _AsSingle(data),
+            label,
+            self._read(case_id, _LOCATIONS, _load_locations),
+            record.properties,
+        )
+
+    def verify(self, case_ids: Collection[str], quiet: bool = False) -> None:
+        """Read all files of the cases and compare their checksums.
+
+        Raises:
+            UserError: The folder or some of the cases are missing, or the first file that is missing or damaged.
+        """
+        missing = sorted(set(case_ids) - set(self.case_ids()))
+        if missing:
+            raise UserError(
+                "Some cases are not preprocessed.",
+                file=self.folder,
+                found=f"{len(missing)} of {len(case_ids)} missing: {few(missing)}",
+                remedy="Run `umseg plan` again: it continues where it stopped.",
+            )
+        for error in self.damage(case_ids, quiet).values():
+            raise error
+
+    def damage(self, case_ids: Collection[str], quiet: bool = False) -> dict[str, UserError]:
+        """What is wrong with each case of which a file is missing or does not have its checksum."""
+        # In this process: it computes faster than disks read.
+        ids = list(case_ids)
+        found = map_cases(self._damage, ids, ids, workers=0, title=f"verify {self.folder.name}", quiet=quiet)
+        return {case_id: error for case_id, error in zip(ids, found, strict=True) if error is not None}
+
+    def prune(self, wanted: Mapping[str, Origin], dtype: StoreDtype | None = None) -> list[str]:
+        """Keep only complete cases that are wanted and were made from just that; remove what a killed run left.
+
+        Args:
+            wanted: Case id to what it has to be made from.
+            dtype: How images have to be stored; None: either way.
+
+        Returns:
+            The complete cases that were removed.
+
+        Raises:
+            UserError: A file cannot be removed.
+        """
+        remove_leftovers(self.folder)
+        complete = self._with(_RECORD)
+        halves = {case_id for ending in _ARRAYS for case_id in self._with(ending)} - set(complete)
+        stale = [case_id for case_id in complete if not self._holds(case_id, wanted.get(case_id), dtype)]
+        for case_id in (*halves, *stale):
+            self._remove(case_id)
+        return stale
+
+    def keep(self, wanted: Mapping[str, Origin], dtype: StoreDtype, quiet: bool = False) -> tuple[str, ...]:
+        """``prune``, and remove cases that are damaged; the cases that are left.
+
+        Raises:
+            UserError: A file cannot be removed.
+        """
+        self.prune(wanted, dtype)
+        complete = self._with(_RECORD)
+        damage = self.damage(complete, quiet) if complete else {}
+        for case_id, error in damage.items():
+            log.warning("%s\nIt is made anew.", error)
+            self._remove(case_id)
+        return tuple(case_id for case_id in complete if case_id not in damage)
+
+    def _holds(self, case_id: str, origin: Origin | None, dtype: StoreDtype | None) -> bool:
+        try:
+            record = self.record(case_id)
+        except UserError:
+            return False
+        return record.origin == origin and dtype in (None, record.dtype)
+
+    def _damage(self, case_id: str) -> UserError | None:
+        try:
+            for ending, expected in self.record(case_id).checksums.items():
+                path = self._path(case_id, ending)
+                found = self._read(case_id, ending, _file_checksum)
+                if found != expected:
+                    return _damaged(path, f"CRC-32 {found}", f"CRC-32 {expected}")
+        except UserError as error:
+            return error
+        return None
+
+    def _remove(self, case_id: str) -> None:
+        for ending in (_RECORD, *_ARRAYS):
+            path = self._path(case_id, ending)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise UserError(
+                    "A preprocessed case cannot be replaced.",
+                    file=path,
+                    found=error.strerror or str(error),
+                    remedy="Check that you may write to the folder, and that no training on these images is running.",
+                ) from error
+
+    def _with(self, ending: str) -> tuple[str, ...]:
+        names = (path.name for path in self.folder.glob(f"*{ending}") if not path.name.startswith("."))
+        return tuple(sorted(name.removesuffix(ending) for name in names))
 
     def _path(self, case_id: str, ending: str) -> Path:
         return self.folder / f"{case_id}{ending}"
 
-    def _write(self, case_id: str, ending: str, content: bytes) -> None:
-        with atomic_path(self._path(case_id, ending)) as temporary:
+    def _write(self, case_id: str, ending: str, content: bytes) -> str:
+        with atomic_path(self._path(case_id, ending), needed=len(content)) as temporary:
             temporary.write_bytes(content)
+        return _hex(zlib.crc32(content))
 
     def _open(self, case_id: str, ending: str) -> LazyArray:
+        # Mapped: reads faster, and what is open stays what it was when the file is replaced. But Windows does not
+        # replace files that are mapped.
+        mapped = {} if sys.platform == "win32" else {"mmap_mode": "r"}
+
+        def opened(path: Path) -> LazyArray:
+            array: LazyArray = blosc2.open(str(path), mode="r", dparams={"nthreads": self.threads}, **mapped)
+            return array
+
+        return self._read(case_id, ending, opened)
+
+    def _read(self, case_id: str, ending: str, read: Callable[[Path], OpenedT]) -> OpenedT:
         path = self._path(case_id, ending)
         try:
-            array: LazyArray = blosc2.open(str(path), mode="r", dparams={"nthreads": self.threads})
+            return read(path)
         except FileNotFoundError as error:
-            raise _missing(path) from error
-        except (RuntimeError, ValueError) as error:
-            raise _damaged(path) from error
-        return array
-
-    def _load_locations(self, case_id: str) -> dict[int, NDArray[np.int32]]:
-        path = self._path(case_id, _LOCATIONS)
-        try:
-            found = {int(value): locations for value, locations in load_tensors(path.read_bytes()).items()}
-        except FileNotFoundError as error:
-            raise _missing(path) from error
-        except (SafetensorError, ValueError) as error:
-            raise _damaged(path) from error
-        # The reader's order varies from run to run; draws among classes must not.
-        return dict(sorted(found.items()))
+            raise UserError(
+                "A file of a preprocessed case is missing.", file=path, found="no such file", remedy=REMEDY
+            ) from error
+        except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+            raise _damaged(path, str(error) or type(error).__name__, "a readable file") from error
 
 
-def _compress(array: NDArray[Any], patch_size: Sequence[int]) -> bytes:
-    """The bytes of a blosc2 frame; written by us, so that a full disk is noticed like everywhere else."""
-    chunks, blocks = layout(array.shape, patch_size, array.dtype.itemsize)
-    # Labels are mostly constant: a stronger codec shrinks them to little for no time.
-    codec, level = (blosc2.Codec.ZSTD, 1) if array.dtype.kind == "i" else (blosc2.Codec.LZ4, 5)
-    compressed = blosc2.asarray(
-        np.ascontiguousarray(array),
-        chunks=chunks,
-        blocks=blocks,
-        cparams={"codec": codec, "clevel": level, "nthreads": 1},
-    )
-    frame: bytes = compressed.to_cframe()
-    return frame
+@dataclass(frozen=True)
+class _AsSingle:
+    """An array in half precision, read in single precision."""
+
+    stored: LazyArray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.stored.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(np.float32)
+
+    def __getitem__(self, key: Any) -> NDArray[Any]:
+        return self.stored[key].astype(np.float32)
 
 
-def layout(shape: Sequence[int], patch_size: Sequence[int], itemsize: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Chunks and blocks for reading patches out of an array.
-
-    Args:
-        shape: (channels, z, y, x) or (z, y, x).
-        patch_size: What is read at once, per axis; two axes mean single slices.
-        itemsize: Bytes per voxel.
-
-    Returns:
-        The shapes of chunks (all channels, at most a patch) and of blocks (one channel).
-    """
-    patch = (1,) * (3 - len(patch_size)) + tuple(patch_size)
-    spatial, channels = tuple(shape[-3:]), tuple(shape[:-3])
-    chunk = tuple(min(pair) for pair in zip(spatial, patch, strict=True))
-    chunk = _halve(chunk, _CHUNK_BYTES // (itemsize * math.prod(channels)))
-    return channels + chunk, (1,) * len(channels) + _halve(chunk, _BLOCK_BYTES // itemsize)
+def _check_half(case_id: str, data: NDArray[np.float32]) -> None:
+    limit = float(np.finfo(np.float16).max)
+    # fmin and fmax pass over NaN.
+    smallest, largest = float(np.fmin.reduce(data, axis=None)), float(np.fmax.reduce(data, axis=None))
+    if smallest < -limit or largest > limit:
+        raise UserError(
+            f"The intensities of case {case_id} do not fit half precision.",
+            found=f"values from {smallest:g} to {largest:g} after normalisation",
+            expected=f"values from {-limit:g} to {limit:g}",
+            remedy="Run `umseg plan` with --store-dtype float32, or name the channel in dataset.json such that it is "
+            "normalised (not noNorm).",
+        )
 
 
-def _halve(shape: tuple[int, ...], most_voxels: int) -> tuple[int, ...]:
-    sides = list(shape)
-    while math.prod(sides) > max(most_voxels, 1):
-        longest = sides.index(max(sides))
-        sides[longest] = -(-sides[longest] // 2)
-    return tuple(sides)
+def _load_locations(path: Path) -> dict[int, NDArray[np.int32]]:
+    found = {int(value): locations for value, locations in load_tensors(path.read_bytes()).items()}
+    # The reader's order varies from run to run; draws among classes must not.
+    return dict(sorted(found.items()))
 
 
-def _missing(path: Path) -> UserError:
-    return UserError("A file of a preprocessed case is missing.", file=path, found="no such file", remedy=REMEDY)
+def _file_checksum(path: Path) -> str:
+    checksum = 0
+    with open(path, "rb") as handle:
+        while block := handle.read(_BLOCK):
+            checksum = zlib.crc32(block, checksum)
+    return _hex(checksum)
 
 
-def _damaged(path: Path) -> UserError:
+def _hex(checksum: int) -> str:
+    return f"{checksum:08x}"
+
+
+def _damaged(path: Path, found: str, expected: str) -> UserError:
     return UserError(
-        "A file of a preprocessed case is damaged.",
-        file=path,
-        found=f"{path.stat().st_size} bytes that cannot be read",
-        remedy=REMEDY,
+        "A file of a preprocessed case is damaged.", file=path, found=found, expected=expected, remedy=REMEDY
     )

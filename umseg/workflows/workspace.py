@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from umseg.common.errors import UserError
+from umseg.common.files import remove_leftovers
 from umseg.common.record import RecordT
 from umseg.dataset.dataset import Dataset, survey_dataset
 from umseg.dataset.geometry import fix_geometry as with_fixed_geometry
 from umseg.dataset.problems import Problem
 from umseg.dataset.report import report_problems
+from umseg.models.card import load_card
 from umseg.planning import Fingerprint, Overrides, Plan, extract_fingerprint, make_plan
-from umseg.preprocess import preprocess_dataset
+from umseg.planning.transfer import transfer_plan
+from umseg.preprocess import CaseStore, Origin, StoreDtype, case_origins, most_bytes, preprocess_dataset
 from umseg.training.splits import Splits, make_splits
 
 log = logging.getLogger(__name__)
@@ -83,13 +86,17 @@ def plan_dataset(
     preset: str = "default",
     memory_gb: float | None = None,
     for_model: str | None = None,
+    like: Path | None = None,
     overrides: Overrides | None = None,
     configurations: Sequence[str] | None = None,
     fix_geometry: bool = False,
+    store_dtype: StoreDtype = "float32",
     workers: int = 0,
     quiet: bool = False,
 ) -> tuple[Workspace, Fingerprint, Plan]:
     """Check and measure a data set, decide how to train on it, and preprocess it.
+
+    A run that was interrupted, even killed, continues where it stopped: what was finished is not done again.
 
     Args:
         dataset_folder: A data set in nnU-Net v2's raw format.
@@ -97,9 +104,11 @@ def plan_dataset(
         preset: The planner's rules.
         memory_gb: GPU memory to plan for; the preset's own if None.
         for_model: Plan so that this model's expected training memory fits.
+        like: Model folder whose plan is taken over, instead of making one, so that its weights fit (fine-tuning).
         overrides: Spacing, patch and batch size that the user fixed.
         configurations: Which to preprocess; None means all that the plan has.
         fix_geometry: Use copies of label maps under their image's header, where spacing, origin or direction differ.
+        store_dtype: How preprocessed images are stored; half precision takes half the space.
         workers: Processes for per-case work; 0 works in this one.
         quiet: No progress bars.
 
@@ -107,10 +116,17 @@ def plan_dataset(
         UserError: Something is wrong with the data; nothing but the table of all problems (``problems.csv``) and
             fixed label maps is written before the whole data set has been checked.
     """
+    if like is not None and (memory_gb, for_model, overrides or Overrides()) != (None, None, Overrides()):
+        raise UserError(
+            "--like takes over a plan as it is: nothing in it can be chosen.",
+            found="--memory-gb, --for-model, --spacing, --patch-size or --batch-size beside --like",
+            remedy="Leave the other options out, or plan without --like.",
+        )
     dataset, structural = survey_dataset(dataset_folder)
     workspace = Workspace(Path(root).absolute() / dataset.name)
     if fix_geometry:
         fixed = workspace.folder / "fixed" / "labelsTr"
+        remove_leftovers(fixed)
         dataset = with_fixed_geometry(dataset, fixed, workers=workers, quiet=quiet)
 
     def report(problems: Sequence[Problem]) -> None:
@@ -119,17 +135,34 @@ def plan_dataset(
     # What is missing or in excess is no part of the hash: then everything is looked at, and reported together.
     earlier = None if structural else _earlier_fingerprint(workspace)
     fingerprint = extract_fingerprint(dataset, workers=workers, quiet=quiet, report=report, earlier=earlier)
-    plan = make_plan(fingerprint, dataset.description, preset, memory_gb, for_model=for_model, overrides=overrides)
+    if like is None:
+        plan = make_plan(fingerprint, dataset.description, preset, memory_gb, for_model=for_model, overrides=overrides)
+    else:
+        plan = transfer_plan(load_card(like).plan, fingerprint, dataset.description, like)
     # A configuration that inherits uses the images of another one.
     chosen = {plan.configuration(name).inherits_from or name for name in configurations or plan.configurations}
 
-    _remove_stale(workspace, fingerprint, plan, chosen)
+    origins = {
+        name: case_origins(dataset, fingerprint.case_digests, plan, configuration)
+        for name, configuration in plan.configurations.items()
+    }
+    _remove_stale(workspace, origins, chosen, store_dtype)
+    _warn_of_small_disk(workspace, fingerprint, plan, chosen, store_dtype)
     dataset.save(workspace.folder / "dataset.json")
     fingerprint.save(workspace.folder / "fingerprint.json")
     plan.save(workspace.folder / "plan.json")
     _keep_or_make_splits(workspace, [case.id for case in dataset.cases])
     for name in [name for name in plan.configurations if name in chosen]:
-        preprocess_dataset(dataset, plan, name, workspace.preprocessed(name), workers=workers, quiet=quiet)
+        preprocess_dataset(
+            dataset,
+            plan,
+            name,
+            workspace.preprocessed(name),
+            workers=workers,
+            quiet=quiet,
+            digests=fingerprint.case_digests,
+            dtype=store_dtype,
+        )
     return workspace, fingerprint, plan
 
 
@@ -141,27 +174,44 @@ def _earlier_fingerprint(workspace: Workspace) -> Fingerprint | None:
         return None
 
 
-def _remove_stale(workspace: Workspace, fingerprint: Fingerprint, plan: Plan, chosen: Collection[str]) -> None:
-    """Images that an earlier plan made otherwise, or of other data, must not be trained on under the new plan."""
-    try:
-        earlier, measured = workspace.plan(), workspace.fingerprint()
-    except UserError:
-        return
-    same_data = measured.content_hash == fingerprint.content_hash
-    for name in earlier.configurations:
-        folder = workspace.preprocessed(name)
-        if name in chosen or not folder.is_dir():
-            continue
-        if not (same_data and name in plan.configurations and _images_of(earlier, name) == _images_of(plan, name)):
-            log.warning("%s no longer fits the plan and is removed", folder)
-            shutil.rmtree(folder)
+def _remove_stale(
+    workspace: Workspace, origins: Mapping[str, Mapping[str, Origin]], chosen: Collection[str], dtype: StoreDtype
+) -> None:
+    """Images made otherwise, or of other data, must never lie beside the new plan: it is written only after this.
+
+    Args:
+        workspace: Of the data set.
+        origins: What each configuration's cases have to be made from.
+        chosen: The configurations that are preprocessed next.
+        dtype: How their images are to be stored.
+    """
+    remove_leftovers(workspace.folder)
+    for folder in sorted(path for path in (workspace.folder / "preprocessed").glob("*") if path.is_dir()):
+        stale = CaseStore(folder).prune(origins.get(folder.name, {}), dtype if folder.name in chosen else None)
+        if stale and folder.name in chosen:
+            log.info("%s: %d cases no longer fit the data or the plan and are made anew", folder.name, len(stale))
+        elif stale:
+            log.warning("%s: %d cases no longer fit the data or the plan and are removed", folder, len(stale))
+        if folder.name not in chosen and not any(folder.iterdir()):
+            folder.rmdir()
 
 
-def _images_of(plan: Plan, name: str) -> dict[str, object]:
-    """All that preprocessing depends on: what the network sees later (patch, batch, strides) is no part of it."""
-    shared = {"transpose_forward", "foreground_intensity_properties_per_channel", "boundary_width"}
-    own = {"spacing", "normalization_schemes", "use_mask_for_norm"}
-    return {**plan.model_dump(include=shared), **plan.configuration(name).model_dump(include=own)}
+def _warn_of_small_disk(
+    workspace: Workspace, fingerprint: Fingerprint, plan: Plan, chosen: Collection[str], dtype: StoreDtype
+) -> None:
+    needed = 0
+    for name in chosen:
+        store = CaseStore(workspace.preprocessed(name))
+        done = store.case_ids() if store.folder.is_dir() else ()
+        needed += most_bytes(fingerprint, plan, plan.configuration(name), dtype, set(done))
+    free = shutil.disk_usage(next(path for path in workspace.folder.parents if path.exists())).free
+    if needed > free:
+        log.warning(
+            "the disk may be too small: preprocessed images may take up to %.2f GB, and %.2f GB are free at %s",
+            needed / 1e9,
+            free / 1e9,
+            workspace.folder,
+        )
 
 
 def _keep_or_make_splits(workspace: Workspace, case_ids: Sequence[str]) -> None:

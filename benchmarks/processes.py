@@ -1,0 +1,85 @@
+"""Wall time and memory of commands with all their processes (Linux only); used by the benchmarks beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import subprocess
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+SECONDS_BETWEEN_SAMPLES = 0.1
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one run.
+
+    Attributes:
+        seconds: Wall time.
+        megabytes: Peak memory of the process and its descendants, pages that they share counted once.
+    """
+
+    seconds: float
+    megabytes: float
+
+
+def measure(commands: list[list[str]], environment: dict[str, str]) -> Cost:
+    """Run commands one after another."""
+    start, peak = time.perf_counter(), 0.0
+    for command in commands:
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        done = threading.Event()
+        samples: list[float] = []
+        sampler = threading.Thread(target=sample, args=(process.pid, done, samples))
+        sampler.start()
+        code = process.wait()
+        done.set()
+        sampler.join()
+        if code:
+            raise SystemExit(f"exit code {code}: {' '.join(command)}")
+        peak = max(peak, *samples)
+    return Cost(time.perf_counter() - start, peak)
+
+
+def sample(pid: int, done: threading.Event, samples: list[float]) -> None:
+    """Append the memory of a process tree until ``done``."""
+    while True:
+        samples.append(sum(proportional_size(member) for member in tree(pid)))
+        if done.wait(SECONDS_BETWEEN_SAMPLES):
+            return
+
+
+def tree(pid: int) -> list[int]:
+    """A process and its descendants."""
+    members = [pid]
+    for member in members:
+        with contextlib.suppress(OSError):
+            for task in Path(f"/proc/{member}/task").iterdir():
+                members += [int(child) for child in (task / "children").read_text().split()]
+    return members
+
+
+def proportional_size(pid: int) -> float:
+    """Memory in MB; pages that processes share are divided among them."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024 / 1e6
+    return 0.0
+
+
+def print_comparison(title: str, costs: Mapping[str, Sequence[Cost]]) -> None:
+    """Print the medians of both sides, umseg first, and their ratios."""
+    medians = {
+        name: Cost(statistics.median(c.seconds for c in found), statistics.median(c.megabytes for c in found))
+        for name, found in costs.items()
+    }
+    print(title)
+    for name, cost in medians.items():
+        print(f"  {name:8} {cost.seconds:7.2f} s {cost.megabytes:8.0f} MB")
+    mine, other = medians.values()
+    print(f"  ratio    {mine.seconds / other.seconds:7.2f}   {mine.megabytes / other.megabytes:8.2f}", flush=True)

@@ -1,0 +1,75 @@
+"""How an array lies on disk, so that reading a patch of it touches little more than the patch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import blosc2
+import numpy as np
+from numpy.typing import NDArray
+
+# What is decompressed at once. Small blocks waste little at a patch's faces; still smaller ones compress worse and
+# cost more time than they save.
+_BLOCK_BYTES = 2**15
+# What is stored contiguously. Each chunk costs time of its own, more of it the more there are.
+_LEAST_CHUNK_BYTES = 2**20
+_MOST_CHUNK_BYTES = 2**22
+
+
+def compress(array: NDArray[Any], patch_size: Sequence[int]) -> bytes:
+    """The bytes of a blosc2 file; the same bytes whenever and wherever the array is the same.
+
+    Args:
+        array: (channels, z, y, x) or (z, y, x).
+        patch_size: What is read at once, per axis; two axes mean single slices.
+    """
+    chunks, blocks = layout(array.shape, patch_size, array.dtype.itemsize)
+    # Labels are mostly constant: a stronger codec shrinks them to little for no time.
+    codec, level = (blosc2.Codec.ZSTD, 1) if array.dtype.kind == "i" else (blosc2.Codec.LZ4, 5)
+    compressed = blosc2.asarray(
+        np.ascontiguousarray(array),
+        chunks=chunks,
+        blocks=blocks,
+        cparams={"codec": codec, "clevel": level, "nthreads": 1},
+    )
+    frame: bytes = compressed.to_cframe()
+    return frame
+
+
+def layout(shape: Sequence[int], patch_size: Sequence[int], itemsize: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Chunks and blocks for reading patches out of an array.
+
+    Args:
+        shape: (channels, z, y, x) or (z, y, x).
+        patch_size: What is read at once, per axis; two axes mean single slices.
+        itemsize: Bytes per voxel.
+
+    Returns:
+        The shapes of chunks (all channels, about a patch) and of blocks (one channel).
+    """
+    flat = (1,) * (3 - len(patch_size))
+    spatial, channels = tuple(shape[-3:]), tuple(shape[:-3])
+    limits = flat + spatial[len(flat) :]
+    chunk = tuple(min(pair) for pair in zip(limits, (*flat, *patch_size), strict=True))
+    bytes_per_voxel = itemsize * math.prod(channels)
+    chunk = _double(chunk, limits, _LEAST_CHUNK_BYTES // bytes_per_voxel)
+    chunk = _halve(chunk, _MOST_CHUNK_BYTES // bytes_per_voxel)
+    return channels + chunk, (1,) * len(channels) + _halve(chunk, _BLOCK_BYTES // itemsize)
+
+
+def _double(shape: tuple[int, ...], limits: tuple[int, ...], least_voxels: int) -> tuple[int, ...]:
+    sides = list(shape)
+    while math.prod(sides) < least_voxels and sides != list(limits):
+        shortest = min((axis for axis in range(len(sides)) if sides[axis] < limits[axis]), key=lambda axis: sides[axis])
+        sides[shortest] = min(2 * sides[shortest], limits[shortest])
+    return tuple(sides)
+
+
+def _halve(shape: tuple[int, ...], most_voxels: int) -> tuple[int, ...]:
+    sides = list(shape)
+    while math.prod(sides) > max(most_voxels, 1):
+        longest = sides.index(max(sides))
+        sides[longest] = -(-sides[longest] // 2)
+    return tuple(sides)
