@@ -68,8 +68,9 @@ def steps(model: str, ssm: bool, precision: str) -> dict[str, Callable[[], objec
     from umseg.models.device import autocast, channels_last, place, resolve_precision
     from umseg.planning import Configuration
     from umseg.training.config import TrainingConfig
-    from umseg.training.loss import deep_supervision_loss
+    from umseg.training.loss import SegmentationLoss
     from umseg.training.optimizer import build_optimizers
+    from umseg.training.targets import Targets
 
     configuration = Configuration(
         spacing=(1.0,) * 3,
@@ -94,10 +95,12 @@ def steps(model: str, ssm: bool, precision: str) -> dict[str, Callable[[], objec
     data = channels_last(torch.randn(BATCH, 1, *PATCH))
     targets = [torch.randint(CLASSES, (BATCH, *(n // 2**level for n in PATCH))) for level in range(3)]
 
+    criterion = SegmentationLoss(Targets(tuple(map(str, range(1, CLASSES)))), batch_dice=False)
+
     def train() -> None:
         network.train().deep_supervision = True
         with autocast(device, number_format):
-            loss = deep_supervision_loss(network(data), targets, batch_dice=False)
+            loss = criterion(network(data), targets)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 12.0)

@@ -22,8 +22,9 @@ from umseg.models.memory import keep_freed_memory
 from umseg.planning import Configuration, Fingerprint, IntensityStatistics, make_plan
 from umseg.training.batches import deep_supervision_targets
 from umseg.training.config import TrainingConfig
-from umseg.training.loss import deep_supervision_loss
+from umseg.training.loss import SegmentationLoss
 from umseg.training.optimizer import build_optimizers
+from umseg.training.targets import Targets
 
 CLASSES = 4
 # Name to configuration, spacing and shape of every case.
@@ -64,13 +65,13 @@ def seconds_per_step(model: str, configuration: Configuration, steps: int) -> fl
     (optimizer,) = build_optimizers(network, TrainingConfig(model=model))
     shape = (configuration.batch_size, *configuration.patch_size)
     data = channels_last(torch.randn(configuration.batch_size, 1, *configuration.patch_size))
-    label = torch.randint(CLASSES, shape).numpy().astype("int16")
-    targets = [torch.from_numpy(t).long() for t in deep_supervision_targets(label, configuration.strides)]
+    targets = deep_supervision_targets(torch.randint(CLASSES, shape), configuration.strides)
+    criterion = SegmentationLoss(Targets(tuple(map(str, range(1, CLASSES)))), configuration.batch_dice)
     times = []
     for _ in range(steps + 1):
         start = time.perf_counter()
         with autocast(device, precision):
-            loss = deep_supervision_loss(network(data), targets, configuration.batch_dice)
+            loss = criterion(network(data), targets)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 12.0)

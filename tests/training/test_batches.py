@@ -1,11 +1,7 @@
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import time
+import dataclasses
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +12,7 @@ import torch
 from tests.training.factories import make_case, make_configuration, write_store
 from umseg.common.errors import UserError
 from umseg.planning.plan import Configuration
-from umseg.training.batches import Batch, BatchFactory, deep_supervision_targets, load_batches
+from umseg.training.batches import Batch, BatchFactory, Phase, RawBatch, deep_supervision_targets
 
 CASES = ("case_0", "case_1", "case_2")
 
@@ -34,24 +30,11 @@ def make_factory(
     return BatchFactory(folder, configuration or make_configuration(), phases, seed)
 
 
-def load(factory: BatchFactory, workers: int = 0, first_epoch: int = 0, epochs: int = 2) -> Any:
-    return load_batches(
-        factory,
-        first_epoch=first_epoch,
-        epochs=epochs,
-        train=3,
-        validation=1,
-        workers=workers,
-        pin_memory=False,
-    )
-
-
-def assert_equal(batches: Sequence[Batch], expected: Sequence[Batch]) -> None:
-    for batch, other in zip(batches, expected, strict=True):
-        assert batch.cases == other.cases
-        torch.testing.assert_close(batch.data, other.data, rtol=0, atol=0)
-        for target, reference in zip(batch.targets, other.targets, strict=True):
-            assert torch.equal(target, reference)
+def assert_equal(batch: Batch, other: Batch) -> None:
+    assert batch.cases == other.cases
+    torch.testing.assert_close(batch.data, other.data, rtol=0, atol=0)
+    for target, reference in zip(batch.targets, other.targets, strict=True):
+        assert torch.equal(target, reference)
 
 
 def damage(path: Path) -> None:
@@ -79,13 +62,36 @@ def test_shapes_also_of_images_smaller_than_the_patch(tmp_path: Path, patch: tup
 
 
 def test_equal_whatever_happened_before(folder: Path) -> None:
-    factory = make_factory(folder)
-    everything = list(load(factory))
-    assert len(everything) == 8
+    first = make_factory(folder).make(1, "train", 2)
     np.random.seed(99)
     torch.manual_seed(99)
-    assert_equal(list(load(factory)), everything)
-    assert_equal(list(load(factory, first_epoch=1)), everything[4:])
+    factory = make_factory(folder)
+    factory.make(0, "train", 0)
+    assert_equal(factory.make(1, "train", 2), first)
+
+
+def test_raw_batches_become_the_same_ones_later(folder: Path) -> None:
+    factory = make_factory(folder)
+    raw = dataclasses.replace(factory, augmentation="gpu").make(0, "train", 0)
+    assert isinstance(raw, RawBatch)
+    assert raw.data.shape == (2, 1, 15, 15, 12)
+    assert_equal(factory.augment(raw), factory.make(0, "train", 0))
+    assert isinstance(dataclasses.replace(factory, augmentation="gpu").make(0, "validation", 0), Batch)
+
+
+def test_oversampling_is_the_share_of_forced_samples(tmp_path: Path) -> None:
+    write_store(tmp_path, [make_case((40, 40, 40), seed=seed) for seed in range(3)])
+    factory = make_factory(tmp_path, make_configuration(batch_size=4))
+    for share, expected in ((0.0, 0), (1.0, 12)):
+        batches = [dataclasses.replace(factory, oversampling=share).make(0, "validation", index) for index in range(3)]
+        present = torch.cat([batch.targets[0] for batch in batches]).flatten(1).gt(0).any(1)
+        assert abs(int(present.sum()) - expected) < 3
+
+
+def test_what_was_unforeseen_names_the_case(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("umseg.training.batches.cut", lambda *_: 1 / 0)
+    with pytest.raises(RuntimeError, match=r"case case_\d: ZeroDivisionError"):
+        make_factory(folder).make(0, "train", 0)
 
 
 def test_seed_epoch_phase_and_index_all_matter(folder: Path) -> None:
@@ -115,8 +121,9 @@ def test_cases_without_foreground_can_be_drawn(tmp_path: Path) -> None:
         assert not make_factory(tmp_path).make(0, phase, 0).targets[0].any()
 
 
-def test_a_validation_patch_is_a_piece_of_the_image(folder: Path) -> None:
-    batch = make_factory(folder).make(0, "validation", 0)
+@pytest.mark.parametrize("phase", ["train", "validation"])
+def test_without_augmentation_a_patch_is_a_piece_of_the_image(folder: Path, phase: Phase) -> None:
+    batch = dataclasses.replace(make_factory(folder), augmentation="none").make(0, phase, 0)
     for name, patch, target in zip(batch.cases, batch.data[:, 0].numpy(), batch.targets[0].numpy(), strict=True):
         case = make_case(seed=int(name[-1]))
         assert case.label is not None
@@ -125,52 +132,6 @@ def test_a_validation_patch_is_a_piece_of_the_image(folder: Path) -> None:
         [corner] = np.argwhere((windows == patch).all((3, 4, 5)))
         place = tuple(slice(c, c + 8) for c in corner)
         np.testing.assert_array_equal(target, np.pad(np.maximum(case.label, 0), 8)[place])
-
-
-def test_workers_change_nothing_and_leave_no_process(folder: Path) -> None:
-    factory = make_factory(folder)
-    handler = signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None
-    batches = load(factory, workers=2)
-    assert_equal(list(islice(batches, 5)), list(islice(load(factory), 5)))
-    assert len(multiprocessing.active_children()) == 2
-    batches.close()
-    assert not multiprocessing.active_children()
-    assert handler is None or signal.getsignal(signal.SIGCHLD) == handler
-
-
-def test_a_user_error_of_a_worker_arrives_as_it_is(folder: Path) -> None:
-    factory = make_factory(folder, validation=("case_7",))
-    batches = load(factory, workers=1)
-    assert_equal(list(islice(batches, 3)), list(islice(load(factory), 3)))
-    with pytest.raises(UserError) as caught:
-        next(batches)
-    assert str(caught.value.file).endswith("case_7.json")
-    assert "umseg plan" in str(caught.value.remedy)
-    assert not multiprocessing.active_children()
-
-
-def test_any_other_exception_of_a_worker_brings_its_traceback(folder: Path) -> None:
-    batches = load(make_factory(folder, validation=()), workers=1)
-    assert len(list(islice(batches, 3))) == 3
-    with pytest.raises(ValueError, match=r"(?s)worker process 0.*batches\.py.*in make"):
-        next(batches)
-    assert not multiprocessing.active_children()
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
-def test_a_killed_worker_is_explained_at_the_next_batches(folder: Path) -> None:
-    """Not before: whatever the main process does when the worker dies must not be interrupted."""
-    batches = load(make_factory(folder), workers=1, epochs=50)
-    next(batches)
-    [worker] = multiprocessing.active_children()
-    assert worker.pid is not None
-    os.kill(worker.pid, signal.SIGKILL)
-    for _ in range(20):
-        time.sleep(0.01)
-    with pytest.raises(UserError, match="was killed") as caught:
-        list(batches)
-    assert "--workers" in str(caught.value.remedy)
-    assert not multiprocessing.active_children()
 
 
 @pytest.mark.parametrize("ending", [".data.b2nd", ".label.b2nd"])
@@ -184,42 +145,31 @@ def test_a_damaged_case_is_named(tmp_path: Path, ending: str) -> None:
     damage(tmp_path / f"case_1{ending}")
     factory = make_factory(tmp_path, make_configuration((32, 32, 32), batch_size=4))
     with pytest.raises(UserError, match="case_1") as caught:
-        list(load(factory))
+        for index in range(8):
+            factory.make(0, "validation", index)
     assert caught.value.file == str(tmp_path)
     assert "umseg plan" in str(caught.value.remedy)
 
 
-def test_cases_preprocessed_anew_are_read_anew(folder: Path) -> None:
-    """Two trainings in one process, as in a notebook: the second must not read with the first one's file handles."""
-    list(load(make_factory(folder), epochs=1))
-    write_store(folder, [make_case((9, 20, 10), seed=10 + seed) for seed in range(3)])
-    again = list(load(make_factory(folder), epochs=1))
-    fresh = folder / "fresh"
-    write_store(fresh, [make_case((9, 20, 10), seed=10 + seed) for seed in range(3)])
-    assert_equal(again, list(load(make_factory(fresh), epochs=1)))
-
-
 def test_targets_have_the_shapes_of_the_heads() -> None:
-    label = np.zeros((2, 8, 16, 16), dtype=np.int16)
+    label = torch.zeros(2, 8, 16, 16, dtype=torch.int16)
     strides = ((1, 1, 1), (1, 2, 2), (2, 2, 2), (2, 2, 2))
     shapes = [target.shape for target in deep_supervision_targets(label, strides)]
     assert shapes == [(2, 8, 16, 16), (2, 8, 8, 8), (2, 4, 4, 4)]
 
 
 def test_targets_of_a_network_without_pooling() -> None:
-    label = np.arange(4, dtype=np.int16).reshape(1, 2, 2)
+    label = torch.arange(4, dtype=torch.int16).view(1, 2, 2)
     [target] = deep_supervision_targets(label, ((1, 1),))
-    np.testing.assert_array_equal(target, label)
+    assert torch.equal(target, label)
 
 
 def test_targets_are_the_nearest_voxels() -> None:
     """As torch's "nearest-exact", which looks at the centre of the block and takes the upper of two."""
-    label = np.random.default_rng(0).integers(0, 5, size=(2, 8, 12, 16)).astype(np.int16)
+    label = torch.from_numpy(np.random.default_rng(0).integers(0, 5, size=(2, 8, 12, 16)).astype(np.int16))
     strides = ((1, 1, 1), (1, 3, 2), (2, 1, 2), (2, 2, 2))
     for target in deep_supervision_targets(label, strides):
-        expected = torch.nn.functional.interpolate(
-            torch.from_numpy(label)[:, None].float(), size=target.shape[1:], mode="nearest-exact"
-        )
-        np.testing.assert_array_equal(target, expected[:, 0].numpy())
-        assert target.dtype == np.int16
-        assert target.flags.c_contiguous
+        size = target.shape[1:]
+        expected = torch.nn.functional.interpolate(label[:, None].float(), size=size, mode="nearest-exact")
+        assert torch.equal(target, expected[:, 0].short())
+        assert target.is_contiguous()

@@ -14,8 +14,9 @@ from umseg.common.errors import UserError
 from umseg.models.device import channels_last, place
 from umseg.training import checkpoint
 from umseg.training.config import TrainingConfig
-from umseg.training.loss import dice_ce_loss
+from umseg.training.loss import SegmentationLoss
 from umseg.training.optimizer import build_optimizers
+from umseg.training.targets import Targets
 
 REMEDY = "Begin anew."
 OPTIONS: list[dict[str, Any]] = [{}, {"optimizer": "adamw"}, {"ssm_optimizer": "adamw"}]
@@ -35,7 +36,7 @@ class Run:
         target = torch.randint(0, 3, (2, 8, 8, 8), generator=generator)
         for optimizer in self.optimizers:
             optimizer.zero_grad()
-        dice_ce_loss(self.network(channels_last(data)), target, True).backward()
+        SegmentationLoss(Targets(("a", "b")), True).of_head(self.network(channels_last(data)), target).backward()
         for optimizer in self.optimizers:
             optimizer.step()
 

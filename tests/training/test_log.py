@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from umseg.common.errors import UserError
-from umseg.training.log import EpochLog, draw_progress, write_csv
+from umseg.training.log import EpochLog, draw_progress, unlearned_classes, write_csv, write_json_lines
 
 
 def make_row(epoch: int, **fields: Any) -> EpochLog:
@@ -32,9 +32,10 @@ def make_row(epoch: int, **fields: Any) -> EpochLog:
 def test_csv(tmp_path: Path) -> None:
     write_csv(tmp_path / "log.csv", [make_row(1), make_row(2, dice={"organ": 0.25, "tumour": 1.0})])
     assert (tmp_path / "log.csv").read_text().splitlines() == [
-        "epoch,lr,train_loss,validation_loss,mean_dice,ema_dice,seconds,seconds_per_iteration,dice_organ,dice_tumour",
-        "1,0.01,-0.123457,0.333333,0.5,0.5,12.5,0.05,0.5,",
-        "2,0.005,-0.123457,0.333333,0.5,0.5,12.5,0.05,0.25,1",
+        "epoch,lr,train_loss,validation_loss,mean_dice,ema_dice,seconds,seconds_per_iteration,skipped_steps,"
+        "dice_organ,dice_tumour",
+        "1,0.01,-0.123457,0.333333,0.5,0.5,12.5,0.05,0,0.5,",
+        "2,0.005,-0.123457,0.333333,0.5,0.5,12.5,0.05,0,0.25,1",
     ]
 
 
@@ -79,3 +80,17 @@ def test_a_picture_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, mon
         draw_progress(path, [make_row(1), make_row(2)], "umamba_enc")
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_json_lines(tmp_path: Path) -> None:
+    rows = [make_row(1), make_row(2)]
+    write_json_lines(tmp_path / "log.jsonl", rows)
+    lines = (tmp_path / "log.jsonl").read_text().splitlines()
+    assert [EpochLog.model_validate_json(line) for line in lines] == rows
+
+
+def test_classes_that_are_never_found_are_named_seldom() -> None:
+    rows = [make_row(epoch, dice={"organ": 0.5 if epoch == 3 else 0.0, "tumour": None}) for epoch in range(1, 81)]
+    named = {epoch: unlearned_classes(rows[:epoch]) for epoch in range(1, 81)}
+    assert {epoch for epoch, names in named.items() if names} == {10, 20, 40, 80}
+    assert all(names in ([], ["tumour"]) for names in named.values())

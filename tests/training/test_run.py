@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -74,7 +75,39 @@ def test_a_killed_run_continues_to_the_same_weights(workspace: Path, undisturbed
     assert [line.split(",")[0] for line in log[1:]] == ["1", "2", "3"]
 
 
-def wait_for(path: Path, process: subprocess.Popen[bytes], seconds: float = 120) -> None:
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM handler")
+def test_a_stopped_run_says_how_to_go_on_and_continues_to_the_same_weights(workspace: Path, undisturbed: Path) -> None:
+    command = [sys.executable, "-m", "umseg", "train", workspace.name, "--workspace", str(workspace.parent)]
+    options = "--model umamba_bot --ssm-residual --epochs 3 --iterations 6 --validation-iterations 1"
+    rest = f"{options} --device cpu --workers 0 --tag stopped --quiet --no-validate".split()
+    fold = workspace / "models" / "umamba_bot-ssm-residual-stopped__3d_fullres" / "fold_0"
+    for run in range(3):
+        # The first run ends in the middle of an epoch, the second by its time limit after one more iteration.
+        limit = ["--max-time", "00:00:00"] if run == 1 else []
+        process = subprocess.Popen([*command, *rest, *limit], stdout=subprocess.PIPE, text=True)
+        if run == 0:
+            wait_for(fold / LATEST, process)
+            process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate()
+        assert process.returncode == 0
+        assert ("To continue: umseg train" in out) == (run < 2)
+        assert (fold / "weights_final.safetensors").exists() == (run == 2)
+    assert weights(fold) == weights(undisturbed)
+
+
+def test_more_epochs_continue_a_complete_run(workspace: Path) -> None:
+    config = CONFIG.model_copy(update={"epochs": 1, "iterations": 2})
+    train(workspace, config, device="cpu", tag="longer", quiet=True)
+    fold = train(workspace, config.model_copy(update={"epochs": 2}), device="cpu", tag="longer", quiet=True)
+    rows = load_tensors(fold / LATEST, "")[1]["log"]
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert rows[1]["lr"] == pytest.approx(0.01 * 0.5**0.9)
+    with pytest.raises(UserError, match="other options") as caught:
+        train(workspace, config, device="cpu", tag="longer", quiet=True)
+    assert caught.value.found == "epochs = 1"
+
+
+def wait_for(path: Path, process: subprocess.Popen[Any], seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not path.exists():
         assert process.poll() is None, "training ended without a checkpoint"

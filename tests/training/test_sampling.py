@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from umseg.training.sampling import cut, forced_foreground, patch_corner
+from umseg.preprocess.locations import ANNOTATED
+from umseg.training.sampling import cut, forced_foreground, patch_centres, patch_corner
 
 
 @pytest.mark.parametrize(
@@ -43,7 +44,7 @@ def bounds(shape: tuple[int, ...], initial: tuple[int, ...], final: tuple[int, .
 def test_a_free_corner_stays_within_the_published_bounds(
     geometry: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]], seed: int
 ) -> None:
-    corner = patch_corner(np.random.default_rng(seed), *geometry, None)
+    corner = patch_corner(np.random.default_rng(seed), *geometry)
     assert all(low <= c <= high for c, (low, high) in zip(corner, bounds(*geometry), strict=True))
 
 
@@ -55,7 +56,7 @@ def test_every_corner_within_the_bounds_is_drawn(
 ) -> None:
     rng = np.random.default_rng(0)
     [(low, high)] = bounds(*geometry)
-    drawn = {patch_corner(rng, *geometry, None)[0] for _ in range(200)}
+    drawn = {patch_corner(rng, *geometry)[0] for _ in range(200)}
     assert drawn == set(range(low, high + 1))
 
 
@@ -67,7 +68,7 @@ def test_a_forced_patch_contains_a_voxel_of_the_class(
     shape, initial, _ = geometry
     rng = np.random.default_rng(seed)
     voxel = np.array([rng.integers(n) for n in shape])
-    corner = patch_corner(rng, *geometry, {1: np.empty((0, len(shape)), int), 3: voxel[None]})
+    corner = patch_corner(rng, *geometry, [voxel[None]])
     low = [lowest for lowest, _ in bounds(*geometry)]
     assert tuple(corner) == tuple(np.maximum(low, voxel - np.array(initial) // 2))
     assert (corner <= voxel).all()
@@ -75,7 +76,7 @@ def test_a_forced_patch_contains_a_voxel_of_the_class(
 
 
 def test_classes_are_drawn_alike_however_large_they_are() -> None:
-    found = {1: np.zeros((1, 1), int), 2: np.full((999, 1), 50)}
+    found = [np.zeros((1, 1), int), np.full((999, 1), 50)]
     rng = np.random.default_rng(0)
     small = sum(patch_corner(rng, (60,), (4,), (4,), found)[0] == 0 for _ in range(400))
     assert 150 < small < 250
@@ -83,18 +84,29 @@ def test_classes_are_drawn_alike_however_large_they_are() -> None:
 
 def test_without_foreground_a_forced_patch_lies_anywhere() -> None:
     rng = np.random.default_rng(0)
-    drawn = {patch_corner(rng, (6,), (4,), (4,), {1: np.empty((0, 1), int)}) for _ in range(100)}
-    assert drawn == {(0,), (1,), (2,)}
-    assert patch_corner(np.random.default_rng(5), (60,), (4,), (4,), {}) == patch_corner(
-        np.random.default_rng(5), (60,), (4,), (4,), None
-    )
+    centres = patch_centres({1: np.empty((0, 1), int)}, forced=True)
+    assert centres == []
+    assert {patch_corner(rng, (6,), (4,), (4,), centres) for _ in range(100)} == {(0,), (1,), (2,)}
+
+
+def test_forced_patches_show_a_class_that_occurs() -> None:
+    found = {1: np.empty((0, 3), int), 2: np.ones((4, 3), int)}
+    assert [len(voxels) for voxels in patch_centres(found, forced=True)] == [4]
+    assert patch_centres(found, forced=False) == []
+
+
+def test_with_an_ignore_label_every_patch_shows_an_annotated_voxel() -> None:
+    found = {ANNOTATED: np.ones((7, 3), int), 1: np.ones((4, 3), int)}
+    assert [len(voxels) for voxels in patch_centres(found, forced=False)] == [7]
+    assert [len(voxels) for voxels in patch_centres(found, forced=True)] == [4]
+    assert [len(voxels) for voxels in patch_centres({**found, 1: np.empty((0, 3), int)}, forced=True)] == [7]
 
 
 def test_a_slice_of_a_two_dimensional_patch_is_never_padded() -> None:
     rng = np.random.default_rng(0)
-    corners = [patch_corner(rng, (5, 20, 20), (1, 12, 12), (1, 8, 8), None) for _ in range(100)]
+    corners = [patch_corner(rng, (5, 20, 20), (1, 12, 12), (1, 8, 8)) for _ in range(100)]
     assert {corner[0] for corner in corners} == {0, 1, 2, 3, 4}
-    forced = patch_corner(rng, (5, 20, 20), (1, 12, 12), (1, 8, 8), {1: np.array([[3, 10, 10]])})
+    forced = patch_corner(rng, (5, 20, 20), (1, 12, 12), (1, 8, 8), [np.array([[3, 10, 10]])])
     assert forced == (3, 4, 4)
 
 

@@ -12,11 +12,14 @@ from umseg.common.errors import UserError
 from umseg.common.parallel import default_workers
 from umseg.common.record import Record
 from umseg.models.registry import ModelOptions
+from umseg.training.batches import AugmentationPlace
+from umseg.training.loss import LossName
+from umseg.training.schedule import ScheduleName
 
-OptimizerName = Literal["sgd", "adamw"]
+OptimizerName = Literal["sgd", "adam", "adamw"]
 
-DEFAULT_LR: dict[OptimizerName, float] = {"sgd": 1e-2, "adamw": 1e-3}
-DEFAULT_WEIGHT_DECAY: dict[OptimizerName, float] = {"sgd": 3e-5, "adamw": 1e-2}
+DEFAULT_LR: dict[OptimizerName, float] = {"sgd": 1e-2, "adam": 1e-3, "adamw": 1e-3}
+DEFAULT_WEIGHT_DECAY: dict[OptimizerName, float] = {"sgd": 3e-5, "adam": 0.0, "adamw": 1e-2}
 
 
 class TrainingConfig(Record):
@@ -31,10 +34,27 @@ class TrainingConfig(Record):
         iterations: Batches per epoch.
         validation_iterations: Validation batches per epoch; None means a fifth of ``iterations``.
         optimizer: Optimiser of the network (of the convolutions only, where the SSM layers have their own).
-        lr: Initial learning rate; None means 0.01 for SGD, 0.001 for AdamW.
+        lr: Initial learning rate; None means 0.01 for SGD, 0.001 for Adam and AdamW.
+        momentum: Of SGD (Nesterov).
+        weight_decay: None means 3e-5 for SGD, 0 for Adam, 0.01 for AdamW.
         ssm_optimizer: Optimiser of the SSM layers; None means they are trained with all the rest.
         ssm_lr: Initial learning rate of the SSM layers; None means the default of their optimiser.
+        ssm_weight_decay: Of the SSM layers, but never of ``A_log`` and ``D``; None means their optimiser's default.
+        schedule: How the learning rate falls: ``poly`` (1 - epoch / epochs)^0.9, ``cosine``, or ``constant``.
+        warmup: Iterations in which the learning rate rises to its value.
+        clip: Largest norm of all gradients together; 0 does not clip.
+        accumulate: Parts in which a batch goes through the network, to save memory. Dice over the batch becomes Dice
+            over each part.
+        checkpoint_activations: Compute the activations of every stage again on the way back instead of keeping them.
+        deep_supervision: Train the lower decoder stages too.
+        oversampling: Share of a batch that must show foreground.
+        augmentation: Training batches are augmented by the processes that prepare them (``cpu``), by the GPU that
+            trains, or not at all.
+        loss: See ``SegmentationLoss``.
+        init_from: Model folder whose weights training starts from, as far as they fit.
         seed: Seed of the weights, the batches and the augmentation.
+        deterministic: Only deterministic operators on a GPU too, where two runs may else differ in the last bits.
+        compile: Let torch.compile fuse the network's operators; needs a compiler.
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
     """
 
@@ -48,9 +68,24 @@ class TrainingConfig(Record):
     validation_iterations: int | None = Field(default=None, ge=1)
     optimizer: OptimizerName = "sgd"
     lr: float | None = Field(default=None, gt=0)
+    momentum: float = Field(default=0.99, ge=0, lt=1)
+    weight_decay: float | None = Field(default=None, ge=0)
     ssm_optimizer: OptimizerName | None = None
     ssm_lr: float | None = Field(default=None, gt=0)
+    ssm_weight_decay: float | None = Field(default=None, ge=0)
+    schedule: ScheduleName = "poly"
+    warmup: int = Field(default=0, ge=0)
+    clip: float = Field(default=12.0, ge=0)
+    accumulate: int = Field(default=1, ge=1)
+    checkpoint_activations: bool = False
+    deep_supervision: bool = True
+    oversampling: float = Field(default=0.33, ge=0, le=1)
+    augmentation: AugmentationPlace = "cpu"
+    loss: LossName = "dice_ce"
+    init_from: str | None = None
     seed: int = Field(default=0, ge=0)
+    deterministic: bool = False
+    compile: bool = False
     precision: str = "auto"
 
     @classmethod

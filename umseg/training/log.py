@@ -1,4 +1,4 @@
-"""What one watches: ``log.csv`` and ``progress.png``."""
+"""What one watches: ``log.csv``, ``log.jsonl`` and ``progress.png``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from matplotlib.figure import Figure
 
 from umseg.common.files import atomic_path, write_text
 from umseg.common.record import Record
+
+PATIENCE = 10
+"""Epochs after which a class should have been found at least once."""
 
 
 class EpochLog(Record):
@@ -28,6 +31,7 @@ class EpochLog(Record):
         ema_dice: Exponential moving average of ``mean_dice``: 0.9 old + 0.1 new.
         seconds: Duration of the epoch.
         seconds_per_iteration: Duration of a training iteration, data loading included.
+        skipped_steps: Training steps that were left out because a number was not finite.
     """
 
     epoch: int
@@ -39,6 +43,7 @@ class EpochLog(Record):
     ema_dice: float
     seconds: float
     seconds_per_iteration: float
+    skipped_steps: int = 0
 
 
 def write_csv(path: Path, rows: Sequence[EpochLog]) -> None:
@@ -52,6 +57,22 @@ def write_csv(path: Path, rows: Sequence[EpochLog]) -> None:
         numbers = [getattr(row, name) for name in scalars] + [row.dice[name] for name in classes]
         writer.writerow(["" if v is None else f"{v:.6g}" if isinstance(v, float) else v for v in numbers])
     write_text(path, text.getvalue())
+
+
+def write_json_lines(path: Path, rows: Sequence[EpochLog]) -> None:
+    """One JSON object per epoch and line; atomically."""
+    write_text(path, "".join(row.model_dump_json() + "\n" for row in rows))
+
+
+def unlearned_classes(rows: Sequence[EpochLog]) -> list[str]:
+    """Classes whose Dice has been 0, or which did not occur, in all of the first 10, 20, 40, ... epochs.
+
+    Each is named when the number of epochs reaches one of these numbers, so that a warning seldom comes again.
+    """
+    epochs = len(rows)
+    if epochs < PATIENCE or epochs % PATIENCE or (epochs // PATIENCE).bit_count() != 1:
+        return []
+    return [name for name in rows[-1].dice if not any(row.dice[name] for row in rows)]
 
 
 def draw_progress(path: Path, rows: Sequence[EpochLog], title: str) -> None:

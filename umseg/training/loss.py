@@ -1,39 +1,119 @@
-"""Dice + cross-entropy with deep supervision (U-Mamba paper 3.2; facts 1.10)."""
+"""The losses: Dice, cross-entropy and their relatives, with deep supervision (U-Mamba paper 3.2; facts 1.10)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from umseg.training.targets import Targets
+
+LossName = Literal["dice_ce", "dice", "ce", "dice_topk", "dice_focal"]
+
 SMOOTHING = 1e-5
+TOP_SHARE = 0.1
+"""Share of the voxels, those with the highest cross-entropy, that ``dice_topk`` averages over."""
+FOCUS = 2.0
+"""Exponent of the focal loss (Lin et al. 2017)."""
 
 
-def soft_dice_loss(logits: Tensor, target: Tensor, batch_dice: bool) -> Tensor:
-    """Negative mean soft Dice of the foreground classes, in (-1, 0).
+@dataclass(frozen=True)
+class SegmentationLoss:
+    """The loss of a network.
+
+    Attributes:
+        targets: What the outputs are compared with.
+        batch_dice: Dice over the batch as if it were one image; else per sample, then the mean.
+        name: ``dice_ce`` is soft Dice plus cross-entropy, weights 1 and 1; ``dice`` and ``ce`` are one of the two;
+            ``dice_topk`` averages the cross-entropy over the worst tenth of the voxels; ``dice_focal`` weights it by
+            (1 - p)^2, p the probability of the truth. With regions the cross-entropy is the binary one.
+    """
+
+    targets: Targets
+    batch_dice: bool
+    name: LossName = "dice_ce"
+
+    def __call__(self, outputs: Sequence[Tensor], labels: Sequence[Tensor]) -> Tensor:
+        """Weighted sum over the heads of a network (``deep_supervision_weights``).
+
+        Args:
+            outputs: Logits (batch, outputs, *spatial) per head, from the full resolution down.
+            labels: (batch, *spatial) int64 label values at the heads' resolutions.
+        """
+        weights = deep_supervision_weights(len(outputs))
+        terms = [
+            weight * self.of_head(output, label)
+            for weight, output, label in zip(weights, outputs, labels, strict=True)
+            if weight > 0
+        ]
+        return torch.stack(terms).sum()
+
+    def of_head(self, logits: Tensor, label: Tensor) -> Tensor:
+        """The loss of one head, a scalar in float32; shapes as above."""
+        logits = logits.float()
+        terms = []
+        if self.name != "ce":
+            terms.append(self._dice(logits, label))
+        if self.name != "dice":
+            terms.append(self._cross_entropy(logits, label))
+        return torch.stack(terms).sum()
+
+    def _dice(self, logits: Tensor, label: Tensor) -> Tensor:
+        softmax = self.targets.regions is None
+        probability = torch.softmax(logits, dim=1) if softmax else torch.sigmoid(logits)
+        dice = soft_dice(probability, self.targets.masks(label), self.batch_dice, self.targets.valid(label))
+        return -dice[..., self.targets.foreground].mean()
+
+    def _cross_entropy(self, logits: Tensor, label: Tensor) -> Tensor:
+        valid = self.targets.valid(label)
+        if self.name in ("dice_ce", "ce") and valid is None:
+            if self.targets.regions is None:
+                return F.cross_entropy(logits, label)
+            return F.binary_cross_entropy_with_logits(logits, self.targets.masks(label))
+        return self._average(self._voxelwise(logits, label), valid)
+
+    def _voxelwise(self, logits: Tensor, label: Tensor) -> Tensor:
+        """(batch, 1 or regions, *spatial) cross-entropy of every voxel; what nobody annotated is not taken out."""
+        if self.targets.regions is None:
+            entropy = F.cross_entropy(logits, self.targets.known(label), reduction="none").unsqueeze(1)
+        else:
+            entropy = F.binary_cross_entropy_with_logits(logits, self.targets.masks(label), reduction="none")
+        # The entropy is -log p.
+        return entropy * (1 - torch.exp(-entropy)) ** FOCUS if self.name == "dice_focal" else entropy
+
+    def _average(self, values: Tensor, valid: Tensor | None) -> Tensor:
+        if valid is not None:
+            values = torch.where(valid.unsqueeze(1), values, torch.zeros_like(values))
+        if self.name == "dice_topk":
+            return values.flatten().topk(max(1, int(TOP_SHARE * values.numel()))).values.mean()
+        if valid is None:
+            return values.mean()
+        # Facts 1.10: with regions the sum goes over all of them, the count over the voxels once.
+        return values.sum() / valid.sum().clamp_min(1)
+
+
+def soft_dice(probability: Tensor, reference: Tensor, batch_dice: bool, valid: Tensor | None = None) -> Tensor:
+    """Soft Dice (2 sum p y + s) / max(sum p + sum y + s, 1e-8) with s = 1e-5, in (0, 1].
 
     Args:
-        logits: (batch, classes, *spatial).
-        target: (batch, *spatial) int64 class values.
-        batch_dice: Sum over the batch as if it were one image; else Dice per sample, then the mean.
+        probability: (batch, classes, *spatial) float32.
+        reference: Of the same shape, zeros and ones.
+        batch_dice: Sum over the batch as if it were one image.
+        valid: (batch, *spatial) bool: the voxels that count; None: all.
 
     Returns:
-        Scalar: -mean over classes of (2 sum p y + s) / max(sum p + sum y + s, 1e-8) with s = 1e-5, in float32.
+        (classes) or, per sample, (batch, classes).
     """
-    probability = torch.softmax(logits.float(), dim=1)
-    reference = torch.zeros_like(probability).scatter_(1, target.unsqueeze(1), 1.0)
-    axes = (*((0,) if batch_dice else ()), *range(2, logits.dim()))
+    if valid is not None:
+        probability, reference = probability * valid.unsqueeze(1), reference * valid.unsqueeze(1)
+    axes = (*((0,) if batch_dice else ()), *range(2, probability.dim()))
     overlap = (probability * reference).sum(axes)
     total = probability.sum(axes) + reference.sum(axes)
-    dice = (2 * overlap + SMOOTHING) / (total + SMOOTHING).clamp_min(1e-8)
-    return -dice[..., 1:].mean()
-
-
-def dice_ce_loss(logits: Tensor, target: Tensor, batch_dice: bool) -> Tensor:
-    """Soft Dice loss plus cross-entropy, weights 1 and 1; shapes as in ``soft_dice_loss``."""
-    return soft_dice_loss(logits, target, batch_dice) + F.cross_entropy(logits.float(), target)
+    return (2 * overlap + SMOOTHING) / (total + SMOOTHING).clamp_min(1e-8)
 
 
 def deep_supervision_weights(heads: int) -> tuple[float, ...]:
@@ -45,14 +125,3 @@ def deep_supervision_weights(heads: int) -> tuple[float, ...]:
         return (1.0,)
     raw = [2.0**-i for i in range(heads - 1)] + [0.0]
     return tuple(w / sum(raw) for w in raw)
-
-
-def deep_supervision_loss(outputs: Sequence[Tensor], targets: Sequence[Tensor], batch_dice: bool) -> Tensor:
-    """Weighted sum of ``dice_ce_loss`` over the heads; ``targets`` are at the heads' resolutions."""
-    weights = deep_supervision_weights(len(outputs))
-    terms = [
-        weight * dice_ce_loss(output, target, batch_dice)
-        for weight, output, target in zip(weights, outputs, targets, strict=True)
-        if weight > 0
-    ]
-    return torch.stack(terms).sum()

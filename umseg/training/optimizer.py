@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from umseg.models.ssm import MambaLayer
 from umseg.training.config import DEFAULT_LR, DEFAULT_WEIGHT_DECAY, OptimizerName, TrainingConfig
 
+_FUSED = ("cpu", "cuda")
+"""Devices whose fused optimisers can be told on the device, without waiting for it, to leave a step out."""
+
 
 def build_optimizers(network: nn.Module, config: TrainingConfig) -> list[torch.optim.Optimizer]:
-    """SGD with Nesterov momentum 0.99 and weight decay 3e-5 on all parameters (facts 1.11), or AdamW.
+    """SGD with Nesterov momentum 0.99 and weight decay 3e-5 on all parameters (facts 1.11), or Adam or AdamW.
 
-    Where the configuration gives the SSM layers an optimiser or a learning rate of their own, they leave the first
-    optimiser for a second one, in which the state matrix and the skip (``A_log``, ``D``) are not decayed, as the Mamba
-    authors ask.
+    Where the configuration gives the SSM layers an optimiser, a learning rate or a weight decay of their own, they
+    leave the first optimiser for a second one, in which the state matrix and the skip (``A_log``, ``D``) are not
+    decayed, as the Mamba authors ask.
     """
-    own = config.ssm_optimizer is not None or config.ssm_lr is not None
+    own = any(value is not None for value in (config.ssm_optimizer, config.ssm_lr, config.ssm_weight_decay))
     ssm_names = {
         f"{prefix}.{name}"
         for prefix, module in network.named_modules()
@@ -25,12 +30,13 @@ def build_optimizers(network: nn.Module, config: TrainingConfig) -> list[torch.o
     }
     named = dict(network.named_parameters())
     rest = [p for name, p in named.items() if not (own and name in ssm_names)]
-    optimizers = [_optimizer(config.optimizer, config.lr, [{"params": rest}])]
+    optimizers = [_optimizer(config.optimizer, config.lr, config.weight_decay, config.momentum, [{"params": rest}])]
     if own and ssm_names:
         fixed = [named[n] for n in sorted(ssm_names) if n.endswith((".A_log", ".D"))]
         decayed = [named[n] for n in sorted(ssm_names) if not n.endswith((".A_log", ".D"))]
         groups: list[dict[str, object]] = [{"params": decayed}, {"params": fixed, "weight_decay": 0.0}]
-        optimizers.append(_optimizer(config.ssm_optimizer or config.optimizer, config.ssm_lr, groups))
+        kind = config.ssm_optimizer or config.optimizer
+        optimizers.append(_optimizer(kind, config.ssm_lr, config.ssm_weight_decay, config.momentum, groups))
     return optimizers
 
 
@@ -41,9 +47,31 @@ def scale_learning_rates(optimizers: list[torch.optim.Optimizer], factor: float)
             group["lr"] = optimizer.defaults["lr"] * factor
 
 
-def _optimizer(name: OptimizerName, lr: float | None, groups: list[dict[str, object]]) -> torch.optim.Optimizer:
+def step_unless(optimizer: torch.optim.Optimizer, found_inf: Tensor) -> None:
+    """Update the weights, but leave weights and state as they are where ``found_inf`` is 1 (a float32 scalar)."""
+    if optimizer.defaults["fused"]:
+        # The attributes by which torch's gradient scaler tells a fused optimiser the same.
+        optimizer.grad_scale = None  # type: ignore[attr-defined]
+        optimizer.found_inf = found_inf  # type: ignore[attr-defined]
+        optimizer.step()
+    elif not found_inf.item():
+        optimizer.step()
+
+
+def _optimizer(
+    name: OptimizerName, lr: float | None, decay: float | None, momentum: float, groups: list[dict[str, Any]]
+) -> torch.optim.Optimizer:
     lr = DEFAULT_LR[name] if lr is None else lr
-    decay = DEFAULT_WEIGHT_DECAY[name]
+    decay = DEFAULT_WEIGHT_DECAY[name] if decay is None else decay
+    fused = all(p.device.type in _FUSED for group in groups for p in group["params"])
+    if name == "adam":
+        return torch.optim.Adam(groups, lr=lr, weight_decay=decay, fused=fused)
     if name == "adamw":
-        return torch.optim.AdamW(groups, lr=lr, weight_decay=decay)
-    return torch.optim.SGD(groups, lr=lr, weight_decay=decay, momentum=0.99, nesterov=True)
+        return torch.optim.AdamW(groups, lr=lr, weight_decay=decay, fused=fused)
+    sgd = torch.optim.SGD(groups, lr=lr, weight_decay=decay, momentum=momentum, nesterov=momentum > 0, fused=fused)
+    if momentum:
+        # A first step that is left out would leave a buffer that nothing was written to.
+        for group in groups:
+            for parameter in group["params"]:
+                sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return sgd

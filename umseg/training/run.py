@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,6 @@ import torch
 import umseg
 from umseg.common.errors import UserError
 from umseg.dataset.dataset import Dataset
-from umseg.dataset.description import require_plain_labels
 from umseg.models.card import FILE_NAME as CARD
 from umseg.models.card import ModelCard
 from umseg.models.device import resolve_device, resolve_precision
@@ -22,9 +22,14 @@ from umseg.planning.plan import Plan
 from umseg.preprocess.store import CaseStore
 from umseg.training import checkpoint
 from umseg.training.augmentation import patch_geometry
-from umseg.training.batches import BatchFactory, load_batches
+from umseg.training.batches import BatchFactory
 from umseg.training.config import TrainingConfig, model_folder
+from umseg.training.loader import load_batches
+from umseg.training.loss import SegmentationLoss
+from umseg.training.pretrained import load_pretrained
 from umseg.training.splits import Split, Splits, fold_cases
+from umseg.training.stop import StopRequest
+from umseg.training.targets import Targets
 from umseg.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -40,6 +45,7 @@ def train(
     workers: int = 0,
     tag: str | None = None,
     restart: bool = False,
+    max_seconds: float | None = None,
     quiet: bool = False,
 ) -> Path:
     """Train a network on one fold; continue if the same run was begun before.
@@ -51,10 +57,11 @@ def train(
         workers: Processes that prepare batches; 0 prepares them in this process.
         tag: Suffix of the model folder's name, to keep experiments apart.
         restart: Discard an earlier run of this fold instead of continuing it.
+        max_seconds: Stop after this time as after Ctrl-C: the iteration is finished and everything saved.
         quiet: No progress bar.
 
     Returns:
-        The fold's folder.
+        The fold's folder. It holds ``weights_final.safetensors`` if training is complete.
 
     Raises:
         UserError: The workspace is incomplete, a name is unknown, the device is missing, an earlier run had another
@@ -63,9 +70,12 @@ def train(
     workspace = Path(workspace)
     card = _model_card(workspace, config)
     target = resolve_device(device)
+    if config.augmentation == "gpu" and target.type != "cuda":
+        raise UserError("--augmentation gpu needs a CUDA device.", found=str(target), remedy="Use --augmentation cpu.")
     precision = resolve_precision(config.precision, target)
     store = CaseStore(workspace / "preprocessed" / config.configuration)
-    split = _split(workspace, config, store)
+    split = _split(workspace, config)
+    store.verify(sorted({*split.train, *split.validation}), quiet)
     models = model_folder(workspace, config, tag)
     folder = models / f"fold_{config.fold}"
     begun = _prepare_folder(models, folder, card, config, restart)
@@ -73,13 +83,19 @@ def train(
     if target.type == "cpu":
         keep_freed_memory()
     # Every batch has the same shape: let cuDNN try its algorithms once and keep the fastest.
-    torch.backends.cudnn.benchmark = target.type == "cuda"
+    torch.backends.cudnn.benchmark = target.type == "cuda" and not config.deterministic
+    if config.deterministic:
+        # Without it cuBLAS refuses to be deterministic; it is read when CUDA starts.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
     torch.manual_seed(config.seed)
+    network = card.build_network(config.deep_supervision)
+    if config.init_from is not None and not begun:
+        log.info("starting from %s", load_pretrained(network, Path(config.init_from)))
     trainer = Trainer(
-        network=card.build_network(deep_supervision=True),
+        network=network,
         config=config,
-        batch_dice=card.configuration.batch_dice,
-        classes=card.dataset.foreground,
+        loss=SegmentationLoss(Targets.of(card.dataset), card.configuration.batch_dice, config.loss),
         folder=folder,
         device=target,
         precision=precision,
@@ -98,20 +114,29 @@ def train(
         folder,
     )
     factory = BatchFactory(
-        store.folder, card.configuration, {"train": split.train, "validation": split.validation}, config.seed
+        store.folder,
+        card.configuration,
+        {"train": split.train, "validation": split.validation},
+        config.seed,
+        config.augmentation,
+        config.oversampling,
     )
     batches = load_batches(
         factory,
         first_epoch=len(trainer.rows),
+        first_iteration=len(trainer.losses),
         epochs=config.epochs,
         train=config.iterations,
         validation=config.validation_batches,
         workers=workers,
-        pin_memory=target.type == "cuda",
+        device=target,
     )
     # Closed at once, whatever ends the training, so that no worker process outlives it.
-    with contextlib.closing(batches):
-        trainer.run(batches)
+    with contextlib.closing(batches), StopRequest(max_seconds) as stop:
+        if not trainer.run(batches, stop):
+            log.warning(
+                "stopped (%s) in epoch %d of %d; everything is saved", stop.reason, len(trainer.rows) + 1, config.epochs
+            )
     return folder
 
 
@@ -119,12 +144,6 @@ def _model_card(workspace: Path, config: TrainingConfig) -> ModelCard:
     check_model(config.model, config.options)
     _refuse_idle_ssm_options(config)
     dataset = Dataset.load(workspace / "dataset.json", PLAN_REMEDY)
-    require_plain_labels(
-        dataset.description,
-        workspace / "dataset.json",
-        "Training",
-        "Give every label one value, let voxels to be ignored be background, and run `umseg plan` again.",
-    )
     plan = Plan.load(workspace / "plan.json", PLAN_REMEDY)
     configuration = plan.configuration(config.configuration, workspace / "plan.json")
     if configuration.previous_stage is not None:
@@ -156,10 +175,11 @@ def _refuse_idle_ssm_options(config: TrainingConfig) -> None:
         )
 
 
-def _split(workspace: Path, config: TrainingConfig, store: CaseStore) -> Split:
+def _split(workspace: Path, config: TrainingConfig) -> Split:
     path = workspace / "splits.json"
     splits = Splits.load(path, PLAN_REMEDY)
-    return fold_cases(splits, config.fold, store.case_ids(), path)
+    planned = [case.id for case in Dataset.load(workspace / "dataset.json", PLAN_REMEDY).cases]
+    return fold_cases(splits, config.fold, planned, path)
 
 
 def _prepare_folder(models: Path, folder: Path, card: ModelCard, config: TrainingConfig, restart: bool) -> bool:
@@ -170,6 +190,8 @@ def _prepare_folder(models: Path, folder: Path, card: ModelCard, config: Trainin
     if begun:
         earlier = TrainingConfig.load(folder / "config.json", "Start this fold anew with --restart.")
         _refuse_change(earlier, config, folder)
+        if config.epochs > earlier.epochs:
+            (folder / checkpoint.FINAL).unlink(missing_ok=True)
     _write_card(models, card)
     config.save(folder / "config.json")
     return begun
@@ -177,7 +199,9 @@ def _prepare_folder(models: Path, folder: Path, card: ModelCard, config: Trainin
 
 def _refuse_change(earlier: TrainingConfig, config: TrainingConfig, folder: Path) -> None:
     old, new = earlier.model_dump(), config.model_dump()
-    changed = [name for name in new if old[name] != new[name]]
+    # More epochs only stretch the schedule: what is left of it is longer.
+    extended = {"epochs"} if new["epochs"] > old["epochs"] else set()
+    changed = [name for name in new if old[name] != new[name] and name not in extended]
     if changed:
         raise UserError(
             "This fold was begun with other options.",

@@ -8,9 +8,10 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from umseg.preprocess.locations import ANNOTATED
+
 FOREGROUND_SHARE = 0.33
 
-ScalarT = TypeVar("ScalarT", bound=np.generic)
 ScalarT_co = TypeVar("ScalarT_co", bound=np.generic, covariant=True)
 
 
@@ -28,12 +29,29 @@ def forced_foreground(batch_size: int, share: float = FOREGROUND_SHARE) -> tuple
     return tuple(j >= round(batch_size * (1 - share)) for j in range(batch_size))
 
 
+def patch_centres(class_locations: Mapping[int, NDArray[np.integer]], forced: bool) -> list[NDArray[np.integer]]:
+    """The voxels on which a patch may be centred, one array per class to choose from; none: it may lie anywhere.
+
+    A forced patch shows a class that occurs. Where there is an ignore label, all other patches show an annotated
+    voxel, and so do forced ones of a case without foreground.
+
+    Args:
+        class_locations: Class, or ``ANNOTATED``, to voxels (n, axes).
+        forced: Whether the patch must contain foreground.
+    """
+    occurring = {key: voxels for key, voxels in sorted(class_locations.items()) if len(voxels)}
+    annotated = occurring.pop(ANNOTATED, None)
+    if forced and occurring:
+        return list(occurring.values())
+    return [] if annotated is None else [annotated]
+
+
 def patch_corner(
     rng: np.random.Generator,
     shape: Sequence[int],
     initial: Sequence[int],
     final: Sequence[int],
-    class_locations: Mapping[int, NDArray[np.integer]] | None,
+    centres: Sequence[NDArray[np.integer]] = (),
 ) -> tuple[int, ...]:
     """Draw the lower corner of a patch; it may be negative, and the patch may hang over the far border.
 
@@ -42,42 +60,35 @@ def patch_corner(
         shape: Voxels per axis of the image.
         initial: Patch that is cut; larger than the final one where rotation needs a margin.
         final: Patch that the network sees; an image smaller than it is padded on both sides.
-        class_locations: Class to voxels (n, axes). Given: the patch is centred, as far as the lower borders allow, on a
-            random voxel of a random class that occurs. None, or no class occurs: anywhere.
+        centres: Groups of voxels (n, axes), as ``patch_centres`` gives them. The patch is centred, as far as the lower
+            borders allow, on a random voxel of a random group; without any group it lies anywhere.
     """
     margin = np.subtract(initial, final)
     need = np.where(np.add(shape, margin) < initial, np.subtract(initial, shape), margin)
     # Of an odd margin the lower side may take the larger half, and so may the upper one.
     lower = -need // 2
     upper = np.asarray(shape) + need // 2 + need % 2 - initial
-    present = [c for c, voxels in sorted(class_locations.items()) if len(voxels)] if class_locations else []
-    if not present:
+    if not centres:
         return tuple(int(rng.integers(low, high + 1)) for low, high in zip(lower, upper, strict=True))
-    assert class_locations is not None
-    voxels = class_locations[present[int(rng.integers(len(present)))]]
+    voxels = centres[int(rng.integers(len(centres)))]
     centre = voxels[int(rng.integers(len(voxels)))]
     return tuple(int(c) for c in np.maximum(lower, centre - np.asarray(initial) // 2))
 
 
-def cut(array: Sliceable[ScalarT], corner: Sequence[int], size: Sequence[int], fill: float) -> NDArray[ScalarT]:
-    """Read a patch; what lies outside the array is ``fill``.
+def cut(array: Sliceable[np.generic], corner: Sequence[int], out: NDArray[np.generic], fill: float) -> None:
+    """Read a patch into ``out``; what lies outside the array is ``fill``.
 
     Args:
         array: (*leading, *spatial); the leading axes are read whole.
         corner: Lower corner in the spatial axes.
-        size: Patch size in the spatial axes.
+        out: (*leading, *patch).
         fill: Value outside the array.
     """
-    leading = array.shape[: len(array.shape) - len(size)]
-    spatial = array.shape[len(leading) :]
-    start = [max(c, 0) for c in corner]
-    stop = [min(c + s, n) for c, s, n in zip(corner, size, spatial, strict=True)]
-    whole = tuple(slice(0, n) for n in leading)
-    source = (*whole, *(slice(a, b) for a, b in zip(start, stop, strict=True)))
-    inside = array[source]
-    if inside.shape[len(leading) :] == tuple(size):
-        return inside
-    patch = np.full((*leading, *size), fill, dtype=inside.dtype)
-    target = (*whole, *(slice(a - c, b - c) for a, b, c in zip(start, stop, corner, strict=True)))
-    patch[target] = inside
-    return patch
+    leading = len(out.shape) - len(corner)
+    start = [0] * leading + [max(c, 0) for c in corner]
+    first = (0,) * leading + tuple(corner)
+    stop = [min(c + s, n) for c, s, n in zip(first, out.shape, array.shape, strict=True)]
+    target = tuple(slice(a - c, b - c) for a, b, c in zip(start, stop, first, strict=True))
+    if any(s.start > 0 or s.stop < n for s, n in zip(target, out.shape, strict=True)):
+        out[...] = fill
+    out[target] = array[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))]

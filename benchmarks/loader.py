@@ -1,0 +1,223 @@
+"""Augmented training batches per second beside nnU-Net's loader, on the same data with as many workers.
+
+    python benchmarks/loader.py HIPPOCAMPUS --peer VENV [--workers 1] [--rounds 3] [--batches 60] [--keep FOLDER]
+
+HIPPOCAMPUS is the folder ``Dataset004_Hippocampus`` in nnU-Net v2's raw format (3d_fullres), VENV a virtual
+environment with nnunetv2. The second data set is generated: RGB pictures of 512x512 pixels (2d). Both sides plan by
+nnU-Net's rules, so that patch and batch size agree, and take turns as processes of their own; nothing is done with the
+batches. Prints batches per second, CPU time per batch of all processes of a side (Linux only; unlike wall time it
+hardly depends on other load), and the ratios of the medians. ``--keep`` keeps what was preprocessed for the
+next run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from processes import tree
+
+WARM_UP = 30
+PICTURES, SIDE = 24, 512
+
+# Its trainer makes the loader from its plan; nothing of it is trained.
+PEER = """
+import json, multiprocessing, os, sys, torch
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from loader import clock
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+folder, configuration, batches = Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+torch.set_num_threads(1)
+plans = json.loads((folder / "nnUNetPlans.json").read_text())
+trainer = nnUNetTrainer({**plans, "continue_training": False}, configuration, 0,
+                        json.loads((folder / "dataset.json").read_text()), torch.device("cpu"))
+trainer.initialize()
+loader, _ = trainer.get_dataloaders()
+print(json.dumps(clock(lambda: tuple(next(loader)["data"].shape), batches)), flush=True)
+for worker in multiprocessing.active_children():
+    worker.kill()
+os._exit(0)
+"""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A data set in raw format and the configuration that is loaded."""
+
+    dataset: Path
+    configuration: str
+
+
+def clock(advance, batches: int) -> dict[str, object]:  # type: ignore[no-untyped-def]
+    """Seconds and CPU seconds per batch after a warm-up; ``advance`` gets the next batch and returns its shape."""
+    import time
+
+    for _ in range(WARM_UP):
+        advance()
+    start, begun = time.perf_counter(), cpu_seconds()
+    shapes = {advance() for _ in range(batches)}
+    (shape,) = shapes
+    seconds, cpu = time.perf_counter() - start, cpu_seconds() - begun
+    return {"shape": shape, "seconds": seconds / batches, "cpu": cpu / batches}
+
+
+def cpu_seconds() -> float:
+    """Of this process and its descendants."""
+    ticks = 0
+    for pid in tree(os.getpid()):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def write_pictures(folder: Path) -> None:
+    """Bright discs of two classes on coloured noise, as PNG."""
+    import SimpleITK as sitk
+
+    rng = np.random.default_rng(0)
+    for name in ("imagesTr", "labelsTr"):
+        (folder / name).mkdir(parents=True)
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    for number in range(PICTURES):
+        image = rng.normal(90, 20, (SIDE, SIDE, 3))
+        label = np.zeros((SIDE, SIDE), dtype=np.uint8)
+        for _ in range(20):
+            y, x, radius = (*rng.uniform(0, SIDE, 2), rng.uniform(10, 50))
+            inside = (rows - y) ** 2 + (columns - x) ** 2 < radius**2
+            label[inside] = rng.integers(1, 3)
+            image[inside] += rng.uniform(20, 80, 3)
+        case = f"picture_{number:03}"
+        picture = sitk.GetImageFromArray(image.clip(0, 255).astype(np.uint8), isVector=True)
+        sitk.WriteImage(picture, folder / "imagesTr" / f"{case}_0000.png")
+        sitk.WriteImage(sitk.GetImageFromArray(label), folder / "labelsTr" / f"{case}.png")
+    description = {
+        "channel_names": {"0": "R", "1": "G", "2": "B"},
+        "labels": {"background": 0, "small": 1, "large": 2},
+        "numTraining": PICTURES,
+        "file_ending": ".png",
+    }
+    (folder / "dataset.json").write_text(json.dumps(description))
+
+
+def prepare_ours(task: Task, scratch: Path) -> None:
+    """Plan and preprocess, unless it was done before."""
+    from umseg.workflows.workspace import plan_dataset
+
+    if not (scratch / "umseg" / task.dataset.name / "preprocessed" / task.configuration).is_dir():
+        plan_dataset(
+            task.dataset, scratch / "umseg", preset="nnunet", configurations=[task.configuration], workers=2, quiet=True
+        )
+
+
+def prepare_theirs(task: Task, scratch: Path, peer: Path) -> None:
+    """The same with nnU-Net's commands."""
+    if (scratch / "preprocessed" / task.dataset.name / f"nnUNetPlans_{task.configuration}").is_dir():
+        return
+    number = str(int(task.dataset.name[len("Dataset") :].split("_")[0]))
+    command = [str(peer / "bin" / "nnUNetv2_plan_and_preprocess"), "-d", number, "-c", task.configuration]
+    run([*command, "-np", "2", "-npfp", "2"], environment(task, scratch, 1))
+
+
+def environment(task: Task, scratch: Path, workers: int) -> dict[str, str]:
+    """What nnU-Net reads; one thread per process, as ours."""
+    return {
+        **os.environ,
+        "nnUNet_raw": str(task.dataset.parent),
+        "nnUNet_preprocessed": str(scratch / "preprocessed"),
+        "nnUNet_results": str(scratch / "results"),
+        "nnUNet_n_proc_DA": str(workers),
+        "nnUNet_compile": "f",
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+def run(command: list[str], variables: dict[str, str] | None = None) -> str:
+    """Standard output of a command."""
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command[:3])}: {done.stderr[-2000:]}")
+    return done.stdout
+
+
+def run_ours(workspace: Path, configuration: str, workers: int, batches: int) -> None:
+    """What is measured of umseg: the batches of one long epoch."""
+    import torch
+
+    from umseg.planning import Plan
+    from umseg.preprocess import CaseStore
+    from umseg.training.batches import BatchFactory
+    from umseg.training.loader import load_batches
+
+    plan = Plan.load(workspace / "plan.json", "")
+    store = CaseStore(workspace / "preprocessed" / configuration)
+    chosen = plan.configuration(configuration, workspace / "plan.json")
+    factory = BatchFactory(store.folder, chosen, {"train": store.case_ids(), "validation": ()}, 0)
+    loader = load_batches(
+        factory, first_epoch=0, epochs=1, train=10**6, validation=0, workers=workers, device=torch.device("cpu")
+    )
+    print(json.dumps(clock(lambda: tuple(next(loader).data.shape), batches)), flush=True)
+    loader.close()
+
+
+def compare(task: Task, scratch: Path, peer: Path, workers: int, rounds: int, batches: int) -> None:
+    """Print a table for one data set."""
+    prepare_ours(task, scratch)
+    prepare_theirs(task, scratch, peer)
+    here = str(Path(__file__).absolute())
+    workspace = scratch / "umseg" / task.dataset.name
+    ours = [sys.executable, here, str(workspace), "--ours", task.configuration, "--workers", str(workers)]
+    folder = scratch / "preprocessed" / task.dataset.name
+    theirs = [str(peer / "bin" / "python"), "-c", PEER, str(Path(here).parent), str(folder), task.configuration]
+    found: dict[str, list[dict[str, float]]] = {"umseg": [], "nnU-Net": []}
+    for _ in range(rounds):
+        found["umseg"].append(json.loads(run([*ours, "--batches", str(batches)]).splitlines()[-1]))
+        output = run([*theirs, str(batches)], environment(task, scratch, workers))
+        found["nnU-Net"].append(json.loads(output.splitlines()[-1]))
+    shapes = {name: found[name][0]["shape"] for name in found}
+    if shapes["umseg"] != shapes["nnU-Net"]:
+        raise SystemExit(f"batches differ: {shapes}")
+    print(f"{task.dataset.name} {task.configuration}, batch {shapes['umseg']}, {workers} workers, median of {rounds}")
+    median = {
+        name: {what: statistics.median(cost[what] for cost in costs) for what in ("seconds", "cpu")}
+        for name, costs in found.items()
+    }
+    for name, cost in median.items():
+        print(f"  {name:8} {1 / cost['seconds']:7.2f} batches/s   {1e3 * cost['cpu']:7.0f} ms CPU per batch")
+    mine, other = median["umseg"], median["nnU-Net"]
+    print(f"  ratio    {other['seconds'] / mine['seconds']:7.2f}             {other['cpu'] / mine['cpu']:7.2f}")
+
+
+def main() -> None:
+    """Parse and run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("hippocampus", type=Path)
+    parser.add_argument("--peer", type=Path)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--batches", type=int, default=60)
+    parser.add_argument("--keep", type=Path)
+    parser.add_argument("--ours", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.ours:
+        run_ours(arguments.hippocampus, arguments.ours, arguments.workers, arguments.batches)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        scratch = (arguments.keep or Path(temporary)).absolute()
+        pictures = scratch / "raw" / "Dataset901_Pictures"
+        if not pictures.is_dir():
+            write_pictures(pictures)
+        for task in (Task(arguments.hippocampus.absolute(), "3d_fullres"), Task(pictures, "2d")):
+            compare(task, scratch, arguments.peer.absolute(), arguments.workers, arguments.rounds, arguments.batches)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""The options of ``umseg train`` are those of ``TrainingConfig``."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.blobs import write_blobs
+from umseg import cli_train
+from umseg.cli import app
+from umseg.common.errors import UserError
+from umseg.models import ModelOptions
+from umseg.training.config import TrainingConfig
+from umseg.workflows.workspace import plan_dataset
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("options")
+    folder = write_blobs(root / "Dataset903_Options", num_cases=5)
+    plan_dataset(folder, root / "w", configurations=["3d_fullres"], quiet=True)
+    return root / "w"
+
+
+def shown(root: Path, *options: str) -> TrainingConfig:
+    """The configuration that the options make."""
+    arguments = ["train", "Dataset903_Options", "--workspace", str(root), "--show-config", *options]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    return TrainingConfig.model_validate(json.loads(result.output))
+
+
+def test_every_field_is_an_option_with_the_same_default() -> None:
+    options = {name: p.default for name, p in inspect.signature(cli_train.train).parameters.items()}
+    fields = {**TrainingConfig.model_fields, **ModelOptions.model_fields}
+    for special in ("schema_version", "options", "configuration", "fold"):
+        del fields[special]
+    assert set(fields) <= set(options)
+    assert {name: options[name] for name in fields} == {name: field.default for name, field in fields.items()}
+
+
+def test_without_options_the_papers_configuration(root: Path) -> None:
+    assert shown(root) == TrainingConfig()
+
+
+def test_options_of_the_command_line_win_over_those_of_the_file(root: Path, tmp_path: Path) -> None:
+    file = tmp_path / "options.yaml"
+    file.write_text("epochs: 7\nlr: 1e-4\nweight-decay: 1.0e-5\nssm_residual: true\noptimizer: adamw\n")
+    config = shown(root, "--options", str(file), "--epochs", "9", "--optimizer", "sgd")
+    assert (config.epochs, config.lr, config.weight_decay, config.optimizer) == (9, 1e-4, 1e-5, "sgd")
+    assert config.options == ModelOptions(ssm_residual=True)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("epoch: 7", "Unknown training option 'epoch'"),
+        ("- 7", "does not hold names and values"),
+        ("a: [", "cannot be read"),
+        ("!!python/object/apply:os.mkdir [spoilt]", "cannot be read"),
+        ("lr: fast", "--lr is not valid"),
+    ],
+)
+def test_a_wrong_file_is_explained(root: Path, tmp_path: Path, content: str, problem: str) -> None:
+    file = tmp_path / "options.yaml"
+    file.write_text(content)
+    arguments = ["train", "Dataset903_Options", "--workspace", str(root), "--show-config", "--options", str(file)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert problem in result.output
+    assert not os.path.exists("spoilt")
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("08:00:00", 28800), ("0:01:30", 90), ("100:00:01", 360001)])
+def test_durations(text: str, seconds: float) -> None:
+    assert cli_train.parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["8", "08:61:00", "1:2:3:4", "-1:00:00", "eight"])
+def test_other_durations_are_refused(text: str) -> None:
+    with pytest.raises(UserError, match="--max-time"):
+        cli_train.parse_duration(text)
+
+
+def test_several_folds_one_after_another(root: Path) -> None:
+    small = "--model umamba_bot --epochs 1 --iterations 1 --validation-iterations 1 --workers 0 --device cpu"
+    arguments = ["train", "Dataset903_Options", "--workspace", str(root), "--fold", "1,3", "--quiet"]
+    result = CliRunner().invoke(app, [*arguments, *small.split(), "--no-validate"])
+    assert result.exit_code == 0, result.output
+    trained = root / "Dataset903_Options" / "models" / "umamba_bot__3d_fullres"
+    assert sorted(path.parent.name for path in trained.glob("*/weights_final.safetensors")) == ["fold_1", "fold_3"]

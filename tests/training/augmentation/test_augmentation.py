@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from tests.training.augmentation import peers
+from umseg.training.augmentation import Augmentation
+
+PATCHES = [(16, 16, 12), (24, 20), (4, 16, 16)]
+
+
+def blobs(augmentation: Augmentation, seed: int, batch: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
+    """Dark noise with a bright ellipsoid off the centre, which is class 2; -1 on one border.
+
+    Along a thin axis it is a cylinder: blurring across the few slices would change its shape.
+    """
+    size = augmentation.geometry.initial_patch
+    grid = np.meshgrid(*(np.linspace(-1, 1, n) for n in size), indexing="ij")
+    inside = sum((axis - 0.1) ** 2 for axis in grid[augmentation.geometry.in_plane :]) < 0.25
+    label = np.repeat(np.where(inside, 2, 0)[None], batch, axis=0).astype(np.int16)
+    label[:, :, :3] = -1
+    noise = np.random.default_rng(seed).normal(scale=0.1, size=(batch, 2, *size))
+    image = (noise + 3 * (label == 2)[:, None]).astype(np.float32)
+    return torch.from_numpy(image), torch.from_numpy(label)
+
+
+@pytest.mark.parametrize("patch", PATCHES)
+def test_shapes_types_and_labels(patch: tuple[int, ...]) -> None:
+    augmentation = Augmentation(patch, (False, False))
+    data, label = blobs(augmentation, 0)
+    before = data.clone(), label.clone()
+    for seed in range(10):
+        image, target = augmentation(data, label, seed)
+        assert image.shape == (2, 2, *patch)
+        assert target.shape == (2, *patch)
+        assert image.dtype == torch.float32
+        assert target.dtype == torch.int16
+        assert image.is_contiguous()
+        assert image.isfinite().all()
+        assert set(target.unique().tolist()) <= {0, 2}
+    assert torch.equal(data, before[0])
+    assert torch.equal(label, before[1])
+
+
+@pytest.mark.parametrize("patch", PATCHES)
+def test_image_and_label_move_together(patch: tuple[int, ...]) -> None:
+    augmentation = Augmentation(patch, (False, False))
+    data, label = blobs(augmentation, 1)
+    for seed in range(20):
+        image, target = augmentation(data, label, seed)
+        for sample, reference in zip(image[:, 0].numpy(), target.numpy() == 2, strict=True):
+            bright = sample > (np.percentile(sample, 2) + np.percentile(sample, 98)) / 2
+            assert 2 * (bright & reference).sum() / (bright.sum() + reference.sum()) > 0.85
+
+
+def summary(images: NDArray[np.float32], labels: NDArray[np.int16]) -> dict[str, NDArray[np.float64]]:
+    """Numbers (samples) of which each transform changes some: intensity, its spread, sharpness, place and size."""
+    axes = tuple(range(2, images.ndim))
+    found = {f"mean of channel {c}": values for c, values in enumerate(images.mean(axes).T)}
+    found |= {f"deviation of channel {c}": values for c, values in enumerate(images.std(axes).T)}
+    found["channels apart"] = (images[:, 0] * images[:, 1]).mean(tuple(a - 1 for a in axes))
+    found["skewness"] = ((images - images.mean(axes, keepdims=True)) ** 3).mean((1, *axes))
+    for axis in axes:
+        found[f"sharpness along {axis}"] = (np.diff(images, axis=axis) ** 2).mean((1, *axes))
+    for value in (1, 2):
+        found[f"size of class {value}"] = (labels == value).mean(tuple(a - 1 for a in axes))
+    for axis, size in enumerate(labels.shape[1:], start=1):
+        lower, upper = np.split((labels == 2).swapaxes(axis, -1), [size // 2], axis=-1)
+        others = tuple(range(1, labels.ndim))
+        found[f"place along {axis}"] = lower.mean(others) - upper.mean(others)
+    return {name: values.astype(np.float64) for name, values in found.items()}
+
+
+@contextmanager
+def numpy_seeded(seed: int) -> Iterator[None]:
+    state, python = np.random.get_state(), random.getstate()
+    np.random.seed(seed)
+    random.seed(seed)
+    yield
+    np.random.set_state(state)
+    random.setstate(python)
+
+
+@pytest.mark.parametrize("patch", PATCHES)
+def test_moments_are_those_of_batchgenerators(patch: tuple[int, ...]) -> None:
+    """First and second moments of what both make of one sample, within the error of so many draws."""
+    augmentation = Augmentation(patch, (False, False))
+    data, label = blobs(augmentation, 2, batch=1)
+    label[label < 0] = 1
+    samples = 500
+    images, targets = augmentation(data.expand(samples, *data.shape[1:]), label.expand(samples, *label.shape[1:]), 3)
+    ours = summary(images.numpy(), targets.numpy())
+    with numpy_seeded(3):
+        peer, peer_targets = peers.augment(
+            np.repeat(data.numpy(), samples, 0), np.repeat(label.numpy(), samples, 0), patch, augmentation.geometry
+        )
+    theirs = summary(peer, peer_targets.astype(np.int16))
+    for name, values in ours.items():
+        for power in (1, 2):
+            # About one centre for both, or a second moment would be little more than the square of the mean.
+            first, second = ((x - theirs[name].mean() * (power - 1)) ** power for x in (values, theirs[name]))
+            error = np.sqrt((first.var() + second.var()) / samples)
+            assert abs(first.mean() - second.mean()) <= 3.5 * error + 1e-12, f"{name}, moment {power}"
+
+
+@pytest.mark.parametrize("patch", PATCHES)
+def test_a_seed_fixes_every_bit_whatever_happened_before_and_with_any_number_of_threads(
+    patch: tuple[int, ...],
+) -> None:
+    augmentation = Augmentation(patch, (False, True))
+    data, label = blobs(augmentation, 3, batch=8)
+    threads = torch.get_num_threads()
+    results = []
+    try:
+        for count in (1, 4, 3):
+            torch.set_num_threads(count)
+            torch.manual_seed(count)
+            np.random.seed(count)
+            results.append(augmentation(data, label, 7))
+            assert torch.get_num_threads() == count
+    finally:
+        torch.set_num_threads(threads)
+    for image, target in results[1:]:
+        assert torch.equal(image, results[0][0])
+        assert torch.equal(target, results[0][1])
+    assert not torch.equal(augmentation(data, label, 8)[0], results[0][0])
+
+
+def test_the_global_generators_are_left_alone() -> None:
+    augmentation = Augmentation((16, 16), (False, False))
+    data, label = blobs(augmentation, 0, batch=8)
+    before = torch.random.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
+    augmentation(data, label, 1)
+    assert torch.equal(torch.random.get_rng_state(), before[0])
+    np.testing.assert_array_equal(np.random.get_state()[1], before[1])
+    assert random.getstate() == before[2]
+
+
+@pytest.mark.parametrize("patch", PATCHES)
+def test_all_images_at_once_as_on_a_gpu(patch: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Equal but for rounding, and for labels halfway between two; noise is drawn in another order."""
+    augmentation = Augmentation(patch, (False, True))
+    data, label = blobs(augmentation, 4, batch=12)
+    monkeypatch.setattr("umseg.training.augmentation.draws.P_NOISE", 0.0)
+    image, target = augmentation(data, label, 5)
+    for module in ("", ".spatial", ".operators"):
+        monkeypatch.setattr(f"umseg.training.augmentation{module}.small_pieces", lambda device: False)
+    other, other_target = augmentation(data, label, 5)
+    assert (target != other_target).float().mean() < 1e-3
+    assert ((image - other).abs() > 1e-3).float().mean() < 1e-3
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU")
+@pytest.mark.parametrize("patch", PATCHES)
+def test_a_gpu_makes_the_same_of_the_same_draws(patch: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    augmentation = Augmentation(patch, (False, True))
+    data, label = blobs(augmentation, 4, batch=12)
+    monkeypatch.setattr("umseg.training.augmentation.draws.P_NOISE", 0.0)
+    image, target = augmentation(data, label, 5)
+    other, other_target = augmentation(data.cuda(), label.cuda(), 5)
+    assert (target != other_target.cpu()).float().mean() < 1e-3
+    assert ((image - other.cpu()).abs() > 1e-2).float().mean() < 1e-3
+
+
+@pytest.mark.parametrize("patch", PATCHES)
+def test_masked_channels_are_zero_outside_the_nonzero_region(patch: tuple[int, ...]) -> None:
+    """With every voxel outside, whatever the transforms do must be undone, but only in the masked channel."""
+    augmentation = Augmentation(patch, (True, False))
+    size = augmentation.geometry.initial_patch
+    data = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 2, *size)).astype(np.float32))
+    label = torch.full((2, *size), -1, dtype=torch.int16)
+    for seed in range(5):
+        image, target = augmentation(data, label, seed)
+        assert (image[:, 0] == 0).all()
+        assert (image[:, 1] != 0).any()
+        assert (target == 0).all()
+
+
+def test_intensities_change_but_not_the_label_without_spatial_draws() -> None:
+    """Of many seeds some draw no rotation or zoom: there the label is the plain centre crop or its mirror image."""
+    augmentation = Augmentation((24, 24), (False, False))
+    data, label = blobs(augmentation, 4, batch=1)
+    margin = [(n - 24) // 2 for n in augmentation.geometry.initial_patch]
+    crop = label[0, margin[0] : margin[0] + 24, margin[1] : margin[1] + 24].clamp(min=0)
+    plain = [crop, crop.flip(0), crop.flip(1), crop.flip((0, 1))]
+    results = [augmentation(data, label, seed) for seed in range(20)]
+    unmoved = [image for image, target in results if any(torch.equal(target[0], p) for p in plain)]
+    assert 5 <= len(unmoved) <= 18
+    assert len({round(float(image.std()), 4) for image in unmoved}) > 3

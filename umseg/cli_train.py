@@ -1,0 +1,227 @@
+"""``umseg train``: every field of ``TrainingConfig`` is an option."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from umseg.cli_options import WORKSPACE_ROOT, Debug, Device, Precision, Quiet, Workers, Workspace
+from umseg.common.errors import UserError
+
+_OPTIMIZER = "sgd, adam or adamw."
+_OF_MAMBA = "of the Mamba layers alone"
+
+
+def train(
+    context: typer.Context,
+    dataset: Annotated[str, typer.Argument(help="Name of a planned data set, or its folder.")],
+    workspace: Workspace = WORKSPACE_ROOT,
+    config: Annotated[
+        str | None,
+        typer.Option("--config", help="Configuration of the plan. [default: 3d_fullres, 2d for 2-D images]"),
+    ] = None,
+    model: Annotated[
+        str,
+        typer.Option(
+            help="umamba_enc, umamba_bot, umamba_enc_released, umamba_bot_released, nnunet, nnunet_resenc; or of MONAI "
+            "segresnet, unetr, swin_unetr."
+        ),
+    ] = "umamba_enc",
+    fold: Annotated[
+        str, typer.Option(help="Cross-validation fold 0 to 4, or all; several one after another: 0,1,2.")
+    ] = "0",
+    epochs: Annotated[int, typer.Option(min=1, help="More than before continues a complete run.")] = 1000,
+    iterations: Annotated[int, typer.Option(min=1, help="Training batches per epoch.")] = 250,
+    validation_iterations: Annotated[
+        int | None, typer.Option(min=1, help="Validation batches per epoch. [default: a fifth of --iterations]")
+    ] = None,
+    ssm: Annotated[bool, typer.Option("--ssm/--no-ssm", help="Build the Mamba layers, or take them out.")] = True,
+    ssm_residual: Annotated[
+        bool, typer.Option("--ssm-residual", help="Connection around each Mamba layer, which starts as the identity.")
+    ] = False,
+    optimizer: Annotated[str, typer.Option(help=_OPTIMIZER)] = "sgd",
+    lr: Annotated[
+        float | None, typer.Option(help="Initial learning rate. [default: 0.01 for sgd, 0.001 for adam and adamw]")
+    ] = None,
+    momentum: Annotated[float, typer.Option(help="Of sgd, Nesterov's.")] = 0.99,
+    weight_decay: Annotated[
+        float | None, typer.Option(help="[default: 3e-5 for sgd, 0 for adam, 0.01 for adamw]")
+    ] = None,
+    ssm_optimizer: Annotated[
+        str | None, typer.Option(help=f"Optimiser {_OF_MAMBA}: {_OPTIMIZER} [default: as all the rest]")
+    ] = None,
+    ssm_lr: Annotated[float | None, typer.Option(help=f"Initial learning rate {_OF_MAMBA}.")] = None,
+    ssm_weight_decay: Annotated[float | None, typer.Option(help=f"Weight decay {_OF_MAMBA}.")] = None,
+    schedule: Annotated[str, typer.Option(help="Fall of the learning rate: poly, cosine or constant.")] = "poly",
+    warmup: Annotated[int, typer.Option(min=0, help="Iterations in which the learning rate rises.")] = 0,
+    clip: Annotated[float, typer.Option(help="Largest norm of the gradients; 0: any.")] = 12.0,
+    accumulate: Annotated[int, typer.Option(min=1, help="Parts in which a batch is computed, to save memory.")] = 1,
+    checkpoint_activations: Annotated[
+        bool, typer.Option("--checkpoint-activations", help="Compute activations twice, to save memory.")
+    ] = False,
+    deep_supervision: Annotated[
+        bool, typer.Option("--deep-supervision/--no-deep-supervision", help="Train the lower decoder stages too.")
+    ] = True,
+    oversampling: Annotated[float, typer.Option(help="Share of a batch that must show foreground.")] = 0.33,
+    augmentation: Annotated[
+        str, typer.Option(help="cpu: by the workers; gpu: by the GPU that trains, for few CPU cores; none.")
+    ] = "cpu",
+    loss: Annotated[str, typer.Option(help="dice_ce, dice, ce, dice_topk or dice_focal.")] = "dice_ce",
+    init_from: Annotated[
+        str | None, typer.Option(help="Model folder whose weights to start from: fine-tuning.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of weights, batches and augmentation.")] = 0,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="On a GPU too: two runs give the same weights, some slower.")
+    ] = False,
+    compile: Annotated[bool, typer.Option("--compile", help="Fuse operators with torch.compile.")] = False,
+    options: Annotated[
+        Path | None, typer.Option(help="YAML file of options, e.g. `epochs: 300`; those given here win.")
+    ] = None,
+    show_config: Annotated[bool, typer.Option("--show-config", help="Print all options as they are, and end.")] = False,
+    tag: Annotated[str | None, typer.Option(help="Suffix of the model folder, to keep experiments apart.")] = None,
+    restart: Annotated[bool, typer.Option("--restart", help="Discard an earlier run of this fold.")] = False,
+    max_time: Annotated[
+        str | None, typer.Option(help="Stop by then, as Ctrl-C does, and save: hours:minutes:seconds.")
+    ] = None,
+    validate: Annotated[
+        bool, typer.Option("--validate/--no-validate", help="Segment and score the held-out cases at the end.")
+    ] = True,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    workers: Workers = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Train a network; an interrupted run continues when the same command is given again.
+
+    Ctrl-C, SIGTERM and --max-time end a run after the iteration; everything is saved and the exit code is 0.
+    """
+    from umseg.training.config import TrainingConfig, default_loader_workers
+    from umseg.workflows.workspace import Workspace as Planned
+
+    planned = Planned.of(dataset, workspace)
+    choices = _choices(context, options)
+    choices["configuration"] = choices.pop("config", None) or planned.plan().default_configuration
+    folds = [_fold(text) for text in str(choices.pop("fold")).split(",")]
+    settings = [TrainingConfig.from_options({**choices, "fold": number}) for number in folds]
+    if show_config:
+        typer.echo(json.dumps(settings[0].model_dump(mode="json"), indent=2))
+        return
+    seconds = None if max_time is None else parse_duration(max_time)
+    workers = default_loader_workers() if workers is None else workers
+    for setting in settings:
+        finished = _train_fold(
+            planned.folder, setting, validate=validate, device=device, workers=workers, tag=tag, restart=restart,
+            max_seconds=seconds, quiet=quiet,
+        )  # fmt: skip
+        if not finished:
+            typer.echo("To continue: " + shlex.join(["umseg", *(a for a in sys.argv[1:] if a != "--restart")]))
+            return
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of ``hours:minutes:seconds``.
+
+    Raises:
+        UserError: It is something else.
+    """
+    match = re.fullmatch(r"(\d+):([0-5]?\d):([0-5]?\d)", text)
+    if match is None:
+        raise UserError("--max-time is not a time.", found=text, expected="hours:minutes:seconds, e.g. 08:00:00")
+    hours, minutes, seconds = (int(part) for part in match.groups())
+    return 3600.0 * hours + 60 * minutes + seconds
+
+
+def _train_fold(workspace: Path, settings: Any, *, validate: bool, device: str, **how: Any) -> bool:
+    """Train, and validate if asked to; returns whether training is complete."""
+    from umseg.evaluation import format_table
+    from umseg.training import train as run
+    from umseg.training.checkpoint import FINAL
+    from umseg.workflows.validation import validate_fold
+    from umseg.workflows.workspace import Workspace as Planned
+
+    folder = run(workspace, settings, device=device, **how)
+    if not (folder / FINAL).exists():
+        return False
+    if validate and settings.fold != "all":
+        metrics = validate_fold(
+            Planned(workspace),
+            folder,
+            device=device,
+            precision=settings.precision,
+            workers=how["workers"],
+            quiet=how["quiet"],
+        )
+        typer.echo(format_table(metrics))
+    typer.echo(f"Model: {folder.parent}")
+    return True
+
+
+_NOT_TRAINING = {"context", "dataset", "workspace", "options", "show_config", "tag", "restart", "max_time", "validate"}
+_NOT_TRAINING |= {"device", "workers", "quiet", "debug"}
+
+
+def _choices(context: typer.Context, file: Path | None) -> dict[str, Any]:
+    """Defaults, under the options of the file, under those of the command line."""
+    choices = {name: value for name, value in context.params.items() if name not in _NOT_TRAINING}
+    for name, value in (read_options(file) if file else {}).items():
+        if name not in choices:
+            raise UserError(
+                f"Unknown training option '{name}'.",
+                file=file,
+                found=name,
+                expected=", ".join(sorted(choices)),
+                remedy="Options in the file are named as on the command line, e.g. `weight_decay: 1e-4`.",
+            )
+        source = context.get_parameter_source(name)
+        if source is None or source.name != "COMMANDLINE":
+            choices[name] = value
+    choices["options"] = {name: choices.pop(name) for name in ("ssm", "ssm_residual")}
+    return choices
+
+
+def read_options(file: Path) -> Mapping[str, Any]:
+    """The options of a YAML file, their names with underscores.
+
+    Raises:
+        UserError: The file is missing or holds something else than names and values.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError("The file of options cannot be read.", file=file, found=str(error)) from error
+    if not isinstance(content, dict):
+        raise UserError(
+            "The file of options does not hold names and values.",
+            file=file,
+            found=type(content).__name__,
+            expected="lines such as `epochs: 300`",
+        )
+    return {str(name).replace("-", "_"): _number(value) for name, value in content.items()}
+
+
+def _number(value: Any) -> Any:
+    """YAML 1.1 takes 1e-4, without a point, for a text."""
+    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
+        return float(value)
+    return value
+
+
+def _fold(text: str) -> int | str:
+    text = text.strip()
+    if text == "all":
+        return text
+    try:
+        return int(text)
+    except ValueError as error:
+        raise UserError("--fold is not valid.", found=text, expected="a whole number, or all") from error

@@ -1,0 +1,134 @@
+"""Augmentation: the transforms, order, probabilities and ranges of batchgenerators (facts 1.9, column U), in torch.
+
+Runs on the device that holds the batch. Randomness is drawn first, by a pure function; then each transform is applied
+to the samples and channels that it was drawn for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from umseg.training.augmentation import intensity
+from umseg.training.augmentation.draws import Draws, draw
+from umseg.training.augmentation.geometry import Geometry, patch_geometry
+from umseg.training.augmentation.operators import small_pieces
+from umseg.training.augmentation.spatial import centre_crop, turn
+
+__all__ = ["Augmentation", "Geometry", "patch_geometry"]
+
+
+class Augmentation:
+    """Turns cut patches into training samples.
+
+    Args:
+        patch: Patch size that the network sees, 2-D or 3-D.
+        use_mask: Per channel: voxels outside the nonzero region are set back to 0 at the end.
+    """
+
+    def __init__(self, patch: Sequence[int], use_mask: Sequence[bool]) -> None:
+        self.patch = tuple(patch)
+        self.geometry = patch_geometry(patch)
+        self.use_mask = tuple(use_mask)
+
+    def __call__(self, data: Tensor, label: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+        """Augment a batch.
+
+        Args:
+            data: (batch, channels, *initial_patch) float32.
+            label: (batch, *initial_patch) int16, -1 outside the nonzero region.
+            seed: The same seed gives the same result on the same kind of device, bit for bit on a CPU.
+
+        Returns:
+            (batch, channels, *patch) float32, and (batch, *patch) int16 without negative values.
+        """
+        draws = draw(np.random.default_rng(seed), len(data), data.shape[1], self.geometry)
+        with _one_thread(data.device):
+            images, labels = self._cut(data, label, draws)
+            self._change_intensity(images, draws, torch.Generator(data.device).manual_seed(seed))
+            for image, target, mirrored in zip(images, labels, draws.mirrored, strict=True):
+                axes = (np.flatnonzero(mirrored) - len(self.patch)).tolist()
+                if axes:
+                    image.copy_(image.flip(axes))
+                    target.copy_(target.flip(axes))
+            for channel, masked in enumerate(self.use_mask):
+                if masked:
+                    images[:, channel].masked_fill_(labels < 0, 0)
+        return images, labels.clamp_(min=0)
+
+    def _cut(self, data: Tensor, label: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+        """The final patch of every sample, turned where that was drawn."""
+        images = data.new_empty(*data.shape[:2], *self.patch)
+        labels = label.new_empty(len(label), *self.patch)
+        for sample, (angles, zoom) in enumerate(zip(draws.angles, draws.zoom, strict=True)):
+            if zoom == 1 and not angles.any():
+                images[sample] = centre_crop(data[sample], self.patch)
+                labels[sample] = centre_crop(label[sample], self.patch)
+                continue
+            axes = self.geometry.turned_axes
+            # Slices that are turned one by one take the place of channels.
+            image, target = turn(
+                data[sample].reshape(-1, *data.shape[-axes:]),
+                label[sample].reshape(-1, *label.shape[-axes:]),
+                self.patch[-axes:],
+                angles.tolist(),
+                float(zoom),
+            )
+            images[sample] = image.view_as(images[sample])
+            labels[sample] = target.view_as(labels[sample])
+        return images, labels
+
+    def _change_intensity(self, images: Tensor, draws: Draws, generator: torch.Generator) -> None:
+        """Transforms #2 to #8, in place and in the published order."""
+        rows = images.flatten(0, 1)
+        _apply(partial(intensity.add_noise, generator=generator), images, draws.noise, 0)
+        _apply(intensity.blur, rows, draws.blur.ravel(), 0)
+        _apply(intensity.multiply, rows, draws.brightness.ravel(), 1)
+        _apply(intensity.change_contrast, rows, draws.contrast.ravel(), 1)
+        axes = range(int(self.geometry.in_plane), len(self.patch))
+        for row, share in zip(rows, draws.resolution.ravel(), strict=True):
+            if share != 1:
+                row.copy_(intensity.lower_resolution(row, float(share), axes))
+        _apply(_on_negative(intensity.change_gamma), rows, draws.gamma_inverted.ravel(), 1)
+        _apply(intensity.change_gamma, rows, draws.gamma.ravel(), 1)
+
+
+Change = Callable[[Tensor, NDArray[np.float64]], Tensor]
+
+
+def _apply(change: Change, images: Tensor, values: NDArray[np.float64], unchanged: float) -> None:
+    """Change in place the images whose value says so.
+
+    A CPU takes them one by one; then also every temporary has the same size, and freed memory is of use again.
+    """
+    chosen = np.flatnonzero(values != unchanged)
+    if small_pieces(images.device):
+        for i in chosen:
+            images[i : i + 1] = change(images[i : i + 1], values[i : i + 1])
+    elif len(chosen):
+        index = torch.from_numpy(chosen).to(images.device)
+        images.index_copy_(0, index, change(images.index_select(0, index), values[chosen]))
+
+
+def _on_negative(change: Change) -> Change:
+    return lambda images, values: -change(-images, values)
+
+
+@contextmanager
+def _one_thread(device: torch.device) -> Iterator[None]:
+    """On a CPU compute with one thread, as worker processes do: sums would else depend on the number of threads."""
+    threads = torch.get_num_threads()
+    if device.type != "cpu" or threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

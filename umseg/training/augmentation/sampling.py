@@ -1,0 +1,182 @@
+"""Interpolation with tensors, for GPUs: splines and majorities at the voxels of a turned patch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from itertools import combinations, product
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from umseg.training.augmentation.operators import basis
+
+OUTSIDE = -1
+"""Label of what was not cut."""
+# Output voxels that are computed together: enough to keep a GPU busy, few enough to leave memory to the network.
+_VOXELS = 2**21
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the voxels of a patch lie in an image: about its centre.
+
+    Attributes:
+        matrix: (axes, axes), offset from the centre of the patch to that from the centre of the image.
+        sizes: Voxels of the image.
+        patch: Voxels of the patch.
+    """
+
+    matrix: NDArray[np.float64]
+    sizes: tuple[int, ...]
+    patch: tuple[int, ...]
+
+    @property
+    def origin(self) -> NDArray[np.float64]:
+        """Where the first voxel of the patch lies."""
+        centre, middle = ((np.asarray(n) - 1) / 2 for n in (self.sizes, self.patch))
+        return np.asarray(centre - self.matrix @ middle)
+
+    def in_space(self) -> Placement:
+        """In 3-D; a 2-D image is one slice."""
+        if len(self.sizes) == 3:
+            return self
+        matrix = np.eye(3)
+        matrix[1:, 1:] = self.matrix
+        return Placement(matrix, (1, *self.sizes), (1, *self.patch))
+
+    def points(self, device: torch.device) -> Iterator[tuple[slice, list[_Points]]]:
+        """The voxels of the patch, flat, slab by slab along the first axis."""
+        step = max(1, _VOXELS // math.prod(self.patch[1:]))
+        for start in range(0, self.patch[0], step):
+            lines = [np.arange(n) for n in self.patch]
+            lines[0] = lines[0][start : start + step]
+            found = []
+            for size, factors, first in zip(self.sizes, self.matrix, self.origin, strict=True):
+                parts = [factor * line for factor, line in zip(factors, lines, strict=True)]
+                parts[0] = parts[0] + first
+                grids = [_along(part, axis, len(lines), device) for axis, part in enumerate(parts)]
+                found.append(_Points.of(sum(grids[1:], grids[0]).reshape(-1), size))
+            yield slice(start, start + step), found
+
+
+def _along(line: NDArray[np.float64], axis: int, axes: int, device: torch.device) -> Tensor:
+    shape = [1] * axes
+    shape[axis] = -1
+    return torch.tensor(line, dtype=torch.float32, device=device).view(shape)
+
+
+@dataclass(frozen=True)
+class _Points:
+    """Coordinates along one axis of ``size`` voxels.
+
+    Attributes:
+        size: Length of the axis.
+        base: int32, the voxel below, within the axis.
+        fraction: Distance to it, from 0 to 1 where ``inside``.
+        inside: Whether the point lies between the centres of the first and the last voxel.
+    """
+
+    size: int
+    base: Tensor
+    fraction: Tensor
+    inside: Tensor
+
+    @classmethod
+    def of(cls, coordinate: Tensor, size: int) -> _Points:
+        base = coordinate.floor().clamp_(0, size - 1)
+        inside = (coordinate >= 0) & (coordinate <= size - 1)
+        return cls(size, base.int(), coordinate - base, inside)
+
+
+def sample_cubic(coefficients: Tensor, where: Placement) -> Tensor:
+    """Splines with ``coefficients`` (channels, *(size + 3)): (channels, *patch), 0 outside of the image."""
+    turned = coefficients.new_empty(len(coefficients), *where.patch)
+    for slab, points in where.points(coefficients.device):
+        values = _cubic(coefficients, points).masked_fill_(_outside(points), 0)
+        turned[:, slab] = values.view_as(turned[:, slab])
+    return turned
+
+
+def _cubic(coefficients: Tensor, points: Sequence[_Points]) -> Tensor:
+    """(channels, points)."""
+    channels = len(coefficients)
+    sizes = coefficients.shape[1:]
+    strides = [math.prod(sizes[axis + 1 :]) for axis in range(len(sizes))]
+    flat = coefficients.reshape(-1)
+    index = _index(points, strides, channels, math.prod(sizes))
+    weights = [basis(p.fraction) for p in points]
+    total = flat.new_zeros(channels, len(points[0].base))
+    line, tap = torch.empty_like(total), torch.empty_like(total)
+    for taps in product(range(4), repeat=len(points) - 1):
+        start = sum(t * stride for t, stride in zip(taps, strides, strict=False))
+        for t, weight in enumerate(weights[-1]):
+            # The index stays the same; the memory that it counts from moves.
+            torch.index_select(flat[start + t :], 0, index, out=tap.view(-1))
+            torch.mul(tap, weight, out=line) if t == 0 else line.addcmul_(tap, weight)
+        outer = weights[0][taps[0]]
+        for axis, t in enumerate(taps[1:], start=1):
+            outer = outer * weights[axis][t]
+        total.addcmul_(line, outer)
+    return total
+
+
+def sample_majority(label: Tensor, where: Placement) -> Tensor:
+    """The label to which linear interpolation gives the largest weight, the lowest of several.
+
+    Equals interpolating the mask of each label by itself, for any number of labels.
+
+    Args:
+        label: (planes, *spatial) int16.
+
+    Returns:
+        (planes, *patch), -1 outside of the image.
+    """
+    turned = label.new_empty(len(label), *where.patch)
+    for slab, points in where.points(label.device):
+        values = _majority(label, points).masked_fill_(_outside(points), OUTSIDE)
+        turned[:, slab] = values.view_as(turned[:, slab])
+    return turned
+
+
+def _outside(points: Sequence[_Points]) -> Tensor:
+    return ~reduce(torch.logical_and, (p.inside for p in points))
+
+
+def _majority(label: Tensor, points: Sequence[_Points]) -> Tensor:
+    """(planes, points)."""
+    sizes = label.shape[1:]
+    strides = [math.prod(sizes[axis + 1 :]) for axis in range(len(sizes))]
+    flat = label.reshape(-1)
+    index = _index(points, strides, len(label), math.prod(sizes)).view(len(label), -1)
+    steps = [(p.base < p.size - 1).int() * stride for p, stride in zip(points, strides, strict=True)]
+    found, weights = [], []
+    for corner in product((False, True), repeat=len(points)):
+        position, weight = index, torch.ones_like(points[0].fraction)
+        for up, p, step in zip(corner, points, steps, strict=True):
+            weight = weight * (p.fraction if up else 1 - p.fraction)
+            position = position + step if up else position
+        found.append(flat.index_select(0, position.reshape(-1)).view_as(index))
+        weights.append(weight.expand(index.shape))
+    totals = [weight.clone() for weight in weights]
+    for i, j in combinations(range(len(found)), 2):
+        same = (found[i] == found[j]).float()
+        totals[i].addcmul_(same, weights[j])
+        totals[j].addcmul_(same, weights[i])
+    winner, most = found[0], totals[0]
+    for values, total in zip(found[1:], totals[1:], strict=True):
+        better = (total > most) | ((total == most) & (values < winner))
+        winner, most = torch.where(better, values, winner), torch.where(better, total, most)
+    return winner
+
+
+def _index(points: Sequence[_Points], strides: Sequence[int], planes: int, plane: int) -> Tensor:
+    """Position of each point's base voxel in flat memory, for all planes one after another."""
+    first = torch.zeros_like(points[0].base)
+    for p, stride in zip(points, strides, strict=True):
+        first += p.base * stride
+    return torch.cat([first + number * plane for number in range(planes)])

@@ -1,0 +1,142 @@
+"""One step of training: forward, loss, backward, clipping, update; and what happens when a number is not finite."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from umseg.common.errors import UserError
+from umseg.models.device import autocast, channels_last
+from umseg.training.batches import Batch
+from umseg.training.config import TrainingConfig
+from umseg.training.loss import SegmentationLoss
+from umseg.training.optimizer import step_unless
+
+log = logging.getLogger(__name__)
+
+STEPS_BETWEEN_LOOKS = 10
+"""The host asks the device for the flags of so many steps at once, so that it seldom waits."""
+MOST_IN_A_ROW = 5
+MOST_IN_A_ROW_FP16 = 20
+"""Steps without a finite number before training stops. The scale of float16 finds its size by such steps."""
+
+
+@dataclass
+class TrainingStep:
+    """Updates a network batch by batch.
+
+    A step whose loss or gradient is not finite is left out: weights and optimisers stay as they were. The device
+    decides that by itself; the host hears of it later and counts.
+
+    Attributes:
+        network: In training mode.
+        optimizers: Of its parameters.
+        loss: Of its outputs.
+        config: Clipping, accumulation.
+        device: Of the network.
+        precision: Number format of the convolutions.
+        skipped: Steps left out so far.
+    """
+
+    network: nn.Module
+    optimizers: list[torch.optim.Optimizer]
+    loss: SegmentationLoss
+    config: TrainingConfig
+    device: torch.device
+    precision: torch.dtype
+    skipped: int = 0
+    _in_a_row: int = 0
+    _unseen: list[tuple[Tensor, tuple[str, ...]]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == torch.float16)
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Update the weights; returns the loss, a scalar on the device, NaN where the step was left out.
+
+        Raises:
+            UserError: Too many steps in a row had to be left out.
+        """
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        loss = self._backward(batch)
+        for optimizer in self.optimizers:
+            self.scaler.unscale_(optimizer)
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip or math.inf)
+        bad = ~(torch.isfinite(norm) & torch.isfinite(loss))
+        for optimizer in self.optimizers:
+            if self.scaler.is_enabled():
+                self.scaler.step(optimizer)
+            else:
+                step_unless(optimizer, bad.float())
+        self.scaler.update()
+        self._unseen.append((bad, batch.cases))
+        if len(self._unseen) >= STEPS_BETWEEN_LOOKS or self.device.type == "cpu":
+            self.look()
+        return torch.where(bad, torch.nan, loss)
+
+    def _backward(self, batch: Batch) -> Tensor:
+        """Gradients of a batch, part by part; returns its loss."""
+        data, labels = self.to_device(batch)
+        parts = min(self.config.accumulate, len(data))
+        losses = []
+        for images, *targets in zip(data.chunk(parts), *(label.chunk(parts) for label in labels), strict=True):
+            share = len(images) / len(data)
+            with autocast(self.device, self.precision):
+                outputs = self._heads(images)
+                # A network with one head has no use for the targets of lower resolutions.
+                loss = share * self.loss(outputs, targets[: len(outputs)])
+            self.scaler.scale(loss).backward()
+            losses.append(loss.detach())
+        return torch.stack(losses).sum()
+
+    def evaluate(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Loss of a batch, and the counts of its hard prediction (``Targets.count``); use without gradients."""
+        data, labels = self.to_device(batch)
+        with autocast(self.device, self.precision):
+            outputs = self._heads(data)
+            loss = self.loss(outputs, labels[: len(outputs)])
+        return loss, self.loss.targets.count(outputs[0], labels[0])
+
+    def _heads(self, images: Tensor) -> Sequence[Tensor]:
+        outputs: Tensor | list[Tensor] = self.network(images)
+        return [outputs] if isinstance(outputs, Tensor) else outputs
+
+    def to_device(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
+        """Images and label maps where the network is."""
+        data = channels_last(batch.data.to(self.device, non_blocking=True))
+        return data, [target.to(self.device, non_blocking=True).long() for target in batch.targets]
+
+    def look(self) -> None:
+        """Count the steps that were left out since the last look.
+
+        Raises:
+            UserError: Too many in a row.
+        """
+        unseen, self._unseen = self._unseen, []
+        if not unseen:
+            return
+        flags = torch.stack([bad for bad, _ in unseen]).tolist()
+        for bad, (_, cases) in zip(flags, unseen, strict=True):
+            self._in_a_row = self._in_a_row + 1 if bad else 0
+            self.skipped += bad
+            if bad and not self.scaler.is_enabled():
+                log.warning("step left out, loss or gradient not finite; cases: %s", ", ".join(cases))
+            if self._in_a_row >= (MOST_IN_A_ROW_FP16 if self.scaler.is_enabled() else MOST_IN_A_ROW):
+                raise self._diverged(cases)
+
+    def _diverged(self, cases: tuple[str, ...]) -> UserError:
+        rate = self.optimizers[0].param_groups[0]["lr"]
+        precision = str(self.precision).removeprefix("torch.")
+        return UserError(
+            f"Training diverged: in {self._in_a_row} steps in a row the loss or a gradient was not finite.",
+            found=f"precision {precision}, lr {rate:.3g}; the last batch: {', '.join(cases)}",
+            expected="finite numbers",
+            remedy="The last checkpoint holds good weights. Try --precision fp32 or a lower --lr (with --restart or "
+            "--tag); if always the same case is named, look at it with `umseg inspect`.",
+        )

@@ -1,0 +1,53 @@
+"""Ends a training on request: Ctrl-C, SIGTERM (as schedulers send it), or a time limit."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from types import FrameType, TracebackType
+from typing import Any
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopRequest:
+    """Remembers that somebody wants training to end; as a context manager it listens to signals.
+
+    The first signal is noted, so that the iteration can be finished and saved. After it the earlier handlers are back:
+    a second Ctrl-C interrupts at once.
+
+    Args:
+        max_seconds: Time after which training ends by itself, counted from here; None: never.
+    """
+
+    def __init__(self, max_seconds: float | None = None) -> None:
+        self.deadline = None if max_seconds is None else time.monotonic() + max_seconds
+        self.reason: str | None = None
+        self._earlier: dict[int, Any] = {}
+
+    def __bool__(self) -> bool:
+        if self.reason is None and self.deadline is not None and time.monotonic() >= self.deadline:
+            self.reason = "time limit"
+        return self.reason is not None
+
+    def __enter__(self) -> StopRequest:
+        # Python lets only the main thread listen.
+        if threading.current_thread() is threading.main_thread():
+            self._earlier = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._restore()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.reason = signal.Signals(number).name
+        self._restore()
+
+    def _restore(self) -> None:
+        earlier, self._earlier = self._earlier, {}
+        for number, handler in earlier.items():
+            # None: a handler that was not set from Python, and cannot be.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
