@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from umseg.evaluation.aggregate import summarise, summarise_case
+from umseg.evaluation.classes import Classes
 from umseg.evaluation.metrics import ClassScores, Metrics
 
 
@@ -35,5 +36,5 @@ def make_metrics(
         )
         for case, classes in scores.items()
     ]
-    labels = {str(i): i for i in range(1, len(next(iter(scores.values()))) + 1)}
-    return summarise(cases, labels, dict(zip(labels, tolerance, strict=False)), unit)
+    classes = Classes({str(i): (i,) for i in range(1, len(next(iter(scores.values()))) + 1)})
+    return summarise(cases, classes, dict(zip(classes.values, tolerance, strict=False)), unit)

@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from umseg.common.errors import UserError
-from umseg.evaluation import Pair, dice, evaluate_folder, evaluate_pairs, surface_dice
+from umseg.evaluation import (
+    Pair,
+    dice,
+    evaluate_folder,
+    evaluate_pairs,
+    format_table,
+    surface_dice,
+    write_metrics,
+)
+from umseg.evaluation.metrics import load_metrics
 
 SPACING = (2.0, 0.8, 0.8)
 
@@ -26,8 +35,8 @@ def evaluate(folders, **options):
     return evaluate_folder(*folders, quiet=True, **options)
 
 
-def write_description(path, labels):
-    content = {"channel_names": {"0": "CT"}, "labels": labels, "numTraining": 3, "file_ending": ".nii.gz"}
+def write_description(path, labels, **fields):
+    content = {"channel_names": {"0": "CT"}, "labels": labels, "numTraining": 3, "file_ending": ".nii.gz", **fields}
     path.write_text(json.dumps(content))
 
 
@@ -114,7 +123,18 @@ def test_tolerances_that_make_no_sense(folders, tolerance):
     assert "1, 2" in caught.value.expected
 
 
-@pytest.mark.parametrize("labels", [{"a": 1, "b": 1, "c": 2}, {"a": -1, "b": 1, "c": 2}, {"a": 1, "b": 2, "c": 65536}])
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"a": 1, "b": 1, "c": 2},
+        {"a": -1, "b": 1, "c": 2},
+        {"a": 1, "b": 2, "c": 65536},
+        {"a": (1, 2), "b": [1, 2]},
+        {"a": [1, 1], "b": 2},
+        {"a": [], "b": 2},
+        {"a": [0, 1], "b": 2},
+    ],
+)
 def test_labels_that_make_no_sense(folders, labels):
     with pytest.raises(UserError, match="labels are not valid"):
         evaluate(folders, labels=labels)
@@ -170,19 +190,42 @@ def test_pairs_may_lie_anywhere_under_any_name(write_maps, block):
     assert metrics.cases[0].classes["liver"].Dice == pytest.approx(dice(block == 1, np.roll(block, 1, axis=2) == 1))
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"labels": {"background": 0, "any": [1, 2]}, "regions_class_order": [1]},
-        {"labels": {"background": 0, "liver": 1, "ignore": 2}},
-        {"labels": {"background": 0, "cell": 1}, "task": "instance"},
-    ],
-)
-def test_what_cannot_be_scored_by_values_is_refused(folders, fields):
-    path = folders[0] / "dataset.json"
-    write_description(path, {})
-    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
-    with pytest.raises(UserError, match="Evaluation does not support") as raised:
-        evaluate(folders)
-    assert raised.value.file == str(path)
-    assert evaluate(folders, labels={"liver": 1, "cyst": 2}).labels == {"liver": 1, "cyst": 2}
+def test_regions_are_scored_as_unions_of_their_values(folders, block):
+    """The label maps hold the values of classes; a region counts as the union of its values, in both of them."""
+    labels = {"background": 0, "whole": [1, 2], "core": 2}
+    write_description(folders[0] / "dataset.json", labels, regions_class_order=[1, 2])
+    metrics = evaluate(folders, tolerance=[0.5, 1.0])
+    assert metrics.labels == {"whole": (1, 2), "core": 2}
+    assert metrics.tolerance == {"whole": 0.5, "core": 1.0}
+    masks = np.roll(block, 1, axis=2) > 0, block > 0
+    assert metrics.cases[1].classes["whole"].Dice == pytest.approx(dice(*masks))
+    assert metrics.cases[2].classes["whole"].n_ref == 32
+    document, table = write_metrics(metrics, folders[0])
+    assert load_metrics(document).labels == metrics.labels
+    assert "b,whole,1 2," in table.read_text()
+
+
+def test_voxels_of_the_ignore_label_are_left_out(folders, write_maps, block):
+    reference = block.copy()
+    reference[:, :4] = 3
+    write_maps("data/labelsTr", {"b.nii.gz": reference}, SPACING)
+    write_description(folders[0] / "dataset.json", {"background": 0, "liver": 1, "cyst": 2, "ignore": 3})
+    metrics = evaluate(folders)
+    shifted = np.roll(block, 1, axis=2)[:, 4:] == 1, block[:, 4:] == 1
+    assert metrics.ignore_label == 3
+    assert metrics.cases[1].classes["liver"].Dice == pytest.approx(dice(*shifted))
+    assert math.isnan(metrics.cases[1].classes["cyst"].Dice)
+    assert "value 3 (ignore)" in format_table(metrics)
+
+
+def test_a_prediction_cannot_leave_voxels_out(folders, write_maps, block):
+    write_maps("pred", {"b.nii.gz": np.full_like(block, 3)}, SPACING)
+    with pytest.raises(UserError, match="no label") as caught:
+        evaluate(folders, labels={"liver": 1, "cyst": 2}, ignore_label=3)
+    assert (caught.value.found, caught.value.file) == ("3", str(folders[0] / "b.nii.gz"))
+
+
+@pytest.mark.parametrize("ignored", [2, 0, 65536])
+def test_an_ignore_label_that_makes_no_sense(folders, ignored):
+    with pytest.raises(UserError, match="ignore label is not valid"):
+        evaluate(folders, labels={"liver": 1, "cyst": 2}, ignore_label=ignored)

@@ -181,3 +181,21 @@ def test_the_recorded_values_are_those_of_the_shared_folder(shared: Path):
     expected = json.loads((shared / "reference" / "metrics" / "binary_expected.json").read_text())
     copied = json.loads((GOLDEN / "metrics" / "binary_expected.json").read_text())
     assert copied == {name: scores["umamba"] for name, scores in expected.items()}
+
+
+def test_surface_that_touches_the_unknown_does_not_count():
+    mask, unknown = np.zeros((2, 12, 20), bool)
+    mask[4:8, 2:18] = True
+    unknown[:, 10:] = True
+    found = surface_distances(mask, mask, (1.0, 1.0), unknown=unknown)
+    # Both long sides from column 2 to column 9, the left end and its two corners.
+    expected = 2 * 7 + 3 + 2 * math.sqrt(0.5)
+    assert found.prediction_areas.sum() == pytest.approx(expected)
+    assert found.reference_areas.sum() == pytest.approx(expected)
+    # A voxel that is unknown hides the surface beside it, also where it lies outside both masks.
+    unknown = np.zeros_like(mask)
+    unknown[3, 10] = True
+    found = surface_distances(mask, mask, (1.0, 1.0), unknown=unknown)
+    whole = surface_distances(mask, mask, (1.0, 1.0))
+    assert found.reference_areas.sum() == pytest.approx(whole.reference_areas.sum() - 2)
+    assert math.isnan(surface_dice(mask, mask, (1.0, 1.0), 1.0, np.ones_like(mask)))

@@ -20,6 +20,7 @@ from umseg.models.card import ModelCard
 from umseg.models.registry import ModelOptions
 from umseg.planning.intensity import IntensityStatistics
 from umseg.planning.plan import Plan
+from umseg.preprocess.instances import find_instances
 from umseg.training import checkpoint
 
 GEOMETRY: dict[str, Any] = {
@@ -44,16 +45,20 @@ def make_plan(dimensions: int, order: tuple[int, int, int]) -> Plan:
 
 
 def write_model(
-    folder: Path, folds: tuple[str, ...] = ("0",), dimensions: int = 3, order: tuple[int, int, int] = (0, 1, 2)
+    folder: Path,
+    folds: tuple[str, ...] = ("0",),
+    dimensions: int = 3,
+    order: tuple[int, int, int] = (0, 1, 2),
+    **description: Any,
 ) -> Path:
-    """A model folder of a network with one channel and three classes; fold k has the weights of seed k."""
-    labels = {"background": 0, "organ": 1, "tumour": 2}
+    """A model folder of a network with one channel and three outputs; fold k has the weights of seed k."""
+    fields = {"labels": {"background": 0, "organ": 1, "tumour": 2}, "file_ending": ".nii.gz", **description}
     card = ModelCard(
         umseg_version="0",
         model="nnunet",
         options=ModelOptions(),
         configuration_name="small",
-        dataset=DatasetDescription(channel_names={"0": "MR"}, labels=labels, numTraining=4, file_ending=".nii.gz"),
+        dataset=DatasetDescription(channel_names={"0": "MR"}, numTraining=4, **fields),
         plan=make_plan(dimensions, order),
         mirror_axes=tuple(range(dimensions)),
     )
@@ -104,6 +109,41 @@ def test_folds_are_averaged(tmp_path: Path) -> None:
     one = Predictor(folder, "cpu", folds=["1"], precision="fp32").predict(image[None], (1.0, 1.0, 1.0))
     np.testing.assert_array_equal(one, logits[1].argmax(0))
     assert not np.array_equal(one, both)
+
+
+def test_regions_are_written_one_over_the_other(tmp_path: Path) -> None:
+    regions = {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "rim": [1, 3]}
+    folder = write_model(tmp_path / "model", ("0", "1"), labels=regions, regions_class_order=(1, 3, 2))
+    image = make_image((8, 8, 8))
+    label = Predictor(folder, "cpu", precision="fp32").predict(image[None], (1.0, 1.0, 1.0))
+    expected = np.zeros((8, 8, 8), int)
+    for value, logit in zip((1, 3, 2), (expected_logits(image, 0) + expected_logits(image, 1)) / 2, strict=True):
+        expected[logit > 0] = value
+    np.testing.assert_array_equal(label, expected)
+    assert len(np.unique(label)) > 1, "a constant label map shows nothing"
+
+
+def test_the_ignore_label_has_no_output(tmp_path: Path) -> None:
+    labels = {"background": 0, "organ": 1, "tumour": 2, "ignore": 3}
+    image = make_image((8, 8, 8))
+    predictor = Predictor(write_model(tmp_path / "model", labels=labels), "cpu", precision="fp32")
+    np.testing.assert_array_equal(predictor.predict(image[None], (1.0, 1.0, 1.0)), expected_logits(image, 0).argmax(0))
+
+
+def test_objects_are_numbered(tmp_path: Path) -> None:
+    fields: dict[str, Any] = {"task": "instance", "labels": {"background": 0, "cell": 1}, "file_ending": ".png"}
+    predictor = Predictor(write_model(tmp_path / "model", dimensions=2, **fields), "cpu", precision="fp32")
+    image = np.random.default_rng(0).integers(0, 4, (24, 30)).astype(np.uint8)
+    path = write_image(tmp_path / "in" / "a_0000.png", image)
+    (written,) = predictor.predict_files(path, tmp_path / "out", quiet=True)
+    # In inference mode as the predictor itself: the classes that the network sees in the whole image.
+    classes = Predictor(write_model(tmp_path / "classes", dimensions=2), "cpu", precision="fp32").predict(
+        image[None, None].astype(np.float32), (999.0, 1.0, 1.0)
+    )
+    found = sitk.GetArrayFromImage(sitk.ReadImage(str(written)))
+    np.testing.assert_array_equal(found, find_instances(classes)[0])
+    assert len(np.unique(found)) > 2
+    assert json.loads((tmp_path / "out" / "dataset.json").read_text())["task"] == "instance"
 
 
 def test_best_weights_can_be_chosen(model: Path) -> None:

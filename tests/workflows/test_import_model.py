@@ -67,6 +67,11 @@ def write_results(folder: Path) -> Path:
     return folder
 
 
+def describe(source: Path, **fields: Any) -> None:
+    path = source / "dataset.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+
+
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     return write_results(tmp_path / "nnUNetTrainer__nnUNetPlans__3d_fullres")
@@ -83,6 +88,31 @@ def test_imported_network_gives_the_recorded_output(source: Path, tmp_path: Path
     torch.testing.assert_close(logits, recorded["out_f32"][0], rtol=0, atol=1e-4)
     label_map = predictor.predict(recorded["x"][0].numpy().astype(np.float32), (1.0, 1.0, 1.0))
     assert label_map.shape == tuple(recorded["config"]["patch"])
+
+
+def test_outputs_of_a_region_model_are_its_regions_in_their_order(
+    source: Path, tmp_path: Path, recorded: dict[str, Any]
+) -> None:
+    """nnU-Net's outputs are the regions in the order of dataset.json, whatever their values."""
+    regions = {"core": [2, 3], "background": 0, "whole": [1, 2, 3], "rim": 3}
+    describe(source, labels=regions, regions_class_order=[2, 1, 3])
+    predictor = Predictor(import_nnunet(source, tmp_path / "made"), device="cpu", precision="fp32")
+    assert list(predictor.card.dataset.regions) == ["core", "whole", "rim"]
+    label_map = predictor.predict(recorded["x"][0].numpy().astype(np.float32), (1.0, 1.0, 1.0))
+    # The image is normalised first, which the recorded output is not: so from the network itself.
+    with torch.no_grad():
+        image = recorded["x"].float()
+        normalised = (image - image.mean()) / image.std(unbiased=False)
+        core, whole, rim = predictor.networks[0](normalised)[0].numpy() > 0
+    expected = np.where(rim, 3, np.where(whole, 1, np.where(core, 2, 0)))
+    assert (label_map == expected).mean() > 0.999
+    assert len(np.unique(label_map)) > 1
+
+
+def test_an_ignore_label_has_no_output(source: Path, tmp_path: Path) -> None:
+    describe(source, labels={"background": 0, "liver": 1, "tumour": 2, "ignore": 3})
+    card = load_card(import_nnunet(source, tmp_path / "made"))
+    assert (card.dataset.num_classes, card.dataset.ignore_label) == (3, 3)
 
 
 def test_best_weights_come_along(source: Path, tmp_path: Path, recorded: dict[str, Any]) -> None:
@@ -131,17 +161,15 @@ def strip(source: Path) -> None:
     torch.save({"weights": {}}, source / "fold_0" / "checkpoint_final.pth")
 
 
+def add_region(source: Path) -> None:
+    """One more output than the checkpoints have."""
+    regions = {"background": 0, "whole": [1, 2, 3, 4], "core": [2, 3], "rim": 3, "other": [1, 4]}
+    describe(source, labels=regions, regions_class_order=[1, 2, 3, 4])
+
+
 def empty(source: Path) -> None:
     for path in source.glob("fold_*/*.pth"):
         path.unlink()
-
-
-def add_regions(source: Path) -> None:
-    path = source / "dataset.json"
-    content = json.loads(path.read_text())
-    content["labels"] = {"background": 0, "whole": [1, 2], "core": [2]}
-    content["regions_class_order"] = [1, 2]
-    path.write_text(json.dumps(content))
 
 
 @pytest.mark.parametrize(
@@ -152,7 +180,7 @@ def add_regions(source: Path) -> None:
         (cut, "do not belong"),
         (strip, "not one of nnU-Net v2"),
         (empty, "no trained fold"),
-        (add_regions, "does not support regions"),
+        (add_region, "do not belong"),
     ],
 )
 def test_what_cannot_be_imported_is_explained_and_leaves_nothing(

@@ -1,4 +1,4 @@
-"""Scores of label maps against references: DSC and NSD per case and class, their summary and report."""
+"""Scores of label maps against references: DSC and NSD per case and class, F1 of objects, summary and report."""
 
 from __future__ import annotations
 
@@ -7,31 +7,41 @@ from typing import TYPE_CHECKING
 from umseg.common.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from umseg.evaluation.folder import evaluate_folder, evaluate_pairs
-    from umseg.evaluation.metrics import Metrics
+    from umseg.evaluation.folder import evaluate_described, evaluate_folder, evaluate_pairs
+    from umseg.evaluation.instance_pairs import evaluate_instances
+    from umseg.evaluation.instances import instance_f1
+    from umseg.evaluation.metrics import InstanceMetrics, Metrics
     from umseg.evaluation.overlap import dice
     from umseg.evaluation.pairs import Pair
     from umseg.evaluation.report import format_table, write_metrics
     from umseg.evaluation.surface import surface_dice
 
 _HOME = {
+    "InstanceMetrics": "metrics",
     "Metrics": "metrics",
     "Pair": "pairs",
     "dice": "overlap",
+    "evaluate_described": "folder",
     "evaluate_folder": "folder",
+    "evaluate_instances": "instance_pairs",
     "evaluate_pairs": "folder",
     "format_table": "report",
+    "instance_f1": "instances",
     "surface_dice": "surface",
     "write_metrics": "report",
 }
 
 __all__ = [
+    "InstanceMetrics",
     "Metrics",
     "Pair",
     "dice",
+    "evaluate_described",
     "evaluate_folder",
+    "evaluate_instances",
     "evaluate_pairs",
     "format_table",
+    "instance_f1",
     "surface_dice",
     "write_metrics",
 ]

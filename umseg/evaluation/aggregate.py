@@ -8,7 +8,17 @@ from typing import Literal
 
 import numpy as np
 
-from umseg.evaluation.metrics import CaseMetrics, ClassScores, Metrics, Statistic, Summary
+from umseg.evaluation.classes import Classes
+from umseg.evaluation.instances import count_objects
+from umseg.evaluation.metrics import (
+    CaseMetrics,
+    ClassScores,
+    InstanceCase,
+    InstanceMetrics,
+    Metrics,
+    Statistic,
+    Summary,
+)
 
 
 def summarise_case(
@@ -30,19 +40,19 @@ def summarise_case(
 
 def summarise(
     cases: Sequence[CaseMetrics],
-    labels: Mapping[str, int],
+    scored: Classes,
     tolerance: Mapping[str, float],
     unit: Literal["mm", "px"],
 ) -> Metrics:
     """Summarise the cases per class and over the foreground.
 
     Args:
-        cases: At least one; each with every class of ``labels``.
-        labels: Class name to label value, without the background.
+        cases: At least one; each with every class.
+        scored: The classes.
         tolerance: Class name to the tolerance of the NSD.
         unit: Of the tolerances.
     """
-    classes = {name: _summary([case.classes[name] for case in cases]) for name in labels}
+    classes = {name: _summary([case.classes[name] for case in cases]) for name in scored.values}
     over_cases = _summary(cases)
     foreground = Summary(
         Dice=Statistic(mean=_mean(summary.Dice.mean for summary in classes.values()), std=over_cases.Dice.std),
@@ -51,12 +61,39 @@ def summarise(
         n_not_evaluable=over_cases.n_not_evaluable,
     )
     return Metrics(
-        labels=dict(labels),
+        labels=scored.labels,
+        ignore_label=scored.ignore_label,
         tolerance=dict(tolerance),
         unit=unit,
         cases=tuple(cases),
         classes=classes,
         foreground_mean=foreground,
+    )
+
+
+def summarise_instances(
+    cases: Sequence[InstanceCase], object_name: str, threshold: float, border: int
+) -> InstanceMetrics:
+    """Summarise the cases of an instance task over cases and over all objects; arguments as in InstanceMetrics."""
+    objects = [case.objects for case in cases]
+    evaluable = sum(not math.isnan(scores.F1) for scores in objects)
+    matched = sum(scores.TP for scores in objects)
+    return InstanceMetrics(
+        object_name=object_name,
+        threshold=threshold,
+        border=border,
+        cases=tuple(cases),
+        F1=_statistic(scores.F1 for scores in objects),
+        precision=_statistic(scores.precision for scores in objects),
+        recall=_statistic(scores.recall for scores in objects),
+        Dice=_statistic(case.Dice for case in cases),
+        n_cases=evaluable,
+        n_not_evaluable=len(cases) - evaluable,
+        total=count_objects(
+            matched,
+            predicted=matched + sum(scores.FP for scores in objects),
+            wanted=matched + sum(scores.FN for scores in objects),
+        ),
     )
 
 

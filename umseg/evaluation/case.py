@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from umseg.evaluation.classes import Classes
 from umseg.evaluation.metrics import ClassScores
 from umseg.evaluation.overlap import overlap
 from umseg.evaluation.surface import surface_dice
@@ -19,26 +20,37 @@ def score_labels(
     prediction: NDArray[np.integer[Any]],
     reference: NDArray[np.integer[Any]],
     spacing: tuple[float, float, float],
-    labels: Mapping[str, int],
+    classes: Classes,
     tolerances: Mapping[str, float],
 ) -> dict[str, ClassScores]:
     """Score one label map, class by class.
+
+    A region is the union of its values, in both label maps. Voxels that the reference does not annotate are in no
+    count. For the NSD the reference is taken to continue there as the prediction does: a class that runs on into the
+    unknown has no surface where the annotation ends, and surface that touches the unknown does not count.
 
     Args:
         prediction: (z, y, x) label values.
         reference: (z, y, x) label values, the same shape.
         spacing: (z, y, x) in mm. An image of one slice is evaluated as a 2-D image and has no volume.
-        labels: Class name to label value.
+        classes: What is scored.
         tolerances: Class name to the tolerance of the NSD in mm.
     """
+    unknown = None if classes.ignore_label is None else reference == classes.ignore_label
+    if unknown is not None:
+        reference = np.where(unknown, prediction, reference)
     voxel_ml = math.prod(spacing) / 1000 if reference.shape[0] > 1 else math.nan
     scores = {}
-    for name, box in _class_boxes(prediction, reference, labels).items():
-        predicted, wanted = prediction[box] == labels[name], reference[box] == labels[name]
+    for name, box in _class_boxes(prediction, reference, classes.values).items():
+        predicted, wanted = (_mask(array[box], classes.values[name]) for array in (prediction, reference))
+        hidden = None if unknown is None else unknown[box]
+        nsd = surface_dice(predicted, wanted, spacing, tolerances[name], hidden)
+        if hidden is not None:
+            predicted, wanted = predicted & ~hidden, wanted & ~hidden
         counts = overlap(predicted, wanted)
         scores[name] = ClassScores(
             Dice=counts.dice,
-            NSD=surface_dice(predicted, wanted, spacing, tolerances[name]),
+            NSD=nsd,
             TP=counts.TP,
             FP=counts.FP,
             FN=counts.FN,
@@ -50,15 +62,20 @@ def score_labels(
     return scores
 
 
+def _mask(array: NDArray[np.integer[Any]], values: Sequence[int]) -> NDArray[np.bool_]:
+    mask: NDArray[np.bool_] = array == values[0] if len(values) == 1 else np.isin(array, values)
+    return mask
+
+
 def _class_boxes(
-    prediction: NDArray[np.integer[Any]], reference: NDArray[np.integer[Any]], labels: Mapping[str, int]
+    prediction: NDArray[np.integer[Any]], reference: NDArray[np.integer[Any]], classes: Mapping[str, Sequence[int]]
 ) -> dict[str, tuple[slice, ...]]:
     """A box per class that holds it in both label maps; empty where neither has it."""
-    highest = max(labels.values())
+    highest = max(max(values) for values in classes.values())
     found = [ndimage.find_objects(array, max_label=highest) for array in (prediction, reference)]
     boxes = {}
-    for name, value in labels.items():
-        parts = [objects[value - 1] for objects in found if objects[value - 1] is not None]
+    for name, values in classes.items():
+        parts = [objects[value - 1] for objects in found for value in values if objects[value - 1] is not None]
         boxes[name] = _join(parts) if parts else (slice(0, 0),) * reference.ndim
     return boxes
 

@@ -8,7 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer
 
-from umseg.common.record import Record
+from umseg.common.record import Record, read_json
+
+_REMEDY = "Evaluate the predictions again with `umseg evaluate`; it writes the file."
 
 
 def _from_null(value: Any) -> Any:
@@ -22,9 +24,12 @@ def _to_null(value: float) -> float | None:
 Score = Annotated[float, BeforeValidator(_from_null), PlainSerializer(_to_null, when_used="json")]
 """A number, or NaN where there is none; NaN is ``null`` in JSON, which knows no NaN."""
 
+Label = int | tuple[int, ...]
+"""The value of a class in label maps, or the values of a region."""
+
 
 class ClassScores(Record):
-    """One class in one case.
+    """One class in one case. Voxels that the reference does not annotate are in none of the counts.
 
     Attributes:
         Dice: Dice similarity coefficient (DSC); NaN where neither label map has the class.
@@ -96,7 +101,8 @@ class Metrics(Record):
     """The scores of a set of label maps against their references.
 
     Attributes:
-        labels: Class name to label value, without the background.
+        labels: Class name to label value, or to the values of a region; without the background.
+        ignore_label: Value of the reference's voxels that nobody annotated.
         tolerance: Class name to the tolerance of its NSD, in ``unit``.
         unit: ``mm``, or ``px`` for images without a physical size (PNG, TIFF, ...).
         cases: Every case, sorted by name.
@@ -106,7 +112,8 @@ class Metrics(Record):
     """
 
     schema_version: Literal[1] = 1
-    labels: dict[str, int] = Field(min_length=1)
+    labels: dict[str, Label] = Field(min_length=1)
+    ignore_label: int | None = None
     tolerance: dict[str, float]
     unit: Literal["mm", "px"]
     cases: tuple[CaseMetrics, ...] = Field(min_length=1)
@@ -114,10 +121,82 @@ class Metrics(Record):
     foreground_mean: Summary
 
 
-def load_metrics(path: Path) -> Metrics:
+class InstanceScores(Record):
+    """How well single objects are found.
+
+    Attributes:
+        TP: Objects of the prediction that are matched with one of the reference.
+        FP: Objects of the prediction alone.
+        FN: Objects of the reference alone.
+        precision: TP / (TP + FP); NaN where nothing was predicted.
+        recall: TP / (TP + FN); NaN where there was nothing to find.
+        F1: 2 TP / (2 TP + FP + FN); NaN where neither label map has an object.
+    """
+
+    TP: int
+    FP: int
+    FN: int
+    precision: Score
+    recall: Score
+    F1: Score
+
+
+class InstanceCase(Record):
+    """One case of an instance task.
+
+    Attributes:
+        case: File name without its ending.
+        shape: Voxels per axis (z, y, x).
+        spacing: mm per voxel (z, y, x) of the reference.
+        objects: The scores of its objects.
+        Dice: Of all objects together against all objects of the reference, as two masks; NaN where both are empty.
+    """
+
+    case: str
+    shape: tuple[int, int, int]
+    spacing: tuple[float, float, float]
+    objects: InstanceScores
+    Dice: Score
+
+
+class InstanceMetrics(Record):
+    """The scores of a set of instance maps against their references.
+
+    Attributes:
+        object_name: What the objects are.
+        threshold: Intersection over union (IoU) from which two objects match.
+        border: Objects that reach into so many voxels along the edge of the image are left out.
+        cases: Every case, sorted by name.
+        F1: Statistics over the evaluable cases.
+        precision: The same, over the cases where something was predicted.
+        recall: The same, over the cases where there was something to find.
+        Dice: As F1.
+        n_cases: Number of evaluable cases: those where the prediction or the reference has an object.
+        n_not_evaluable: Number of cases where neither has one; they enter no statistic.
+        total: The objects of all cases counted together.
+    """
+
+    schema_version: Literal[1] = 1
+    task: Literal["instance"] = "instance"
+    object_name: str
+    threshold: float
+    border: int
+    cases: tuple[InstanceCase, ...] = Field(min_length=1)
+    F1: Statistic
+    precision: Statistic
+    recall: Statistic
+    Dice: Statistic
+    n_cases: int
+    n_not_evaluable: int
+    total: InstanceScores
+
+
+def load_metrics(path: Path) -> Metrics | InstanceMetrics:
     """Read ``metrics.json``.
 
     Raises:
         UserError: The file is missing or does not fit the schema.
     """
-    return Metrics.load(path, "Evaluate the predictions again with `umseg evaluate`; it writes the file.")
+    content = read_json(path, _REMEDY)
+    instances = isinstance(content, dict) and content.get("task") == "instance"
+    return (InstanceMetrics if instances else Metrics).from_json(content, path, _REMEDY)

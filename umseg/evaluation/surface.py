@@ -5,6 +5,10 @@ the cell, with the area that marching cubes gives it (:mod:`umseg.evaluation.fac
 is outside, so a mask that touches the border is closed there. The distance of an element is the Euclidean distance in
 mm from its cell to the nearest surface cell of the other mask (facts 2.5; Nikolov et al. 2018, arXiv:1809.04430).
 
+Where a part of the image is not annotated, both masks must be given what the prediction says there, so that neither
+ends where the annotation does. Elements that touch this part do not count; those beside it may still find there what
+they are near to.
+
 A 2-D mask, or a 3-D one of a single slice, is evaluated as a 2-D image in its in-plane spacing: cells of 2x2 pixels,
 and lengths of the contour for areas. (As a volume of one slice, its two flat sides would count as surface.)
 """
@@ -42,7 +46,11 @@ class SurfaceDistances:
 
 
 def surface_dice(
-    prediction: NDArray[np.bool_], reference: NDArray[np.bool_], spacing: Sequence[float], tolerance: float
+    prediction: NDArray[np.bool_],
+    reference: NDArray[np.bool_],
+    spacing: Sequence[float],
+    tolerance: float,
+    unknown: NDArray[np.bool_] | None = None,
 ) -> float:
     """Normalised surface Dice (NSD): the share of both surfaces that lies within the tolerance of the other.
 
@@ -51,9 +59,11 @@ def surface_dice(
         reference: The same shape, boolean.
         spacing: mm per voxel, in the order of the axes.
         tolerance: mm; a distance equal to it is within.
+        unknown: The same shape: what is not annotated, where both masks must be alike. Surface that touches it does
+            not count.
 
     Returns:
-        0 to 1; 0 where one mask is empty; NaN where both are.
+        0 to 1; 0 where one mask is empty; NaN where both are, or where all surface touches the unknown.
 
     Raises:
         ValueError: The masks differ in shape or are not boolean 2-D or 3-D arrays; the spacing does not fit them
@@ -61,7 +71,7 @@ def surface_dice(
     """
     if not tolerance >= 0:
         raise ValueError(f"the tolerance must be at least 0 mm, found {tolerance}")
-    found = surface_distances(prediction, reference, spacing, limit=tolerance)
+    found = surface_distances(prediction, reference, spacing, limit=tolerance, unknown=unknown)
     total = found.prediction_areas.sum() + found.reference_areas.sum()
     if total == 0:
         return float("nan")
@@ -102,6 +112,7 @@ def surface_distances(
     reference: NDArray[np.bool_],
     spacing: Sequence[float],
     limit: float = float("inf"),
+    unknown: NDArray[np.bool_] | None = None,
 ) -> SurfaceDistances:
     """Measure every surface element's distance to the other mask's surface.
 
@@ -110,6 +121,7 @@ def surface_distances(
         reference: The same shape, boolean.
         spacing: mm per voxel, in the order of the axes.
         limit: mm; a distance beyond may be reported as infinite, which makes the search much quicker.
+        unknown: As in :func:`surface_dice`. Elements that touch it are left out of the result.
 
     Raises:
         ValueError: The masks differ in shape or are not boolean 2-D or 3-D arrays; or the spacing does not fit.
@@ -118,11 +130,17 @@ def surface_distances(
     crop = _joint_box(prediction, reference)
     cells, areas = _surface(prediction[crop], scale)
     cells_ref, areas_ref = _surface(reference[crop], scale)
+    counted, counted_ref = np.ones(len(cells), np.bool_), np.ones(len(cells_ref), np.bool_)
+    if unknown is not None:
+        # Cell i lies between the voxels i - 1 and i; a box has one cell more than voxels.
+        cells_of_crop = tuple(slice(side.start, side.stop + 1) for side in crop)
+        touched = (_codes(unknown.reshape(prediction.shape)) != 0)[cells_of_crop]
+        counted, counted_ref = ~touched[tuple(cells.T)], ~touched[tuple(cells_ref.T)]
     return SurfaceDistances(
-        prediction=_nearest(cells, cells_ref, scale, limit),
-        reference=_nearest(cells_ref, cells, scale, limit),
-        prediction_areas=areas,
-        reference_areas=areas_ref,
+        prediction=_nearest(cells[counted], cells_ref, scale, limit),
+        reference=_nearest(cells_ref[counted_ref], cells, scale, limit),
+        prediction_areas=areas[counted],
+        reference_areas=areas_ref[counted_ref],
     )
 
 

@@ -22,6 +22,7 @@ from umseg.inference.sliding_window import SlidingWindow, predict_logits
 from umseg.models.card import load_card
 from umseg.models.device import place, resolve_device, resolve_precision
 from umseg.preprocess.case import PreprocessedCase
+from umseg.preprocess.instances import find_instances
 from umseg.preprocess.preprocess import preprocess_case
 from umseg.preprocess.restore import restore_label_map
 from umseg.training import checkpoint
@@ -87,7 +88,8 @@ class Predictor:
             spacing: mm per axis (z, y, x).
 
         Returns:
-            (z, y, x) label map on the voxels of the image.
+            (z, y, x) label map on the voxels of the image: values of classes; with regions those of
+            ``regions_class_order``; in an instance task the numbers of objects.
 
         Raises:
             UserError: The number of channels is not the model's, a value is not finite, or the spacing not positive.
@@ -114,7 +116,7 @@ class Predictor:
     def predict_cases(self, cases: Sequence[Case], output: Path, *, quiet: bool = False) -> list[Path]:
         """Segment given cases; see ``predict_files``."""
         output = Path(output).absolute()
-        targets = [output / f"{case.id}{self.card.dataset.file_ending}" for case in cases]
+        targets = [output / f"{case.id}{case.label_ending(self.card.dataset.file_ending)}" for case in cases]
         _spare_inputs(cases, targets, output)
         self.card.dataset.save(output / "dataset.json")
         written = []
@@ -136,6 +138,8 @@ class Predictor:
 
     def _read(self, case: Case) -> tuple[Image, PreprocessedCase]:
         image = read_image(case.images, self.card.dataset.num_channels)
+        for notice in image.notices:
+            log.warning("%s", notice)
         try:
             return image, self._prepare(image.array, image.spacing)
         except UserError as error:
@@ -165,15 +169,23 @@ class Predictor:
         return preprocess_case(array, spacing, self.card.plan, self.configuration)
 
     def _segment(self, case: PreprocessedCase) -> NDArray[Any]:
+        dataset = self.card.dataset
         logits = predict_logits(
             self.networks,
             torch.from_numpy(case.data),
-            self.card.dataset.num_classes,
+            dataset.num_classes,
             self.window,
             self.device,
             self.precision,
         )
-        return restore_label_map(logits.cpu().numpy(), case.properties, self.card.plan, self.configuration)
+        label_map = restore_label_map(
+            logits.cpu().numpy(),
+            case.properties,
+            self.card.plan,
+            self.configuration,
+            region_values=tuple(dataset.foreground.values()) if dataset.has_regions else None,
+        )
+        return find_instances(label_map) if dataset.task == "instance" else label_map
 
     def _load(self, file: Path) -> nn.Module:
         network = self.card.build_network()

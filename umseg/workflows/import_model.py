@@ -12,7 +12,7 @@ import torch
 
 import umseg
 from umseg.common.errors import UserError
-from umseg.dataset.description import load_description, require_plain_labels
+from umseg.dataset.description import load_description
 from umseg.models.card import FILE_NAME as CARD
 from umseg.models.card import ModelCard
 from umseg.models.convert import convert_state_dict
@@ -52,7 +52,6 @@ def import_nnunet(source: Path, destination: Path) -> Path:
     if destination.exists():
         raise UserError("The destination exists.", file=destination, remedy="Name another folder.")
     description = load_description(source / "dataset.json")
-    require_plain_labels(description, source / "dataset.json", "Prediction", "Predict with the system that trained it.")
     plan = read_foreign_plan(source / "plans.json")
     files = sorted(path for name in _CHECKPOINTS for path in source.glob(f"fold_*/{name}"))
     if not files:

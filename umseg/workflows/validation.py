@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from umseg.common.errors import UserError
-from umseg.evaluation import Metrics, Pair, evaluate_pairs, write_metrics
+from umseg.evaluation import InstanceMetrics, Metrics, Pair, evaluate_described, write_metrics
 from umseg.inference import Predictor
 from umseg.preprocess import CaseStore
 from umseg.training.splits import fold_cases
@@ -22,7 +22,7 @@ def validate_fold(
     tolerance: float = 1.0,
     workers: int = 0,
     quiet: bool = False,
-) -> Metrics:
+) -> Metrics | InstanceMetrics:
     """Predict the validation cases of a trained fold from their original images and evaluate them.
 
     Args:
@@ -30,7 +30,7 @@ def validate_fold(
         fold_folder: ``models/<model>__<configuration>/fold_<k>``; label maps and scores go to its ``validation/``.
         device: As in training.
         precision: As in training.
-        tolerance: Of the NSD, mm.
+        tolerance: Of the NSD, mm; of no meaning in an instance task.
         workers: Processes for the scores.
         quiet: No progress bars.
 
@@ -54,7 +54,6 @@ def validate_fold(
     written = predictor.predict_cases(cases, output, quiet=quiet)
     # The planned label maps: they may be named in a file map, or be corrected copies.
     pairs = [Pair(case.id, path, case.label) for case, path in zip(cases, written, strict=True) if case.label]
-    labels = dataset.description.foreground
-    metrics = evaluate_pairs(pairs, labels, tolerance=tolerance, workers=workers, quiet=quiet)
+    metrics = evaluate_described(pairs, dataset.description, tolerance=tolerance, workers=workers, quiet=quiet)
     write_metrics(metrics, output)
     return metrics

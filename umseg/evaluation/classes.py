@@ -1,0 +1,122 @@
+"""What is scored in label maps: classes of one value, regions of several, and the voxels that nobody annotated."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from umseg.common.errors import UserError
+from umseg.evaluation.metrics import Label
+from umseg.evaluation.pairs import listed
+
+# What 16 bits hold. Larger values are not classes but damage, or numbers of instances.
+_HIGHEST_LABEL = 65535
+
+
+@dataclass(frozen=True)
+class Classes:
+    """What is scored.
+
+    Attributes:
+        values: Class name to the label values that it is made of, in both label maps.
+        ignore_label: Value of the reference's voxels that nobody annotated: they are left out.
+    """
+
+    values: Mapping[str, tuple[int, ...]]
+    ignore_label: int | None = None
+
+    @property
+    def labels(self) -> dict[str, Label]:
+        """Class name to its value, or to its values if it is a region."""
+        return {name: values[0] if len(values) == 1 else values for name, values in self.values.items()}
+
+    def check(self, array: NDArray[np.integer[Any]], path: Path, *, is_reference: bool) -> None:
+        """Raise a UserError if a label map has values that mean nothing."""
+        known = {value: name for name, values in self.values.items() for value in values}
+        if is_reference and self.ignore_label is not None:
+            known[self.ignore_label] = "ignore"
+        unknown = sorted(values_of(array) - {0} - set(known))
+        if unknown:
+            raise UserError(
+                "A label map has values that are no label.",
+                file=path,
+                found=listed([str(value) for value in unknown]),
+                expected="0 (background), " + ", ".join(f"{value} ({name})" for value, name in sorted(known.items())),
+                remedy="Correct the label map, or name the labels that it has.",
+            )
+
+
+def make_classes(labels: Mapping[str, int | Collection[int]], ignore_label: int | None, reference: Path) -> Classes:
+    """Check the labels and leave out the background.
+
+    Args:
+        labels: Class name to label value, or to the values of a region.
+        ignore_label: Value of the reference's voxels that nobody annotated.
+        reference: For the message.
+
+    Returns:
+        Classes of one value in ascending order; with regions, all in the order of ``labels``.
+
+    Raises:
+        UserError: There is no class, or a value is not valid.
+    """
+    values = {name: (label,) if isinstance(label, int) else tuple(label) for name, label in labels.items()}
+    values = {name: entry for name, entry in values.items() if entry != (0,)}
+    if not values:
+        raise UserError(
+            "There is no class to evaluate.",
+            file=reference,
+            found="only background",
+            expected="at least one label besides the background",
+            remedy="Check that these are the right folders, or name the labels.",
+        )
+    if all(len(entry) == 1 for entry in values.values()):
+        values = dict(sorted(values.items(), key=lambda item: item[1]))
+    used = {value for entry in values.values() for value in entry}
+    repeated = len(set(values.values())) < len(values) or any(len(set(entry)) < len(entry) for entry in values.values())
+    if repeated or () in values.values() or not all(1 <= value <= _HIGHEST_LABEL for value in used):
+        raise UserError(
+            "The labels are not valid.",
+            found=", ".join(f"{name} = {labels[name]}" for name in values),
+            expected=f"different whole numbers from 1 to {_HIGHEST_LABEL} for each class",
+            remedy="Correct the labels.",
+        )
+    if ignore_label is not None and (ignore_label in used or not 1 <= ignore_label <= _HIGHEST_LABEL):
+        raise UserError(
+            "The ignore label is not valid.",
+            found=str(ignore_label),
+            expected=f"a whole number from 1 to {_HIGHEST_LABEL} that no class has",
+            remedy="Correct the ignore label.",
+        )
+    return Classes(values, ignore_label)
+
+
+def class_tolerances(tolerance: float | Sequence[float], classes: Classes) -> dict[str, float]:
+    """Class name to tolerance of the NSD, from one for all classes or one for each.
+
+    Raises:
+        UserError: There are too few or too many, or one is negative or infinite.
+    """
+    values = [float(entry) for entry in tolerance] if isinstance(tolerance, Sequence) else [float(tolerance)]
+    if len(values) == 1:
+        values *= len(classes.values)
+    if len(values) != len(classes.values) or not all(value >= 0 and math.isfinite(value) for value in values):
+        raise UserError(
+            "The tolerances of the NSD are not valid.",
+            found=", ".join(f"{value:g}" for value in values),
+            expected=f"one number, or one for each of {', '.join(classes.values)}; at least 0",
+            remedy="Correct the tolerances.",
+        )
+    return dict(zip(classes.values, values, strict=True))
+
+
+def values_of(array: NDArray[np.integer[Any]]) -> frozenset[int]:
+    """All values of a label map."""
+    # Slice by slice: sorting a whole volume would take its memory again.
+    return frozenset().union(*(np.unique(plane).tolist() for plane in array))

@@ -1,0 +1,93 @@
+"""Evaluation of instance maps against references: F1 per case, and of all objects together."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from umseg.common.errors import UserError
+from umseg.common.parallel import map_cases
+from umseg.evaluation.aggregate import summarise_instances
+from umseg.evaluation.grids import read_pair, warn_about_misaligned
+from umseg.evaluation.instances import instance_f1
+from umseg.evaluation.metrics import InstanceCase, InstanceMetrics
+from umseg.evaluation.overlap import dice
+from umseg.evaluation.pairs import Pair
+
+IOU = 0.5
+
+
+@dataclass(frozen=True)
+class _ScoredPair:
+    """A case's scores, and whether both files claim to lie in the same place."""
+
+    metrics: InstanceCase
+    aligned: bool
+
+
+def evaluate_instances(
+    pairs: Sequence[Pair],
+    *,
+    object_name: str = "object",
+    threshold: float = IOU,
+    border: int = 0,
+    workers: int = 0,
+    quiet: bool = False,
+) -> InstanceMetrics:
+    """Score instance maps, which number objects, against references that lie anywhere.
+
+    Args:
+        pairs: At least one.
+        object_name: What the objects are.
+        threshold: Intersection over union (IoU) from which two objects match.
+        border: Objects that reach into so many voxels along the edge of the image are left out of both maps.
+        workers: Number of processes; 0 works in this one.
+        quiet: No progress bar.
+
+    Raises:
+        UserError: A file is unreadable; two files differ in shape or spacing; a value is negative; the threshold or
+            the border is out of range.
+    """
+    if not 0 < threshold <= 1 or border < 0:
+        raise UserError(
+            "The rule by which objects match is not valid.",
+            found=f"IoU {threshold:g}, border {border}",
+            expected="an IoU above 0 and at most 1, a border of at least 0 voxels",
+            remedy="Correct --iou or --border.",
+        )
+    names = [pair.case for pair in pairs]
+    score = functools.partial(_score_pair, threshold=threshold, border=border)
+    scored = list(map_cases(score, pairs, names, workers=workers, title="Evaluating", quiet=quiet))
+    warn_about_misaligned([entry.metrics.case for entry in scored if not entry.aligned])
+    return summarise_instances([entry.metrics for entry in scored], object_name, threshold, border)
+
+
+def _score_pair(pair: Pair, threshold: float, border: int) -> _ScoredPair:
+    maps = read_pair(pair)
+    for path, array in ((pair.prediction, maps.prediction), (pair.reference, maps.reference)):
+        _refuse_negative(array, path)
+    case = InstanceCase(
+        case=pair.case,
+        shape=maps.shape,
+        spacing=maps.spacing,
+        objects=instance_f1(maps.prediction, maps.reference, threshold, border),
+        Dice=dice(maps.prediction > 0, maps.reference > 0),
+    )
+    return _ScoredPair(case, maps.aligned)
+
+
+def _refuse_negative(array: NDArray[np.integer[Any]], path: Path) -> None:
+    if int(array.min(initial=0)) < 0:
+        raise UserError(
+            "An instance map has negative values.",
+            file=path,
+            found=str(int(array.min())),
+            expected="0 in the background, and a positive number for each object",
+            remedy="Number the objects from 1.",
+        )
