@@ -21,7 +21,7 @@ from umseg.cli_options import (
     command_of,
     new_group,
 )
-from umseg.common.errors import UserError
+from umseg.cli_train import train
 
 app = new_group(
     "Self-configuring biomedical image segmentation: plan, train, predict, evaluate.",
@@ -59,6 +59,10 @@ def plan(
         str | None,
         typer.Option(help="Plan so that this model's own expected memory fits, not the published estimate's."),
     ] = None,
+    like: Annotated[
+        Path | None,
+        typer.Option(help="Model folder whose plan to take over, so that `umseg train --init-from` fits."),
+    ] = None,
     spacing: Annotated[
         str | None,
         typer.Option(help="Target spacing z,y,x in mm, e.g. 2.5,0.8,0.8. [default: chosen from the data]"),
@@ -78,6 +82,9 @@ def plan(
     fix_geometry: Annotated[
         bool, typer.Option("--fix-geometry", help="Use copies of label maps under the header of their image.")
     ] = False,
+    store_dtype: Annotated[
+        str, typer.Option(help="How preprocessed images are stored: float32, or float16 in half the space.")
+    ] = "float32",
     workers: Workers = None,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -85,6 +92,7 @@ def plan(
     """Check a data set, measure it, decide how to train on it, and preprocess it."""
     from umseg.common.parallel import default_workers
     from umseg.planning import Overrides
+    from umseg.preprocess.store import as_store_dtype
     from umseg.workflows.summary import plan_summary
     from umseg.workflows.workspace import plan_dataset
 
@@ -95,9 +103,11 @@ def plan(
         preset=preset,
         memory_gb=memory_gb,
         for_model=for_model,
+        like=like,
         overrides=Overrides.parse(spacing, patch_size, batch_size),
         configurations=config,
         fix_geometry=fix_geometry,
+        store_dtype=as_store_dtype(store_dtype),
         workers=workers,
         quiet=quiet,
     )
@@ -105,97 +115,13 @@ def plan(
     typer.echo(f"Workspace: {made.folder}")
 
 
-@verb
-def train(
-    dataset: Annotated[str, typer.Argument(help="Name of a planned data set, or its folder.")],
-    workspace: Workspace = WORKSPACE_ROOT,
-    config: Annotated[
-        str | None,
-        typer.Option("--config", help="Configuration of the plan. [default: 3d_fullres, 2d for 2-D images]"),
-    ] = None,
-    model: Annotated[
-        str,
-        typer.Option(
-            help="umamba_enc, umamba_bot, umamba_enc_released, umamba_bot_released, nnunet, nnunet_resenc; or of MONAI "
-            "segresnet, unetr, swin_unetr."
-        ),
-    ] = "umamba_enc",
-    fold: Annotated[str, typer.Option(help="Cross-validation fold 0 to 4, or all.")] = "0",
-    epochs: Annotated[int, typer.Option(min=1)] = 1000,
-    iterations: Annotated[int, typer.Option(min=1, help="Training batches per epoch.")] = 250,
-    validation_iterations: Annotated[
-        int | None,
-        typer.Option(min=1, help="Validation batches per epoch. [default: a fifth of --iterations]"),
-    ] = None,
-    ssm: Annotated[bool, typer.Option("--ssm/--no-ssm", help="Build the Mamba layers, or take them out.")] = True,
-    ssm_residual: Annotated[
-        bool, typer.Option("--ssm-residual", help="Connection around each Mamba layer, which starts as the identity.")
-    ] = False,
-    optimizer: Annotated[str, typer.Option(help="sgd or adamw.")] = "sgd",
-    lr: Annotated[
-        float | None,
-        typer.Option(help="Initial learning rate. [default: 0.01 for sgd, 0.001 for adamw]"),
-    ] = None,
-    ssm_optimizer: Annotated[
-        str | None,
-        typer.Option(help="Optimiser of the Mamba layers alone: sgd or adamw. [default: as all the rest]"),
-    ] = None,
-    ssm_lr: Annotated[
-        float | None,
-        typer.Option(help="Initial learning rate of the Mamba layers alone."),
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of weights, batches and augmentation.")] = 0,
-    tag: Annotated[
-        str | None,
-        typer.Option(help="Suffix of the model folder, to keep experiments apart."),
-    ] = None,
-    restart: Annotated[bool, typer.Option("--restart", help="Discard an earlier run of this fold.")] = False,
-    validate: Annotated[
-        bool, typer.Option("--validate/--no-validate", help="Segment and score the held-out cases at the end.")
-    ] = True,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    workers: Workers = None,
-    quiet: Quiet = False,
-    debug: Debug = False,
-) -> None:
-    """Train a network on one fold; an interrupted run continues when the same command is given again."""
-    from umseg.evaluation import format_table
-    from umseg.training import TrainingConfig
-    from umseg.training import train as run
-    from umseg.training.config import default_loader_workers
-    from umseg.workflows.validation import validate_fold
-    from umseg.workflows.workspace import Workspace as Planned
-
-    planned = Planned.of(dataset, workspace)
-    choices = {
-        "configuration": config or planned.plan().default_configuration,
-        "model": model,
-        "options": {"ssm": ssm, "ssm_residual": ssm_residual},
-        "fold": fold if fold == "all" else _whole_number(fold, "--fold"),
-        "epochs": epochs,
-        "iterations": iterations,
-        "validation_iterations": validation_iterations,
-        "optimizer": optimizer,
-        "lr": lr,
-        "ssm_optimizer": ssm_optimizer,
-        "ssm_lr": ssm_lr,
-        "seed": seed,
-        "precision": precision,
-    }
-    settings = TrainingConfig.from_options(choices)
-    workers = default_loader_workers() if workers is None else workers
-    folder = run(planned.folder, settings, device=device, workers=workers, tag=tag, restart=restart, quiet=quiet)
-    if validate and fold != "all":
-        metrics = validate_fold(planned, folder, device=device, precision=precision, workers=workers, quiet=quiet)
-        typer.echo(format_table(metrics))
-    typer.echo(f"Model: {folder.parent}")
+verb(train)
 
 
 @verb
 def predict(
     model: Annotated[Path, typer.Option("--model", help="Model folder: .../models/<model>__<configuration>.")],
-    inputs: Annotated[Path, typer.Option("--input", help="Image file, or folder of CASE_0000.ext files.")],
+    inputs: Annotated[Path, typer.Option("--input", help="Image, or folder of CASE_0000.ext files or DICOM folders.")],
     output: Annotated[Path, typer.Option("--output", help="Folder for the label maps.")],
     folds: Annotated[
         str | None,
@@ -235,7 +161,21 @@ def evaluate(
         Path | None,
         typer.Option("--output", help="Folder for metrics.json and metrics.csv. [default: the predictions' folder]"),
     ] = None,
-    tolerance: Annotated[float, typer.Option(help="Tolerance of the NSD in mm (pixels for PNG and TIFF).")] = 1.0,
+    tolerance: Annotated[
+        float | None, typer.Option(help="Tolerance of the NSD in mm (pixels for PNG and TIFF). [default: 1]")
+    ] = None,
+    instances: Annotated[
+        bool,
+        typer.Option("--instances", help="Label maps number objects. [default: as dataset.json beside them says]"),
+    ] = False,
+    iou: Annotated[
+        float | None,
+        typer.Option("--iou", help="Objects match from this intersection over union on. [default: 0.5]"),
+    ] = None,
+    border: Annotated[
+        int | None,
+        typer.Option(min=0, help="Leave out objects within so many voxels of the edge; the paper: 2. [default: 0]"),
+    ] = None,
     cases: Annotated[
         str | None,
         typer.Option(help="Cases to score, e.g. case_1,case_7. [default: all; none may be missing]"),
@@ -244,13 +184,23 @@ def evaluate(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Score label maps against references: DSC and NSD per case and class."""
+    """Score label maps against references: DSC and NSD per case and class, or the F1 of objects."""
     from umseg.common.parallel import default_workers
     from umseg.evaluation import evaluate_folder, format_table, write_metrics
 
     workers = default_workers() if workers is None else workers
     chosen = [case.strip() for case in cases.split(",")] if cases else None
-    metrics = evaluate_folder(predictions, reference, tolerance=tolerance, cases=chosen, workers=workers, quiet=quiet)
+    metrics = evaluate_folder(
+        predictions,
+        reference,
+        tolerance=tolerance,
+        instances=instances,
+        threshold=iou,
+        border=border,
+        cases=chosen,
+        workers=workers,
+        quiet=quiet,
+    )
     files = write_metrics(metrics, output or predictions)
     typer.echo(format_table(metrics))
     typer.echo("Written: " + ", ".join(str(file) for file in files))
@@ -264,6 +214,10 @@ def models(
         str | None,
         typer.Option("--config", help="Configuration of the plan. [default: 3d_fullres, 2d for 2-D images]"),
     ] = None,
+    draw: Annotated[
+        Path | None,
+        typer.Option("--draw", help="Folder for a picture of every model: its stages, blocks and Mamba layers (SVG)."),
+    ] = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -274,8 +228,13 @@ def models(
     planned = Planned.of(dataset, workspace)
     plan = planned.plan()
     configuration = plan.configuration(config or plan.default_configuration, planned.folder / "plan.json")
-    facts = describe_models(configuration, planned.dataset().description)
-    typer.echo(format_models(facts, configuration.batch_size))
+    description = planned.dataset().description
+    typer.echo(format_models(describe_models(configuration, description), configuration.batch_size))
+    if draw is not None:
+        from umseg.workflows.drawing import draw_models
+
+        drawn = draw_models(draw, configuration, description)
+        typer.echo("Pictures: " + ", ".join(str(file) for file in drawn))
 
 
 @verb
@@ -299,18 +258,46 @@ def demo(
 
 
 @verb
+def inspect(
+    dataset: Annotated[str, typer.Argument(help="Name of a planned data set, or its folder.")],
+    workspace: Workspace = WORKSPACE_ROOT,
+    config: Annotated[
+        str | None,
+        typer.Option("--config", help="Configuration of the plan. [default: 3d_fullres, 2d for 2-D images]"),
+    ] = None,
+    patches: Annotated[int, typer.Option(min=1, help="How many patches, rounded up to whole batches.")] = 8,
+    seed: Annotated[int, typer.Option(min=0, help="Of which training; see `umseg train --seed`.")] = 0,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Draw training patches as the network sees them, before and after augmentation, with their labels."""
+    from umseg.workflows.inspect import inspect_training
+    from umseg.workflows.workspace import Workspace as Planned
+
+    path = inspect_training(Planned.of(dataset, workspace), config, patches=patches, seed=seed)
+    typer.echo(f"Picture: {path}")
+
+
+@verb
+def status(
+    dataset: Annotated[str, typer.Argument(help="Name of a planned data set, or its folder.")],
+    workspace: Workspace = WORKSPACE_ROOT,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """List the runs of a data set: model, fold, epoch, Dice, when the last epoch ended, and whether it is complete."""
+    from umseg.workflows.status import find_runs, format_runs
+    from umseg.workflows.workspace import Workspace as Planned
+
+    typer.echo(format_runs(find_runs(Planned.of(dataset, workspace))))
+
+
+@verb
 def doctor(quiet: Quiet = False, debug: Debug = False) -> None:
     """Say what this machine has: versions, devices, and for each device the precision and the scan that it will use."""
     from umseg.workflows.doctor import examine
 
     typer.echo(examine())
-
-
-def _whole_number(text: str, option: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise UserError(f"{option} is not a whole number.", found=text, expected="0 to 4, or all") from None
 
 
 def main() -> None:

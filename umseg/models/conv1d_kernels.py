@@ -12,7 +12,7 @@ import numpy as np
 from umseg.models.jit import inner, jit
 from umseg.models.scan.layout import CHUNK, LANES, ceil_div
 from umseg.models.scan.simd import load, one, sigmoid, store, zero
-from umseg.models.scan.tiles import read_tile, read_weights, write_tile
+from umseg.models.scan.tiles import fetch_line, read_tile, read_weights, tile_lines, write_tile
 
 
 @inner
@@ -39,25 +39,41 @@ def forward(x, weights, batch, begin, end, out, scratch):
             history = width - 1
             read_tile(x, batch, first, start - history, history, scratch, tile_x, LANES)
             read_tile(x, batch, first, start, CHUNK, scratch, tile_x + history * LANES, LANES)
+            wraps = block == blocks - 1
+            next_first = 0 if wraps else first + LANES
+            next_start = start + CHUNK if wraps else start
+            lines_x = tile_lines(x, batch, next_first, next_start)
+            lines_out = tile_lines(out, batch, next_first, next_start)
             for t in range(CHUNK):
+                fetch_line(x, lines_x, t)
+                fetch_line(out, lines_out, t)
                 value = convolve(scratch, tile_x, first * (width + 1), width, t)
                 store(scratch, tile_y + t * LANES, value * sigmoid(value))
             write_tile(scratch, tile_y, out, batch, first, start)
 
 
 @inner
-def activation_gradient(scratch, x, weights, width, grad):
-    """Tile ``grad`` (of silu(v), v the convolution) becomes the gradient of v."""
+def activation_gradient(scratch, x, weights, width, grad, later, lines):
+    """Tile ``grad`` (of silu(v), v the convolution) becomes the gradient of v.
+
+    Meanwhile a tile is fetched from the array ``later`` (see ``fetch_line``).
+    """
     for t in range(CHUNK):
+        fetch_line(later, lines, t)
         value, g = convolve(scratch, x, weights, width, t), load(scratch, grad + t * LANES)
         gate = sigmoid(value)
         store(scratch, grad + t * LANES, g * (gate * (one() + value * (one() - gate))))
 
 
 @inner
-def convolution_gradient(scratch, x, weights, width, grad, out, sums):
-    """Tile ``out`` receives the gradient of x; ``sums`` adds the gradients of the weights and the bias."""
+def convolution_gradient(scratch, x, weights, width, grad, out, sums, later, lines, later_out, lines_out):
+    """Tile ``out`` receives the gradient of x; ``sums`` adds the gradients of the weights and the bias.
+
+    Meanwhile tiles are fetched from two arrays as in ``activation_gradient``.
+    """
     for t in range(CHUNK):
+        fetch_line(later, lines, t)
+        fetch_line(later_out, lines_out, t)
         total = zero()
         for k in range(width):
             total = total + load(scratch, weights + k * LANES) * load(scratch, grad + (t + width - 1 - k) * LANES)
@@ -101,11 +117,19 @@ def backward(x, weights, grad, batch, begin, end, grad_x, grad_weights, row, scr
             read_tile(x, batch, first, start - history, history, scratch, tile_x, LANES)
             read_tile(x, batch, first, start, CHUNK, scratch, tile_x + history * LANES, LANES)
             read_tile(grad, batch, first, start, CHUNK, scratch, tile_grad, LANES)
-            activation_gradient(scratch, tile_x, at, width, tile_grad)
+            wraps = block == blocks - 1
+            next_first = 0 if wraps else first + LANES
+            next_start = start - CHUNK if wraps else start
+            lines_x = tile_lines(x, batch, next_first, next_start)
+            lines_grad = tile_lines(grad, batch, next_first, next_start)
+            lines_out = tile_lines(grad_x, batch, next_first, next_start)
+            activation_gradient(scratch, tile_x, at, width, tile_grad, x, lines_x)
             if start <= last:
                 for i in range(0, history * LANES, LANES):
                     store(scratch, tile_grad + CHUNK * LANES + i, load(scratch, saved + i))
-                convolution_gradient(scratch, tile_x, at, width, tile_grad, tile_y, sums + at)
+                convolution_gradient(
+                    scratch, tile_x, at, width, tile_grad, tile_y, sums + at, grad, lines_grad, grad_x, lines_out,
+                )  # fmt: skip
                 write_tile(scratch, tile_y, grad_x, batch, first, start)
             for i in range(0, history * LANES, LANES):
                 store(scratch, saved + i, load(scratch, tile_grad + i))

@@ -11,9 +11,9 @@ from torch.nn import functional as F
 from umseg.models.conv1d import causal_conv1d_silu
 from umseg.models.scan import selective_scan
 
-# Up to this many inner channels the two projections to the step sizes are multiplied first: matrix products with only a
-# few columns (the rank is 4 here) take longer than the full one.
-_WIDEST_FUSED = 128
+# Up to this many inner channels the two projections to the step sizes are multiplied first: the two products with only
+# a few columns (the rank is 2 here) take longer than the full one.
+_WIDEST_FUSED = 64
 
 
 class MambaBlock(nn.Module):

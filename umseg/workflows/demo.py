@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
 from umseg.dataset.images import read_label
-from umseg.evaluation import Metrics, evaluate_folder, write_metrics
+from umseg.evaluation import InstanceMetrics, Metrics, evaluate_folder, write_metrics
 from umseg.inference import Predictor
 from umseg.models.registry import ModelOptions
 from umseg.training import TrainingConfig
@@ -42,7 +42,7 @@ class DemoResult:
         model: The model folder.
     """
 
-    metrics: Metrics
+    metrics: Metrics | InstanceMetrics
     pictures: tuple[Path, ...]
     model: Path
 

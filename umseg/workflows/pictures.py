@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from umseg.common.files import atomic_path
@@ -48,7 +48,7 @@ def draw_overlays(path: Path, slices: Sequence[Slice], labels: dict[str, int]) -
     figure = Figure(figsize=(12, 12 * len(slices) * height / width / 4 + 0.9), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(slices), 4, squeeze=False)
-    colors = {value: np.array(colormaps["tab10"](index % 10)[:3]) for index, value in enumerate(labels.values())}
+    colors = _colors(labels)
     for row, content in zip(axes, slices, strict=True):
         grey = _grey(content.image)
         wrong = content.reference != content.prediction
@@ -66,13 +66,69 @@ def draw_overlays(path: Path, slices: Sequence[Slice], labels: dict[str, int]) -
             axis.set_title(f"{content.title}: {name}" if name == "image" else name, fontsize=9)
             axis.set_axis_off()
     figure.legend(
-        handles=[Patch(color=tuple(colors[value]), label=name) for name, value in labels.items()],
+        handles=_legend(labels, colors),
         loc="outside lower center",
         ncols=min(len(labels), 6),
         frameon=False,
     )
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=110, format="png")
+
+
+@dataclass(frozen=True)
+class Patch:
+    """One row of a sheet of patches.
+
+    Attributes:
+        title: What it shows.
+        before: (rows, columns, 1 or 3) intensities and (rows, columns) label values of the patch as it was cut.
+        after: The same of the augmented patch.
+    """
+
+    title: str
+    before: tuple[NDArray[Any], NDArray[Any]]
+    after: tuple[NDArray[Any], NDArray[Any]]
+
+
+def draw_patches(path: Path, patches: Sequence[Patch], labels: dict[str, int]) -> None:
+    """Draw a row per patch: as it was cut and augmented, each bare and with its labels.
+
+    Args:
+        path: PNG file.
+        patches: What to show.
+        labels: Name to value of all labels but the background.
+    """
+    height, width = patches[0].before[1].shape
+    figure = Figure(figsize=(12, (12 * height / width / 4 + 0.3) * len(patches) + 0.9), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(patches), 4, squeeze=False)
+    colors = _colors(labels)
+    for row, patch in zip(axes, patches, strict=True):
+        panels = []
+        for name, (image, label) in (("cut", patch.before), ("augmented", patch.after)):
+            picture = _grey(image[..., 0]) if image.shape[-1] == 1 else _colour(image)
+            panels += [(name, picture), (f"{name}, labels", _overlay(picture, label, colors))]
+        for axis, (name, picture) in zip(row, panels, strict=True):
+            axis.imshow(picture, interpolation="nearest")
+            # The first panel's title is longer than the panel.
+            first = axis is row[0]
+            axis.set_title(f"{patch.title}: {name}" if first else name, fontsize=9, loc="left" if first else "center")
+            axis.set_axis_off()
+    figure.legend(handles=_legend(labels, colors), loc="outside lower center", ncols=min(len(labels), 6), frameon=False)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=110, format="png")
+
+
+def _colors(labels: dict[str, int]) -> dict[int, NDArray[np.float64]]:
+    return {value: np.array(colormaps["tab10"](index % 10)[:3]) for index, value in enumerate(labels.values())}
+
+
+def _legend(labels: dict[str, int], colors: dict[int, NDArray[np.float64]]) -> list[Rectangle]:
+    return [Rectangle((0, 0), 1, 1, color=tuple(colors[value]), label=name) for name, value in labels.items()]
+
+
+def _colour(image: NDArray[Any]) -> NDArray[np.float64]:
+    return np.concatenate([_grey(image[..., c])[..., :1] for c in range(3)], axis=-1)
 
 
 def _grey(image: NDArray[Any]) -> NDArray[np.float64]:

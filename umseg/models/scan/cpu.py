@@ -13,6 +13,8 @@ from umseg.models.scan.layout import CHUNK, LANES, ceil_div
 from umseg.models.scan.operator import Gradients, differentiable, empty_gate, empty_gradients, sum_groups
 from umseg.models.threads import run_tasks
 
+# Channel blocks that one call of the forward kernel takes: more share the reading of B and C.
+_BLOCKS_FORWARD = 4
 # Channel blocks that one call of the backward kernel takes: its sums for B and C are a buffer of their own.
 _BLOCKS_BACKWARD = 2
 
@@ -36,9 +38,8 @@ def forward_op(
     y, kept = _forward_outputs(u, A, keep)
     channels, states = A.shape
     blocks = ceil_div(channels, LANES)
-    # No result depends on how the channels are cut: take as many as leaves every thread enough pieces.
-    size = max(1, min(4, u.shape[0] * blocks // (4 * torch.get_num_threads())))
-    pieces = list(_pieces(u.shape[0], blocks, size))
+    size = min(_BLOCKS_FORWARD, blocks)
+    pieces = _forward_pieces(u.shape[0], blocks, torch.get_num_threads())
     inputs = _arrays(u, delta, A, B, C, D, z, delta_bias)
     outputs = (y.numpy(), kept.numpy())
 
@@ -46,7 +47,7 @@ def forward_op(
         scratch = torch.empty(forward_scratch(_padded(states), size)).numpy()
 
         def worker(i: int) -> None:
-            batch, _, first, last = pieces[i]
+            batch, first, last = pieces[i]
             forward(*inputs, delta_softplus, z is not None, keep, batch, first, last, *outputs, scratch)
 
         return worker
@@ -149,6 +150,18 @@ def _arrays(
     bias = u.new_zeros(u.shape[1]) if delta_bias is None else delta_bias
     gate = u if z is None else z
     return tuple(t.detach().numpy() for t in (u, delta, A, B, C, D[:, None], gate, bias[:, None]))
+
+
+def _forward_pieces(batches: int, blocks: int, threads: int) -> list[tuple[int, int, int]]:
+    """(batch, first block, last block) of every piece of work.
+
+    No result depends on how the channels are cut: batch elements of which every thread gets equally many stay in large
+    pieces, the rest are cut so that the threads end together.
+    """
+    whole = batches // threads * threads
+    small = max(1, min(_BLOCKS_FORWARD, (batches - whole) * blocks // (4 * threads)))
+    sizes = [_BLOCKS_FORWARD] * whole + [small] * (batches - whole)
+    return [(b, i, min(i + size, blocks)) for b, size in enumerate(sizes) for i in range(0, blocks, size)]
 
 
 def _pieces(batches: int, blocks: int, size: int) -> Iterator[tuple[int, int, int, int]]:

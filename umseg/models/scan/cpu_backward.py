@@ -14,14 +14,28 @@ from __future__ import annotations
 import numpy as np
 
 from umseg.models.jit import inner, jit
-from umseg.models.scan.cpu_forward import LOG2_E, read_steps
+from umseg.models.scan.cpu_forward import LARGEST_EXPONENT, LOG2_E, measure_rates, read_steps
 from umseg.models.scan.layout import CHUNK, LANES, ceil_div
-from umseg.models.scan.simd import broadcast, exp2, fold4, ln_2, load, one, sigmoid, store, store_fold, zero
-from umseg.models.scan.tiles import TILE, read_tile, read_weights, write_tile
+from umseg.models.scan.simd import (
+    broadcast,
+    exp2,
+    exp2_within,
+    fold4,
+    largest,
+    ln_2,
+    load,
+    one,
+    prefetch,
+    sigmoid,
+    store,
+    store_fold,
+    zero,
+)
+from umseg.models.scan.tiles import TILE, fetch_line, read_tile, read_weights, tile_lines, write_tile
 
 
 @inner
-def replay(scratch, decay, delta, driven, b, c, pitch, y, states, decays):
+def replay(exp2, scratch, decay, delta, driven, b, c, pitch, y, states, decays, later, lines):
     """``advance`` that stores every state and decay of the chunk; ``states`` begins with the state before it."""
     a0, a1 = load(scratch, decay), load(scratch, decay + LANES)
     a2, a3 = load(scratch, decay + 2 * LANES), load(scratch, decay + 3 * LANES)
@@ -29,6 +43,7 @@ def replay(scratch, decay, delta, driven, b, c, pitch, y, states, decays):
     h2, h3 = load(scratch, states + 2 * LANES), load(scratch, states + 3 * LANES)
     for t in range(CHUNK):
         step, x = load(scratch, delta + t * LANES), load(scratch, driven + t * LANES)
+        fetch_line(later, lines, t)
         total = load(scratch, y + t * LANES)
         i, j = b + t * pitch, c + t * pitch
         e0, e1, e2, e3 = exp2(step * a0), exp2(step * a1), exp2(step * a2), exp2(step * a3)
@@ -52,7 +67,10 @@ def replay(scratch, decay, delta, driven, b, c, pitch, y, states, decays):
 
 
 @inner
-def retreat(scratch, decay, adjoint, rate, delta, driven, grad, b, c, pitch, states, decays, s, q, grad_b, grad_c, row):
+def retreat(
+    scratch, decay, adjoint, rate, delta, driven, grad, b, c, pitch, states, decays, s, q, grad_b, grad_c, row,
+    later, lines,
+):  # fmt: skip
     """Gradients of four states of 16 channels over one chunk, last token first.
 
     Args:
@@ -61,6 +79,7 @@ def retreat(scratch, decay, adjoint, rate, delta, driven, grad, b, c, pitch, sta
         grad: Tile of the gradient with respect to <C, h>.
         s, q: Tiles that receive <dh, B> and <dh e h_(t-1), A log2(e)>, summed over states.
         grad_b, grad_c: Receive the gradients of B and C, folded (see ``fold4``), ``row`` elements per token.
+        later, lines: As in ``advance``.
     """
     a0, a1 = load(scratch, decay), load(scratch, decay + LANES)
     a2, a3 = load(scratch, decay + 2 * LANES), load(scratch, decay + 3 * LANES)
@@ -70,6 +89,7 @@ def retreat(scratch, decay, adjoint, rate, delta, driven, grad, b, c, pitch, sta
     r2, r3 = load(scratch, rate + 2 * LANES), load(scratch, rate + 3 * LANES)
     for back in range(CHUNK):
         t = CHUNK - 1 - back
+        fetch_line(later, lines, t)
         g = load(scratch, grad + t * LANES)
         step, x = load(scratch, delta + t * LANES), load(scratch, driven + t * LANES)
         i, j, k = b + t * pitch, c + t * pitch, t * 4 * LANES
@@ -190,7 +210,8 @@ def backward(
     rate = adjoint + weights
     skip = rate + weights
     shift = skip + blocks * LANES
-    sums = shift + blocks * LANES
+    reach = shift + blocks * LANES
+    sums = reach + blocks * LANES
     tile_b = sums + 2 * blocks * LANES
     tile_c = tile_b + CHUNK * pitch
     tile_u = tile_c + CHUNK * pitch
@@ -204,6 +225,7 @@ def backward(
     read_weights(A, first, blocks, states, LOG2_E, scratch, decay)
     read_weights(D, first, blocks, 1, np.float32(1), scratch, skip)
     read_weights(bias, first, blocks, 1, np.float32(1), scratch, shift)
+    measure_rates(scratch, decay, blocks, states, reach)
     clear(scratch, adjoint, 2 * weights)
     clear(scratch, sums, 2 * blocks * LANES)
     chunks = kept.shape[2]
@@ -216,12 +238,16 @@ def backward(
         clear(scratch, sum_b, 2 * CHUNK * states * 4)
         for block in range(blocks):
             channel = (first + block) * LANES
+            wraps = block == blocks - 1
+            next_channel = first * LANES if wraps else channel + LANES
+            next_start = start - CHUNK if wraps else start
             weight = skip + block * LANES
             read_tile(u, batch, channel, start, CHUNK, scratch, tile_u, LANES)
             read_tile(delta, batch, channel, start, CHUNK, scratch, tile_delta, LANES)
             read_tile(grad, batch, channel, start, CHUNK, scratch, tile_grad, LANES)
             read_slopes(scratch, tile_delta, tile_slope, shift + block * LANES, use_softplus)
-            read_steps(scratch, tile_delta, tile_u, tile_x, shift + block * LANES, use_softplus)
+            longest = read_steps(scratch, tile_delta, tile_u, tile_x, shift + block * LANES, use_softplus)
+            within = largest(longest * load(scratch, reach + block * LANES)) < LARGEST_EXPONENT
             skipped = load(scratch, weight)
             for t in range(0, TILE, LANES):
                 store(scratch, tile_y + t, skipped * load(scratch, tile_u + t))
@@ -234,10 +260,25 @@ def backward(
                 row = ((batch * kept.shape[1] + first + block) * chunks + chunk) * states + n
                 for i in range(0, 4 * LANES, LANES):
                     store(scratch, history + i, load(kept, row * LANES + i))
-                replay(scratch, decay + at, tile_delta, tile_x, tile_b + n, tile_c + n, pitch, tile_y, history, decays)
+                    prefetch(kept, 4 * ((row - states) * LANES + i))
+                k = n // 4 % 4
+                later = u if k == 0 else delta if k == 1 else grad if k == 2 else z
+                lines = tile_lines(later, batch, next_channel, next_start)
+                if within:
+                    replay(
+                        exp2_within, scratch, decay + at, tile_delta, tile_x, tile_b + n, tile_c + n, pitch, tile_y,
+                        history, decays, later, lines,
+                    )  # fmt: skip
+                else:
+                    replay(
+                        exp2, scratch, decay + at, tile_delta, tile_x, tile_b + n, tile_c + n, pitch, tile_y,
+                        history, decays, later, lines,
+                    )  # fmt: skip
+                later = grad_u if k == 0 else grad_delta if k == 1 else grad_z if gated else grad_u
+                lines = tile_lines(later, batch, next_channel, next_start)
                 retreat(
                     scratch, decay + at, adjoint + at, rate + at, tile_delta, tile_x, tile_grad, tile_b + n, tile_c + n,
-                    pitch, history, decays, tile_s, tile_q, sum_b + 4 * n, sum_c + 4 * n, 4 * states,
+                    pitch, history, decays, tile_s, tile_q, sum_b + 4 * n, sum_c + 4 * n, 4 * states, later, lines,
                 )  # fmt: skip
             if gated:
                 for t in range(0, TILE, LANES):
@@ -262,5 +303,5 @@ def backward(
 def backward_scratch(states: int, blocks: int) -> int:
     """Elements of scratch that ``backward`` needs; ``states`` a multiple of 4."""
     pitch = LANES * ceil_div(states, LANES)
-    weights = blocks * LANES * (3 * states + 4)
+    weights = blocks * LANES * (3 * states + 5)
     return weights + 2 * CHUNK * pitch + 17 * TILE + 4 * LANES + 2 * CHUNK * states * 4

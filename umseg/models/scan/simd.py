@@ -96,18 +96,19 @@ def _minimum(builder: Any, x: Any, bound: float) -> Any:
     return builder.select(builder.fcmp_ordered("<", x, _constant(bound)), x, _constant(bound))
 
 
-def _exp2(builder: Any, x: Any) -> Any:
-    """2^x: split x into integer and fraction, a polynomial for the fraction, the integer added to the exponent bits.
-
-    The bounds make both ends exact: 2^-127 becomes 0 and 2^128 becomes infinity.
-    """
-    x = _minimum(builder, _maximum(builder, x, -127.0), 128.0)
+def _exp2_within(builder: Any, x: Any) -> Any:
+    """2^x for -127 <= x <= 128: split x into integer and fraction, a polynomial for the fraction, the integer added to
+    the exponent bits. Both ends are exact: 2^-127 becomes 0 and 2^128 becomes infinity."""
     rounded = builder.fadd(x, _constant(_ROUND))
     fraction = builder.fsub(x, builder.fsub(rounded, _constant(_ROUND)))
     power = _horner(builder, fraction, (1.0, *_EXP2))
     shift = ir.Constant(_INTEGERS, [ir.Constant(_I32, 23)] * LANES)
     exponent = builder.shl(builder.bitcast(rounded, _INTEGERS), shift)
     return builder.bitcast(builder.add(builder.bitcast(power, _INTEGERS), exponent), _VECTOR)
+
+
+def _exp2(builder: Any, x: Any) -> Any:
+    return _exp2_within(builder, _minimum(builder, _maximum(builder, x, -127.0), 128.0))
 
 
 def _sigmoid(builder: Any, x: Any) -> Any:
@@ -139,6 +140,7 @@ def _unary(build: Callable[[Any, Any], Any], name: str, doc: str) -> Any:
 
 
 exp2 = _unary(_exp2, "exp2", "2^x in every lane, relative error below 2e-7; 0 below -127, infinity from 128 on.")
+exp2_within = _unary(_exp2_within, "exp2_within", "``exp2`` for lanes between -127 and 128; elsewhere any number.")
 sigmoid = _unary(_sigmoid, "sigmoid", "1 / (1 + e^-x) in every lane.")
 softplus = _unary(_softplus, "softplus", "log(1 + e^x) in every lane.")
 
@@ -202,6 +204,22 @@ def store_bytes(typingctx: Any, array: Any, offset: Any, value: Any) -> Any:
     return types.void(array, types.intp, vector), codegen
 
 
+@intrinsic
+def prefetch(typingctx: Any, array: Any, offset: Any) -> Any:
+    """Ask for the cache line ``offset`` bytes after the first element of any array; never fails, wherever that is."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        byte = ir.IntType(8)
+        pointer = _pointer(context, builder, sig.args[0], args[0], args[1], True, byte)
+        kind = ir.FunctionType(ir.VoidType(), [pointer.type, _I32, _I32, _I32])
+        function = builder.module.declare_intrinsic("llvm.prefetch", [pointer.type], kind)
+        # To read, into the first-level cache, data rather than instructions.
+        builder.call(function, [pointer, *(ir.Constant(_I32, n) for n in (0, 3, 1))])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), codegen
+
+
 def _splat(builder: Any, value: Any) -> Any:
     one = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), value, ir.Constant(_I32, 0))
     return builder.shuffle_vector(one, ir.Constant(_VECTOR, ir.Undefined), ir.Constant(_INTEGERS, None))
@@ -215,6 +233,33 @@ def broadcast(typingctx: Any, array: Any, index: Any) -> Any:
         return _splat(builder, builder.load(_pointer(context, builder, sig.args[0], args[0], args[1], False, _F32)))
 
     return vector(array, types.intp), codegen
+
+
+@intrinsic
+def absolute_maximum(typingctx: Any, x: Any, y: Any) -> Any:
+    """max(x, |y|) in every lane; NaN in ``y`` is skipped."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        x, y = args
+        sign = ir.Constant(_INTEGERS, [ir.Constant(_I32, 0x7FFFFFFF)] * LANES)
+        size = builder.bitcast(builder.and_(builder.bitcast(y, _INTEGERS), sign), _VECTOR)
+        return builder.select(builder.fcmp_ordered(">", size, x), size, x)
+
+    return vector(vector, vector), codegen
+
+
+@intrinsic
+def largest(typingctx: Any, x: Any) -> Any:
+    """The largest lane."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        (x,) = args
+        for step in (8, 4, 2, 1):
+            other = _shuffle(builder, x, x, [lane ^ step for lane in range(LANES)])
+            x = builder.select(builder.fcmp_ordered(">", other, x), other, x)
+        return builder.extract_element(x, ir.Constant(_I32, 0))
+
+    return types.float32(vector), codegen
 
 
 @intrinsic

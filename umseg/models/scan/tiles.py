@@ -10,9 +10,11 @@ import numpy as np
 
 from umseg.models.jit import inner
 from umseg.models.scan.layout import CHUNK, LANES
-from umseg.models.scan.simd import load, load_bytes, load_transposed, store, store_bytes, store_transposed
+from umseg.models.scan.simd import load, load_bytes, load_transposed, prefetch, store, store_bytes, store_transposed
 
 TILE = CHUNK * LANES
+# Bytes of a cache line; a wrong guess only makes fetching ahead less useful.
+LINE = 64
 
 
 @inner
@@ -67,3 +69,22 @@ def read_weights(source, first, blocks, states, scale, scratch, at):
                 if channel < source.shape[0] and n < source.shape[1]:
                     value = scale * source[channel, n]
                 scratch[at + (block * states + n) * LANES + c] = value
+
+
+@inner
+def tile_lines(source, batch, first, start):
+    """Where the 32 cache lines of a tile begin: line i is at byte origin + i // 2 * pair + i % 2 * single."""
+    origin = batch * source.strides[0] + first * source.strides[1] + start * source.strides[2]
+    if source.strides[2] == 4:
+        return origin, source.strides[1], LINE
+    return origin, 2 * source.strides[2], source.strides[2]
+
+
+@inner
+def fetch_line(source, lines, i):
+    """Bring line i of 32 (see ``tile_lines``) into the cache while the processor goes on.
+
+    Processors do not foresee which tile comes next. All lines at once would stall them: spread the calls over a tile.
+    """
+    origin, pair, single = lines
+    prefetch(source, origin + i // 2 * pair + i % 2 * single)
