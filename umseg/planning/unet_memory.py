@@ -24,7 +24,7 @@ from umseg.planning.parameters import (
 )
 from umseg.planning.stages import Stage
 
-_WIDEST_FUSED = 128  # inner channels up to which a Mamba block keeps no low-rank step sizes
+_WIDEST_FUSED = 64  # inner channels up to which a Mamba block keeps no low-rank step sizes
 
 # Feature maps that the backward pass of a block holds at once, fitted to the peaks of plain and residual networks.
 _PASSING: dict[Device, dict[BlockKind, int]] = {

@@ -85,8 +85,7 @@ def retreat(
     a2, a3 = load(scratch, decay + 2 * LANES), load(scratch, decay + 3 * LANES)
     d0, d1 = load(scratch, adjoint), load(scratch, adjoint + LANES)
     d2, d3 = load(scratch, adjoint + 2 * LANES), load(scratch, adjoint + 3 * LANES)
-    r0, r1 = load(scratch, rate), load(scratch, rate + LANES)
-    r2, r3 = load(scratch, rate + 2 * LANES), load(scratch, rate + 3 * LANES)
+    r0, r1, r2, r3 = zero(), zero(), zero(), zero()
     for back in range(CHUNK):
         t = CHUNK - 1 - back
         fetch_line(later, lines, t)
@@ -124,10 +123,10 @@ def retreat(
     store(scratch, adjoint + LANES, d1)
     store(scratch, adjoint + 2 * LANES, d2)
     store(scratch, adjoint + 3 * LANES, d3)
-    store(scratch, rate, r0)
-    store(scratch, rate + LANES, r1)
-    store(scratch, rate + 2 * LANES, r2)
-    store(scratch, rate + 3 * LANES, r3)
+    store(scratch, rate, load(scratch, rate) + r0)
+    store(scratch, rate + LANES, load(scratch, rate + LANES) + r1)
+    store(scratch, rate + 2 * LANES, load(scratch, rate + 2 * LANES) + r2)
+    store(scratch, rate + 3 * LANES, load(scratch, rate + 3 * LANES) + r3)
 
 
 @inner
@@ -153,7 +152,7 @@ def open_gate(scratch, z, grad):
 def finish(scratch, u, delta, slope, grad, s, q, skip, sum_skip, sum_bias):
     """Tile ``s`` becomes du and ``q`` becomes the gradient of the raw step sizes; add to those of D and the bias."""
     weight = load(scratch, skip)
-    total_skip, total_bias = load(scratch, sum_skip), load(scratch, sum_bias)
+    total_skip, total_bias = zero(), zero()
     for t in range(0, TILE, LANES):
         x, g, from_b = load(scratch, u + t), load(scratch, grad + t), load(scratch, s + t)
         raw = (load(scratch, q + t) * ln_2() + from_b * x) * load(scratch, slope + t)
@@ -161,8 +160,8 @@ def finish(scratch, u, delta, slope, grad, s, q, skip, sum_skip, sum_bias):
         store(scratch, q + t, raw)
         total_skip = total_skip + g * x
         total_bias = total_bias + raw
-    store(scratch, sum_skip, total_skip)
-    store(scratch, sum_bias, total_bias)
+    store(scratch, sum_skip, load(scratch, sum_skip) + total_skip)
+    store(scratch, sum_bias, load(scratch, sum_bias) + total_bias)
 
 
 @inner
