@@ -68,14 +68,11 @@ class TestReading:
         write_series(tmp_path, values[:1], tags={"0028|1053": "2", "0028|1052": "-100"})
         write_series(tmp_path, values[1:], origin=(10, -20, 32), tags={"0028|1053": "1", "0028|1052": "5"}, first=1)
         np.testing.assert_array_equal(read_image([tmp_path]).array[0], values)
-        raw = [path.read_bytes() for path in sorted(tmp_path.iterdir())]
         # Slopes of real scans have fractions: the text of the first is changed in the file.
-        (tmp_path / "IM0001.dcm").write_bytes(
-            raw[0].replace(b"\x53\x10\x02\x00\x00\x002 ", b"\x53\x10\x02\x00\x00\x00.5")
-        )
-        (tmp_path / "IM0001.dcm").write_bytes(
-            (tmp_path / "IM0001.dcm").read_bytes().replace(b"\x53\x10DS\x02\x002 ", b"\x53\x10DS\x02\x00.5")
-        )
+        whole, half = b"\x28\x00\x53\x10\x02\x00\x00\x002 ", b"\x28\x00\x53\x10\x02\x00\x00\x00.5"
+        content = (tmp_path / "IM0001.dcm").read_bytes()
+        assert content.count(whole) == 1
+        (tmp_path / "IM0001.dcm").write_bytes(content.replace(whole, half))
         array = read_image([tmp_path]).array[0]
         np.testing.assert_array_equal(array[0], (values[0] + 100) / 4 - 100)
         np.testing.assert_array_equal(array[1], values[1])
@@ -235,6 +232,16 @@ class TestRefusal:
         error = self.refused(tmp_path, "compressed in a way that cannot be read")
         assert error.file == str(path)
         assert error.found == "transfer syntax 1.2.840.10008.1.2.4.77"
+
+    def test_a_header_that_promises_too_much(self, tmp_path: Path) -> None:
+        (path,) = write_series(tmp_path, noise((1, 6, 7)))
+        content = path.read_bytes()
+        for tag, value in ((0x10, 6), (0x11, 7)):
+            field = b"\x28\x00" + bytes([tag, 0]) + b"\x02\x00\x00\x00"
+            assert content.count(field + bytes([value, 0])) == 1
+            content = content.replace(field + bytes([value, 0]), field + b"\xff\xff")
+        path.write_bytes(content)
+        self.refused(tmp_path, "damaged")
 
     @settings(max_examples=25, deadline=None)
     @given(data=st.data(), compressor=st.sampled_from(["", "JPEG2000"]))

@@ -37,6 +37,16 @@ def test_text_headers(tmp_path: Path, ending: str, compressed: bool, size: str) 
     assert "its header promises" in str(raised.value.found)
 
 
+@pytest.mark.parametrize("claim", ["NDims = 93", "NDims = 3\nNDims = 93", "NDims = x", "NDims ="])
+def test_dimensions_that_would_make_itk_write_behind_its_arrays(tmp_path: Path, claim: str) -> None:
+    path = write_image(tmp_path / "a.mha", VALUES)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"NDims = 3", claim.encode()))
+    with pytest.raises(UserError, match="damaged") as raised:
+        read_image([path])
+    assert "how many dimensions" in str(raised.value.found)
+
+
 @pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
 @pytest.mark.parametrize("size", [(14, 12, 11), (30_000, 30_000, 30_000)])
 @pytest.mark.parametrize("dtype", [np.int16, np.float32])

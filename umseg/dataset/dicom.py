@@ -9,6 +9,7 @@ into messages except the description of a series, its modality and the identifie
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from umseg.common.errors import UserError
 from umseg.dataset.channels import Notice
 from umseg.dataset.grid import Geometry
-from umseg.dataset.integrity import DamagedFileError
+from umseg.dataset.integrity import DamagedFileError, check_compression
 from umseg.dataset.slices import arrange_slices
 from umseg.dataset.source import Source, unreadable
 
@@ -217,6 +218,8 @@ def _arrange(path: Path, slices: Sequence[_Slice]) -> tuple[list[int], Geometry,
 
 def _read_slices(paths: Sequence[Path], geometry: Geometry, components: int) -> NDArray[Any]:
     """(components, z, y, x) with every slice's own rescale slope and intercept applied, as GDCM does."""
+    for path in paths:
+        check_compression(path, math.prod(geometry.size[:2]) * components)
     values = np.empty((components, *geometry.shape), dtype=np.float32)
     for index, path in enumerate(paths):
         try:

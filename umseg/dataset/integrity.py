@@ -167,10 +167,19 @@ def _nrrd_encoding(header: bytes) -> str:
     return {b"gzip": _GZIP, b"gz": _GZIP, b"raw": _RAW}.get(found[1].lower() if found else b"", _OTHER)
 
 
-def _check_picture(path: Path, voxel_bytes: int) -> None:
+def check_compression(path: Path, voxel_bytes: int) -> None:
+    """Whether a file can hold so many bytes of voxels at all, compressed as well as may be.
+
+    Raises:
+        DamagedFileError: It cannot.
+    """
     size = path.stat().st_size
     if voxel_bytes > size * _BEST_COMPRESSION:
         raise DamagedFileError(f"the header promises {voxel_bytes} bytes of pixels, more than {size} bytes can hold")
+
+
+def _check_picture(path: Path, voxel_bytes: int) -> None:
+    check_compression(path, voxel_bytes)
     if path.suffix.lower() in _JPEG and not _ends_as_jpeg(path.read_bytes()):
         raise DamagedFileError("the compressed data end too early")
 

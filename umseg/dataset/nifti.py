@@ -38,12 +38,12 @@ def read_floats(path: Path, geometry: Geometry) -> NDArray[Any] | None:
     """
     try:
         image: Any = nibabel.load(path)
+        if image.get_data_dtype().kind != "f" or math.prod(image.shape) != math.prod(geometry.size):
+            return None
+        check_file(path)
+        values: NDArray[Any] = np.asarray(image.dataobj).T.reshape((1, *geometry.shape))
     except NIBABEL_ERRORS as error:
         raise DamagedFileError(str(error)) from error
-    if image.get_data_dtype().kind != "f" or math.prod(image.shape) != math.prod(geometry.size):
-        return None
-    check_file(path)
-    values: NDArray[Any] = np.asarray(image.dataobj).T.reshape((1, *geometry.shape))
     return values
 
 
