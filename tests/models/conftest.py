@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 # Packages that the other tests of this folder need, themselves or through the planner.
-_OTHERS = ("hypothesis", "tqdm", "batchgenerators", "SimpleITK")
+_OTHERS = ("hypothesis", "tqdm", "SimpleITK")
 
 collect_ignore: list[str] = []
 if any(find_spec(package) is None for package in _OTHERS):

@@ -141,6 +141,16 @@ def test_values_stay_in_range(
     assert result.max() <= volume.max()
 
 
+@pytest.mark.parametrize("new", [(3, 4, 5), (4, 3, 9)])
+def test_result_goes_where_it_is_wanted(new: tuple[int, int, int]) -> None:
+    volume = smooth_noise((2, 3, 4, 5), 0)
+    out = np.zeros((4, *new), dtype=np.float32)
+    part = out[1:3]
+    assert resample(volume, new, EVEN, (2, 2, 2), 3, out=part) is part
+    np.testing.assert_array_equal(part, resample(volume, new, EVEN, (2, 2, 2), 3))
+    assert not out[[0, 3]].any()
+
+
 def test_same_shape_is_not_touched() -> None:
     volume = smooth_noise((1, 3, 4, 5), 0)
     label = random_label((3, 4, 5), 0)

@@ -12,7 +12,8 @@ import torch
 from tests.training.factories import make_case, make_configuration, write_store
 from umseg.common.errors import UserError
 from umseg.planning.plan import Configuration
-from umseg.training.batches import Batch, BatchFactory, Phase, RawBatch, deep_supervision_targets
+from umseg.training.augmentation import patch_geometry
+from umseg.training.batches import Batch, BatchFactory, Phase, deep_supervision_targets
 
 CASES = ("case_0", "case_1", "case_2")
 
@@ -28,6 +29,10 @@ def make_factory(
 ) -> BatchFactory:
     phases: Any = {"train": CASES, "validation": tuple(validation)}
     return BatchFactory(folder, configuration or make_configuration(), phases, seed)
+
+
+def make(factory: BatchFactory, epoch: int, phase: Phase, index: int) -> Batch:
+    return factory.finish(factory.prepare(epoch, phase, index))
 
 
 def assert_equal(batch: Batch, other: Batch) -> None:
@@ -52,7 +57,7 @@ def test_shapes_also_of_images_smaller_than_the_patch(tmp_path: Path, patch: tup
     write_store(tmp_path, [make_case(channels=channels, seed=seed) for seed in range(3)])
     factory = make_factory(tmp_path, make_configuration(patch, batch_size=3, channels=channels, use_mask=True))
     for phase in ("train", "validation"):
-        batch = factory.make(0, phase, 0)
+        batch = make(factory, 0, phase, 0)
         assert batch.data.shape == (3, channels, *patch)
         assert batch.data.dtype == torch.float32
         assert [tuple(target.shape) for target in batch.targets] == [(3, *patch)]
@@ -62,28 +67,30 @@ def test_shapes_also_of_images_smaller_than_the_patch(tmp_path: Path, patch: tup
 
 
 def test_equal_whatever_happened_before(folder: Path) -> None:
-    first = make_factory(folder).make(1, "train", 2)
+    first = make(make_factory(folder), 1, "train", 2)
     np.random.seed(99)
     torch.manual_seed(99)
     factory = make_factory(folder)
-    factory.make(0, "train", 0)
-    assert_equal(factory.make(1, "train", 2), first)
+    make(factory, 0, "train", 0)
+    assert_equal(make(factory, 1, "train", 2), first)
 
 
-def test_raw_batches_become_the_same_ones_later(folder: Path) -> None:
+def test_what_is_not_augmented_yet_becomes_the_same_later(folder: Path) -> None:
     factory = make_factory(folder)
-    raw = dataclasses.replace(factory, augmentation="gpu").make(0, "train", 0)
-    assert isinstance(raw, RawBatch)
-    assert raw.data.shape == (2, 1, 15, 15, 12)
-    assert_equal(factory.augment(raw), factory.make(0, "train", 0))
-    assert isinstance(dataclasses.replace(factory, augmentation="gpu").make(0, "validation", 0), Batch)
+    later = dataclasses.replace(factory, augmentation="gpu")
+    raw = later.prepare(0, "train", 0)
+    assert raw.seed is not None
+    assert raw.data.shape == (2, 1, *patch_geometry((8, 8, 8)).initial_patch)
+    assert raw.label.min() == -1
+    assert_equal(later.finish(raw), make(factory, 0, "train", 0))
+    assert later.prepare(0, "validation", 0).seed is None
 
 
 def test_oversampling_is_the_share_of_forced_samples(tmp_path: Path) -> None:
     write_store(tmp_path, [make_case((40, 40, 40), seed=seed) for seed in range(3)])
     factory = make_factory(tmp_path, make_configuration(batch_size=4))
     for share, expected in ((0.0, 0), (1.0, 12)):
-        batches = [dataclasses.replace(factory, oversampling=share).make(0, "validation", index) for index in range(3)]
+        batches = [make(dataclasses.replace(factory, oversampling=share), 0, "validation", index) for index in range(3)]
         present = torch.cat([batch.targets[0] for batch in batches]).flatten(1).gt(0).any(1)
         assert abs(int(present.sum()) - expected) < 3
 
@@ -91,16 +98,16 @@ def test_oversampling_is_the_share_of_forced_samples(tmp_path: Path) -> None:
 def test_what_was_unforeseen_names_the_case(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("umseg.training.batches.cut", lambda *_: 1 / 0)
     with pytest.raises(RuntimeError, match=r"case case_\d: ZeroDivisionError"):
-        make_factory(folder).make(0, "train", 0)
+        make(make_factory(folder), 0, "train", 0)
 
 
 def test_seed_epoch_phase_and_index_all_matter(folder: Path) -> None:
-    first = make_factory(folder).make(0, "validation", 0)
+    first = make(make_factory(folder), 0, "validation", 0)
     others = [
-        make_factory(folder, seed=4).make(0, "validation", 0),
-        make_factory(folder).make(1, "validation", 0),
-        make_factory(folder).make(0, "train", 0),
-        make_factory(folder).make(0, "validation", 1),
+        make(make_factory(folder, seed=4), 0, "validation", 0),
+        make(make_factory(folder), 1, "validation", 0),
+        make(make_factory(folder), 0, "train", 0),
+        make(make_factory(folder), 0, "validation", 1),
     ]
     assert not any(torch.equal(first.data, other.data) for other in others)
 
@@ -109,7 +116,7 @@ def test_forced_samples_hold_foreground(tmp_path: Path) -> None:
     """In an image this large a random patch misses the foreground almost surely."""
     write_store(tmp_path, [make_case((40, 40, 40), seed=seed) for seed in range(3)])
     factory = make_factory(tmp_path, make_configuration(batch_size=3))
-    targets = torch.cat([factory.make(0, "validation", index).targets[0] for index in range(12)])
+    targets = torch.cat([make(factory, 0, "validation", index).targets[0] for index in range(12)])
     present = (targets > 0).flatten(1).any(1).reshape(12, 3)
     assert present[:, 2].all()
     assert present[:, :2].sum() < 6
@@ -118,12 +125,12 @@ def test_forced_samples_hold_foreground(tmp_path: Path) -> None:
 def test_cases_without_foreground_can_be_drawn(tmp_path: Path) -> None:
     write_store(tmp_path, [make_case(seed=seed, foreground=False) for seed in range(3)])
     for phase in ("train", "validation"):
-        assert not make_factory(tmp_path).make(0, phase, 0).targets[0].any()
+        assert not make(make_factory(tmp_path), 0, phase, 0).targets[0].any()
 
 
 @pytest.mark.parametrize("phase", ["train", "validation"])
 def test_without_augmentation_a_patch_is_a_piece_of_the_image(folder: Path, phase: Phase) -> None:
-    batch = dataclasses.replace(make_factory(folder), augmentation="none").make(0, phase, 0)
+    batch = make(dataclasses.replace(make_factory(folder), augmentation="none"), 0, phase, 0)
     for name, patch, target in zip(batch.cases, batch.data[:, 0].numpy(), batch.targets[0].numpy(), strict=True):
         case = make_case(seed=int(name[-1]))
         assert case.label is not None
@@ -145,8 +152,7 @@ def test_a_damaged_case_is_named(tmp_path: Path, ending: str) -> None:
     damage(tmp_path / f"case_1{ending}")
     factory = make_factory(tmp_path, make_configuration((32, 32, 32), batch_size=4))
     with pytest.raises(UserError, match="case_1") as caught:
-        for index in range(8):
-            factory.make(0, "validation", index)
+        [factory.prepare(0, "validation", index) for index in range(8)]
     assert caught.value.file == str(tmp_path)
     assert "umseg plan" in str(caught.value.remedy)
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ import torch
 from tests.training.factories import make_case, make_configuration, write_store
 from umseg.common.errors import UserError
 from umseg.training.batches import Batch, BatchFactory
-from umseg.training.loader import BATCHES_AHEAD, available_memory, largest_child, load_batches
+from umseg.training.loader import BATCHES_AHEAD, _Pool, available_memory, largest_child, load_batches
 
 CASES = ("case_0", "case_1", "case_2")
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
@@ -60,16 +61,16 @@ def assert_equal(batches: Sequence[Batch], expected: Sequence[Batch]) -> None:
 class Failing(BatchFactory):
     """Stumbles over something that nobody foresaw."""
 
-    def _patch(self, rng: np.random.Generator, name: str, *rest: Any) -> Any:
+    def _cut(self, rng: np.random.Generator, name: str, *rest: Any) -> Any:
         raise ValueError(f"unforeseen {name}")
 
 
 class Counting(BatchFactory):
     """Leaves a file for every batch."""
 
-    def make(self, *key: Any) -> Any:
+    def prepare(self, *key: Any) -> Any:
         (self.folder / f"made_{'_'.join(map(str, key))}").touch()
-        return super().make(*key)
+        return super().prepare(*key)
 
 
 def test_training_begins_where_it_was_left(folder: Path) -> None:
@@ -81,29 +82,31 @@ def test_training_begins_where_it_was_left(folder: Path) -> None:
 
 
 def test_workers_change_nothing_and_leave_no_process(folder: Path) -> None:
+    """Ctrl-C, which reaches them too, is for the process that trains."""
     factory = make_factory(folder)
     handler = signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None
     batches = load(factory, workers=2)
-    assert_equal(list(islice(batches, 5)), list(islice(load(factory), 5)))
-    assert len(multiprocessing.active_children()) == 2
+    first = list(islice(batches, 2))
+    workers = multiprocessing.active_children()
+    assert len(workers) == 2
+    if sys.platform != "win32":
+        for worker in workers:
+            assert worker.pid is not None
+            os.kill(worker.pid, signal.SIGINT)
+    assert_equal([*first, *islice(batches, 4)], list(islice(load(factory), 6)))
     batches.close()
     assert not multiprocessing.active_children()
+    assert [worker.exitcode for worker in workers] == [0, 0]
     assert handler is None or signal.getsignal(signal.SIGCHLD) == handler
 
 
-def test_raw_batches_of_workers_are_augmented_here(folder: Path) -> None:
-    factory = make_factory(folder)
-    raw = BatchFactory(folder, factory.configuration, factory.cases, factory.seed, "gpu")
-    assert_equal(list(load(raw, workers=1, epochs=1)), list(load(factory, epochs=1)))
-
-
 def test_few_batches_are_made_ahead(folder: Path) -> None:
-    batches = load(make_factory(folder, kind=Counting), workers=2, epochs=50)
+    batches = load(make_factory(folder, kind=Counting), workers=1, epochs=50)
     next(batches)
     made = -1
     while made != (made := len(list(folder.glob("made_*")))):
         time.sleep(0.5)
-    assert 1 < made <= 1 + 2 * BATCHES_AHEAD
+    assert 1 < made <= 1 + BATCHES_AHEAD
     batches.close()
 
 
@@ -119,52 +122,49 @@ def test_a_user_error_of_a_worker_arrives_as_it_is(folder: Path) -> None:
 
 
 def test_any_other_exception_of_a_worker_brings_its_traceback_and_the_case(folder: Path) -> None:
-    with pytest.raises(
-        RuntimeError, match=r"(?s)worker process 0.*test_loader\.py.*in _patch.*case case_\d: ValueError"
-    ):
+    with pytest.raises(RuntimeError, match=r"(?s)worker process 0.*test_loader\.py.*in _cut.*case case_\d: ValueError"):
         list(load(make_factory(folder, kind=Failing), workers=1))
     assert not multiprocessing.active_children()
 
 
 @posix
-@pytest.mark.parametrize(
-    ("number", "cause", "remedy"),
-    [(signal.SIGKILL, "memory runs out", "--workers 1"), (signal.SIGBUS, "shared memory", "--shm-size")]
-    if sys.platform != "win32"
-    else [],
-)
-def test_a_killed_worker_is_explained_at_the_next_batches(
-    folder: Path, number: signal.Signals, cause: str, remedy: str
-) -> None:
+def test_a_killed_worker_is_explained_at_the_next_batches(folder: Path) -> None:
     """Not before: whatever the main process does when the worker dies must not be interrupted."""
-    batches = load(make_factory(folder), workers=2, epochs=50)
+    batches = load(make_factory(folder), workers=1, epochs=50)
     next(batches)
-    worker = multiprocessing.active_children()[0]
+    [worker] = multiprocessing.active_children()
     assert worker.pid is not None
-    os.kill(worker.pid, number)
+    os.kill(worker.pid, signal.SIGKILL)
     for _ in range(20):
         time.sleep(0.01)
-    with pytest.raises(UserError, match="was killed") as caught:
+    with pytest.raises(UserError, match="is gone") as caught:
         list(batches)
     found = str(caught.value.found)
-    assert f"1 of 2 workers ended by {number.name}" in found
-    assert cause in found
-    assert remedy in str(caught.value.remedy)
+    assert "1 of 1 workers ended by SIGKILL" in found
+    assert "memory runs out" in found
     if sys.platform == "linux":
         assert "a worker took up to 0." in found
         assert "GB of memory are free" in found
+    assert "--workers 1" in str(caught.value.remedy)
     assert not multiprocessing.active_children()
 
 
 @posix
-def test_ctrl_c_is_for_the_process_that_trains(folder: Path) -> None:
-    factory = make_factory(folder)
-    batches = load(factory, workers=1)
-    first = next(batches)
-    [worker] = multiprocessing.active_children()
-    assert worker.pid is not None
-    os.kill(worker.pid, signal.SIGINT)
-    assert_equal([first, *batches], list(load(factory)))
+@pytest.mark.parametrize(
+    ("codes", "end", "cause", "remedy"),
+    [
+        ([-9, None], "1 of 2 workers ended by SIGKILL;", "memory runs out", "--workers 0"),
+        ([-7, -9], "2 of 2 workers ended by SIGBUS, by SIGKILL;", "/dev/shm, is full", "--shm-size"),
+        ([None, 1], "1 of 2 workers ended with exit code 1;", "its own message", "__main__"),
+        ([-200], "1 of 1 workers ended by signal 200;", "memory runs out", "--workers 0"),
+    ],
+)
+def test_why_a_worker_ended(codes: list[int | None], end: str, cause: str, remedy: str) -> None:
+    pool = _Pool(iter(()), tuple(SimpleNamespace(exitcode=code) for code in codes))  # type: ignore[misc]
+    error = pool.lost()
+    assert str(error.found).startswith(end)
+    assert cause in str(error.found)
+    assert remedy in str(error.remedy)
 
 
 ENDINGS = """

@@ -169,6 +169,11 @@ def test_options_of_mamba_layers_need_some(workspace: Path, model: str, ssm: boo
         train(workspace, config, device="cpu", quiet=True)
 
 
+def test_augmentation_on_a_gpu_needs_one(workspace: Path) -> None:
+    with pytest.raises(UserError, match="--augmentation gpu needs a CUDA device"):
+        train(workspace, CONFIG.model_copy(update={"augmentation": "gpu"}), device="cpu", quiet=True)
+
+
 def test_restart_discards_the_earlier_run(workspace: Path) -> None:
     first = CONFIG.model_copy(update={"epochs": 1, "options": ModelOptions(ssm=False)})
     fold = train(workspace, first, device="cpu", tag="restart", quiet=True)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.blobs import write_blobs
 from umseg.dataset import DatasetDescription
-from umseg.training.batches import Batch, BatchFactory
+from umseg.training.batches import BatchFactory
 from umseg.workflows import inspect as module
 from umseg.workflows.inspect import inspect_training, label_names
 from umseg.workflows.pictures import Patch
@@ -32,8 +32,7 @@ def test_the_patches_are_those_that_are_trained(
     configuration = workspace.plan().configuration(name)
     cases = tuple(case.id for case in workspace.dataset().cases)
     factory = BatchFactory(workspace.preprocessed(name), configuration, {"train": cases}, seed=5)
-    batch = factory.make(0, "train", 0)
-    assert isinstance(batch, Batch)
+    batch = factory.finish(factory.prepare(0, "train", 0))
     assert len(drawn) % configuration.batch_size == 0
     assert len(drawn) >= 3
     for patch, image, label in zip(drawn, batch.data.numpy(), batch.targets[0].numpy(), strict=False):

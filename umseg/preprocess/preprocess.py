@@ -90,7 +90,8 @@ def preprocess_case(
             mask=known if configuration.use_mask_for_norm[number] else None,
             statistics=plan.foreground_intensity_properties_per_channel.get(str(number)),
         )
-        data[number] = resample(channel[None], shape, old_spacing, target_spacing, IMAGE_ORDER)[0]
+        part = data[number : number + 1]
+        resample(channel[None], shape, old_spacing, target_spacing, IMAGE_ORDER, out=part)
 
     properties = CaseProperties(
         spacing=old_spacing,

@@ -151,6 +151,7 @@ def resample(
     spacing: Spacing,
     target_spacing: Spacing,
     order: int,
+    out: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Resample an image or logits.
 
@@ -160,16 +161,20 @@ def resample(
         spacing: Spacing of ``array``, mm; with ``target_spacing`` it decides whether an axis is separate.
         target_spacing: Spacing of the result, mm.
         order: 3 (cubic, for images) or 1 (linear, for logits).
+        out: (channels, *shape) to write the result to, so that it is not held twice.
 
     Returns:
-        (channels, *shape) float32, within the range of the values of ``array``; ``array`` itself if the shape is the
-        same already.
+        (channels, *shape) float32, within the range of the values of ``array``: ``out`` if given, else ``array`` itself
+        if the shape is the same already, else a new array.
     """
     old = as_shape(array.shape[1:])
     if old == tuple(shape):
-        return array
+        if out is None:
+            return array
+        out[...] = array
+        return out
     resampler = Resampler(old, shape, spacing, target_spacing, order)
-    result = np.empty((array.shape[0], *shape), dtype=np.float32)
+    result = np.empty((array.shape[0], *shape), dtype=np.float32) if out is None else out
     for volume, output in zip(array, result, strict=True):
         lowest, highest = resampler.limits(volume)
         largest = max(abs(float(lowest.min())), abs(float(highest.max())))

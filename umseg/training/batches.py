@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -44,47 +44,43 @@ class Batch:
     targets: tuple[Tensor, ...]
     cases: tuple[str, ...]
 
-    def pin_memory(self) -> Batch:
-        """Copy into page-locked memory, from which a GPU reads without waiting; called by the data loader."""
-        return Batch(self.data.pin_memory(), tuple(t.pin_memory() for t in self.targets), self.cases)
-
 
 @dataclass(frozen=True)
-class RawBatch:
-    """What is still to be augmented.
+class Patches:
+    """What travels from the process that prepares a batch to the one that trains: few tensors, as each costs time.
 
     Attributes:
-        data: (batch, channels, *initial_patch) float32.
-        label: (batch, *initial_patch) int16, -1 outside the nonzero region.
+        data: (batch, channels, *patch) float32.
+        label: (batch, *patch) int16 without negative values; where there is a seed, -1 outside the nonzero region.
         cases: Case ids of the samples.
-        seed: Of the augmentation.
+        seed: Of the augmentation that is still to be done, with patches of the initial size; None: it is done.
     """
 
     data: Tensor
     label: Tensor
     cases: tuple[str, ...]
-    seed: int
+    seed: int | None = None
 
-    def pin_memory(self) -> RawBatch:
-        """As ``Batch.pin_memory``."""
-        return RawBatch(self.data.pin_memory(), self.label.pin_memory(), self.cases, self.seed)
+    def pin_memory(self) -> Patches:
+        """Copy into page-locked memory, from which a GPU reads without waiting; called by the data loader."""
+        return Patches(self.data.pin_memory(), self.label.pin_memory(), self.cases, self.seed)
 
-    def to(self, device: torch.device) -> RawBatch:
+    def to(self, device: torch.device) -> Patches:
         """On a device; from page-locked memory nothing waits for the copy."""
         data, label = (x.to(device, non_blocking=True) for x in (self.data, self.label))
-        return RawBatch(data, label, self.cases, self.seed)
+        return Patches(data, label, self.cases, self.seed)
 
 
 @dataclass(frozen=True)
-class BatchFactory(Dataset["Batch | RawBatch | UserError"]):
-    """Makes the batch of a key.
+class BatchFactory(Dataset["Patches | UserError"]):
+    """Makes the batch of a key, in two parts: ``prepare`` in a worker process, ``finish`` on the training device.
 
     Attributes:
         folder: Preprocessed cases.
         configuration: Patch, batch size and strides.
         cases: Case ids per phase.
         seed: Seed of everything random.
-        augmentation: ``gpu`` leaves training batches raw, for ``augment`` in the training process.
+        augmentation: ``gpu`` leaves the augmentation to ``finish``.
         oversampling: Share of a batch that must show foreground.
     """
 
@@ -95,62 +91,65 @@ class BatchFactory(Dataset["Batch | RawBatch | UserError"]):
     augmentation: AugmentationPlace = "cpu"
     oversampling: float = FOREGROUND_SHARE
 
-    def __getitem__(self, key: Key) -> Batch | RawBatch | UserError:
+    def __getitem__(self, key: Key) -> Patches | UserError:
         # A user error travels as a value: the loader would wrap a raised one in a traceback of the worker.
         try:
-            return self.make(*key)
+            return self.prepare(*key)
         except UserError as error:
             return error
 
-    def make(self, epoch: int, phase: Phase, index: int) -> Batch | RawBatch:
+    def prepare(self, epoch: int, phase: Phase, index: int) -> Patches:
         """Draw cases with replacement, cut patches (facts 1.8) and, in training, augment them (facts 1.9)."""
         rng = np.random.default_rng((self.seed, epoch, 0 if phase == "train" else 1, index))
-        changed = phase == "train" and self.augmentation != "none"
-        raw = self._draw(rng, phase, enlarged=changed)
-        if not changed:
-            return self._finished(raw.data, raw.label.clamp_(min=0), raw.cases)
-        return raw if self.augmentation == "gpu" else self.augment(raw)
+        if phase == "validation" or self.augmentation == "none":
+            plain = self._draw(rng, phase, tuple(self.configuration.patch_size))
+            return Patches(plain.data, plain.label.clamp_(min=0), plain.cases)
+        raw = self._draw(rng, phase, _augmentation(self.configuration).geometry.initial_patch)
+        raw = replace(raw, seed=int(rng.integers(2**32)))
+        return raw if self.augmentation == "gpu" else self._augment(raw)
 
-    def augment(self, raw: RawBatch) -> Batch:
-        """The training batch, made on the device that holds the raw one."""
-        with _named(raw.cases):
-            data, label = _augmentation(self.configuration)(raw.data, raw.label, raw.seed)
-            return self._finished(data, label, raw.cases)
+    def finish(self, patches: Patches) -> Batch:
+        """Do what is left, on the device that holds the patches."""
+        done = self._augment(patches)
+        return Batch(done.data, deep_supervision_targets(done.label, self.configuration.strides), done.cases)
 
-    def _draw(self, rng: np.random.Generator, phase: Phase, enlarged: bool) -> RawBatch:
-        """Patches as they are in the cases, with room for the augmentation or of the final size."""
-        final = tuple(self.configuration.patch_size)
-        initial = _augmentation(self.configuration).geometry.initial_patch if enlarged else final
-        size, channels = self.configuration.batch_size, len(self.configuration.normalization_schemes)
-        data, label = torch.empty(size, channels, *initial), torch.empty(size, *initial, dtype=torch.int16)
+    def _augment(self, patches: Patches) -> Patches:
+        if patches.seed is None:
+            return patches
+        with _named(patches.cases):
+            data, label = _augmentation(self.configuration)(patches.data, patches.label, patches.seed)
+        return Patches(data, label, patches.cases)
+
+    def _draw(self, rng: np.random.Generator, phase: Phase, size: tuple[int, ...]) -> Patches:
+        """Patches of a size as they are in the cases."""
+        count, channels = self.configuration.batch_size, len(self.configuration.normalization_schemes)
+        data, label = torch.empty(count, channels, *size), torch.empty(count, *size, dtype=torch.int16)
         names = []
-        for sample, forced in enumerate(forced_foreground(size, self.oversampling)):
+        for sample, forced in enumerate(forced_foreground(count, self.oversampling)):
             name = self.cases[phase][int(rng.integers(len(self.cases[phase])))]
             names.append(name)
             with _named([name]):
-                self._patch(rng, name, final, forced, data[sample].numpy(), label[sample].numpy())
-        return RawBatch(data, label, tuple(names), int(rng.integers(2**32)))
+                self._cut(rng, name, forced, data[sample].numpy(), label[sample].numpy())
+        return Patches(data, label, tuple(names))
 
-    def _patch(
-        self,
-        rng: np.random.Generator,
-        name: str,
-        final: tuple[int, ...],
-        forced: bool,
-        data: NDArray[np.float32],
-        label: NDArray[np.int16],
+    def _cut(
+        self, rng: np.random.Generator, name: str, forced: bool, data: NDArray[np.float32], label: NDArray[np.int16]
     ) -> None:
-        case = _open(self.folder, name)
+        """Fill ``data`` (channels, *size) and ``label`` (*size); a 2-D patch is a slice orthogonal to axis 0."""
+        case, final = _open(self.folder, name), tuple(self.configuration.patch_size)
+        assert case.label is not None
+        if len(final) == 2:
+            data, label, final = data[:, None], label[None], (1, *final)
+        centres = patch_centres(case.class_locations, forced)
+        corner = patch_corner(rng, case.label.shape, label.shape, final, centres)
         try:
-            _draw_patch(rng, case, final, forced, data, label)
+            cut(case.data, corner, data, 0)
+            cut(case.label, corner, label, -1)
         except RuntimeError as error:
             # All that blosc2 says when a block cannot be decompressed; opening a case reads no block.
             raise UserError(
                 f"Preprocessed case {name} is damaged.", file=self.folder, found=str(error), remedy=REMEDY
             ) from error
-
-    def _finished(self, data: Tensor, label: Tensor, cases: tuple[str, ...]) -> Batch:
-        return Batch(data, deep_supervision_targets(label, self.configuration.strides), cases)
 
 
 def deep_supervision_targets(label: Tensor, strides: Sequence[Sequence[int]]) -> tuple[Tensor, ...]:
@@ -180,23 +179,6 @@ def _named(cases: Sequence[str]) -> Iterator[None]:
         raise
     except Exception as error:
         raise RuntimeError(f"case {', '.join(cases)}: {type(error).__name__}: {error}") from error
-
-
-def _draw_patch(
-    rng: np.random.Generator,
-    case: StoredCase,
-    final: tuple[int, ...],
-    forced: bool,
-    data: NDArray[np.float32],
-    label: NDArray[np.int16],
-) -> None:
-    """Fill ``data`` (channels, *initial) and ``label`` (*initial); a 2-D patch is a slice orthogonal to axis 0."""
-    assert case.label is not None
-    if len(final) == 2:
-        data, label, final = data[:, None], label[None], (1, *final)
-    corner = patch_corner(rng, case.label.shape, label.shape, final, patch_centres(case.class_locations, forced))
-    cut(case.data, corner, data, 0)
-    cut(case.label, corner, label, -1)
 
 
 def close_cases() -> None:

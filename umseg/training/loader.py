@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import signal
@@ -17,9 +18,9 @@ from torch.utils.data import DataLoader, Sampler
 
 from umseg.common.errors import UserError
 from umseg.models.memory import keep_freed_memory
-from umseg.training.batches import Batch, BatchFactory, Key, Phase, RawBatch, close_cases
+from umseg.training.batches import Batch, BatchFactory, Key, Patches, Phase, close_cases
 
-Loaded = Batch | RawBatch | UserError
+Loaded = Patches | UserError
 
 BATCHES_AHEAD = 3
 """Of each worker; together they bound the memory that batches wait in."""
@@ -67,7 +68,7 @@ def load_batches(
         train: Training batches per epoch.
         validation: Validation batches per epoch.
         workers: Worker processes; 0 makes batches in this process.
-        device: That trains. For a GPU batches come in page-locked memory; raw ones are augmented there.
+        device: That trains, and where the batches are to be. For a GPU they travel through page-locked memory.
 
     Raises:
         UserError: From a worker; or a worker was killed.
@@ -87,10 +88,10 @@ def load_batches(
     )
     pool = _Pool.start(loader)
     try:
-        while (batch := pool.next()) is not None:
-            if isinstance(batch, Exception):
-                raise batch
-            yield batch if isinstance(batch, Batch) else factory.augment(batch.to(device))
+        while (patches := pool.next()) is not None:
+            if isinstance(patches, Exception):
+                raise patches
+            yield factory.finish(patches.to(device))
     finally:
         # The workers live as long as the iterator; a traceback that is kept, as notebooks do, must not keep it.
         del pool
@@ -101,6 +102,8 @@ def _prepare_worker(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Every batch asks for the same sizes again.
     keep_freed_memory()
+    # A queue's thread that sends the last batch while the interpreter shuts down would make the process abort.
+    atexit.register(os._exit, 0)
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,7 @@ class _Pool:
             signal.signal(signal.SIGCHLD, handler or signal.SIG_DFL)
         return cls(batches, tuple(set(multiprocessing.active_children()) - others))
 
-    def next(self) -> Batch | RawBatch | Exception | None:
+    def next(self) -> Patches | Exception | None:
         """The next batch, the error that came instead, or None at the end.
 
         A worker's error carries the worker's traceback in its message; that of the loader would keep the loader alive.
@@ -142,19 +145,24 @@ class _Pool:
             return None
         except Exception as error:
             if "DataLoader worker" in str(error) and "exited unexpectedly" in str(error):
-                return self._killed()
+                return self.lost()
             return error.with_traceback(None) if self.workers else error
 
-    def _killed(self) -> UserError:
-        ends = [-code for worker in self.workers if (code := worker.exitcode) is not None and code < 0]
-        facts = [f"{len(ends)} of {len(self.workers)} workers ended by {', '.join(map(_signal_name, ends))}"]
+    def lost(self) -> UserError:
+        """What to say when workers have ended before their time."""
+        codes = [code for worker in self.workers if (code := worker.exitcode)]
+        ends = [f"by {_signal_name(-code)}" if code < 0 else f"with exit code {code}" for code in codes]
+        facts = [f"{len(codes)} of {len(self.workers)} workers ended {', '.join(ends)}"]
         if (most := largest_child()) is not None:
             facts.append(f"a worker took up to {most / 1e9:.2f} GB")
         if (free := available_memory()) is not None:
             facts.append(f"{free / 1e9:.1f} GB of memory are free without it")
-        if getattr(signal, "SIGBUS", None) in ends:
+        if -getattr(signal, "SIGBUS", 0) in codes:
             cause = "a worker gets this signal when the shared memory, /dev/shm, is full"
             remedy = "Enlarge /dev/shm (docker run --shm-size 8g), or train with --workers 0, which does not need it."
+        elif all(code > 0 for code in codes):
+            cause = "its own message stands above"
+            remedy = 'A script that trains must do so under `if __name__ == "__main__":`; --workers 0 needs no workers.'
         else:
             cause = "the operating system kills processes when memory runs out"
             remedy = (
@@ -162,7 +170,7 @@ class _Pool:
                 "--workers 1, or --workers 0 for none."
             )
         return UserError(
-            "A worker process that prepares training batches was killed.",
+            "A worker process that prepares training batches is gone.",
             found="; ".join([*facts, cause]),
             remedy=remedy,
         )

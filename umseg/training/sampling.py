@@ -89,6 +89,8 @@ def cut(array: Sliceable[np.generic], corner: Sequence[int], out: NDArray[np.gen
     first = (0,) * leading + tuple(corner)
     stop = [min(c + s, n) for c, s, n in zip(first, out.shape, array.shape, strict=True)]
     target = tuple(slice(a - c, b - c) for a, b, c in zip(start, stop, first, strict=True))
-    if any(s.start > 0 or s.stop < n for s, n in zip(target, out.shape, strict=True)):
-        out[...] = fill
+    for axis, part in enumerate(target):
+        for beyond in (slice(0, part.start), slice(part.stop, None)):
+            place = (*target[:axis], beyond)
+            out[place] = fill
     out[target] = array[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))]

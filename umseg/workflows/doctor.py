@@ -26,7 +26,6 @@ _PACKAGES = (
     "monai",
     "SimpleITK",
     "nibabel",
-    "batchgenerators",
     "blosc2",
     "safetensors",
     "pydantic",

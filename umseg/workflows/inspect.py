@@ -13,7 +13,7 @@ from umseg.dataset.description import DatasetDescription
 from umseg.planning.plan import Configuration
 from umseg.preprocess.store import CaseStore
 from umseg.training.augmentation.spatial import centre_crop
-from umseg.training.batches import Batch, BatchFactory, RawBatch
+from umseg.training.batches import Batch, BatchFactory, Patches
 from umseg.workflows.pictures import Patch, draw_patches
 from umseg.workflows.workspace import Workspace
 
@@ -56,9 +56,8 @@ def inspect_training(
     factory = BatchFactory(store.folder, configuration, {"train": tuple(store.case_ids())}, seed, augmentation="gpu")
     samples: list[_Sample] = []
     while len(samples) < patches:
-        raw = factory.make(0, "train", len(samples) // configuration.batch_size)
-        assert isinstance(raw, RawBatch)
-        samples += _samples(raw, factory.augment(raw), configuration)
+        raw = factory.prepare(0, "train", len(samples) // configuration.batch_size)
+        samples += _samples(raw, factory.finish(raw), configuration)
     path = workspace.folder / FOLDER / f"{name}.png"
     draw_patches(path, [_patch(sample, description) for sample in samples], label_names(description))
     return path
@@ -73,7 +72,7 @@ def label_names(description: DatasetDescription) -> dict[str, int]:
     return names if description.ignore_label is None else {**names, "ignore": description.ignore_label}
 
 
-def _samples(raw: RawBatch, batch: Batch, configuration: Configuration) -> list[_Sample]:
+def _samples(raw: Patches, batch: Batch, configuration: Configuration) -> list[_Sample]:
     patch = configuration.patch_size
     return [
         _Sample(

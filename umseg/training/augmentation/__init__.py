@@ -18,7 +18,7 @@ from torch import Tensor
 from umseg.training.augmentation import intensity
 from umseg.training.augmentation.draws import Draws, draw
 from umseg.training.augmentation.geometry import Geometry, patch_geometry
-from umseg.training.augmentation.operators import small_pieces
+from umseg.training.augmentation.operators import on_device, small_pieces
 from umseg.training.augmentation.spatial import centre_crop, turn
 
 __all__ = ["Augmentation", "Geometry", "patch_geometry"]
@@ -112,7 +112,7 @@ def _apply(change: Change, images: Tensor, values: NDArray[np.float64], unchange
         for i in chosen:
             images[i : i + 1] = change(images[i : i + 1], values[i : i + 1])
     elif len(chosen):
-        index = torch.from_numpy(chosen).to(images.device)
+        index = on_device(chosen, images.device)
         images.index_copy_(0, index, change(images.index_select(0, index), values[chosen]))
 
 

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from umseg.training.augmentation.operators import enlarging, kept_voxels
+from umseg.training.augmentation.operators import enlarging, kept_voxels, on_device
 
 Floats = NDArray[np.float64]
 
@@ -69,7 +69,9 @@ def change_gamma(x: Tensor, exponent: Floats) -> Tensor:
     """Scale to [0, 1], raise to a power, scale back; mean and standard deviation stay as they were."""
     mean, low = _mean(x), _low(x)
     extent = _high(x) - low
-    y = (x - low).div_(extent + _SMALLEST_RANGE).pow_(_per_image(exponent, x)).mul_(extent)
+    y = (x - low).div_(extent + _SMALLEST_RANGE)
+    # As pow_, but faster; 0 stays 0.
+    y.log_().mul_(_per_image(exponent, x)).exp_().mul_(extent)
     y -= _mean(y)
     return y.mul_(_norm(x - mean) / (_norm(y) + _SMALLEST_STD * y[0].numel() ** 0.5)).add_(mean)
 
@@ -95,7 +97,7 @@ def lower_resolution(image: Tensor, share: float, axes: range) -> Tensor:
 
 
 def _per_image(values: Floats, x: Tensor) -> Tensor:
-    return torch.tensor(values, dtype=x.dtype, device=x.device).view(-1, *(1,) * (x.dim() - 1))
+    return on_device(values, x.device).view(-1, *(1,) * (x.dim() - 1))
 
 
 def _axes(x: Tensor) -> tuple[int, ...]:
@@ -108,7 +110,8 @@ def _mean(x: Tensor) -> Tensor:
 
 def _norm(x: Tensor) -> Tensor:
     """Of an image without mean: the standard deviation times the root of the number of voxels."""
-    return torch.linalg.vector_norm(x, dim=_axes(x), keepdim=True)
+    norm: Tensor = torch.linalg.vector_norm(x, dim=_axes(x), keepdim=True)
+    return norm
 
 
 def _low(x: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from umseg.models.jit import inner, jit
+from umseg.training.augmentation.neighbours import weighted_rows
 
 HALF, THIRDS, SIXTH = np.float32(1 / 2), np.float32(2 / 3), np.float32(1 / 6)
 ONE = np.float32(1)
@@ -38,10 +39,7 @@ def within(cz, cy, cx, depth, rows, columns):
     return cz >= 0 and cz <= depth - 1 and cy >= 0 and cy <= rows - 1 and cx >= 0 and cx <= columns - 1
 
 
-@jit(
-    "void(float32[:,:,:,::1], intp, float64[:,:], float64[:], float32[:,:,:,::1])",
-    fastmath={"contract", "reassoc", "nsz"},
-)
+@jit("void(float32[:,:,:,::1], intp, float64[:,:], float64[:], float32[:,:,:,::1])", fastmath={"contract"})
 def sample_cubic(coefficients, depth, matrix, origin, out):
     """Splines at the voxels of a patch, 0 outside of the image.
 
@@ -52,7 +50,7 @@ def sample_cubic(coefficients, depth, matrix, origin, out):
     """
     channels, planes, rows, columns = coefficients.shape
     flat = coefficients.reshape(-1)
-    taps = planes - depth + 1
+    plane = rows * columns
     for z in range(out.shape[1]):
         for y in range(out.shape[2]):
             z0, y0, x0, dz, dy, dx = row_start(matrix, origin, z, y)
@@ -62,34 +60,30 @@ def sample_cubic(coefficients, depth, matrix, origin, out):
                     out[:, z, y, x] = 0
                     continue
                 bz, by, bx = int(cz), int(cy), int(cx)
-                wz0, wz1, wz2, wz3 = basis(np.float32(cz - bz))
-                wy0, wy1, wy2, wy3 = basis(np.float32(cy - by))
-                wx0, wx1, wx2, wx3 = basis(np.float32(cx - bx))
+                wz, wy, wx = basis(np.float32(cz - bz)), basis(np.float32(cy - by)), basis(np.float32(cx - bx))
                 for c in range(channels):
-                    a0 = a1 = a2 = a3 = np.float32(0)
-                    for k in range(taps):
-                        wz = ONE if taps == 1 else (wz0 if k == 0 else wz1 if k == 1 else wz2 if k == 2 else wz3)
-                        i = ((c * planes + bz + k) * rows + by) * columns + bx
-                        for j in range(4):
-                            w = wz * (wy0 if j == 0 else wy1 if j == 1 else wy2 if j == 2 else wy3)
-                            a0 += w * flat[i]
-                            a1 += w * flat[i + 1]
-                            a2 += w * flat[i + 2]
-                            a3 += w * flat[i + 3]
-                            i += columns
-                    total = wx0 * a0 + wx1 * a1 + wx2 * a2 + wx3 * a3
+                    first = ((c * planes + bz) * rows + by) * columns + bx
+                    if planes == depth:
+                        total = weighted_rows(flat, first, columns, wy, wx)
+                    else:
+                        total = wz[0] * weighted_rows(flat, first, columns, wy, wx)
+                        total += wz[1] * weighted_rows(flat, first + plane, columns, wy, wx)
+                        total += wz[2] * weighted_rows(flat, first + 2 * plane, columns, wy, wx)
+                        total += wz[3] * weighted_rows(flat, first + 3 * plane, columns, wy, wx)
                     out[c, z, y, x] = total
 
 
 @inner
-def vote(values, tz, ty, tx):
-    """The label with the largest weight among the eight corners of a cell, x fastest, seen from a point in it."""
+def vote(values, corners, tz, ty, tx):
+    """The label with the largest weight among the corners of a cell, x fastest, seen from a point in it."""
     winner, most = values[0], np.float32(0)
-    for i in range(8):
+    for i in range(corners):
         total = np.float32(0)
-        for j in range(8):
+        for j in range(corners):
             if values[j] == values[i]:
                 total += (tz if j & 4 else ONE - tz) * (ty if j & 2 else ONE - ty) * (tx if j & 1 else ONE - tx)
+        if total > HALF:
+            return values[i]
         if total > most or (total == most and values[i] < winner):
             winner, most = values[i], total
     return winner
@@ -106,6 +100,7 @@ def sample_majority(label, matrix, origin, outside, out):
     """
     planes, depth, rows, columns = label.shape
     values = np.empty(8, dtype=np.int16)
+    corners = 4 if depth == 1 else 8
     for z in range(out.shape[1]):
         for y in range(out.shape[2]):
             z0, y0, x0, dz, dy, dx = row_start(matrix, origin, z, y)
@@ -127,5 +122,5 @@ def sample_majority(label, matrix, origin, outside, out):
                     if not (v1 == v0 and v2 == v0 and v3 == v0 and v4 == v0 and v5 == v0 and v6 == v0 and v7 == v0):
                         values[0], values[1], values[2], values[3] = v0, v1, v2, v3
                         values[4], values[5], values[6], values[7] = v4, v5, v6, v7
-                        first = vote(values, np.float32(cz - bz), np.float32(cy - by), np.float32(cx - bx))
+                        first = vote(values, corners, np.float32(cz - bz), np.float32(cy - by), np.float32(cx - bx))
                     out[p, z, y, x] = first

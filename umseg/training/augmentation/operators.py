@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from umseg.preprocess.resample import nearest_indices
 
 # Output rows that are computed together in small pieces: few enough to skip the zeros.
-_BAND = 64
+_BAND = 32
 # Weights below this share of the largest are no more than rounding in float32.
 _SMALLEST_WEIGHT = 1e-7
 _BEFORE, _AFTER = 1, 2
@@ -30,6 +30,12 @@ AnyArray = TypeVar("AnyArray", Tensor, NDArray[np.float64])
 def small_pieces(device: torch.device) -> bool:
     """Whether to work image by image and band by band: what fits the caches of a CPU; a GPU wants all work at once."""
     return device.type == "cpu"
+
+
+def on_device(values: NDArray[Any], device: torch.device) -> Tensor:
+    """A small array as a tensor: float32, or int64 for indices. A GPU's host does not wait for the copy."""
+    numbers = values.astype(np.float32 if values.dtype.kind == "f" else np.int64)
+    return torch.from_numpy(numbers).to(device, non_blocking=True)
 
 
 @dataclass(frozen=True)
@@ -54,8 +60,7 @@ class Operator:
             block = matrix[start : start + band]
             used = np.flatnonzero((abs(block) > _SMALLEST_WEIGHT * abs(block).max()).any(axis=0))
             columns = slice(int(used[0]), int(used[-1]) + 1) if used.size else slice(0, 1)
-            part = torch.tensor(block[:, columns], dtype=torch.float32, device=device)
-            bands.append((slice(start, start + len(block)), columns, part))
+            bands.append((slice(start, start + len(block)), columns, on_device(block[:, columns], device)))
         return cls(rows, tuple(bands))
 
     def __call__(self, x: Tensor, axis: int) -> Tensor:
@@ -130,4 +135,4 @@ def _values(coefficients: NDArray[np.float64], coordinates: NDArray[np.float64])
 @lru_cache(maxsize=512)
 def kept_voxels(kept: int, size: int, device: torch.device) -> Tensor:
     """Positions of the ``kept`` voxels of an axis that nearest-neighbour reduction leaves over."""
-    return torch.from_numpy(nearest_indices(size, kept)).to(device)
+    return on_device(nearest_indices(size, kept), device)

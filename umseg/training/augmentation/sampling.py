@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from umseg.training.augmentation.operators import basis
+from umseg.training.augmentation.operators import basis, on_device
 
 OUTSIDE = -1
 """Label of what was not cut."""
@@ -67,7 +67,7 @@ class Placement:
 def _along(line: NDArray[np.float64], axis: int, axes: int, device: torch.device) -> Tensor:
     shape = [1] * axes
     shape[axis] = -1
-    return torch.tensor(line, dtype=torch.float32, device=device).view(shape)
+    return on_device(line.astype(float), device).view(shape)
 
 
 @dataclass(frozen=True)
