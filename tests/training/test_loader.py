@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import torch
 from tests.training.factories import make_case, make_configuration, write_store
 from umseg.common.errors import UserError
 from umseg.training.batches import Batch, BatchFactory
-from umseg.training.loader import BATCHES_AHEAD, _Pool, available_memory, largest_child, load_batches
+from umseg.training.loader import BATCHES_AHEAD, _Pool, available_memory, interrupts_later, largest_child, load_batches
 
 CASES = ("case_0", "case_1", "case_2")
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
@@ -100,14 +101,24 @@ def test_workers_change_nothing_and_leave_no_process(folder: Path) -> None:
     assert handler is None or signal.getsignal(signal.SIGCHLD) == handler
 
 
-def test_few_batches_are_made_ahead(folder: Path) -> None:
-    batches = load(make_factory(folder, kind=Counting), workers=1, epochs=50)
-    next(batches)
+def test_few_batches_are_made_ahead_and_none_is_overwritten(folder: Path) -> None:
+    batches = load(make_factory(folder, kind=Counting), workers=1, epochs=5)
+    first = next(batches)
     made = -1
     while made != (made := len(list(folder.glob("made_*")))):
         time.sleep(0.5)
     assert 1 < made <= 1 + BATCHES_AHEAD
-    batches.close()
+    assert_equal([first, *batches], list(load(make_factory(folder), epochs=5)))
+
+
+def test_too_little_shared_memory_is_said_before_it_is_needed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("umseg.training.loader.SHARED_MEMORY", folder)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=10**4))
+    with pytest.raises(UserError, match="shared memory") as caught:
+        next(load(make_factory(folder), workers=2))
+    # 7 batches of 2 patches of 8x8x8 voxels, 6 bytes each.
+    assert caught.value.expected == f"{7 * 2 * 8**3 * 6 / 1e9:.2f} GB"
+    assert "--shm-size" in str(caught.value.remedy)
 
 
 def test_a_user_error_of_a_worker_arrives_as_it_is(folder: Path) -> None:
@@ -143,7 +154,8 @@ def test_a_killed_worker_is_explained_at_the_next_batches(folder: Path) -> None:
     assert "1 of 1 workers ended by SIGKILL" in found
     assert "memory runs out" in found
     if sys.platform == "linux":
-        assert "a worker took up to 0." in found
+        # The largest child so far, of whatever this process has started before.
+        assert re.search(r"a process of this program took up to \d+\.\d\d GB", found)
         assert "GB of memory are free" in found
     assert "--workers 1" in str(caught.value.remedy)
     assert not multiprocessing.active_children()
@@ -242,3 +254,33 @@ def test_memory_is_known() -> None:
     assert 2**20 < free < 2**50
     assert largest is not None
     assert largest < 2**50
+
+
+@posix
+def test_an_interrupt_waits_until_the_batch_is_there() -> None:
+    done = []
+
+    def work() -> None:
+        with interrupts_later():
+            signal.raise_signal(signal.SIGINT)
+            done.append("finished")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done == ["finished"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@posix
+def test_a_second_interrupt_does_not_wait() -> None:
+    done = []
+
+    def work() -> None:
+        with interrupts_later():
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+            done.append("not reached")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert not done

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -13,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from umseg.common.errors import UserError
 from umseg.planning.plan import Configuration
@@ -61,10 +61,6 @@ class Patches:
     cases: tuple[str, ...]
     seed: int | None = None
 
-    def pin_memory(self) -> Patches:
-        """Copy into page-locked memory, from which a GPU reads without waiting; called by the data loader."""
-        return Patches(self.data.pin_memory(), self.label.pin_memory(), self.cases, self.seed)
-
     def to(self, device: torch.device) -> Patches:
         """On a device; from page-locked memory nothing waits for the copy."""
         data, label = (x.to(device, non_blocking=True) for x in (self.data, self.label))
@@ -72,7 +68,7 @@ class Patches:
 
 
 @dataclass(frozen=True)
-class BatchFactory(Dataset["Patches | UserError"]):
+class BatchFactory:
     """Makes the batch of a key, in two parts: ``prepare`` in a worker process, ``finish`` on the training device.
 
     Attributes:
@@ -91,60 +87,79 @@ class BatchFactory(Dataset["Patches | UserError"]):
     augmentation: AugmentationPlace = "cpu"
     oversampling: float = FOREGROUND_SHARE
 
-    def __getitem__(self, key: Key) -> Patches | UserError:
-        # A user error travels as a value: the loader would wrap a raised one in a traceback of the worker.
-        try:
-            return self.prepare(*key)
-        except UserError as error:
-            return error
+    @property
+    def largest(self) -> tuple[int, int, int]:
+        """Samples, channels, and voxels per sample of the largest patches."""
+        augmentation = _augmentation(self.configuration)
+        size = augmentation.geometry.initial_patch if self.augmentation == "gpu" else augmentation.patch
+        return self.configuration.batch_size, len(self.configuration.normalization_schemes), math.prod(size)
 
     def prepare(self, epoch: int, phase: Phase, index: int) -> Patches:
         """Draw cases with replacement, cut patches (facts 1.8) and, in training, augment them (facts 1.9)."""
         rng = np.random.default_rng((self.seed, epoch, 0 if phase == "train" else 1, index))
-        if phase == "validation" or self.augmentation == "none":
-            plain = self._draw(rng, phase, tuple(self.configuration.patch_size))
-            return Patches(plain.data, plain.label.clamp_(min=0), plain.cases)
-        raw = self._draw(rng, phase, _augmentation(self.configuration).geometry.initial_patch)
-        raw = replace(raw, seed=int(rng.integers(2**32)))
-        return raw if self.augmentation == "gpu" else self._augment(raw)
+        seed = int(rng.integers(2**32))
+        augmentation = _augmentation(self.configuration)
+        count, channels = self.configuration.batch_size, len(self.configuration.normalization_schemes)
+        if phase == "train" and self.augmentation == "cpu":
+            # Most samples are not turned, and the margin for that need not be read.
+            sizes = augmentation.sizes(count, channels, seed)
+            images = [torch.empty(channels, *size) for size in sizes]
+            labels = [torch.empty(size, dtype=torch.int16) for size in sizes]
+            cases = self._draw(rng, phase, augmentation.geometry.initial_patch, images, labels)
+            with _named(cases):
+                return Patches(*augmentation(images, labels, seed), cases)
+        raw = phase == "train" and self.augmentation == "gpu"
+        size = augmentation.geometry.initial_patch if raw else augmentation.patch
+        data, label = torch.empty(count, channels, *size), torch.empty(count, *size, dtype=torch.int16)
+        cases = self._draw(rng, phase, size, data.unbind(), label.unbind())
+        return Patches(data, label, cases, seed) if raw else Patches(data, label.clamp_(min=0), cases)
 
     def finish(self, patches: Patches) -> Batch:
         """Do what is left, on the device that holds the patches."""
-        done = self._augment(patches)
-        return Batch(done.data, deep_supervision_targets(done.label, self.configuration.strides), done.cases)
+        data, label = patches.data, patches.label
+        if patches.seed is not None:
+            with _named(patches.cases):
+                data, label = _augmentation(self.configuration)(data.unbind(), label.unbind(), patches.seed)
+        return Batch(data, deep_supervision_targets(label, self.configuration.strides), patches.cases)
 
-    def _augment(self, patches: Patches) -> Patches:
-        if patches.seed is None:
-            return patches
-        with _named(patches.cases):
-            data, label = _augmentation(self.configuration)(patches.data, patches.label, patches.seed)
-        return Patches(data, label, patches.cases)
-
-    def _draw(self, rng: np.random.Generator, phase: Phase, size: tuple[int, ...]) -> Patches:
-        """Patches of a size as they are in the cases."""
-        count, channels = self.configuration.batch_size, len(self.configuration.normalization_schemes)
-        data, label = torch.empty(count, channels, *size), torch.empty(count, *size, dtype=torch.int16)
+    def _draw(
+        self,
+        rng: np.random.Generator,
+        phase: Phase,
+        initial: tuple[int, ...],
+        images: Sequence[Tensor],
+        labels: Sequence[Tensor],
+    ) -> tuple[str, ...]:
+        """Fill images and label maps with patches of random cases, or with the middle of them; returns the cases."""
         names = []
-        for sample, forced in enumerate(forced_foreground(count, self.oversampling)):
+        forced = forced_foreground(self.configuration.batch_size, self.oversampling)
+        for image, label, must in zip(images, labels, forced, strict=True):
             name = self.cases[phase][int(rng.integers(len(self.cases[phase])))]
             names.append(name)
             with _named([name]):
-                self._cut(rng, name, forced, data[sample].numpy(), label[sample].numpy())
-        return Patches(data, label, tuple(names))
+                self._cut(rng, name, initial, must, image.numpy(), label.numpy())
+        return tuple(names)
 
     def _cut(
-        self, rng: np.random.Generator, name: str, forced: bool, data: NDArray[np.float32], label: NDArray[np.int16]
+        self,
+        rng: np.random.Generator,
+        name: str,
+        initial: tuple[int, ...],
+        forced: bool,
+        data: NDArray[np.float32],
+        label: NDArray[np.int16],
     ) -> None:
         """Fill ``data`` (channels, *size) and ``label`` (*size); a 2-D patch is a slice orthogonal to axis 0."""
         case, final = _open(self.folder, name), tuple(self.configuration.patch_size)
         assert case.label is not None
         if len(final) == 2:
-            data, label, final = data[:, None], label[None], (1, *final)
+            data, label, initial, final = data[:, None], label[None], (1, *initial), (1, *final)
         centres = patch_centres(case.class_locations, forced)
-        corner = patch_corner(rng, case.label.shape, label.shape, final, centres)
+        corner = patch_corner(rng, case.label.shape, initial, final, centres)
+        middle = [c + (whole - part) // 2 for c, whole, part in zip(corner, initial, label.shape, strict=True)]
         try:
-            cut(case.data, corner, data, 0)
-            cut(case.label, corner, label, -1)
+            cut(case.data, middle, data, 0)
+            cut(case.label, middle, label, -1)
         except RuntimeError as error:
             # All that blosc2 says when a block cannot be decompressed; opening a case reads no block.
             raise UserError(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tests.training.augmentation.peers import spatial_transform
-from umseg.training.augmentation.sampling import Placement, sample_cubic, sample_majority
+from umseg.training.augmentation.interpolation import Placement, sample_cubic, sample_majority
 from umseg.training.augmentation.spatial import centre_crop, rotation, turn
 
 GEOMETRIES = [
@@ -57,7 +57,7 @@ def test_tensors_and_kernels_agree(
     image, label = sample(size)
     turned, turned_label = turn(image, label, patch, angles, zoom)
     monkeypatch.setattr("umseg.training.augmentation.spatial.small_pieces", lambda device: False)
-    monkeypatch.setattr("umseg.training.augmentation.sampling._VOXELS", 3 * patch[-1])
+    monkeypatch.setattr("umseg.training.augmentation.interpolation._VOXELS", 3 * patch[-1])
     other, other_label = turn(image, label, patch, angles, zoom)
     torch.testing.assert_close(other, turned, atol=1e-4, rtol=0)
     assert (other_label != turned_label).float().mean() < 0.01

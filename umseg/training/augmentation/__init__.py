@@ -37,21 +37,30 @@ class Augmentation:
         self.geometry = patch_geometry(patch)
         self.use_mask = tuple(use_mask)
 
-    def __call__(self, data: Tensor, label: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    def sizes(self, samples: int, channels: int, seed: int) -> list[tuple[int, ...]]:
+        """Patch that each sample of a batch needs: the initial one where it will be turned, else the final one."""
+        draws = draw(np.random.default_rng(seed), samples, channels, self.geometry)
+        return [self.geometry.initial_patch if turned else self.patch for turned in draws.turned]
+
+    def __call__(self, data: Sequence[Tensor], label: Sequence[Tensor], seed: int) -> tuple[Tensor, Tensor]:
         """Augment a batch.
 
         Args:
-            data: (batch, channels, *initial_patch) float32.
-            label: (batch, *initial_patch) int16, -1 outside the nonzero region.
+            data: Per sample (channels, *initial_patch) float32, or the middle of it where ``sizes`` says so.
+            label: Per sample of the same size int16, -1 outside the nonzero region.
             seed: The same seed gives the same result on the same kind of device, bit for bit on a CPU.
 
         Returns:
             (batch, channels, *patch) float32, and (batch, *patch) int16 without negative values.
         """
-        draws = draw(np.random.default_rng(seed), len(data), data.shape[1], self.geometry)
-        with _one_thread(data.device):
-            images, labels = self._cut(data, label, draws)
-            self._change_intensity(images, draws, torch.Generator(data.device).manual_seed(seed))
+        channels, device = len(data[0]), data[0].device
+        draws = draw(np.random.default_rng(seed), len(data), channels, self.geometry)
+        images = torch.empty(len(data), channels, *self.patch, device=device)
+        labels = torch.empty(len(data), *self.patch, dtype=torch.int16, device=device)
+        with _one_thread(device):
+            for i, cut in enumerate(zip(data, label, strict=True)):
+                images[i], labels[i] = self._final(*cut, draws.angles[i], float(draws.zoom[i]))
+            self._change_intensity(images, draws, torch.Generator(device).manual_seed(seed))
             for image, target, mirrored in zip(images, labels, draws.mirrored, strict=True):
                 axes = (np.flatnonzero(mirrored) - len(self.patch)).tolist()
                 if axes:
@@ -62,27 +71,15 @@ class Augmentation:
                     images[:, channel].masked_fill_(labels < 0, 0)
         return images, labels.clamp_(min=0)
 
-    def _cut(self, data: Tensor, label: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
-        """The final patch of every sample, turned where that was drawn."""
-        images = data.new_empty(*data.shape[:2], *self.patch)
-        labels = label.new_empty(len(label), *self.patch)
-        for sample, (angles, zoom) in enumerate(zip(draws.angles, draws.zoom, strict=True)):
-            if zoom == 1 and not angles.any():
-                images[sample] = centre_crop(data[sample], self.patch)
-                labels[sample] = centre_crop(label[sample], self.patch)
-                continue
-            axes = self.geometry.turned_axes
-            # Slices that are turned one by one take the place of channels.
-            image, target = turn(
-                data[sample].reshape(-1, *data.shape[-axes:]),
-                label[sample].reshape(-1, *label.shape[-axes:]),
-                self.patch[-axes:],
-                angles.tolist(),
-                float(zoom),
-            )
-            images[sample] = image.view_as(images[sample])
-            labels[sample] = target.view_as(labels[sample])
-        return images, labels
+    def _final(self, image: Tensor, label: Tensor, angles: NDArray[np.float64], zoom: float) -> tuple[Tensor, Tensor]:
+        """The final patch of a sample, turned where that was drawn."""
+        if zoom == 1 and not angles.any():
+            return centre_crop(image, self.patch), centre_crop(label, self.patch)
+        axes = self.geometry.turned_axes
+        # Slices that are turned one by one take the place of channels.
+        planes, label_planes = (x.reshape(-1, *x.shape[-axes:]) for x in (image, label))
+        turned, turned_label = turn(planes, label_planes, self.patch[-axes:], angles.tolist(), zoom)
+        return turned.view(-1, *self.patch), turned_label.view(self.patch)
 
     def _change_intensity(self, images: Tensor, draws: Draws, generator: torch.Generator) -> None:
         """Transforms #2 to #8, in place and in the published order."""

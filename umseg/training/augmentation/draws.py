@@ -49,6 +49,11 @@ class Draws:
     gamma: Floats
     mirrored: NDArray[np.bool_]
 
+    @property
+    def turned(self) -> NDArray[np.bool_]:
+        """(samples) whether a sample is turned or zoomed."""
+        return np.asarray(self.angles.any(axis=1) | (self.zoom != 1))
+
 
 def draw(rng: np.random.Generator, samples: int, channels: int, geometry: Geometry) -> Draws:
     """Draw everything, each sample by itself."""

@@ -14,8 +14,8 @@ from umseg.training.augmentation.operators import enlarging, kept_voxels, on_dev
 
 Floats = NDArray[np.float64]
 
-# As batchgenerators: against division by zero in constant images.
-_SMALLEST_RANGE, _SMALLEST_STD = 1e-7, 1e-8
+# Against division by zero in constant images.
+_SMALLEST_NORM = 1e-20
 _TRUNCATE = 4.0
 """Standard deviations after which scipy cuts off a Gaussian."""
 
@@ -66,14 +66,15 @@ def change_contrast(x: Tensor, factor: Floats) -> Tensor:
 
 
 def change_gamma(x: Tensor, exponent: Floats) -> Tensor:
-    """Scale to [0, 1], raise to a power, scale back; mean and standard deviation stay as they were."""
-    mean, low = _mean(x), _low(x)
-    extent = _high(x) - low
-    y = (x - low).div_(extent + _SMALLEST_RANGE)
+    """Raise the distance to the minimum to a power; mean and standard deviation stay as they were.
+
+    That makes it of no effect to scale to [0, 1] first, as batchgenerators does.
+    """
+    mean = _mean(x)
     # As pow_, but faster; 0 stays 0.
-    y.log_().mul_(_per_image(exponent, x)).exp_().mul_(extent)
+    y = (x - _low(x)).log_().mul_(_per_image(exponent, x)).exp_()
     y -= _mean(y)
-    return y.mul_(_norm(x - mean) / (_norm(y) + _SMALLEST_STD * y[0].numel() ** 0.5)).add_(mean)
+    return y.mul_(_norm(x - mean) / _norm(y).clamp_min_(_SMALLEST_NORM)).add_(mean)
 
 
 def lower_resolution(image: Tensor, share: float, axes: range) -> Tensor:

@@ -1,5 +1,5 @@
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
-"""Interpolation on a CPU in one pass over the output, as numba kernels; what ``sampling`` does with tensors.
+"""Interpolation on a CPU in one pass over the output, as numba kernels; what ``interpolation`` does with tensors.
 
 Images are (channels, z, y, x); a 2-D image has one slice. Where the voxels of the patch lie in the image is given by
 ``line = matrix @ (z, y, x) + origin``.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -21,8 +22,9 @@ _SMALLEST_WEIGHT = 1e-7
 _BEFORE, _AFTER = 1, 2
 """Coefficients beyond the first and the last voxel that a cubic spline touches."""
 
-_REPEATED = 12
-"""Times that scipy repeats the edge: a spline does not see further."""
+_POLE = np.sqrt(3) - 2
+_REACH = 14
+"""Voxels over which the influence of one, ``_POLE`` to the power of the distance, falls below 1e-8."""
 
 AnyArray = TypeVar("AnyArray", Tensor, NDArray[np.float64])
 
@@ -58,7 +60,8 @@ class Operator:
         bands = []
         for start in range(0, rows, band):
             block = matrix[start : start + band]
-            used = np.flatnonzero((abs(block) > _SMALLEST_WEIGHT * abs(block).max()).any(axis=0))
+            largest = abs(block).max(axis=0)
+            used = np.flatnonzero(largest > _SMALLEST_WEIGHT * largest.max())
             columns = slice(int(used[0]), int(used[-1]) + 1) if used.size else slice(0, 1)
             bands.append((slice(start, start + len(block)), columns, on_device(block[:, columns], device)))
         return cls(rows, tuple(bands))
@@ -83,19 +86,14 @@ def basis(t: AnyArray) -> list[AnyArray]:
     return [other * s / 6, 2 / 3 - square * (1 - t / 2), 2 / 3 - other * (1 - s / 2), square * t / 6]
 
 
-@lru_cache(maxsize=4)
-def _coefficients(size: int) -> NDArray[np.float64]:
-    inverse = ndimage.spline_filter1d(np.eye(size), order=3, axis=0, mode="mirror")
-    return np.pad(inverse, ((_BEFORE, _AFTER), (0, 0)), mode="reflect")
-
-
 @lru_cache(maxsize=16)
 def spline_coefficients(size: int, device: torch.device) -> Operator:
     """Voxels to the coefficients of the cubic B-spline through them, mirrored at both ends (scipy's ``mirror``).
 
     The result has ``size + 3`` entries: one before the first voxel, two after the last.
     """
-    return Operator.of(_coefficients(size), device)
+    inverse = ndimage.spline_filter1d(np.eye(size), order=3, axis=0, mode="mirror")
+    return Operator.of(np.pad(inverse, ((_BEFORE, _AFTER), (0, 0)), mode="reflect"), device)
 
 
 @lru_cache(maxsize=4)
@@ -110,26 +108,39 @@ def zooming(size: int, patch: int, zoom: float, device: torch.device) -> Operato
     """
     coordinates = zoom * (np.arange(patch) - (patch - 1) / 2) + (size - 1) / 2
     inside = (coordinates >= 0) & (coordinates <= size - 1)
-    return Operator.of(_values(_coefficients(size), np.where(inside, coordinates, 0)) * inside[:, None], device)
+    period = max(2 * (size - 1), 1)
+
+    def mirrored(voxels: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.minimum(voxels % period, -voxels % period)
+
+    return Operator.of(_interpolation(coordinates, size, mirrored) * inside[:, None], device)
 
 
 @lru_cache(maxsize=512)
 def enlarging(kept: int, size: int, device: torch.device) -> Operator:
     """Of ``kept`` voxels to ``size``, by a cubic spline, the edge repeated (scipy's ``nearest``); voxels are areas."""
-    # Not cached: of a long axis there may be hundreds.
-    coefficients = _coefficients.__wrapped__(kept + 2 * _REPEATED)
-    first, middle, last = np.split(coefficients, [_REPEATED + 1, _REPEATED + kept - 1], axis=1)
-    ends = [first.sum(1, keepdims=True), middle, last.sum(1, keepdims=True)]
-    # Of a single voxel the first and the last are the same.
-    repeated = np.concatenate(ends, axis=1) if kept > 1 else coefficients.sum(1, keepdims=True)
-    return Operator.of(_values(repeated, (np.arange(size) + 0.5) * kept / size - 0.5 + _REPEATED), device)
+    coordinates = (np.arange(size) + 0.5) * kept / size - 0.5
+    return Operator.of(_interpolation(coordinates, kept, lambda voxels: voxels.clip(0, kept - 1)), device)
 
 
-def _values(coefficients: NDArray[np.float64], coordinates: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Voxels to the spline's values at coordinates, not beyond the first and the last voxel."""
-    base = np.floor(coordinates).astype(int)
-    taps = [w[:, None] * coefficients[base + tap] for tap, w in enumerate(basis(coordinates - base))]
-    return np.asarray(sum(taps[1:], taps[0]))
+def _interpolation(
+    coordinates: NDArray[np.floating], size: int, within: Callable[[NDArray[np.int64]], NDArray[np.int64]]
+) -> NDArray[np.float64]:
+    """(coordinates, size): voxels to the values of the cubic spline through them.
+
+    Args:
+        coordinates: Not far from the axis.
+        size: Length of the axis.
+        within: Which voxels stand for those beyond the axis.
+    """
+    base = np.floor(coordinates).astype(np.int64)
+    # A voxel changes the coefficient at distance d by sqrt(3) z^|d| (Unser 1999).
+    near = np.arange(-_REACH, _REACH + 2)
+    influence = np.sqrt(3) * _POLE ** abs(np.arange(-_BEFORE, _AFTER + 1)[:, None] - near)
+    weights = np.stack(basis(coordinates - base), axis=1) @ influence
+    matrix = np.zeros((len(coordinates), size))
+    np.add.at(matrix, (np.arange(len(coordinates))[:, None], within(base[:, None] + near)), weights)
+    return matrix
 
 
 @lru_cache(maxsize=512)

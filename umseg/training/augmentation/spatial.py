@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from umseg.training.augmentation.interpolation import OUTSIDE, Placement, sample_cubic, sample_majority
 from umseg.training.augmentation.operators import small_pieces, spline_coefficients, zooming
-from umseg.training.augmentation.sampling import OUTSIDE, Placement, sample_cubic, sample_majority
 
 
 def centre_crop(x: Tensor, patch: Sequence[int]) -> Tensor:
