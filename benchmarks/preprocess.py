@@ -101,8 +101,7 @@ def run_ours(dataset: Path, plans: Path, configurations: list[str], folder: Path
 
     loaded = load_dataset(dataset)
     plan = Plan.load(plans, "") if plans.name == OWN_PLAN else read_foreign_plan(plans)
-    for name in configurations:
-        preprocess_dataset(loaded, plan, name, folder / name, workers=workers, quiet=True)
+    preprocess_dataset(loaded, plan, {name: folder / name for name in configurations}, workers=workers, quiet=True)
 
 
 def ours(dataset: Path, plans: Path, configurations: list[str], folder: Path, workers: int) -> list[str]:

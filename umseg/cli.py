@@ -12,8 +12,10 @@ from umseg import __version__
 from umseg.cli_foreign import convert, imports
 from umseg.cli_options import (
     WORKSPACE_ROOT,
+    Config,
     Debug,
     Device,
+    Planned,
     Precision,
     Quiet,
     Workers,
@@ -208,12 +210,9 @@ def evaluate(
 
 @verb
 def models(
-    dataset: Annotated[str, typer.Argument(help="Name of a planned data set, or its folder.")],
+    dataset: Planned,
     workspace: Workspace = WORKSPACE_ROOT,
-    config: Annotated[
-        str | None,
-        typer.Option("--config", help="Configuration of the plan. [default: 3d_fullres, 2d for 2-D images]"),
-    ] = None,
+    config: Config = None,
     draw: Annotated[
         Path | None,
         typer.Option("--draw", help="Folder for a picture of every model: its stages, blocks and Mamba layers (SVG)."),
@@ -223,9 +222,9 @@ def models(
 ) -> None:
     """List the models with what they would be on a plan: parameters, multiply-accumulates, expected memory."""
     from umseg.workflows.models import describe_models, format_models
-    from umseg.workflows.workspace import Workspace as Planned
+    from umseg.workflows.workspace import Workspace as PlannedWorkspace
 
-    planned = Planned.of(dataset, workspace)
+    planned = PlannedWorkspace.of(dataset, workspace)
     plan = planned.plan()
     configuration = plan.configuration(config or plan.default_configuration, planned.folder / "plan.json")
     description = planned.dataset().description
@@ -259,12 +258,9 @@ def demo(
 
 @verb
 def inspect(
-    dataset: Annotated[str, typer.Argument(help="Name of a planned data set, or its folder.")],
+    dataset: Planned,
     workspace: Workspace = WORKSPACE_ROOT,
-    config: Annotated[
-        str | None,
-        typer.Option("--config", help="Configuration of the plan. [default: 3d_fullres, 2d for 2-D images]"),
-    ] = None,
+    config: Config = None,
     patches: Annotated[int, typer.Option(min=1, help="How many patches, rounded up to whole batches.")] = 8,
     seed: Annotated[int, typer.Option(min=0, help="Of which training; see `umseg train --seed`.")] = 0,
     quiet: Quiet = False,
@@ -272,24 +268,24 @@ def inspect(
 ) -> None:
     """Draw training patches as the network sees them, before and after augmentation, with their labels."""
     from umseg.workflows.inspect import inspect_training
-    from umseg.workflows.workspace import Workspace as Planned
+    from umseg.workflows.workspace import Workspace as PlannedWorkspace
 
-    path = inspect_training(Planned.of(dataset, workspace), config, patches=patches, seed=seed)
+    path = inspect_training(PlannedWorkspace.of(dataset, workspace), config, patches=patches, seed=seed)
     typer.echo(f"Picture: {path}")
 
 
 @verb
 def status(
-    dataset: Annotated[str, typer.Argument(help="Name of a planned data set, or its folder.")],
+    dataset: Planned,
     workspace: Workspace = WORKSPACE_ROOT,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """List the runs of a data set: model, fold, epoch, Dice, when the last epoch ended, and whether it is complete."""
     from umseg.workflows.status import find_runs, format_runs
-    from umseg.workflows.workspace import Workspace as Planned
+    from umseg.workflows.workspace import Workspace as PlannedWorkspace
 
-    typer.echo(format_runs(find_runs(Planned.of(dataset, workspace))))
+    typer.echo(format_runs(find_runs(PlannedWorkspace.of(dataset, workspace))))
 
 
 @verb

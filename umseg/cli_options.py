@@ -16,6 +16,11 @@ from umseg.common.errors import UserError
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., None])
 
+Planned = Annotated[str, typer.Argument(help="Name of a planned data set, or its folder.")]
+Config = Annotated[
+    str | None,
+    typer.Option("--config", help="Configuration of the plan. [default: 3d_fullres, 2d for 2-D images]"),
+]
 Workspace = Annotated[Path, typer.Option("--workspace", help="Where workspaces are kept, one folder per data set.")]
 Workers = Annotated[
     int | None,

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shlex
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from umseg.cli_options import WORKSPACE_ROOT, Debug, Device, Precision, Quiet, Workers, Workspace
+from umseg.cli_options import WORKSPACE_ROOT, Config, Debug, Device, Planned, Precision, Quiet, Workers, Workspace
 from umseg.common.errors import UserError
 
 _OPTIMIZER = "sgd, adam or adamw."
@@ -21,12 +23,9 @@ _OF_MAMBA = "of the Mamba layers alone"
 
 def train(
     context: typer.Context,
-    dataset: Annotated[str, typer.Argument(help="Name of a planned data set, or its folder.")],
+    dataset: Planned,
     workspace: Workspace = WORKSPACE_ROOT,
-    config: Annotated[
-        str | None,
-        typer.Option("--config", help="Configuration of the plan. [default: 3d_fullres, 2d for 2-D images]"),
-    ] = None,
+    config: Config = None,
     model: Annotated[
         str,
         typer.Option(
@@ -105,9 +104,9 @@ def train(
     Ctrl-C, SIGTERM and --max-time end a run after the iteration; everything is saved and the exit code is 0.
     """
     from umseg.training.config import TrainingConfig, default_loader_workers
-    from umseg.workflows.workspace import Workspace as Planned
+    from umseg.workflows.workspace import Workspace as PlannedWorkspace
 
-    planned = Planned.of(dataset, workspace)
+    planned = PlannedWorkspace.of(dataset, workspace)
     choices = _choices(context, options)
     choices["configuration"] = choices.pop("config", None) or planned.plan().default_configuration
     folds = [_fold(text) for text in str(choices.pop("fold")).split(",")]
@@ -115,12 +114,13 @@ def train(
     if show_config:
         typer.echo(json.dumps(settings[0].model_dump(mode="json"), indent=2))
         return
-    seconds = None if max_time is None else parse_duration(max_time)
+    # One limit for all folds together: it is the scheduler's.
+    end = math.inf if max_time is None else time.monotonic() + parse_duration(max_time)
     workers = default_loader_workers() if workers is None else workers
     for setting in settings:
         finished = _train_fold(
             planned.folder, setting, validate=validate, device=device, workers=workers, tag=tag, restart=restart,
-            max_seconds=seconds, quiet=quiet,
+            max_seconds=end - time.monotonic(), quiet=quiet,
         )  # fmt: skip
         if not finished:
             typer.echo("To continue: " + shlex.join(["umseg", *(a for a in sys.argv[1:] if a != "--restart")]))
@@ -146,14 +146,14 @@ def _train_fold(workspace: Path, settings: Any, *, validate: bool, device: str, 
     from umseg.training import train as run
     from umseg.training.checkpoint import FINAL
     from umseg.workflows.validation import validate_fold
-    from umseg.workflows.workspace import Workspace as Planned
+    from umseg.workflows.workspace import Workspace as PlannedWorkspace
 
     folder = run(workspace, settings, device=device, **how)
     if not (folder / FINAL).exists():
         return False
     if validate and settings.fold != "all":
         metrics = validate_fold(
-            Planned(workspace),
+            PlannedWorkspace(workspace),
             folder,
             device=device,
             precision=settings.precision,

@@ -158,3 +158,16 @@ def test_leftovers_are_removed_and_nothing_else(tmp_path: Path) -> None:
         assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)
         temporary.write_text("for the end of the block")
     remove_leftovers(tmp_path / "nowhere")
+
+
+def test_syncing_can_be_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, "asked to sync")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with atomic_path(tmp_path / "file", sync=False) as temporary:
+        temporary.write_text("whole")
+    assert state(tmp_path) == {"file": "whole"}
+    with pytest.raises(UserError, match="cannot be written"), atomic_path(tmp_path / "file") as temporary:
+        temporary.write_text("other")
+    assert state(tmp_path) == {"file": "whole"}

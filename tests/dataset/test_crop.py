@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
+from umseg.dataset import crop
 from umseg.dataset.crop import box_slices, fill_holes, nonzero_region
 
 
@@ -59,6 +60,24 @@ def test_equals_filling_the_whole_volume_first(mask: np.ndarray, grow: int) -> N
     if mask.any():
         assert cropped.sum() == filled.sum(), "nothing lies outside the box"
         assert all(cropped.any(axis=tuple({0, 1, 2} - {axis}))[[0, -1]].all() for axis in range(3)), "the box is tight"
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    hnp.array_shapes(min_dims=3, max_dims=3, min_side=1, max_side=12),
+    st.floats(0.005, 0.4),
+    st.integers(0, 2**16),
+    st.permutations(range(3)),
+)
+def test_few_and_many_background_voxels_are_filled_alike(
+    shape: tuple[int, ...], share: float, seed: int, axes: list[int]
+) -> None:
+    mask = (np.random.default_rng(seed).random(shape) > share).transpose(axes)
+    expected = ndimage.binary_fill_holes(mask)
+    for few in (0.0, 1.0):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(crop, "_FEW", few)
+            np.testing.assert_array_equal(fill_holes(mask), expected)
 
 
 @pytest.mark.parametrize("thickness", [1, 2])

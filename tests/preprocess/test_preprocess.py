@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 
 from tests.preprocess.cases import make_configuration, make_image, make_label, make_plan, write_dataset
 from umseg.common.errors import UserError
+from umseg.dataset.images import Image, read_image
+from umseg.preprocess import preprocess as module
 from umseg.preprocess import preprocess_case, preprocess_dataset
 
 SHAPE = (12, 18, 20)
@@ -138,8 +141,10 @@ def test_label_of_another_shape() -> None:
 def test_a_data_set_is_the_same_with_and_without_workers(tmp_path: Path) -> None:
     dataset = write_dataset(tmp_path / "Dataset900_Small")
     plan = make_plan((0, 2, 1), full=make_configuration((1.5, 1.0, 1.0), channels=2))
-    alone = preprocess_dataset(dataset, plan, "full", tmp_path / "alone", workers=0, quiet=True)
-    together = preprocess_dataset(dataset, plan, "full", tmp_path / "together", workers=2, quiet=True)
+    alone, together = (
+        preprocess_dataset(dataset, plan, {"full": tmp_path / str(workers)}, workers=workers, quiet=True)["full"]
+        for workers in (0, 2)
+    )
     assert alone.case_ids() == together.case_ids() == ("case0", "case1", "case2")
     names = sorted(path.name for path in alone.folder.iterdir())
     assert names == sorted(path.name for path in together.folder.iterdir())
@@ -150,11 +155,41 @@ def test_a_data_set_is_the_same_with_and_without_workers(tmp_path: Path) -> None
     assert list(stored.class_locations) == [1, 2]
 
 
+@pytest.mark.parametrize(("most_kept", "times"), [(2**29, 1), (1000, 2)])
+def test_an_image_is_read_once_unless_it_is_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_kept: int, times: int
+) -> None:
+    dataset = write_dataset(tmp_path / "Dataset900_Small")
+    plan = make_plan(
+        full=make_configuration((1.5, 1.0, 1.0), channels=2), flat=make_configuration((2.0, 2.0), channels=2)
+    )
+    one_by_one = [
+        preprocess_dataset(dataset, plan, {name: tmp_path / "alone" / name}, quiet=True)[name]
+        for name in ("full", "flat")
+    ]
+    read: list[Path] = []
+
+    def counted(paths: Sequence[Path], channels: int) -> Image:
+        read.extend(paths)
+        return read_image(paths, channels)
+
+    monkeypatch.setattr(module, "read_image", counted)
+    monkeypatch.setattr(module, "_MOST_KEPT_BYTES", most_kept)
+    folders = {store.folder.name: tmp_path / "together" / store.folder.name for store in one_by_one}
+    preprocess_dataset(dataset, plan, folders, quiet=True)
+    assert sorted(read) == sorted(times * [path for case in dataset.cases for path in case.images])
+    for store in one_by_one:
+        for path in store.folder.iterdir():
+            assert path.read_bytes() == (folders[store.folder.name] / path.name).read_bytes(), path.name
+    preprocess_dataset(dataset, plan, folders, quiet=True)
+    assert len(read) == times * 6, "nothing is left to do"
+
+
 def test_a_damaged_image_is_named(tmp_path: Path) -> None:
     dataset = write_dataset(tmp_path / "Dataset900_Small")
     damaged = dataset.cases[1].images[0]
     damaged.write_bytes(damaged.read_bytes()[:200])
     plan = make_plan(full=make_configuration((1.5, 1.0, 1.0), channels=2))
     with pytest.raises(UserError) as caught:
-        preprocess_dataset(dataset, plan, "full", tmp_path / "store", workers=0, quiet=True)
+        preprocess_dataset(dataset, plan, {"full": tmp_path / "store"}, workers=0, quiet=True)
     assert str(damaged) in str(caught.value)

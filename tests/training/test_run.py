@@ -79,15 +79,16 @@ def test_a_killed_run_continues_to_the_same_weights(workspace: Path, undisturbed
 def test_a_stopped_run_says_how_to_go_on_and_continues_to_the_same_weights(workspace: Path, undisturbed: Path) -> None:
     command = [sys.executable, "-m", "umseg", "train", workspace.name, "--workspace", str(workspace.parent)]
     options = "--model umamba_bot --ssm-residual --epochs 3 --iterations 6 --validation-iterations 1"
-    rest = f"{options} --device cpu --workers 0 --tag stopped --quiet --no-validate".split()
+    rest = f"{options} --device cpu --workers 1 --tag stopped --quiet --no-validate".split()
     fold = workspace / "models" / "umamba_bot-ssm-residual-stopped__3d_fullres" / "fold_0"
     for run in range(3):
         # The first run ends in the middle of an epoch, the second by its time limit after one more iteration.
         limit = ["--max-time", "00:00:00"] if run == 1 else []
-        process = subprocess.Popen([*command, *rest, *limit], stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen([*command, *rest, *limit], stdout=subprocess.PIPE, text=True, start_new_session=True)
         if run == 0:
             wait_for(fold / LATEST, process)
-            process.send_signal(signal.SIGTERM)
+            # As schedulers do: to the worker as well.
+            os.killpg(process.pid, signal.SIGTERM)
         out, _ = process.communicate()
         assert process.returncode == 0
         assert ("To continue: umseg train" in out) == (run < 2)

@@ -16,7 +16,7 @@ _TEMPORARY = ".tmp-"
 
 
 @contextlib.contextmanager
-def atomic_path(path: Path, needed: int | None = None) -> Iterator[Path]:
+def atomic_path(path: Path, needed: int | None = None, sync: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is synced to disk and renamed to ``path``.
 
     The temporary name keeps the file's suffixes, because image writers choose the format by them. On any
@@ -25,6 +25,7 @@ def atomic_path(path: Path, needed: int | None = None) -> Iterator[Path]:
     Args:
         path: The file.
         needed: Its size in bytes, where it is known beforehand; for the message when the disk is full.
+        sync: False where a checksum would show what a power cut tears; syncing takes some milliseconds a file.
 
     Raises:
         UserError: The folder cannot be written or the disk is full.
@@ -34,8 +35,9 @@ def atomic_path(path: Path, needed: int | None = None) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        with open(temporary, "rb+") as handle:
-            os.fsync(handle.fileno())
+        if sync:
+            with open(temporary, "rb+") as handle:
+                os.fsync(handle.fileno())
         os.replace(temporary, path)
     except OSError as error:
         # First, so that the message counts as free what will be.

@@ -25,7 +25,11 @@ class Record(BaseModel):
 
     def save(self, path: Path) -> None:
         """Write the record as indented JSON, atomically."""
-        write_text(Path(path), json.dumps(self.model_dump(mode="json"), indent=2) + "\n")
+        write_text(Path(path), self.to_json())
+
+    def to_json(self) -> str:
+        """The record as indented JSON."""
+        return json.dumps(self.model_dump(mode="json"), indent=2) + "\n"
 
     @classmethod
     def load(cls: type[RecordT], path: Path, remedy: str) -> RecordT:

@@ -6,10 +6,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import ndimage, sparse
+from scipy.sparse.csgraph import connected_components
 
 BoundingBox = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 """Half-open range of voxels per axis (z, y, x)."""
+
+# Share of background below which a graph of its voxels is faster than labelling the volume: a CT has some scattered
+# voxels of 0 HU.
+_FEW = 0.03
 
 
 def nonzero_region(array: NDArray[Any]) -> tuple[BoundingBox, NDArray[np.bool_]]:
@@ -42,11 +47,13 @@ def box_slices(box: BoundingBox) -> tuple[slice, slice, slice]:
 def fill_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Fill what is enclosed by ``mask``: background that no path of face neighbours joins to the border.
 
-    Equals ``scipy.ndimage.binary_fill_holes``; labelling components is several times faster than its repeated
-    dilation.
+    Equals ``scipy.ndimage.binary_fill_holes``; finding components is several times faster than its repeated dilation.
     """
-    if mask.all() or not mask.any():
+    empty = np.flatnonzero(~mask)
+    if empty.size in (0, mask.size):
         return np.array(mask)
+    if empty.size < _FEW * mask.size:
+        return _fill_few(mask, empty)
     components, count = ndimage.label(~mask)
     inside = np.ones(count + 1, dtype=bool)
     for axis in range(mask.ndim):
@@ -55,6 +62,29 @@ def fill_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     # Component 0 is the mask itself.
     inside[0] = True
     filled: NDArray[np.bool_] = inside[components]
+    return filled
+
+
+def _fill_few(mask: NDArray[np.bool_], empty: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """As ``fill_holes``, voxel by voxel of the background (``empty``: their flat indices) as nodes of a graph."""
+    coordinates = np.unravel_index(empty, mask.shape)
+    first, second = [], []
+    stride = mask.size
+    for position, size in zip(coordinates, mask.shape, strict=True):
+        stride //= size
+        nodes = np.flatnonzero(position < size - 1)
+        neighbours = np.searchsorted(empty, empty[nodes] + stride).clip(max=empty.size - 1)
+        joined = empty[neighbours] == empty[nodes] + stride
+        first.append(nodes[joined])
+        second.append(neighbours[joined])
+    edges = np.concatenate(first), np.concatenate(second)
+    graph = sparse.coo_array((np.ones(edges[0].size, dtype=bool), edges), shape=(empty.size, empty.size))
+    count, components = connected_components(graph, directed=False)
+    inside = np.ones(count, dtype=bool)
+    for position, size in zip(coordinates, mask.shape, strict=True):
+        inside[components[(position == 0) | (position == size - 1)]] = False
+    filled = np.array(mask, order="C")
+    filled.ravel()[empty[inside[components]]] = True
     return filled
 
 

@@ -15,6 +15,7 @@ from umseg.planning.plan import Configuration, Plan
 from umseg.planning.presets import Preset, look_up_preset
 from umseg.planning.spacing import axis_medians, axis_order, median_shape, permute, target_spacing
 from umseg.planning.topology import plan_topology
+from umseg.planning.training_memory import check_known
 
 _LOWRES_THRESHOLD = 0.25
 _LOWRES_STEP = 1.03
@@ -53,6 +54,21 @@ class Context:
     num_training: int
 
 
+def check_rules(preset: str, memory_gb: float | None, for_model: str | None) -> tuple[Preset, float]:
+    """The preset of that name, and the memory to plan for: its own unless given.
+
+    Raises:
+        UserError: Unknown preset or model, or a memory that is not positive.
+    """
+    rules = look_up_preset(preset)
+    memory = rules.memory_gb if memory_gb is None else memory_gb
+    if not memory > 0:
+        raise UserError("The memory to plan for is not positive.", found=f"{memory_gb} GB", remedy="Give it in GB.")
+    if for_model is not None:
+        check_known(for_model)
+    return rules, memory
+
+
 def make_plan(
     fingerprint: Fingerprint,
     description: DatasetDescription,
@@ -75,11 +91,8 @@ def make_plan(
     Raises:
         UserError: Unknown preset or model, a memory that is not positive, or overrides that do not fit the data.
     """
-    rules = look_up_preset(preset)
+    rules, memory = check_rules(preset, memory_gb, for_model)
     overrides = overrides or Overrides()
-    memory = rules.memory_gb if memory_gb is None else memory_gb
-    if not memory > 0:
-        raise UserError("The memory to plan for is not positive.", found=f"{memory_gb} GB", remedy="Give it in GB.")
     target = overrides.spacing or target_spacing(fingerprint.spacings, fingerprint.shapes_after_crop)
     median = median_shape(fingerprint.spacings, fingerprint.shapes_after_crop, target)
     forward, backward = axis_order(target, median)

@@ -85,6 +85,16 @@ def parameter_count(
     return sum(layer.parameters for layer in _layers(model, stages, training, ssm))
 
 
+def check_known(model: str) -> None:
+    """Refuse a model whose memory is not known.
+
+    Raises:
+        UserError: It is none of ``KNOWN_MODELS``.
+    """
+    if model not in KNOWN_MODELS:
+        raise UserError(f"The memory of model '{model}' is not known.", found=model, expected=", ".join(KNOWN_MODELS))
+
+
 def models_for(stages: Sequence[Stage]) -> tuple[str, ...]:
     """The models that can be built on a plan's stages."""
     models = []
@@ -98,7 +108,6 @@ def models_for(stages: Sequence[Stage]) -> tuple[str, ...]:
 def _layers(model: str, stages: Sequence[Stage], training: Training, ssm: bool) -> Iterator[Layer]:
     if model in BASELINES:
         return baseline_layers(training, BASELINES[model].settings, rounded_patch(model, stages[0].size))
-    if model not in ARCHITECTURES:
-        raise UserError(f"The memory of model '{model}' is not known.", found=model, expected=", ".join(KNOWN_MODELS))
+    check_known(model)
     architecture = ARCHITECTURES[model](stages)
     return unet_layers(training, architecture if ssm else architecture.without_ssm(), stages)

@@ -47,16 +47,17 @@ def layout(shape: Sequence[int], patch_size: Sequence[int], itemsize: int) -> tu
         itemsize: Bytes per voxel.
 
     Returns:
-        The shapes of chunks (all channels, about a patch) and of blocks (one channel).
+        The shapes of chunks (all channels, about a patch) and of blocks (one channel; of one slice where patches are).
     """
     flat = (1,) * (3 - len(patch_size))
     spatial, channels = tuple(shape[-3:]), tuple(shape[:-3])
-    limits = flat + spatial[len(flat) :]
-    chunk = tuple(min(pair) for pair in zip(limits, (*flat, *patch_size), strict=True))
+    read = flat + spatial[len(flat) :]
     bytes_per_voxel = itemsize * math.prod(channels)
-    chunk = _double(chunk, limits, _LEAST_CHUNK_BYTES // bytes_per_voxel)
-    chunk = _halve(chunk, _MOST_CHUNK_BYTES // bytes_per_voxel)
-    return channels + chunk, (1,) * len(channels) + _halve(chunk, _BLOCK_BYTES // itemsize)
+    least, most = _LEAST_CHUNK_BYTES // bytes_per_voxel, _MOST_CHUNK_BYTES // bytes_per_voxel
+    chunk = tuple(min(pair) for pair in zip(read, (*flat, *patch_size), strict=True))
+    chunk = _halve(_double(_double(chunk, read, least), spatial, least), most)
+    block = tuple(min(pair) for pair in zip(chunk, read, strict=True))
+    return channels + chunk, (1,) * len(channels) + _halve(block, _BLOCK_BYTES // itemsize)
 
 
 def _double(shape: tuple[int, ...], limits: tuple[int, ...], least_voxels: int) -> tuple[int, ...]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
+from umseg.common.memory import keep_freed_memory
 from umseg.common.parallel import map_cases
 from umseg.dataset.crop import box_slices, nonzero_region
 from umseg.dataset.dataset import Case, Dataset
 from umseg.dataset.digest import case_digest
-from umseg.dataset.images import read_image, read_label
+from umseg.dataset.images import Image, read_image, read_label
 from umseg.planning.plan import Configuration, Plan
 from umseg.planning.spacing import permute, resampled_shape
 from umseg.preprocess.case import CaseProperties, PreprocessedCase
@@ -30,6 +33,8 @@ from umseg.preprocess.store import CaseStore, StoreDtype
 log = logging.getLogger(__name__)
 
 IMAGE_ORDER = 3
+# A larger image is read again for each configuration.
+_MOST_KEPT_BYTES = 2**29
 
 
 def preprocess_case(
@@ -109,58 +114,53 @@ def preprocess_case(
 def preprocess_dataset(
     dataset: Dataset,
     plan: Plan,
-    configuration_name: str,
-    folder: Path,
+    folders: Mapping[str, Path],
     workers: int = 0,
     quiet: bool = False,
     *,
     digests: Sequence[str] | None = None,
     dtype: StoreDtype = "float32",
-) -> CaseStore:
-    """Preprocess every case of a data set for one configuration.
+) -> dict[str, CaseStore]:
+    """Preprocess every case of a data set.
 
     Cases that are there already stay if they are undamaged and were made from the same files in the same way; other
-    files of cases in the folder are removed.
+    files of cases in the folders are removed.
 
     Args:
         dataset: Cases with labels.
         plan: The data set's plan.
-        configuration_name: ``2d``, ``3d_fullres`` or ``3d_lowres``.
-        folder: Folder of the store, one per configuration; created if need be.
+        folders: Configuration (``2d``, ``3d_fullres`` or ``3d_lowres``) to the folder of its store, created if need be.
         workers: Worker processes; 0 works in this one.
         quiet: No progress bar.
         digests: ``case_digest`` of every case where they are known, so that the files need not be read for it.
         dtype: How images are stored.
 
     Returns:
-        The store of the preprocessed cases.
+        The stores of the preprocessed cases.
 
     Raises:
         UserError: An image cannot be read, does not fit the plan, or the disk is full.
     """
-    configuration = plan.configuration(configuration_name)
     if digests is None:
         digests = [case_digest(case) for case in dataset.cases]
-    origins = case_origins(dataset, digests, plan, configuration)
-    store = CaseStore(folder)
-    there = set(store.keep(origins, dtype, quiet))
-    cases = [case for case in dataset.cases if case.id not in there]
-    if there:
-        log.info("%s: %d cases are there already, %d to do", configuration_name, len(there), len(cases))
+    stores = {name: CaseStore(folder) for name, folder in folders.items()}
+    to_do: dict[str, dict[str, Origin]] = {case.id: {} for case in dataset.cases}
+    for name, store in stores.items():
+        origins = case_origins(dataset, digests, plan, plan.configuration(name))
+        there = set(store.keep(origins, dtype, quiet))
+        if there:
+            log.info("%s: %d cases are there already, %d to do", name, len(there), len(origins) - len(there))
+        for case_id in origins.keys() - there:
+            to_do[case_id][name] = origins[case_id]
+    jobs = [_Job(case, to_do[case.id]) for case in dataset.cases if to_do[case.id]]
     work = partial(
-        _preprocess_and_store,
-        plan=plan,
-        configuration=configuration,
-        classes=location_classes(dataset.description),
-        store=store,
-        origins=origins,
-        dtype=dtype,
+        _preprocess_and_store, plan=plan, classes=location_classes(dataset.description), stores=stores, dtype=dtype
     )
-    names = [case.id for case in cases]
-    title = f"preprocess {configuration_name}"
-    for _ in map_cases(work, cases, names, workers=workers if cases else 0, title=title, quiet=quiet):
+    ids = [job.case.id for job in jobs]
+    title = f"preprocess {', '.join(folders)}"
+    for _ in map_cases(work, jobs, ids, workers=workers if jobs else 0, title=title, quiet=quiet):
         pass
-    return store
+    return stores
 
 
 def full_spacing(configuration: Configuration, case_spacing: tuple[float, float, float]) -> tuple[float, float, float]:
@@ -171,29 +171,43 @@ def full_spacing(configuration: Configuration, case_spacing: tuple[float, float,
     return z, y, x
 
 
+@dataclass(frozen=True)
+class _Job:
+    """A case and, for each configuration for which it is to be preprocessed, what it is made from."""
+
+    case: Case
+    origins: dict[str, Origin]
+
+
 def _preprocess_and_store(
-    case: Case,
+    job: _Job,
     *,
     plan: Plan,
-    configuration: Configuration,
     classes: Mapping[int, Collection[int]],
-    store: CaseStore,
-    origins: Mapping[str, Origin],
+    stores: Mapping[str, CaseStore],
     dtype: StoreDtype,
 ) -> None:
-    # The images that were read are let go before the compressed ones need memory.
-    preprocessed = _preprocess_files(case, plan, configuration, classes)
-    store.write(case.id, preprocessed, configuration.patch_size, origins[case.id], dtype)
+    if multiprocessing.parent_process() is not None:
+        # This process does nothing else than case after case.
+        keep_freed_memory()
+    read = None
+    for name, origin in job.origins.items():
+        configuration = plan.configuration(name)
+        image, label = read or _read(job.case, plan, len(configuration.normalization_schemes))
+        preprocessed = preprocess_case(image.array, image.spacing, plan, configuration, label, classes)
+        read = (image, label) if image.array.nbytes <= _MOST_KEPT_BYTES else None
+        # Large images are let go before the compressed ones need memory.
+        del image, label
+        stores[name].write(job.case.id, preprocessed, configuration.patch_size, origin, dtype)
+        del preprocessed
 
 
-def _preprocess_files(
-    case: Case, plan: Plan, configuration: Configuration, classes: Mapping[int, Collection[int]]
-) -> PreprocessedCase:
-    image = read_image(case.images, len(configuration.normalization_schemes))
+def _read(case: Case, plan: Plan, channels: int) -> tuple[Image, NDArray[np.integer[Any]] | None]:
+    image = read_image(case.images, channels)
     label = None if case.label is None else read_label(case.label).array
     if label is not None and plan.boundary_width is not None:
         label = instance_classes(label, plan.boundary_width)
-    return preprocess_case(image.array, image.spacing, plan, configuration, label, classes)
+    return image, label
 
 
 def _mark_outside(label: NDArray[np.integer[Any]], mask: NDArray[np.bool_]) -> NDArray[np.integer[Any]]:

@@ -106,8 +106,9 @@ class CaseRecord(Record):
 class CaseStore:
     """The preprocessed cases of one configuration in one folder.
 
-    A case is there when its ``CASE.json`` is: that file is written last and removed first. The store holds only its
-    path, so it may be sent to other processes.
+    A case is there when its ``CASE.json`` is: that file is written last and removed first. Files appear whole, whenever
+    a process is killed; what a power cut tears, checksums show. The store holds only its path, so it may be sent to
+    other processes.
 
     Attributes:
         folder: Where the files are.
@@ -170,7 +171,7 @@ class CaseStore:
             tensors = {str(value): np.ascontiguousarray(found) for value, found in case.class_locations.items()}
             checksums[_LOCATIONS] = self._write(case_id, _LOCATIONS, save_tensors(tensors))
             record = CaseRecord(origin=origin or Origin(), dtype=dtype, checksums=checksums, properties=case.properties)
-            record.save(self._path(case_id, _RECORD))
+            self._write(case_id, _RECORD, record.to_json().encode())
         except BaseException:
             # On a full disk what was written takes space that is needed elsewhere.
             with contextlib.suppress(UserError):
@@ -291,7 +292,7 @@ class CaseStore:
         return self.folder / f"{case_id}{ending}"
 
     def _write(self, case_id: str, ending: str, content: bytes) -> str:
-        with atomic_path(self._path(case_id, ending), needed=len(content)) as temporary:
+        with atomic_path(self._path(case_id, ending), needed=len(content), sync=False) as temporary:
             temporary.write_bytes(content)
         return _hex(zlib.crc32(content))
 

@@ -27,6 +27,8 @@ from umseg.training.batches import Batch, BatchFactory, Key, Patches, Phase, clo
 BATCHES_AHEAD = 3
 """Of each worker; together they bound the memory that batches wait in."""
 SHARED_MEMORY = Path("/dev/shm")
+SECONDS_AFTER_SIGTERM = 60
+"""In which a worker still makes batches. Schedulers mostly kill after 30."""
 
 
 class _Keys(Sampler[Key]):
@@ -183,7 +185,12 @@ def load_batches(
     )
     pool = _Pool.start(loader)
     try:
-        while (note := pool.next()) is not None:
+        while True:
+            # Raised here and not in `next`, whose frame would keep the pool.
+            with interrupts_later():
+                note = pool.next()
+            if note is None:
+                return
             if isinstance(note, Exception):
                 raise note
             yield factory.finish(slots.take(note, pin_memory=device.type == "cuda").to(device))
@@ -195,8 +202,20 @@ def load_batches(
 def _prepare_worker(worker: int) -> None:
     # Ctrl-C reaches all processes of a terminal; who trains may want to finish an iteration first.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _end_soon)
     # Every batch asks for the same sizes again.
     keep_freed_memory()
+
+
+def _end_soon(number: int, frame: FrameType | None) -> None:
+    """Leave the first SIGTERM without effect for a while.
+
+    A scheduler sends it to all processes, and the parent may want batches until its iteration is finished. If it was
+    the parent's, which waits for the end, the next one or the alarm ends this worker.
+    """
+    signal.signal(number, signal.SIG_DFL)
+    if hasattr(signal, "alarm"):
+        signal.alarm(SECONDS_AFTER_SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -233,8 +252,7 @@ class _Pool:
         A worker's error carries the worker's traceback in its message; that of the loader would keep the loader alive.
         """
         try:
-            with interrupts_later():
-                return next(self.batches)
+            return next(self.batches)
         except StopIteration:
             return None
         except Exception as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import shutil
 from pathlib import Path
@@ -45,7 +46,7 @@ def train(
     workers: int = 0,
     tag: str | None = None,
     restart: bool = False,
-    max_seconds: float | None = None,
+    max_seconds: float = math.inf,
     quiet: bool = False,
 ) -> Path:
     """Train a network on one fold; continue if the same run was begun before.

@@ -57,7 +57,7 @@ class TrainingStep:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == torch.float16)
 
     def __call__(self, batch: Batch) -> Tensor:
-        """Update the weights; returns the loss, a scalar on the device, NaN where the step was left out.
+        """Update the weights by a batch on the device; returns the loss, a scalar there, NaN if the step was left out.
 
         Raises:
             UserError: Too many steps in a row had to be left out.
@@ -82,7 +82,7 @@ class TrainingStep:
 
     def _backward(self, batch: Batch) -> Tensor:
         """Gradients of a batch, part by part; returns its loss."""
-        data, labels = self.to_device(batch)
+        data, labels = self._inputs(batch)
         parts = min(self.config.accumulate, len(data))
         losses = []
         for images, *targets in zip(data.chunk(parts), *(label.chunk(parts) for label in labels), strict=True):
@@ -97,7 +97,7 @@ class TrainingStep:
 
     def evaluate(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Loss of a batch, and the counts of its hard prediction (``Targets.count``); use without gradients."""
-        data, labels = self.to_device(batch)
+        data, labels = self._inputs(batch)
         with autocast(self.device, self.precision):
             outputs = self._heads(data)
             loss = self.loss(outputs, labels[: len(outputs)])
@@ -107,10 +107,9 @@ class TrainingStep:
         outputs: Tensor | list[Tensor] = self.network(images)
         return [outputs] if isinstance(outputs, Tensor) else outputs
 
-    def to_device(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
-        """Images and label maps where the network is."""
-        data = channels_last(batch.data.to(self.device, non_blocking=True))
-        return data, [target.to(self.device, non_blocking=True).long() for target in batch.targets]
+    def _inputs(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
+        """Images and label maps as network and loss want them."""
+        return channels_last(batch.data), [target.long() for target in batch.targets]
 
     def look(self) -> None:
         """Count the steps that were left out since the last look.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -18,16 +19,16 @@ class StopRequest:
     a second Ctrl-C interrupts at once.
 
     Args:
-        max_seconds: Time after which training ends by itself, counted from here; None: never.
+        max_seconds: Time after which training ends by itself, counted from here.
     """
 
-    def __init__(self, max_seconds: float | None = None) -> None:
-        self.deadline = None if max_seconds is None else time.monotonic() + max_seconds
+    def __init__(self, max_seconds: float = math.inf) -> None:
+        self.deadline = time.monotonic() + max_seconds
         self.reason: str | None = None
         self._earlier: dict[int, Any] = {}
 
     def __bool__(self) -> bool:
-        if self.reason is None and self.deadline is not None and time.monotonic() >= self.deadline:
+        if self.reason is None and time.monotonic() >= self.deadline:
             self.reason = "time limit"
         return self.reason is not None
 

@@ -17,6 +17,7 @@ from umseg.dataset.problems import Problem
 from umseg.dataset.report import report_problems
 from umseg.models.card import load_card
 from umseg.planning import Fingerprint, Overrides, Plan, extract_fingerprint, make_plan
+from umseg.planning.planner import check_rules
 from umseg.planning.transfer import transfer_plan
 from umseg.preprocess import CaseStore, Origin, StoreDtype, case_origins, most_bytes, preprocess_dataset
 from umseg.training.splits import Splits, make_splits
@@ -116,10 +117,12 @@ def plan_dataset(
         UserError: Something is wrong with the data; nothing but the table of all problems (``problems.csv``) and
             fixed label maps is written before the whole data set has been checked.
     """
-    if like is not None and (memory_gb, for_model, overrides or Overrides()) != (None, None, Overrides()):
+    check_rules(preset, memory_gb, for_model)
+    chosen_rules = (preset, memory_gb, for_model, overrides or Overrides())
+    if like is not None and chosen_rules != ("default", None, None, Overrides()):
         raise UserError(
             "--like takes over a plan as it is: nothing in it can be chosen.",
-            found="--memory-gb, --for-model, --spacing, --patch-size or --batch-size beside --like",
+            found="--preset, --memory-gb, --for-model, --spacing, --patch-size or --batch-size beside --like",
             remedy="Leave the other options out, or plan without --like.",
         )
     dataset, structural = survey_dataset(dataset_folder)
@@ -152,17 +155,15 @@ def plan_dataset(
     fingerprint.save(workspace.folder / "fingerprint.json")
     plan.save(workspace.folder / "plan.json")
     _keep_or_make_splits(workspace, [case.id for case in dataset.cases])
-    for name in [name for name in plan.configurations if name in chosen]:
-        preprocess_dataset(
-            dataset,
-            plan,
-            name,
-            workspace.preprocessed(name),
-            workers=workers,
-            quiet=quiet,
-            digests=fingerprint.case_digests,
-            dtype=store_dtype,
-        )
+    preprocess_dataset(
+        dataset,
+        plan,
+        {name: workspace.preprocessed(name) for name in plan.configurations if name in chosen},
+        workers=workers,
+        quiet=quiet,
+        digests=fingerprint.case_digests,
+        dtype=store_dtype,
+    )
     return workspace, fingerprint, plan
 
 
