@@ -57,7 +57,7 @@ def run(workspace: Workspace, network: str, optimizer: str, seed: int, iteration
         seed=seed,
     )
     tag = f"{main}-{ssm}-{seed}"
-    folder = train(workspace.folder, config, tag=tag, restart=True, quiet=True)
+    folder = train(workspace.folder, config, tag=tag, discard=[config.fold], quiet=True)
     metrics = validate_fold(workspace, folder, quiet=True)
     # The first epoch compiles kernels.
     epochs = [line.split(",") for line in (folder / "log.csv").read_text().splitlines()]

@@ -48,6 +48,18 @@ def test_without_options_the_papers_configuration(root: Path) -> None:
     assert shown(root) == TrainingConfig()
 
 
+def test_axes_are_numbers_between_commas(root: Path, tmp_path: Path) -> None:
+    config = shown(root, "--patch-size", "16,24,16", "--mirror-axes", "none", "--batch-size", "3")
+    assert (config.patch_size, config.mirror_axes, config.batch_size) == ((16, 24, 16), (), 3)
+    file = tmp_path / "options.yaml"
+    file.write_text("patch_size: [16, 24, 16]\nmirror-axes: 0,2\nrecipe: quick\n")
+    config = shown(root, "--options", str(file))
+    assert (config.patch_size, config.mirror_axes, config.optimizer) == ((16, 24, 16), (0, 2), "adamw")
+    result = CliRunner().invoke(app, ["train", "Dataset903_Options", "--workspace", str(root), "--patch-size", "a,b"])
+    assert result.exit_code == 2
+    assert "--patch-size is not valid" in result.output
+
+
 def test_options_of_the_command_line_win_over_those_of_the_file(root: Path, tmp_path: Path) -> None:
     file = tmp_path / "options.yaml"
     file.write_text("epochs: 7\nlr: 1e-4\nweight-decay: 1.0e-5\nssm_residual: true\noptimizer: adamw\n")

@@ -261,8 +261,8 @@ def inspect(
     dataset: Planned,
     workspace: Workspace = WORKSPACE_ROOT,
     config: Config = None,
-    patches: Annotated[int, typer.Option(min=1, help="How many patches, rounded up to whole batches.")] = 8,
-    seed: Annotated[int, typer.Option(min=0, help="Of which training; see `umseg train --seed`.")] = 0,
+    patches: Annotated[int, typer.Option(min=1, help="How many patches.")] = 8,
+    seed: Annotated[int, typer.Option(min=0, help="The first batches of `umseg train --fold all` with this seed.")] = 0,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:

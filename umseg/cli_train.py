@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import re
 import shlex
@@ -36,6 +37,9 @@ def train(
     fold: Annotated[
         str, typer.Option(help="Cross-validation fold 0 to 4, or all; several one after another: 0,1,2.")
     ] = "0",
+    recipe: Annotated[
+        str, typer.Option(help="Defaults of the options below: paper, or quick, ours for a tenth of the iterations.")
+    ] = "paper",
     epochs: Annotated[int, typer.Option(min=1, help="More than before continues a complete run.")] = 1000,
     iterations: Annotated[int, typer.Option(min=1, help="Training batches per epoch.")] = 250,
     validation_iterations: Annotated[
@@ -56,10 +60,18 @@ def train(
     ssm_optimizer: Annotated[
         str | None, typer.Option(help=f"Optimiser {_OF_MAMBA}: {_OPTIMIZER} [default: as all the rest]")
     ] = None,
-    ssm_lr: Annotated[float | None, typer.Option(help=f"Initial learning rate {_OF_MAMBA}.")] = None,
-    ssm_weight_decay: Annotated[float | None, typer.Option(help=f"Weight decay {_OF_MAMBA}.")] = None,
+    ssm_lr: Annotated[float | None, typer.Option(help=f"Initial learning rate {_OF_MAMBA}. [default: --lr]")] = None,
+    ssm_weight_decay: Annotated[
+        float | None, typer.Option(help=f"Weight decay {_OF_MAMBA}. [default: --weight-decay]")
+    ] = None,
+    eps: Annotated[float, typer.Option(help="Of adam and adamw: added to the root of the second moment.")] = 1e-8,
     schedule: Annotated[str, typer.Option(help="Fall of the learning rate: poly, cosine or constant.")] = "poly",
+    power: Annotated[float, typer.Option(help="Exponent of poly.")] = 0.9,
+    lr_end: Annotated[float, typer.Option(help="Learning rate at the end of cosine.")] = 0.0,
     warmup: Annotated[int, typer.Option(min=0, help="Iterations in which the learning rate rises.")] = 0,
+    ema: Annotated[
+        float, typer.Option(help="Decay of an average of the weights that is kept instead of the last; 0: none.")
+    ] = 0.0,
     clip: Annotated[float, typer.Option(help="Largest norm of the gradients; 0: any.")] = 12.0,
     accumulate: Annotated[int, typer.Option(min=1, help="Parts in which a batch is computed, to save memory.")] = 1,
     checkpoint_activations: Annotated[
@@ -68,7 +80,15 @@ def train(
     deep_supervision: Annotated[
         bool, typer.Option("--deep-supervision/--no-deep-supervision", help="Train the lower decoder stages too.")
     ] = True,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Patches per iteration. [default: the plan's]")] = None,
+    patch_size: Annotated[
+        str | None,
+        typer.Option(help="Voxels, in the plan's order of axes, e.g. 40,56,40. [default: the plan's]"),
+    ] = None,
     oversampling: Annotated[float, typer.Option(help="Share of a batch that must show foreground.")] = 0.33,
+    mirror_axes: Annotated[
+        str | None, typer.Option(help="Axes of the patch that are mirrored, e.g. 0,1, or none. [default: all]")
+    ] = None,
     augmentation: Annotated[
         str, typer.Option(help="cpu: by the workers; gpu: by the GPU that trains, for few CPU cores; none.")
     ] = "cpu",
@@ -86,7 +106,8 @@ def train(
     ] = None,
     show_config: Annotated[bool, typer.Option("--show-config", help="Print all options as they are, and end.")] = False,
     tag: Annotated[str | None, typer.Option(help="Suffix of the model folder, to keep experiments apart.")] = None,
-    restart: Annotated[bool, typer.Option("--restart", help="Discard an earlier run of this fold.")] = False,
+    restart: Annotated[bool, typer.Option("--restart", help="Discard earlier runs of these folds.")] = False,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write curves for TensorBoard too.")] = False,
     max_time: Annotated[
         str | None, typer.Option(help="Stop by then, as Ctrl-C does, and save: hours:minutes:seconds.")
     ] = None,
@@ -102,14 +123,17 @@ def train(
     """Train a network; an interrupted run continues when the same command is given again.
 
     Ctrl-C, SIGTERM and --max-time end a run after the iteration; everything is saved and the exit code is 0.
+
+    On several GPUs: torchrun --nproc-per-node 4 -m umseg train ...; they share every batch.
     """
     from umseg.training.config import TrainingConfig, default_loader_workers
+    from umseg.training.processes import environment
     from umseg.workflows.workspace import Workspace as PlannedWorkspace
 
     planned = PlannedWorkspace.of(dataset, workspace)
     choices = _choices(context, options)
     choices["configuration"] = choices.pop("config", None) or planned.plan().default_configuration
-    folds = [_fold(text) for text in str(choices.pop("fold")).split(",")]
+    folds = [_fold(text) for text in str(choices.pop("fold", 0)).split(",")]
     settings = [TrainingConfig.from_options({**choices, "fold": number}) for number in folds]
     if show_config:
         typer.echo(json.dumps(settings[0].model_dump(mode="json"), indent=2))
@@ -117,14 +141,26 @@ def train(
     # One limit for all folds together: it is the scheduler's.
     end = math.inf if max_time is None else time.monotonic() + parse_duration(max_time)
     workers = default_loader_workers() if workers is None else workers
+    first = environment().first
+    if not first:
+        logging.getLogger("umseg").setLevel(logging.ERROR)
     for setting in settings:
+        # All folds together, at the beginning: a run that is stopped in one of them goes on without --restart.
+        discard = [each.fold for each in settings] if restart and setting is settings[0] else []
         finished = _train_fold(
-            planned.folder, setting, validate=validate, device=device, workers=workers, tag=tag, restart=restart,
-            max_seconds=end - time.monotonic(), quiet=quiet,
+            planned.folder, setting, validate=validate and first, device=device, workers=workers, tag=tag,
+            discard=discard, max_seconds=end - time.monotonic(), tensorboard=tensorboard, quiet=quiet,
         )  # fmt: skip
         if not finished:
-            typer.echo("To continue: " + shlex.join(["umseg", *(a for a in sys.argv[1:] if a != "--restart")]))
+            if first:
+                typer.echo("To continue: " + _command(environment().count))
             return
+
+
+def _command(processes: int) -> str:
+    """What was typed, without what must not be repeated."""
+    starter = ["umseg"] if processes == 1 else ["torchrun", "--nproc-per-node", "...", "-m", "umseg"]
+    return shlex.join([*starter, *(argument for argument in sys.argv[1:] if argument != "--restart")])
 
 
 def parse_duration(text: str) -> float:
@@ -145,14 +181,14 @@ def _train_fold(workspace: Path, settings: Any, *, validate: bool, device: str, 
     from umseg.evaluation import format_table
     from umseg.training import train as run
     from umseg.training.checkpoint import FINAL
-    from umseg.workflows.validation import validate_fold
+    from umseg.workflows.validation import earlier_validation, validate_fold
     from umseg.workflows.workspace import Workspace as PlannedWorkspace
 
     folder = run(workspace, settings, device=device, **how)
     if not (folder / FINAL).exists():
         return False
     if validate and settings.fold != "all":
-        metrics = validate_fold(
+        metrics = earlier_validation(folder) or validate_fold(
             PlannedWorkspace(workspace),
             folder,
             device=device,
@@ -166,25 +202,28 @@ def _train_fold(workspace: Path, settings: Any, *, validate: bool, device: str, 
 
 
 _NOT_TRAINING = {"context", "dataset", "workspace", "options", "show_config", "tag", "restart", "max_time", "validate"}
-_NOT_TRAINING |= {"device", "workers", "quiet", "debug"}
+_NOT_TRAINING |= {"device", "workers", "quiet", "debug", "tensorboard"}
 
 
 def _choices(context: typer.Context, file: Path | None) -> dict[str, Any]:
-    """Defaults, under the options of the file, under those of the command line."""
-    choices = {name: value for name, value in context.params.items() if name not in _NOT_TRAINING}
+    """The options that were given: those of the file, under those of the command line."""
+    known = [name for name in context.params if name not in _NOT_TRAINING]
+    choices: dict[str, Any] = {}
     for name, value in (read_options(file) if file else {}).items():
-        if name not in choices:
+        if name not in known:
             raise UserError(
                 f"Unknown training option '{name}'.",
                 file=file,
                 found=name,
-                expected=", ".join(sorted(choices)),
+                expected=", ".join(sorted(known)),
                 remedy="Options in the file are named as on the command line, e.g. `weight_decay: 1e-4`.",
             )
+        choices[name] = value
+    for name in known:
         source = context.get_parameter_source(name)
-        if source is None or source.name != "COMMANDLINE":
-            choices[name] = value
-    choices["options"] = {name: choices.pop(name) for name in ("ssm", "ssm_residual")}
+        if source is not None and source.name == "COMMANDLINE":
+            choices[name] = context.params[name]
+    choices["options"] = {name: choices.pop(name) for name in ("ssm", "ssm_residual") if name in choices}
     return choices
 
 

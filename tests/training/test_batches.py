@@ -13,6 +13,7 @@ from tests.training.factories import make_case, make_configuration, write_store
 from umseg.common.errors import UserError
 from umseg.planning.plan import Configuration
 from umseg.training.augmentation import patch_geometry
+from umseg.training.augmentation.draws import draw_each
 from umseg.training.batches import Batch, BatchFactory, Phase, deep_supervision_targets
 
 CASES = ("case_0", "case_1", "case_2")
@@ -79,11 +80,32 @@ def test_what_is_not_augmented_yet_becomes_the_same_later(folder: Path) -> None:
     factory = make_factory(folder)
     later = dataclasses.replace(factory, augmentation="gpu")
     raw = later.prepare(0, "train", 0)
-    assert raw.seed is not None
+    assert raw.seeds is not None
     assert raw.data.shape == (2, 1, *patch_geometry((8, 8, 8)).initial_patch)
     assert raw.label.min() == -1
     assert_equal(later.finish(raw), make(factory, 0, "train", 0))
-    assert later.prepare(0, "validation", 0).seed is None
+    assert later.prepare(0, "validation", 0).seeds is None
+
+
+def test_processes_that_share_a_batch_make_its_parts(folder: Path) -> None:
+    whole = make_factory(folder, make_configuration(batch_size=3))
+    for augmentation in ("cpu", "gpu", "none"):
+        factory = dataclasses.replace(whole, augmentation=augmentation)
+        parts = [make(dataclasses.replace(factory, samples=part), 1, "train", 4) for part in (range(2), range(2, 3))]
+        together = make(factory, 1, "train", 4)
+        assert together.cases == parts[0].cases + parts[1].cases
+        assert torch.equal(together.data, torch.cat([part.data for part in parts]))
+        for target, *others in zip(together.targets, *(part.targets for part in parts), strict=True):
+            assert torch.equal(target, torch.cat(others))
+
+
+def test_only_the_given_axes_are_mirrored(folder: Path) -> None:
+    axes: tuple[tuple[int, ...], ...] = ((), (1,))
+    for chosen in axes:
+        factory = dataclasses.replace(make_factory(folder), mirror_axes=chosen)
+        assert factory._augmentation.geometry.mirror_axes == chosen
+        mirrored = draw_each(range(100), 1, factory._augmentation.geometry).mirrored
+        assert {axis for axis in range(3) if mirrored[:, axis].any()} == set(chosen)
 
 
 def test_oversampling_is_the_share_of_forced_samples(tmp_path: Path) -> None:

@@ -60,9 +60,9 @@ def test_an_interruption_changes_no_bit(tmp_path: Path, options: dict[str, Any])
     whole = Run(options)
     for number in range(2):
         whole.step(number)
-    checkpoint.save_training(path, whole.network, whole.optimizers, {"epoch": 2, "scaler": {}})
+    checkpoint.save_training(path, whole.network, whole.optimizers, None, {"epoch": 2, "scaler": {}})
     resumed = Run(options, seed=1)
-    state = checkpoint.load_training(path, resumed.network, resumed.optimizers, REMEDY)
+    state = checkpoint.load_training(path, resumed.network, resumed.optimizers, None, REMEDY)
     assert state == {"epoch": 2, "scaler": {}}
     assert_same_weights(resumed.network, whole.network)
     for number in range(2, 4):
@@ -75,8 +75,8 @@ def test_an_interruption_changes_no_bit(tmp_path: Path, options: dict[str, Any])
 def test_slots_of_the_optimiser_come_back_in_their_layout(tmp_path: Path, options: dict[str, Any]) -> None:
     whole, resumed = Run(options), Run(options, seed=1)
     whole.step(0)
-    checkpoint.save_training(tmp_path / "c.safetensors", whole.network, whole.optimizers, {})
-    checkpoint.load_training(tmp_path / "c.safetensors", resumed.network, resumed.optimizers, REMEDY)
+    checkpoint.save_training(tmp_path / "c.safetensors", whole.network, whole.optimizers, None, {})
+    checkpoint.load_training(tmp_path / "c.safetensors", resumed.network, resumed.optimizers, None, REMEDY)
     strided = 0
     for optimizer, other in zip(resumed.optimizers, whole.optimizers, strict=True):
         slots, expected = optimizer.state_dict()["state"], other.state_dict()["state"]
@@ -93,8 +93,8 @@ def test_slots_of_the_optimiser_come_back_in_their_layout(tmp_path: Path, option
 
 def test_before_the_first_step_there_are_no_slots(tmp_path: Path) -> None:
     whole, resumed = Run({}), Run({}, seed=1)
-    checkpoint.save_training(tmp_path / "c.safetensors", whole.network, whole.optimizers, {})
-    checkpoint.load_training(tmp_path / "c.safetensors", resumed.network, resumed.optimizers, REMEDY)
+    checkpoint.save_training(tmp_path / "c.safetensors", whole.network, whole.optimizers, None, {})
+    checkpoint.load_training(tmp_path / "c.safetensors", resumed.network, resumed.optimizers, None, REMEDY)
     whole.step(0)
     resumed.step(0)
     assert_same_weights(resumed.network, whole.network)
@@ -122,7 +122,7 @@ def test_file_is_a_json_header_and_numbers(tmp_path: Path) -> None:
     """No pickle: eight bytes of length, JSON of that length, then as many bytes as the header announces."""
     run = Run({})
     run.step(0)
-    checkpoint.save_training(tmp_path / "c.safetensors", run.network, run.optimizers, {"epoch": 1})
+    checkpoint.save_training(tmp_path / "c.safetensors", run.network, run.optimizers, None, {"epoch": 1})
     content = (tmp_path / "c.safetensors").read_bytes()
     length = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + length])
@@ -162,7 +162,7 @@ def test_weights_of_another_network(saved: Path) -> None:
         checkpoint.load_weights(wider, saved, REMEDY)
     assert "16" in str(caught.value.found)
     with pytest.raises(UserError, match="do not belong to this network"):
-        checkpoint.load_training(saved, make_network(), [], REMEDY)
+        checkpoint.load_training(saved, make_network(), [], None, REMEDY)
 
 
 @pytest.mark.parametrize("number", [28, 112])

@@ -55,6 +55,7 @@ def test_adamw_with_its_own_defaults(umamba: nn.Module) -> None:
         ({"ssm_optimizer": "adamw"}, torch.optim.AdamW, 1e-3),
         ({"ssm_optimizer": "adamw", "ssm_lr": 3e-4}, torch.optim.AdamW, 3e-4),
         ({"ssm_lr": 2e-3}, torch.optim.SGD, 2e-3),
+        ({"ssm_weight_decay": 0.1}, torch.optim.SGD, 0.01),
     ],
 )
 def test_ssm_layers_with_their_own(umamba: nn.Module, options: dict[str, Any], kind: type, lr: float) -> None:
@@ -71,6 +72,15 @@ def test_ssm_layers_with_their_own(umamba: nn.Module, options: dict[str, Any], k
     ]
     assert [group["lr"] for group in optimizers[1].param_groups] == [lr, lr]
     assert optimizers[0].param_groups[0]["lr"] == 0.01
+
+
+def test_ssm_layers_take_from_the_network_what_they_are_not_given(umamba: nn.Module) -> None:
+    own = build_optimizers(umamba, TrainingConfig(lr=0.05, weight_decay=1e-3, ssm_weight_decay=0.2))[1]
+    assert (own.defaults["lr"], own.defaults["weight_decay"]) == (0.05, 0.2)
+    own = build_optimizers(umamba, TrainingConfig(lr=0.05, weight_decay=1e-3, ssm_lr=0.2))[1]
+    assert (own.defaults["lr"], own.defaults["weight_decay"]) == (0.2, 1e-3)
+    own = build_optimizers(umamba, TrainingConfig(lr=0.05, weight_decay=1e-3, ssm_optimizer="sgd"))[1]
+    assert (own.defaults["lr"], own.defaults["weight_decay"]) == (0.01, 3e-5)
 
 
 def test_a_network_without_ssm_layers_needs_no_second_optimiser() -> None:

@@ -149,6 +149,7 @@ def test_a_diverging_run_stops_and_keeps_its_last_checkpoint(workspace: Path) ->
     before = checkpoint.read_bytes()
     bad = good.model_copy(update={"epochs": 2, "lr": 1e30})
     bad.save(fold / "config.json")
+    (fold / "weights_final.safetensors").unlink()
     with pytest.raises(UserError, match="diverged") as caught:
         train(workspace, bad, device="cpu", tag="diverging", quiet=True)
     assert "--lr" in str(caught.value.remedy)
@@ -179,9 +180,57 @@ def test_restart_discards_the_earlier_run(workspace: Path) -> None:
     first = CONFIG.model_copy(update={"epochs": 1, "options": ModelOptions(ssm=False)})
     fold = train(workspace, first, device="cpu", tag="restart", quiet=True)
     (fold / "note.txt").write_text("of the first run")
-    train(workspace, first.model_copy(update={"seed": 3}), device="cpu", tag="restart", restart=True, quiet=True)
+    train(workspace, first.model_copy(update={"seed": 3}), device="cpu", tag="restart", discard=[0], quiet=True)
     assert not (fold / "note.txt").exists()
     assert json.loads((fold / "config.json").read_text())["seed"] == 3
+
+
+def test_nothing_is_discarded_before_it_is_clear_that_the_new_run_can_start(workspace: Path, tmp_path: Path) -> None:
+    first = CONFIG.model_copy(update={"epochs": 1, "options": ModelOptions(ssm=False)})
+    fold = train(workspace, first, device="cpu", tag="kept", quiet=True)
+    wrong = first.model_copy(update={"init_from": str(tmp_path / "nothing")})
+    with pytest.raises(UserError, match="model folder does not exist"):
+        train(workspace, wrong, device="cpu", tag="kept", discard=[0], quiet=True)
+    assert (fold / "weights_final.safetensors").exists()
+    assert json.loads((fold / "config.json").read_text())["init_from"] is None
+
+
+def test_a_complete_run_is_left_as_it_is(workspace: Path, undisturbed: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in undisturbed.iterdir()}
+    assert train(workspace, CONFIG, device="cpu", tag="undisturbed", quiet=True) == undisturbed
+    assert {path: path.stat().st_mtime_ns for path in undisturbed.iterdir()} == before
+
+
+def test_patch_batch_and_mirror_axes_are_those_of_the_options(workspace: Path) -> None:
+    sizes = {"patch_size": (16, 16, 16), "batch_size": 3, "mirror_axes": (2,)}
+    config = CONFIG.model_copy(update={"epochs": 1, "iterations": 1, **sizes})
+    card = load_card(train(workspace, config, device="cpu", tag="sizes", quiet=True).parent)
+    assert (card.configuration.patch_size, card.configuration.batch_size) == ((16, 16, 16), 3)
+    assert card.mirror_axes == (2,)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"patch_size": (16, 16)}, "--patch-size does not fit"),
+        ({"patch_size": (16, 17, 16)}, "--patch-size does not fit"),
+        ({"mirror_axes": (0, 3)}, "--mirror-axes names an axis"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(workspace: Path, options: dict[str, Any], problem: str) -> None:
+    with pytest.raises(UserError, match=problem) as caught:
+        train(workspace, CONFIG.model_copy(update=options), device="cpu", tag="wrong", quiet=True)
+    assert caught.value.expected
+
+
+def test_averaged_weights_are_kept_and_continue(workspace: Path) -> None:
+    config = CONFIG.model_copy(update={"ema": 0.9, "options": ModelOptions(ssm=False)})
+    short = config.model_copy(update={"epochs": 2, "iterations": 2})
+    fold = train(workspace, short, device="cpu", tag="averaged", quiet=True)
+    tensors, _ = load_tensors(fold / LATEST, "")
+    final, _ = load_tensors(fold / "weights_final.safetensors", "")
+    assert all(torch.equal(final[name], tensors[f"average.{name}"]) for name in final)
+    assert not all(torch.equal(final[name], tensors[f"network.{name}"]) for name in final)
 
 
 def test_folds_of_another_plan_do_not_join_a_model(workspace: Path, undisturbed: Path) -> None:
@@ -223,8 +272,10 @@ def test_a_damaged_checkpoint_is_explained(workspace: Path) -> None:
     fold = train(workspace, config, device="cpu", tag="damaged", quiet=True)
     checkpoint = fold / LATEST
     checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
+    longer = config.model_copy(update={"epochs": 2})
     with pytest.raises(UserError, match="damaged") as caught:
-        train(workspace, config, device="cpu", tag="damaged", quiet=True)
+        train(workspace, longer, device="cpu", tag="damaged", quiet=True)
+    assert (fold / "weights_final.safetensors").exists(), "what was there stays"
     assert "--restart" in str(caught.value.remedy)
 
 

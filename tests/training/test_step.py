@@ -27,7 +27,7 @@ def make_step(network: nn.Module | None = None, **options: Any) -> TrainingStep:
     config = TrainingConfig(**options)
     network = place(network or make_network(), CPU)
     loss = SegmentationLoss(Targets(("a", "b")), batch_dice=False)
-    return TrainingStep(network, build_optimizers(network, config), loss, config, CPU, torch.float32)
+    return TrainingStep(network, build_optimizers(network, config), loss, config, CPU, torch.float32, batch_size=4)
 
 
 def make_batch(seed: int = 0, size: int = 4, bad: bool = False) -> Batch:
@@ -71,7 +71,6 @@ def test_a_step_with_a_bad_number_is_left_out(optimizer: str, caplog: pytest.Log
     with caplog.at_level(logging.WARNING):
         loss = step(make_batch(bad=True))
     assert torch.isnan(loss)
-    assert step.skipped == 1
     assert "case0, case1" in caplog.text
     assert all(torch.equal(p, q) for p, q in zip(before, weights(step), strict=True))
     for seed in (1, 2):

@@ -5,6 +5,7 @@ from typing import Any
 import matplotlib.image
 import numpy as np
 import pytest
+import torch
 
 from tests.blobs import write_blobs
 from umseg.dataset import DatasetDescription
@@ -32,10 +33,12 @@ def test_the_patches_are_those_that_are_trained(
     configuration = workspace.plan().configuration(name)
     cases = tuple(case.id for case in workspace.dataset().cases)
     factory = BatchFactory(workspace.preprocessed(name), configuration, {"train": cases}, seed=5)
-    batch = factory.finish(factory.prepare(0, "train", 0))
-    assert len(drawn) % configuration.batch_size == 0
-    assert len(drawn) >= 3
-    for patch, image, label in zip(drawn, batch.data.numpy(), batch.targets[0].numpy(), strict=False):
+    batches = [factory.finish(factory.prepare(0, "train", index)) for index in range(2)]
+    images, labels = (
+        torch.cat(parts)[:3].numpy() for parts in zip(*((b.data, b.targets[0]) for b in batches), strict=True)
+    )
+    assert configuration.batch_size == 2, "the third patch is of a second batch"
+    for patch, image, label in zip(drawn, images, labels, strict=True):
         slices = range(len(label)) if label.ndim == 3 else [...]
         assert any(np.array_equal(patch.after[0][..., 0], image[0][i]) for i in slices)
         assert patch.before[0].shape == patch.after[0].shape

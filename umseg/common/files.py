@@ -38,6 +38,9 @@ def atomic_path(path: Path, needed: int | None = None, sync: bool = True) -> Ite
         if sync:
             with open(temporary, "rb+") as handle:
                 os.fsync(handle.fileno())
+        if os.name == "posix":
+            # Some libraries make files that only their owner may read; others share the folder.
+            temporary.chmod(_PERMISSIONS)
         os.replace(temporary, path)
     except OSError as error:
         # First, so that the message counts as free what will be.
@@ -45,6 +48,16 @@ def atomic_path(path: Path, needed: int | None = None, sync: bool = True) -> Ite
         raise _explain(error, path, needed) from error
     finally:
         _remove(temporary)
+
+
+def _default_permissions() -> int:
+    """Of new files. The mask can only be read by setting it, which threads would see: done once, on import."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
+_PERMISSIONS = _default_permissions()
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from umseg.evaluation.metrics import InstanceMetrics, Metrics
     from umseg.evaluation.overlap import dice
     from umseg.evaluation.pairs import Pair
-    from umseg.evaluation.report import format_table, write_metrics
+    from umseg.evaluation.report import format_table, load_metrics, write_metrics
     from umseg.evaluation.surface import surface_dice
 
 _HOME = {
@@ -27,6 +27,7 @@ _HOME = {
     "evaluate_pairs": "folder",
     "format_table": "report",
     "instance_f1": "instances",
+    "load_metrics": "report",
     "surface_dice": "surface",
     "write_metrics": "report",
 }
@@ -42,6 +43,7 @@ __all__ = [
     "evaluate_pairs",
     "format_table",
     "instance_f1",
+    "load_metrics",
     "surface_dice",
     "write_metrics",
 ]

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from umseg.common.files import atomic_path
+from umseg.common.record import read_json
 from umseg.evaluation.metrics import InstanceMetrics, Label, Metrics, Statistic, Summary
 
 _WORST_CASES = 3
@@ -40,6 +41,18 @@ def write_metrics(metrics: Metrics | InstanceMetrics, folder: Path) -> tuple[Pat
         rows = _instance_rows(metrics) if isinstance(metrics, InstanceMetrics) else _class_rows(metrics)
         csv.writer(handle).writerows(rows)
     return document, table
+
+
+def load_metrics(file: Path) -> Metrics | InstanceMetrics:
+    """Read the ``metrics.json`` that ``write_metrics`` wrote.
+
+    Raises:
+        UserError: The file is damaged.
+    """
+    remedy = "Remove it; the same command then scores the fold again."
+    content = read_json(file, remedy)
+    kind = Metrics if isinstance(content, dict) and "classes" in content else InstanceMetrics
+    return kind.from_json(content, file, remedy)
 
 
 def _class_rows(metrics: Metrics) -> Iterator[Row]:

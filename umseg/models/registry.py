@@ -137,6 +137,11 @@ def build_network(
     return MODELS[model](configuration, in_channels, num_classes, deep_supervision, options)
 
 
+def network_heads(network: nn.Module) -> list[nn.Module]:
+    """The layers that give the outputs of a U-Net under deep supervision, in their order; else none."""
+    return list(network.heads)[::-1] if isinstance(network, UNet) and network.deep_supervision else []
+
+
 def enable_activation_checkpoints(network: nn.Module, model: str) -> None:
     """Let every stage compute its activations again on the way back, instead of keeping them.
 

@@ -51,20 +51,21 @@ class Patches:
 
     Attributes:
         data: (batch, channels, *patch) float32.
-        label: (batch, *patch) int16 without negative values; where there is a seed, -1 outside the nonzero region.
+        label: (batch, planes, *patch) int16 without negative values; where there are seeds, -1 outside the nonzero
+            region in the first plane.
         cases: Case ids of the samples.
-        seed: Of the augmentation that is still to be done, with patches of the initial size; None: it is done.
+        seeds: Of the augmentation that is still to be done, with patches of the initial size; None: it is done.
     """
 
     data: Tensor
     label: Tensor
     cases: tuple[str, ...]
-    seed: int | None = None
+    seeds: tuple[int, ...] | None = None
 
     def to(self, device: torch.device) -> Patches:
         """On a device; from page-locked memory nothing waits for the copy."""
         data, label = (x.to(device, non_blocking=True) for x in (self.data, self.label))
-        return Patches(data, label, self.cases, self.seed)
+        return Patches(data, label, self.cases, self.seeds)
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,8 @@ class BatchFactory:
         seed: Seed of everything random.
         augmentation: ``gpu`` leaves the augmentation to ``finish``.
         oversampling: Share of a batch that must show foreground.
+        mirror_axes: Spatial axes that are mirrored; None: all.
+        samples: Those of the batch that are made, where several processes share it; None: all.
     """
 
     folder: Path
@@ -86,45 +89,61 @@ class BatchFactory:
     seed: int
     augmentation: AugmentationPlace = "cpu"
     oversampling: float = FOREGROUND_SHARE
+    mirror_axes: tuple[int, ...] | None = None
+    samples: range | None = None
 
     @property
-    def largest(self) -> tuple[int, int, int]:
-        """Samples, channels, and voxels per sample of the largest patches."""
-        augmentation = _augmentation(self.configuration)
-        size = augmentation.geometry.initial_patch if self.augmentation == "gpu" else augmentation.patch
-        return self.configuration.batch_size, len(self.configuration.normalization_schemes), math.prod(size)
+    def numbers(self) -> range:
+        """Numbers of the samples of the batch that are made."""
+        return range(self.configuration.batch_size) if self.samples is None else self.samples
+
+    @property
+    def channels(self) -> int:
+        return len(self.configuration.normalization_schemes)
+
+    @property
+    def largest(self) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+        """(samples, channels), (samples, planes), and voxels of the largest patches."""
+        size = self._augmentation.geometry.initial_patch if self.augmentation == "gpu" else self._augmentation.patch
+        count = len(self.numbers)
+        return (count, self.channels), (count, 1), math.prod(size)
 
     def prepare(self, epoch: int, phase: Phase, index: int) -> Patches:
         """Draw cases with replacement, cut patches (facts 1.8) and, in training, augment them (facts 1.9)."""
-        rng = np.random.default_rng((self.seed, epoch, 0 if phase == "train" else 1, index))
-        seed = int(rng.integers(2**32))
-        augmentation = _augmentation(self.configuration)
-        count, channels = self.configuration.batch_size, len(self.configuration.normalization_schemes)
+        key = (self.seed, epoch, 0 if phase == "train" else 1, index)
+        rngs = [np.random.default_rng((*key, number)) for number in self.numbers]
+        seeds = tuple(int(rng.integers(2**32)) for rng in rngs)
+        augmentation = self._augmentation
         if phase == "train" and self.augmentation == "cpu":
             # Most samples are not turned, and the margin for that need not be read.
-            sizes = augmentation.sizes(count, channels, seed)
-            images = [torch.empty(channels, *size) for size in sizes]
-            labels = [torch.empty(size, dtype=torch.int16) for size in sizes]
-            cases = self._draw(rng, phase, augmentation.geometry.initial_patch, images, labels)
+            sizes = augmentation.sizes(self.channels, seeds)
+            images = [torch.empty(self.channels, *size) for size in sizes]
+            labels = [torch.empty(1, *size, dtype=torch.int16) for size in sizes]
+            cases = self._draw(rngs, phase, augmentation.geometry.initial_patch, images, labels)
             with _named(cases):
-                return Patches(*augmentation(images, labels, seed), cases)
+                return Patches(*augmentation(images, labels, seeds), cases)
         raw = phase == "train" and self.augmentation == "gpu"
         size = augmentation.geometry.initial_patch if raw else augmentation.patch
-        data, label = torch.empty(count, channels, *size), torch.empty(count, *size, dtype=torch.int16)
-        cases = self._draw(rng, phase, size, data.unbind(), label.unbind())
-        return Patches(data, label, cases, seed) if raw else Patches(data, label.clamp_(min=0), cases)
+        data = torch.empty(len(rngs), self.channels, *size)
+        label = torch.empty(len(rngs), 1, *size, dtype=torch.int16)
+        cases = self._draw(rngs, phase, size, data.unbind(), label.unbind())
+        return Patches(data, label, cases, seeds) if raw else Patches(data, label.clamp_(min=0), cases)
 
     def finish(self, patches: Patches) -> Batch:
         """Do what is left, on the device that holds the patches."""
         data, label = patches.data, patches.label
-        if patches.seed is not None:
+        if patches.seeds is not None:
             with _named(patches.cases):
-                data, label = _augmentation(self.configuration)(data.unbind(), label.unbind(), patches.seed)
-        return Batch(data, deep_supervision_targets(label, self.configuration.strides), patches.cases)
+                data, label = self._augmentation(data.unbind(), label.unbind(), patches.seeds)
+        return Batch(data, deep_supervision_targets(label[:, 0], self.configuration.strides), patches.cases)
+
+    @property
+    def _augmentation(self) -> Augmentation:
+        return _augmentation(self.configuration, self.mirror_axes)
 
     def _draw(
         self,
-        rng: np.random.Generator,
+        rngs: Sequence[np.random.Generator],
         phase: Phase,
         initial: tuple[int, ...],
         images: Sequence[Tensor],
@@ -133,11 +152,11 @@ class BatchFactory:
         """Fill images and label maps with patches of random cases, or with the middle of them; returns the cases."""
         names = []
         forced = forced_foreground(self.configuration.batch_size, self.oversampling)
-        for image, label, must in zip(images, labels, forced, strict=True):
+        for rng, number, image, label in zip(rngs, self.numbers, images, labels, strict=True):
             name = self.cases[phase][int(rng.integers(len(self.cases[phase])))]
             names.append(name)
             with _named([name]):
-                self._cut(rng, name, initial, must, image.numpy(), label.numpy())
+                self._cut(rng, name, initial, forced[number], image.numpy(), label.numpy())
         return tuple(names)
 
     def _cut(
@@ -149,17 +168,17 @@ class BatchFactory:
         data: NDArray[np.float32],
         label: NDArray[np.int16],
     ) -> None:
-        """Fill ``data`` (channels, *size) and ``label`` (*size); a 2-D patch is a slice orthogonal to axis 0."""
+        """Fill ``data`` (channels, *size) and ``label`` (1, *size); a 2-D patch is a slice orthogonal to axis 0."""
         case, final = _open(self.folder, name), tuple(self.configuration.patch_size)
         assert case.label is not None
         if len(final) == 2:
-            data, label, initial, final = data[:, None], label[None], (1, *initial), (1, *final)
+            data, label, initial, final = data[:, None], label[:, None], (1, *initial), (1, *final)
         centres = patch_centres(case.class_locations, forced)
         corner = patch_corner(rng, case.label.shape, initial, final, centres)
-        middle = [c + (whole - part) // 2 for c, whole, part in zip(corner, initial, label.shape, strict=True)]
+        middle = [c + (whole - part) // 2 for c, whole, part in zip(corner, initial, label.shape[1:], strict=True)]
         try:
             cut(case.data, middle, data, 0)
-            cut(case.label, middle, label, -1)
+            cut(case.label, middle, label[0], -1)
         except RuntimeError as error:
             # All that blosc2 says when a block cannot be decompressed; opening a case reads no block.
             raise UserError(
@@ -207,5 +226,5 @@ def _open(folder: Path, case_id: str) -> StoredCase:
 
 
 @lru_cache(maxsize=1)
-def _augmentation(configuration: Configuration) -> Augmentation:
-    return Augmentation(configuration.patch_size, configuration.use_mask_for_norm)
+def _augmentation(configuration: Configuration, mirror_axes: tuple[int, ...] | None) -> Augmentation:
+    return Augmentation(configuration.patch_size, configuration.use_mask_for_norm, mirror_axes)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from umseg.common.errors import UserError
 from umseg.common.files import atomic_path
+from umseg.training.average import WeightAverage
 
 LATEST = "checkpoint_latest.safetensors"
 BEST = "weights_best.safetensors"
@@ -75,10 +76,17 @@ def load_weights(network: nn.Module, path: Path, remedy: str) -> None:
 
 
 def save_training(
-    path: Path, network: nn.Module, optimizers: list[torch.optim.Optimizer], state: Mapping[str, Any]
+    path: Path,
+    network: nn.Module,
+    optimizers: list[torch.optim.Optimizer],
+    average: WeightAverage | None,
+    state: Mapping[str, Any],
 ) -> None:
     """Write everything that training needs to go on as if it had not stopped."""
     tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    if average is not None:
+        tensors |= {f"average.{name}": tensor for name, tensor in average.weights.items()}
+        state = {**state, "average_updates": average.updates}
     for number, optimizer in enumerate(optimizers):
         for index, slots in optimizer.state_dict()["state"].items():
             for slot, value in slots.items():
@@ -88,16 +96,21 @@ def save_training(
 
 
 def load_training(
-    path: Path, network: nn.Module, optimizers: list[torch.optim.Optimizer], remedy: str
+    path: Path,
+    network: nn.Module,
+    optimizers: list[torch.optim.Optimizer],
+    average: WeightAverage | None,
+    remedy: str,
 ) -> dict[str, Any]:
-    """Put a network and its optimisers back where ``save_training`` found them; returns the state.
+    """Put a network, its optimisers and its average back where ``save_training`` found them; returns the state.
 
     Raises:
         UserError: The checkpoint is damaged or belongs to another network.
     """
     tensors, state = load_tensors(path, remedy)
-    weights = {n.removeprefix("network."): t for n, t in tensors.items() if n.startswith("network.")}
-    load_into(network, weights, path, remedy)
+    load_into(network, _named(tensors, "network."), path, remedy)
+    if average is not None:
+        average.load(_named(tensors, "average."), state["average_updates"])
     for number, optimizer in enumerate(optimizers):
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         slots: dict[int, dict[str, Tensor]] = {}
@@ -108,6 +121,10 @@ def load_training(
                 slots.setdefault(int(index), {})[slot] = _like(parameters[int(index)], tensor)
         optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
     return state
+
+
+def _named(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _like(parameter: Tensor, tensor: Tensor) -> Tensor:

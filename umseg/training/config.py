@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from umseg.common.errors import UserError
 from umseg.common.parallel import default_workers
@@ -14,12 +14,24 @@ from umseg.common.record import Record
 from umseg.models.registry import ModelOptions
 from umseg.training.batches import AugmentationPlace
 from umseg.training.loss import LossName
+from umseg.training.processes import environment
+from umseg.training.recipes import DEFAULT_RECIPE, model_defaults, recipe_defaults
 from umseg.training.schedule import ScheduleName
 
 OptimizerName = Literal["sgd", "adam", "adamw"]
 
 DEFAULT_LR: dict[OptimizerName, float] = {"sgd": 1e-2, "adam": 1e-3, "adamw": 1e-3}
 DEFAULT_WEIGHT_DECAY: dict[OptimizerName, float] = {"sgd": 3e-5, "adam": 0.0, "adamw": 1e-2}
+
+
+def _split(value: Any) -> Any:
+    """Numbers between commas, as on a command line; ``none`` is no number at all."""
+    if not isinstance(value, str):
+        return value
+    return () if value == "none" else tuple(value.split(","))
+
+
+Axes = Annotated[tuple[int, ...] | None, Field(strict=False), BeforeValidator(_split)]
 
 
 class TrainingConfig(Record):
@@ -38,16 +50,24 @@ class TrainingConfig(Record):
         momentum: Of SGD (Nesterov).
         weight_decay: None means 3e-5 for SGD, 0 for Adam, 0.01 for AdamW.
         ssm_optimizer: Optimiser of the SSM layers; None means they are trained with all the rest.
-        ssm_lr: Initial learning rate of the SSM layers; None means the default of their optimiser.
-        ssm_weight_decay: Of the SSM layers, but never of ``A_log`` and ``D``; None means their optimiser's default.
-        schedule: How the learning rate falls: ``poly`` (1 - epoch / epochs)^0.9, ``cosine``, or ``constant``.
+        ssm_lr: Initial learning rate of the SSM layers; None means ``lr``, or the default of an optimiser of their own.
+        ssm_weight_decay: Of the SSM layers, but never of ``A_log`` and ``D``; None as for ``ssm_lr``.
+        eps: Of Adam and AdamW: what is added to the root of the second moment.
+        schedule: How the learning rate falls: ``poly`` (1 - epoch / epochs)^power, ``cosine``, or ``constant``.
+        power: Of the schedule ``poly``.
+        lr_end: Learning rate at the end of the schedule ``cosine``.
         warmup: Iterations in which the learning rate rises to its value.
+        ema: Decay of an average of the weights, taken after every iteration, that is validated and kept instead of the
+            last weights; 0: none.
         clip: Largest norm of all gradients together; 0 does not clip.
         accumulate: Parts in which a batch goes through the network, to save memory. Dice over the batch becomes Dice
             over each part.
         checkpoint_activations: Compute the activations of every stage again on the way back instead of keeping them.
         deep_supervision: Train the lower decoder stages too.
+        batch_size: Patches per iteration; None means the plan's.
+        patch_size: Voxels per axis of a patch, in the plan's order of axes; None means the plan's.
         oversampling: Share of a batch that must show foreground.
+        mirror_axes: Axes of the patch that are mirrored, in training and by ``umseg predict --mirror``; None means all.
         augmentation: Training batches are augmented by the processes that prepare them (``cpu``), by the GPU that
             trains, or not at all.
         loss: See ``SegmentationLoss``.
@@ -73,13 +93,20 @@ class TrainingConfig(Record):
     ssm_optimizer: OptimizerName | None = None
     ssm_lr: float | None = Field(default=None, gt=0)
     ssm_weight_decay: float | None = Field(default=None, ge=0)
+    eps: float = Field(default=1e-8, gt=0)
     schedule: ScheduleName = "poly"
+    power: float = Field(default=0.9, gt=0)
+    lr_end: float = Field(default=0.0, ge=0)
     warmup: int = Field(default=0, ge=0)
+    ema: float = Field(default=0.0, ge=0, lt=1)
     clip: float = Field(default=12.0, ge=0)
     accumulate: int = Field(default=1, ge=1)
     checkpoint_activations: bool = False
     deep_supervision: bool = True
+    batch_size: int | None = Field(default=None, ge=1)
+    patch_size: Axes = None
     oversampling: float = Field(default=0.33, ge=0, le=1)
+    mirror_axes: Axes = None
     augmentation: AugmentationPlace = "cpu"
     loss: LossName = "dice_ce"
     init_from: str | None = None
@@ -90,17 +117,24 @@ class TrainingConfig(Record):
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> TrainingConfig:
-        """Build a configuration from options that a user gave.
+        """Build a configuration from options that a user gave; ``recipe`` and the model say what is default.
 
         Raises:
             UserError: Names the option that is wrong.
         """
+        given = {**options}
+        recipe = given.pop("recipe", DEFAULT_RECIPE)
         try:
-            return cls.model_validate(dict(options))
+            return cls.model_validate({**model_defaults(given.get("model")), **recipe_defaults(recipe), **given})
         except ValidationError as error:
             first = error.errors()[0]
             option = "--" + str(first["loc"][0]).replace("_", "-")
             raise UserError(f"{option} is not valid.", found=first["input"], expected=first["msg"]) from error
+
+    @property
+    def initial_lr(self) -> float:
+        """Learning rate of the (first) optimiser before the schedule."""
+        return DEFAULT_LR[self.optimizer] if self.lr is None else self.lr
 
     @property
     def validation_batches(self) -> int:
@@ -121,5 +155,8 @@ def model_folder(workspace: Path, config: TrainingConfig, tag: str | None = None
 
 
 def default_loader_workers() -> int:
-    """Processes that prepare batches when the user names none: half of the cores, as the network needs the others."""
-    return max(1, default_workers() // 2)
+    """Processes that prepare batches when the user names none: half of the cores, as the network needs the others.
+
+    Of several trainings on a machine, as ``torchrun`` starts them, each has its part.
+    """
+    return max(1, default_workers() // 2 // environment().local_count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import math
 import multiprocessing
 import os
@@ -9,9 +10,10 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
@@ -70,7 +72,7 @@ class _Note:
     slot: int
     size: tuple[int, ...]
     cases: tuple[str, ...]
-    seed: int | None
+    seeds: tuple[int, ...] | None
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class _Slots(Dataset["_Note | UserError"]):
     Attributes:
         factory: Makes the batches.
         data: (slots, batch, channels, voxels) float32.
-        label: (slots, batch, voxels) int16.
+        label: (slots, batch, planes, voxels) int16.
     """
 
     factory: BatchFactory
@@ -96,8 +98,8 @@ class _Slots(Dataset["_Note | UserError"]):
         Raises:
             UserError: There is not enough shared memory.
         """
-        count, channels, voxels = factory.largest
-        wanted = slots * count * voxels * (4 * channels + 2)
+        data_shape, label_shape, voxels = factory.largest
+        wanted = slots * voxels * (4 * math.prod(data_shape) + 2 * math.prod(label_shape))
         if SHARED_MEMORY.is_dir() and (free := shutil.disk_usage(SHARED_MEMORY).free) < wanted:
             raise UserError(
                 "There is too little shared memory for the batches that workers prepare.",
@@ -106,8 +108,8 @@ class _Slots(Dataset["_Note | UserError"]):
                 expected=f"{wanted / 1e9:.2f} GB",
                 remedy="Use fewer --workers, or enlarge it (docker run --shm-size 8g); --workers 0 needs none.",
             )
-        label = torch.empty(slots, count, voxels, dtype=torch.int16)
-        return cls(factory, torch.empty(slots, count, channels, voxels).share_memory_(), label.share_memory_())
+        label = torch.empty(slots, *label_shape, voxels, dtype=torch.int16)
+        return cls(factory, torch.empty(slots, *data_shape, voxels).share_memory_(), label.share_memory_())
 
     def __getitem__(self, place: tuple[int, Key]) -> _Note | UserError:
         slot, key = place
@@ -116,24 +118,26 @@ class _Slots(Dataset["_Note | UserError"]):
             patches = self.factory.prepare(*key)
         except UserError as error:
             return error
-        size = tuple(patches.label.shape[1:])
+        size = tuple(patches.label.shape[2:])
         for shared, made in zip(self._views(slot, size), (patches.data, patches.label), strict=True):
             shared.copy_(made)
-        return _Note(slot, size, patches.cases, patches.seed)
+        return _Note(slot, size, patches.cases, patches.seeds)
 
     def take(self, note: _Note, pin_memory: bool) -> Patches:
         """A copy of a batch, in page-locked memory if wanted; its slot is free after that."""
         data, label = (x.pin_memory() if pin_memory else x.clone() for x in self._views(note.slot, note.size))
-        return Patches(data, label, note.cases, note.seed)
+        return Patches(data, label, note.cases, note.seeds)
 
     def _views(self, slot: int, size: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        """(batch, channels, *size) and (batch, *size)."""
-        data, label = self.data[slot], self.label[slot]
-        voxels = math.prod(size)
-        shapes = ((*data.shape[:2], *size), (len(label), *size))
-        parts = (data.view(-1)[: voxels * data.shape[0] * data.shape[1]], label.view(-1)[: voxels * len(label)])
-        first, second = (part.view(shape) for part, shape in zip(parts, shapes, strict=True))
-        return first, second
+        """(batch, channels, *size) and (batch, planes, *size)."""
+        data, label = (_view(x[slot], size) for x in (self.data, self.label))
+        return data, label
+
+
+def _view(slot: Tensor, size: tuple[int, ...]) -> Tensor:
+    """(a, b, voxels) memory as (a, b, *size), of which its beginning is enough."""
+    shape = (*slot.shape[:2], *size)
+    return slot.view(-1)[: math.prod(shape)].view(shape)
 
 
 def load_batches(
@@ -184,6 +188,9 @@ def load_batches(
         worker_init_fn=_prepare_worker,
     )
     pool = _Pool.start(loader)
+    # When the program ends without closing this generator, Python terminates the workers once, and they wait for twice.
+    ending = partial(_terminate, pool.workers)
+    atexit.register(ending)
     try:
         while True:
             # Raised here and not in `next`, whose frame would keep the pool.
@@ -197,6 +204,7 @@ def load_batches(
     finally:
         # The workers live as long as the iterator; a traceback that is kept, as notebooks do, must not keep it.
         del pool
+        atexit.unregister(ending)
 
 
 def _prepare_worker(worker: int) -> None:
@@ -210,12 +218,18 @@ def _prepare_worker(worker: int) -> None:
 def _end_soon(number: int, frame: FrameType | None) -> None:
     """Leave the first SIGTERM without effect for a while.
 
-    A scheduler sends it to all processes, and the parent may want batches until its iteration is finished. If it was
-    the parent's, which waits for the end, the next one or the alarm ends this worker.
+    A scheduler sends it to all processes, and the parent may want batches until its iteration is finished. The next one
+    or the alarm ends this worker.
     """
     signal.signal(number, signal.SIG_DFL)
     if hasattr(signal, "alarm"):
         signal.alarm(SECONDS_AFTER_SIGTERM)
+
+
+def _terminate(workers: Sequence[BaseProcess]) -> None:
+    for worker in workers:
+        if worker.is_alive():
+            worker.terminate()
 
 
 @dataclass(frozen=True)

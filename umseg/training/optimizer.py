@@ -30,13 +30,18 @@ def build_optimizers(network: nn.Module, config: TrainingConfig) -> list[torch.o
     }
     named = dict(network.named_parameters())
     rest = [p for name, p in named.items() if not (own and name in ssm_names)]
-    optimizers = [_optimizer(config.optimizer, config.lr, config.weight_decay, config.momentum, [{"params": rest}])]
+    optimizers = [_optimizer(config, config.optimizer, config.lr, config.weight_decay, [{"params": rest}])]
     if own and ssm_names:
         fixed = [named[n] for n in sorted(ssm_names) if n.endswith((".A_log", ".D"))]
         decayed = [named[n] for n in sorted(ssm_names) if not n.endswith((".A_log", ".D"))]
         groups: list[dict[str, object]] = [{"params": decayed}, {"params": fixed, "weight_decay": 0.0}]
-        kind = config.ssm_optimizer or config.optimizer
-        optimizers.append(_optimizer(kind, config.ssm_lr, config.ssm_weight_decay, config.momentum, groups))
+        kind, lr, decay = config.ssm_optimizer, config.ssm_lr, config.ssm_weight_decay
+        if kind is None:
+            # The network's, and with its values where none is given.
+            kind = config.optimizer
+            lr = config.lr if lr is None else lr
+            decay = config.weight_decay if decay is None else decay
+        optimizers.append(_optimizer(config, kind, lr, decay, groups))
     return optimizers
 
 
@@ -59,15 +64,20 @@ def step_unless(optimizer: torch.optim.Optimizer, found_inf: Tensor) -> None:
 
 
 def _optimizer(
-    name: OptimizerName, lr: float | None, decay: float | None, momentum: float, groups: list[dict[str, Any]]
+    config: TrainingConfig,
+    name: OptimizerName,
+    lr: float | None,
+    decay: float | None,
+    groups: list[dict[str, Any]],
 ) -> torch.optim.Optimizer:
     lr = DEFAULT_LR[name] if lr is None else lr
     decay = DEFAULT_WEIGHT_DECAY[name] if decay is None else decay
     fused = all(p.device.type in _FUSED for group in groups for p in group["params"])
     if name == "adam":
-        return torch.optim.Adam(groups, lr=lr, weight_decay=decay, fused=fused)
+        return torch.optim.Adam(groups, lr=lr, weight_decay=decay, eps=config.eps, fused=fused)
     if name == "adamw":
-        return torch.optim.AdamW(groups, lr=lr, weight_decay=decay, fused=fused)
+        return torch.optim.AdamW(groups, lr=lr, weight_decay=decay, eps=config.eps, fused=fused)
+    momentum = config.momentum
     sgd = torch.optim.SGD(groups, lr=lr, weight_decay=decay, momentum=momentum, nesterov=momentum > 0, fused=fused)
     if momentum:
         # A first step that is left out would leave a buffer that nothing was written to.

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from umseg.training.config import TrainingConfig
 
 ScheduleName = Literal["poly", "cosine", "constant"]
 
-EXPONENT = 0.9
 
+def learning_rate_factor(config: TrainingConfig, epoch: int, step: int) -> float:
+    """Factor on the initial learning rate; but for the warm-up it stays the same for a whole epoch (facts 1.11).
 
-def learning_rate_factor(schedule: ScheduleName, epoch: int, epochs: int, step: int = 0, warmup: int = 0) -> float:
-    """Factor on the initial learning rate.
+    ``poly`` is (1 - epoch / epochs)^power; ``cosine`` falls from 1 to the share of ``lr_end`` as half a period of the
+    cosine; ``constant`` is 1. In the first ``warmup`` iterations it is multiplied by (step + 1) / warmup.
 
     Args:
-        schedule: ``poly``: (1 - epoch / epochs)^0.9 (facts 1.11); ``cosine``: (1 + cos(pi epoch / epochs)) / 2;
-            ``constant``: 1.
-        epoch: From 0; the factor stays the same for a whole epoch.
-        epochs: Of the whole training.
+        config: Schedule, epochs, warm-up.
+        epoch: From 0.
         step: Iterations since the beginning of training.
-        warmup: The factor is multiplied by (step + 1) / warmup in the first ``warmup`` iterations.
     """
-    done = epoch / epochs
-    factor = {"poly": (1 - done) ** EXPONENT, "cosine": (1 + math.cos(math.pi * done)) / 2, "constant": 1.0}[schedule]
-    return float(factor) * (min(1.0, (step + 1) / warmup) if warmup else 1.0)
+    done = epoch / config.epochs
+    if config.schedule == "poly":
+        factor = math.pow(1 - done, config.power)
+    elif config.schedule == "cosine":
+        end = config.lr_end / config.initial_lr
+        factor = end + (1 - end) * (1 + math.cos(math.pi * done)) / 2
+    else:
+        factor = 1.0
+    return factor * (min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 from collections.abc import Sequence
@@ -9,13 +10,16 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from umseg.common.errors import UserError
 from umseg.models.device import autocast, channels_last
+from umseg.models.registry import network_heads
 from umseg.training.batches import Batch
 from umseg.training.config import TrainingConfig
-from umseg.training.loss import SegmentationLoss
+from umseg.training.loss import SegmentationLoss, deep_supervision_weights
 from umseg.training.optimizer import step_unless
+from umseg.training.processes import even_parts
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +44,7 @@ class TrainingStep:
         config: Clipping, accumulation.
         device: Of the network.
         precision: Number format of the convolutions.
-        skipped: Steps left out so far.
+        batch_size: Samples of a batch, in all processes together.
     """
 
     network: nn.Module
@@ -49,12 +53,21 @@ class TrainingStep:
     config: TrainingConfig
     device: torch.device
     precision: torch.dtype
-    skipped: int = 0
+    batch_size: int
     _in_a_row: int = 0
     _unseen: list[tuple[Tensor, tuple[str, ...]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == torch.float16)
+        self.processes = self.loss.processes
+        heads = network_heads(self.network)
+        for head, weight in zip(heads, deep_supervision_weights(len(heads)), strict=True):
+            # The lowest head under deep supervision does not count; nor is it to be decayed.
+            head.requires_grad_(weight > 0)
+        self.parallel: DistributedDataParallel | None = None
+        if self.processes.count > 1:
+            # MONAI's networks may hold weights that they do not use.
+            self.parallel = DistributedDataParallel(self.network, find_unused_parameters=not heads)
 
     def __call__(self, batch: Batch) -> Tensor:
         """Update the weights by a batch on the device; returns the loss, a scalar there, NaN if the step was left out.
@@ -69,11 +82,9 @@ class TrainingStep:
             self.scaler.unscale_(optimizer)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip or math.inf)
         bad = ~(torch.isfinite(norm) & torch.isfinite(loss))
+        # Not by `scaler.step`: it judges each optimiser by its own gradients, but clipping mixes them.
         for optimizer in self.optimizers:
-            if self.scaler.is_enabled():
-                self.scaler.step(optimizer)
-            else:
-                step_unless(optimizer, bad.float())
+            step_unless(optimizer, bad.float())
         self.scaler.update()
         self._unseen.append((bad, batch.cases))
         if len(self._unseen) >= STEPS_BETWEEN_LOOKS or self.device.type == "cpu":
@@ -83,28 +94,43 @@ class TrainingStep:
     def _backward(self, batch: Batch) -> Tensor:
         """Gradients of a batch, part by part; returns its loss."""
         data, labels = self._inputs(batch)
-        parts = min(self.config.accumulate, len(data))
+        parts = self._parts()
         losses = []
-        for images, *targets in zip(data.chunk(parts), *(label.chunk(parts) for label in labels), strict=True):
-            share = len(images) / len(data)
-            with autocast(self.device, self.precision):
-                outputs = self._heads(images)
-                # A network with one head has no use for the targets of lower resolutions.
-                loss = share * self.loss(outputs, targets[: len(outputs)])
-            self.scaler.scale(loss).backward()
+        for number, (start, size, all_sizes) in enumerate(parts):
+            part = slice(start, start + size)
+            last = number == len(parts) - 1
+            with contextlib.nullcontext() if last or self.parallel is None else self.parallel.no_sync():
+                with autocast(self.device, self.precision):
+                    outputs = self._heads(self.parallel or self.network, data[part])
+                    # A network with one head has no use for the targets of lower resolutions.
+                    targets = [label[part] for label in labels[: len(outputs)]]
+                    loss = all_sizes / self.batch_size * self.loss(outputs, targets, size / all_sizes)
+                self.scaler.scale(loss).backward()
             losses.append(loss.detach())
         return torch.stack(losses).sum()
 
+    def _parts(self) -> list[tuple[int, int, int]]:
+        """First sample and size of each part of this process's share, and the part's size in all processes together."""
+        shares = [len(share) for share in even_parts(self.batch_size, self.processes.count)]
+        count = min(self.config.accumulate, *shares, self.batch_size)
+        parts = [even_parts(share, count) for share in shares]
+        together = [sum(map(len, column)) for column in zip(*parts, strict=True)]
+        return [(p.start, len(p), size) for p, size in zip(parts[self.processes.rank], together, strict=True)]
+
     def evaluate(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Loss of a batch, and the counts of its hard prediction (``Targets.count``); use without gradients."""
+        """Loss of a batch, and the counts of its hard prediction (``Targets.count``); use without gradients.
+
+        With several processes the loss is that of the whole batch, the counts are those of this process's share.
+        """
         data, labels = self._inputs(batch)
         with autocast(self.device, self.precision):
-            outputs = self._heads(data)
-            loss = self.loss(outputs, labels[: len(outputs)])
+            outputs = self._heads(self.network, data)
+            loss = self.loss(outputs, labels[: len(outputs)], len(data) / self.batch_size)
         return loss, self.loss.targets.count(outputs[0], labels[0])
 
-    def _heads(self, images: Tensor) -> Sequence[Tensor]:
-        outputs: Tensor | list[Tensor] = self.network(images)
+    @staticmethod
+    def _heads(network: nn.Module, images: Tensor) -> Sequence[Tensor]:
+        outputs: Tensor | list[Tensor] = network(images)
         return [outputs] if isinstance(outputs, Tensor) else outputs
 
     def _inputs(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
@@ -112,7 +138,7 @@ class TrainingStep:
         return channels_last(batch.data), [target.long() for target in batch.targets]
 
     def look(self) -> None:
-        """Count the steps that were left out since the last look.
+        """Name the steps that were left out since the last look.
 
         Raises:
             UserError: Too many in a row.
@@ -123,7 +149,6 @@ class TrainingStep:
         flags = torch.stack([bad for bad, _ in unseen]).tolist()
         for bad, (_, cases) in zip(flags, unseen, strict=True):
             self._in_a_row = self._in_a_row + 1 if bad else 0
-            self.skipped += bad
             if bad and not self.scaler.is_enabled():
                 log.warning("step left out, loss or gradient not finite; cases: %s", ", ".join(cases))
             if self._in_a_row >= (MOST_IN_A_ROW_FP16 if self.scaler.is_enabled() else MOST_IN_A_ROW):
@@ -136,6 +161,7 @@ class TrainingStep:
             f"Training diverged: in {self._in_a_row} steps in a row the loss or a gradient was not finite.",
             found=f"precision {precision}, lr {rate:.3g}; the last batch: {', '.join(cases)}",
             expected="finite numbers",
-            remedy="The last checkpoint holds good weights. Try --precision fp32 or a lower --lr (with --restart or "
-            "--tag); if always the same case is named, look at it with `umseg inspect`.",
+            remedy="No such number has reached the weights, and a checkpoint that was saved before is kept. Try "
+            "--precision fp32 or a lower --lr (with --restart or --tag); if always the same case is named, look at it "
+            "with `umseg inspect`.",
         )

@@ -20,9 +20,11 @@ class StopRequest:
 
     Args:
         max_seconds: Time after which training ends by itself, counted from here.
+        patient: Later signals mean nothing: ``torchrun`` repeats what the terminal has sent to all processes.
     """
 
-    def __init__(self, max_seconds: float = math.inf) -> None:
+    def __init__(self, max_seconds: float = math.inf, patient: bool = False) -> None:
+        self.patient = patient
         self.deadline = time.monotonic() + max_seconds
         self.reason: str | None = None
         self._earlier: dict[int, Any] = {}
@@ -45,7 +47,8 @@ class StopRequest:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.reason = signal.Signals(number).name
-        self._restore()
+        if not self.patient:
+            self._restore()
 
     def _restore(self) -> None:
         earlier, self._earlier = self._earlier, {}

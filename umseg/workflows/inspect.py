@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,8 @@ def inspect_training(
     Args:
         workspace: A planned data set.
         configuration_name: ``3d_fullres``, ``2d``, ...; None: the plan's default.
-        patches: At least as many are drawn: whole batches.
-        seed: Of ``umseg train --seed``; the patches are those of its first iterations on all cases.
+        patches: How many are drawn.
+        seed: Of ``umseg train --seed``; the patches are those of its first iterations with ``--fold all``.
 
     Returns:
         The PNG file, ``inspect/<configuration>.png`` in the workspace.
@@ -55,9 +56,13 @@ def inspect_training(
     store = CaseStore(workspace.preprocessed(configuration.inherits_from or name))
     factory = BatchFactory(store.folder, configuration, {"train": tuple(store.case_ids())}, seed, augmentation="gpu")
     samples: list[_Sample] = []
+    batch = 0
     while len(samples) < patches:
-        raw = factory.prepare(0, "train", len(samples) // configuration.batch_size)
+        # Of a 2-D batch with hundreds of samples only as many as are drawn.
+        wanted = range(min(patches - len(samples), configuration.batch_size))
+        raw = dataclasses.replace(factory, samples=wanted).prepare(0, "train", batch)
         samples += _samples(raw, factory.finish(raw), configuration)
+        batch += 1
     path = workspace.folder / FOLDER / f"{name}.png"
     draw_patches(path, [_patch(sample, description) for sample in samples], label_names(description))
     return path
@@ -77,7 +82,7 @@ def _samples(raw: Patches, batch: Batch, configuration: Configuration) -> list[_
     return [
         _Sample(
             case=case,
-            cut=(centre_crop(raw.data[i], patch).numpy(), centre_crop(raw.label[i], patch).numpy()),
+            cut=(centre_crop(raw.data[i], patch).numpy(), centre_crop(raw.label[i, 0], patch).numpy()),
             augmented=(batch.data[i].numpy(), batch.targets[0][i].numpy()),
         )
         for i, case in enumerate(raw.cases)

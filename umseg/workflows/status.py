@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from umseg.common.errors import UserError
 from umseg.training import checkpoint
 from umseg.training.config import TrainingConfig
 from umseg.training.log import EpochLog
@@ -61,15 +63,23 @@ def format_runs(runs: list[Run], now: float | None = None) -> str:
 def _read(folder: Path) -> Run:
     config = TrainingConfig.load(folder / "config.json", _REMEDY)
     log, latest = folder / "log.jsonl", folder / checkpoint.LATEST
-    lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
     return Run(
         model=folder.parent.name,
         fold=folder.name.removeprefix("fold_"),
         config=config,
-        row=EpochLog.model_validate_json(lines[-1]) if lines else None,
+        row=_last_row(log) if log.exists() else None,
         seen=latest.stat().st_mtime if latest.exists() else None,
         complete=(folder / checkpoint.FINAL).exists(),
     )
+
+
+def _last_row(log: Path) -> EpochLog | None:
+    try:
+        lines = log.read_text(encoding="utf-8").splitlines()
+        content = json.loads(lines[-1]) if lines else None
+    except (OSError, ValueError) as error:
+        raise UserError("The log of a run is damaged.", file=log, found=str(error), remedy=_REMEDY) from error
+    return None if content is None else EpochLog.from_json(content, log, _REMEDY)
 
 
 def _row(run: Run, now: float) -> tuple[str, ...]:

@@ -6,11 +6,22 @@ from pathlib import Path
 from typing import Literal
 
 from umseg.common.errors import UserError
-from umseg.evaluation import InstanceMetrics, Metrics, Pair, evaluate_described, write_metrics
+from umseg.evaluation import InstanceMetrics, Metrics, Pair, evaluate_described, load_metrics, write_metrics
 from umseg.inference import Predictor
 from umseg.preprocess import CaseStore
+from umseg.training import checkpoint
 from umseg.training.splits import fold_cases
 from umseg.workflows.workspace import Workspace
+
+FOLDER = "validation"
+
+
+def earlier_validation(fold_folder: Path) -> Metrics | InstanceMetrics | None:
+    """The scores of a fold that has been validated since its training ended; None if there are none."""
+    file = fold_folder / FOLDER / "metrics.json"
+    if not file.exists() or file.stat().st_mtime < (fold_folder / checkpoint.FINAL).stat().st_mtime:
+        return None
+    return load_metrics(file)
 
 
 def validate_fold(
@@ -50,7 +61,7 @@ def validate_fold(
     fold: int | Literal["all"] = "all" if name == "all" else int(name)
     split = fold_cases(workspace.splits(), fold, store.case_ids(), workspace.folder / "splits.json")
     cases = [case for case in dataset.cases if case.id in set(split.validation)]
-    output = fold_folder / "validation"
+    output = fold_folder / FOLDER
     written = predictor.predict_cases(cases, output, quiet=quiet)
     # The planned label maps: they may be named in a file map, or be corrected copies.
     pairs = [Pair(case.id, path, case.label) for case, path in zip(cases, written, strict=True) if case.label]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from umseg.training.augmentation import intensity
-from umseg.training.augmentation.draws import Draws, draw
+from umseg.training.augmentation.draws import Draws, draw_each
 from umseg.training.augmentation.geometry import Geometry, patch_geometry
 from umseg.training.augmentation.operators import on_device, small_pieces
 from umseg.training.augmentation.spatial import centre_crop, turn
@@ -30,37 +29,44 @@ class Augmentation:
     Args:
         patch: Patch size that the network sees, 2-D or 3-D.
         use_mask: Per channel: voxels outside the nonzero region are set back to 0 at the end.
+        mirror_axes: Spatial axes that are mirrored; None: all.
     """
 
-    def __init__(self, patch: Sequence[int], use_mask: Sequence[bool]) -> None:
+    def __init__(
+        self, patch: Sequence[int], use_mask: Sequence[bool], mirror_axes: tuple[int, ...] | None = None
+    ) -> None:
         self.patch = tuple(patch)
-        self.geometry = patch_geometry(patch)
+        self.geometry = patch_geometry(patch, mirror_axes)
         self.use_mask = tuple(use_mask)
 
-    def sizes(self, samples: int, channels: int, seed: int) -> list[tuple[int, ...]]:
+    def sizes(self, channels: int, seeds: Sequence[int]) -> list[tuple[int, ...]]:
         """Patch that each sample of a batch needs: the initial one where it will be turned, else the final one."""
-        draws = draw(np.random.default_rng(seed), samples, channels, self.geometry)
-        return [self.geometry.initial_patch if turned else self.patch for turned in draws.turned]
+        turned = draw_each(seeds, channels, self.geometry).turned
+        return [self.geometry.initial_patch if turn else self.patch for turn in turned]
 
-    def __call__(self, data: Sequence[Tensor], label: Sequence[Tensor], seed: int) -> tuple[Tensor, Tensor]:
+    def __call__(self, data: Sequence[Tensor], label: Sequence[Tensor], seeds: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Augment a batch.
 
         Args:
             data: Per sample (channels, *initial_patch) float32, or the middle of it where ``sizes`` says so.
-            label: Per sample of the same size int16, -1 outside the nonzero region.
-            seed: The same seed gives the same result on the same kind of device, bit for bit on a CPU.
+            label: Per sample (planes, *size) int16 of the same size; -1 outside the nonzero region in the first plane.
+            seeds: Of each sample. The same seed makes the same of a sample on the same kind of device, whatever the
+                others of the batch are, bit for bit on a CPU.
 
         Returns:
-            (batch, channels, *patch) float32, and (batch, *patch) int16 without negative values.
+            (batch, channels, *patch) float32, and (batch, planes, *patch) int16 without negative values.
         """
-        channels, device = len(data[0]), data[0].device
-        draws = draw(np.random.default_rng(seed), len(data), channels, self.geometry)
+        channels, planes, device = len(data[0]), len(label[0]), data[0].device
+        draws = draw_each(seeds, channels, self.geometry)
         images = torch.empty(len(data), channels, *self.patch, device=device)
-        labels = torch.empty(len(data), *self.patch, dtype=torch.int16, device=device)
+        labels = torch.empty(len(data), planes, *self.patch, dtype=torch.int16, device=device)
         with _one_thread(device):
             for i, cut in enumerate(zip(data, label, strict=True)):
                 images[i], labels[i] = self._final(*cut, draws.angles[i], float(draws.zoom[i]))
-            self._change_intensity(images, draws, torch.Generator(device).manual_seed(seed))
+            for image, seed, std in zip(images, seeds, draws.noise, strict=True):
+                if std:
+                    intensity.add_noise_(image, float(std), torch.Generator(device).manual_seed(seed))
+            self._change_intensity(images, draws)
             for image, target, mirrored in zip(images, labels, draws.mirrored, strict=True):
                 axes = (np.flatnonzero(mirrored) - len(self.patch)).tolist()
                 if axes:
@@ -68,7 +74,7 @@ class Augmentation:
                     target.copy_(target.flip(axes))
             for channel, masked in enumerate(self.use_mask):
                 if masked:
-                    images[:, channel].masked_fill_(labels < 0, 0)
+                    images[:, channel].masked_fill_(labels[:, 0] < 0, 0)
         return images, labels.clamp_(min=0)
 
     def _final(self, image: Tensor, label: Tensor, angles: NDArray[np.float64], zoom: float) -> tuple[Tensor, Tensor]:
@@ -77,14 +83,13 @@ class Augmentation:
             return centre_crop(image, self.patch), centre_crop(label, self.patch)
         axes = self.geometry.turned_axes
         # Slices that are turned one by one take the place of channels.
-        planes, label_planes = (x.reshape(-1, *x.shape[-axes:]) for x in (image, label))
-        turned, turned_label = turn(planes, label_planes, self.patch[-axes:], angles.tolist(), zoom)
-        return turned.view(-1, *self.patch), turned_label.view(self.patch)
+        slices, label_slices = (x.reshape(-1, *x.shape[-axes:]) for x in (image, label))
+        turned, turned_label = turn(slices, label_slices, self.patch[-axes:], angles.tolist(), zoom)
+        return turned.view(-1, *self.patch), turned_label.view(-1, *self.patch)
 
-    def _change_intensity(self, images: Tensor, draws: Draws, generator: torch.Generator) -> None:
-        """Transforms #2 to #8, in place and in the published order."""
+    def _change_intensity(self, images: Tensor, draws: Draws) -> None:
+        """Transforms #3 to #8, in place and in the published order."""
         rows = images.flatten(0, 1)
-        _apply(partial(intensity.add_noise, generator=generator), images, draws.noise, 0)
         _apply(intensity.blur, rows, draws.blur.ravel(), 0)
         _apply(intensity.multiply, rows, draws.brightness.ravel(), 1)
         _apply(intensity.change_contrast, rows, draws.contrast.ravel(), 1)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +54,12 @@ class Draws:
     def turned(self) -> NDArray[np.bool_]:
         """(samples) whether a sample is turned or zoomed."""
         return np.asarray(self.angles.any(axis=1) | (self.zoom != 1))
+
+
+def draw_each(seeds: Sequence[int], channels: int, geometry: Geometry) -> Draws:
+    """The choices for samples that have a seed each."""
+    single = [draw(np.random.default_rng(seed), 1, channels, geometry) for seed in seeds]
+    return Draws(**{field.name: np.concatenate([getattr(d, field.name) for d in single]) for field in fields(Draws)})
 
 
 def draw(rng: np.random.Generator, samples: int, channels: int, geometry: Geometry) -> Draws:

@@ -34,8 +34,11 @@ class Geometry:
         return len(self.initial_patch) - self.in_plane
 
 
-def patch_geometry(patch: Sequence[int]) -> Geometry:
-    """Rotation range, dummy 2-D, mirror axes and initial patch for a 2-D or 3-D patch size (facts 1.9)."""
+def patch_geometry(patch: Sequence[int], mirror_axes: tuple[int, ...] | None = None) -> Geometry:
+    """Rotation range, dummy 2-D, mirror axes and initial patch for a 2-D or 3-D patch size (facts 1.9).
+
+    All axes are mirrored unless ``mirror_axes`` says otherwise.
+    """
     in_plane = len(patch) == 3 and max(patch) / patch[0] > ANISOTROPY
     if len(patch) == 2:
         angle = np.deg2rad(15 if max(patch) / min(patch) > 1.5 else 180)
@@ -43,7 +46,8 @@ def patch_geometry(patch: Sequence[int]) -> Geometry:
         angle = np.deg2rad(180 if in_plane else 30)
     turned = _initial_patch(patch[1:], angle) if in_plane else _initial_patch(patch, angle)
     initial = (patch[0], *turned) if in_plane else turned
-    return Geometry(float(angle), in_plane, tuple(range(len(patch))), initial)
+    axes = tuple(range(len(patch))) if mirror_axes is None else mirror_axes
+    return Geometry(float(angle), in_plane, axes, initial)
 
 
 def _initial_patch(patch: Sequence[int], angle: float) -> tuple[int, ...]:

@@ -20,10 +20,9 @@ _TRUNCATE = 4.0
 """Standard deviations after which scipy cuts off a Gaussian."""
 
 
-def add_noise(x: Tensor, std: Floats, generator: torch.Generator) -> Tensor:
-    """Add Gaussian noise."""
-    noise = torch.empty_like(x).normal_(generator=generator)
-    return noise.mul_(_per_image(std, x)).add_(x)
+def add_noise_(x: Tensor, std: float, generator: torch.Generator) -> None:
+    """Add Gaussian noise to one tensor, in place."""
+    x.add_(torch.empty_like(x).normal_(generator=generator), alpha=std)
 
 
 def blur(x: Tensor, sigma: Floats) -> Tensor:
