@@ -95,13 +95,17 @@ def plan_with_peer(dataset: Path, peer: Path, environment: dict[str, str], targe
 def run_ours(dataset: Path, plans: Path, configurations: list[str], folder: Path, workers: int) -> None:
     """What is measured of umseg."""
     from umseg.dataset import load_dataset
+    from umseg.dataset.digest import case_digest
     from umseg.planning import Plan
     from umseg.planning.foreign import read_foreign_plan
-    from umseg.preprocess import preprocess_dataset
+    from umseg.preprocess import case_origins, preprocess_dataset
 
     loaded = load_dataset(dataset)
     plan = Plan.load(plans, "") if plans.name == OWN_PLAN else read_foreign_plan(plans)
-    preprocess_dataset(loaded, plan, {name: folder / name for name in configurations}, workers=workers, quiet=True)
+    digests = [case_digest(case) for case in loaded.cases]
+    origins = {name: case_origins(loaded, digests, plan, plan.configuration(name)) for name in configurations}
+    folders = {name: folder / name for name in configurations}
+    preprocess_dataset(loaded, plan, folders, origins, workers=workers, quiet=True)
 
 
 def ours(dataset: Path, plans: Path, configurations: list[str], folder: Path, workers: int) -> list[str]:

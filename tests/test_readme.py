@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ def commands() -> list[list[str]]:
 
 
 def test_every_command_is_one_that_is_tested() -> None:
-    assert {command[0] for command in commands()} == {"umseg", "make", "pip"}
+    assert {command[0] for command in commands()} == {"umseg", "make", "pip", "torchrun"}
     verbs = [command[1] for command in commands() if command[0] == "umseg"]
     data, networks = {"convert", "plan", "inspect"}, {"models", "import", "train", "status"}
     assert set(verbs) == data | networks | {"predict", "evaluate", "demo", "doctor"}
@@ -52,7 +53,7 @@ def test_make_targets_exist() -> None:
 def test_extras_exist() -> None:
     declared = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     named = set(re.findall(r'"\.\[(\w+)\]"', README))
-    assert named == {"baselines", "cuda", "demo", "dev"}
+    assert named == {"baselines", "cuda", "demo", "dev", "tensorboard"}
     for extra in named:
         assert re.search(rf"^{extra} = \[", declared, flags=re.MULTILINE)
 
@@ -71,6 +72,12 @@ def test_umseg_commands_and_python_run_in_order(tmp_path: Path, monkeypatch: pyt
             arguments = [*command[1:], *SHORTER.get(command[1], []), "--quiet"]
             result = CliRunner().invoke(app, arguments)
             assert result.exit_code == 0, f"{command}\n{result.output}\n{result.exception!r}"
+        elif command[0] == "torchrun":
+            starter = [sys.executable, "-m", "torch.distributed.run", "--master-port", "29517"]
+            done = subprocess.run(
+                [*starter, *command[1:], *SHORTER["train"], "--quiet"], capture_output=True, text=True
+            )
+            assert done.returncode == 0, done.stderr
     assert Path("umseg-demo/overlays.png").exists()
     assert Path("predictions/metrics.csv").exists()
     tree = next(block for block in blocks("") if block.startswith("umseg-workspace"))

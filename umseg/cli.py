@@ -81,6 +81,10 @@ def plan(
         list[str] | None,
         typer.Option("--config", help="Configuration to preprocess; repeat for several. [default: all]"),
     ] = None,
+    splits: Annotated[
+        Path | None,
+        typer.Option(help="JSON file of the folds, ours or nnU-Net's splits_final.json. [default: five random folds]"),
+    ] = None,
     fix_geometry: Annotated[
         bool, typer.Option("--fix-geometry", help="Use copies of label maps under the header of their image.")
     ] = False,
@@ -108,6 +112,7 @@ def plan(
         like=like,
         overrides=Overrides.parse(spacing, patch_size, batch_size),
         configurations=config,
+        splits=splits,
         fix_geometry=fix_geometry,
         store_dtype=as_store_dtype(store_dtype),
         workers=workers,
@@ -164,7 +169,7 @@ def evaluate(
         typer.Option("--output", help="Folder for metrics.json and metrics.csv. [default: the predictions' folder]"),
     ] = None,
     tolerance: Annotated[
-        float | None, typer.Option(help="Tolerance of the NSD in mm (pixels for PNG and TIFF). [default: 1]")
+        float | None, typer.Option(help="Tolerance of the NSD in mm (pixels where files do not say mm). [default: 1]")
     ] = None,
     instances: Annotated[
         bool,

@@ -93,6 +93,10 @@ def train(
         str, typer.Option(help="cpu: by the workers; gpu: by the GPU that trains, for few CPU cores; none.")
     ] = "cpu",
     loss: Annotated[str, typer.Option(help="dice_ce, dice, ce, dice_topk or dice_focal.")] = "dice_ce",
+    first_stage: Annotated[
+        str | None,
+        typer.Option(help="Model folder of a cascade's first stage. [default: of the same --model and --tag]"),
+    ] = None,
     init_from: Annotated[
         str | None, typer.Option(help="Model folder whose weights to start from: fine-tuning.")
     ] = None,
@@ -106,7 +110,9 @@ def train(
     ] = None,
     show_config: Annotated[bool, typer.Option("--show-config", help="Print all options as they are, and end.")] = False,
     tag: Annotated[str | None, typer.Option(help="Suffix of the model folder, to keep experiments apart.")] = None,
-    restart: Annotated[bool, typer.Option("--restart", help="Discard earlier runs of these folds.")] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart/--resume", help="Discard earlier runs of these folds, or continue them.")
+    ] = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write curves for TensorBoard too.")] = False,
     max_time: Annotated[
         str | None, typer.Option(help="Stop by then, as Ctrl-C does, and save: hours:minutes:seconds.")

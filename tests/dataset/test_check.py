@@ -111,8 +111,9 @@ def test_slice_spacing_of_a_2d_file_is_not_compared() -> None:
     flat, grid = np.zeros((1, 5, 6), np.int8), Geometry((6, 5, 1), (1.0, 2.0, 3.0), (0.0, 0.0, 0.0), GRID.direction)
     image = Image(np.zeros((2, 1, 5, 6), np.float32), (3.0, 2.0, 1.0), grid)
     plane = Geometry((6, 5), (1.0, 2.0), (0.0, 0.0), (1.0, 0, 0, 1.0))
+    wider = dataclasses.replace(plane, spacing=(1.5, 2.0))
     assert [severity for severity, _ in kinds(image, LabelMap(flat, (1998.0, 2.0, 1.0), plane))] == ["warning"]
-    assert [severity for severity, _ in kinds(image, LabelMap(flat, (1998.0, 2.0, 1.5), plane))] == ["error"]
+    assert [severity for severity, _ in kinds(image, LabelMap(flat, (1998.0, 2.0, 1.5), wider))] == ["error"]
 
 
 def test_notices_of_the_reader_are_warnings() -> None:
@@ -132,7 +133,7 @@ def test_shape() -> None:
 @pytest.mark.parametrize(("factor", "wrong"), [(1.0001, False), (1.01, True)])
 def test_spacing(factor: float, wrong: bool) -> None:
     image, label = make()
-    label = dataclasses.replace(label, spacing=(3.0, 2.0, factor))
+    label = dataclasses.replace(label, geometry=dataclasses.replace(GRID, spacing=(factor, 2.0, 3.0)))
     assert kinds(image, label) == ([("error", "Image and label map differ in spacing.")] if wrong else [])
 
 

@@ -276,6 +276,23 @@ class TestCases:
         (tmp_path / "readme.txt").write_text("x")
         assert [case.id for case in find_cases(tmp_path, 1, ".nii.gz")] == ["1.2.840.77", "a", "b"]
 
+    def test_a_slice_beside_folders_of_slices_is_named(self, tmp_path: Path) -> None:
+        for name in ("a", "b"):
+            write_series(tmp_path / name, noise((2, 6, 7)))
+        shutil.copy(tmp_path / "a" / "IM0001.dcm", tmp_path / "stray.dcm")
+        with pytest.raises(UserError, match="beside folders") as raised:
+            find_cases(tmp_path, 1, ".nii.gz")
+        assert raised.value.found == "stray.dcm; and the folders a, b"
+        assert raised.value.remedy
+        (tmp_path / "stray.dcm").unlink()
+        assert [case.id for case in find_cases(tmp_path, 1, ".nii.gz")] == ["a", "b"]
+
+    def test_a_report_beside_folders_of_slices_is_no_slice(self, tmp_path: Path) -> None:
+        source = write_series(tmp_path / "a", noise((2, 6, 7)))[0].read_bytes()
+        ct, report = b"\x1a\x001.2.840.10008.5.1.4.1.1.2\0", b"\x1c\x001.2.840.10008.5.1.4.1.1.88.1"
+        (tmp_path / "report.dcm").write_bytes(source.replace(ct, report))
+        assert [case.id for case in find_cases(tmp_path, 1, ".nii.gz")] == ["a"]
+
     def test_a_single_file(self, tmp_path: Path) -> None:
         (path,) = write_series(tmp_path, noise((1, 6, 7)))
         (case,) = find_cases(path, 1, ".nii.gz")

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any
 
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from numpy.typing import NDArray
 from PIL import Image as Picture
 
 from tests.dataset.builder import write_image
 from umseg.common.errors import UserError
-from umseg.dataset.images import read_image, read_label
+from umseg.dataset.grid import Geometry
+from umseg.dataset.images import read_image, read_label, write_label
 
 
 def noise(shape: tuple[int, ...], highest: int = 250, dtype: type = np.uint8) -> NDArray[Any]:
@@ -195,3 +198,62 @@ def test_grey_palette_is_a_label_map_and_a_coloured_one_is_not(tmp_path: Path) -
     with pytest.raises(UserError, match="several components") as raised:
         read_label(tmp_path / "colour.png")
     assert "palette" in str(raised.value.remedy)
+
+
+@pytest.mark.parametrize("name", ["a.hdr", "a.img", "a.img.gz", "a.gipl", "a.vtk", "a.mnc", "a.unknown", "a"])
+def test_formats_that_are_not_listed_never_reach_a_library(tmp_path: Path, name: str) -> None:
+    nibabel.save(nibabel.Nifti1Pair(noise((6, 5, 4)), np.eye(4)), tmp_path / "a.hdr")
+    path = tmp_path / name
+    if not path.exists():
+        path.write_bytes((tmp_path / "a.hdr").read_bytes())
+    geometry = Geometry((6, 5), (1.0, 1.0), (0.0, 0.0), (1.0, 0.0, 0.0, 1.0))
+    before = path.read_bytes()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delattr(sitk, "ImageFileReader")
+        patch.delattr(sitk, "ImageFileWriter")
+        for use in (
+            lambda: read_image([path]),
+            lambda: read_label(path),
+            lambda: write_label(path, np.zeros((1, 5, 6), np.int8), geometry),
+        ):
+            with pytest.raises(UserError, match="neither read nor written") as raised:
+                use()
+    assert ".nii.gz, .nii, .mha" in str(raised.value.expected)
+    assert ".nii.gz" in str(raised.value.remedy)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+def test_half_a_nifti_pair_is_refused_with_advice(tmp_path: Path, ending: str) -> None:
+    nibabel.save(nibabel.Nifti1Pair(noise((6, 5, 4)), np.eye(4)), tmp_path / "a.hdr")
+    header = (tmp_path / "a.hdr").read_bytes()
+    path = tmp_path / f"a{ending}"
+    path.write_bytes(gzip.compress(header) if ending == ".nii.gz" else header)
+    with pytest.raises(UserError, match="voxels in another file") as raised:
+        read_image([path])
+    assert ".nii.gz" in str(raised.value.remedy)
+
+
+def test_an_analyze_header_is_no_nifti_file(tmp_path: Path) -> None:
+    nibabel.AnalyzeImage(noise((6, 5, 4), dtype=np.int16), np.eye(4)).to_filename(tmp_path / "a.hdr")
+    (tmp_path / "a.nii").write_bytes((tmp_path / "a.hdr").read_bytes() + bytes(1000))
+    with pytest.raises(UserError, match="damaged") as raised:
+        read_image([tmp_path / "a.nii"])
+    assert "does not begin as a NIfTI file" in str(raised.value.found)
+
+
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+@pytest.mark.parametrize("endianness", ["<", ">"])
+def test_nifti_of_both_versions_and_byte_orders(tmp_path: Path, kind: type, endianness: str) -> None:
+    values = noise((6, 5, 4), dtype=np.int16)
+    header = kind.header_class(endianness=endianness)  # type: ignore[attr-defined]
+    nibabel.save(kind(values, np.eye(4), header), tmp_path / "a.nii")
+    np.testing.assert_array_equal(read_image([tmp_path / "a.nii"]).array[0], values.T)
+
+
+@pytest.mark.parametrize(("real", "claimed"), [(".png", ".nrrd"), (".tif", ".png"), (".png", ".jpg")])
+def test_a_file_of_another_format_than_its_ending_says(tmp_path: Path, real: str, claimed: str) -> None:
+    Picture.fromarray(noise((7, 9))).save(tmp_path / f"a{real}")
+    (tmp_path / f"a{real}").rename(tmp_path / f"b{claimed}")
+    with pytest.raises(UserError, match="damaged"):
+        read_image([tmp_path / f"b{claimed}"])

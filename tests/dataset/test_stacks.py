@@ -21,6 +21,7 @@ from umseg.dataset import tiff_write
 from umseg.dataset.check import check_case
 from umseg.dataset.dataset import find_cases, load_dataset
 from umseg.dataset.digest import case_digest
+from umseg.dataset.geometry import fix_geometry
 from umseg.dataset.grid import Geometry
 from umseg.dataset.images import read_image, read_label, write_label
 from umseg.dataset.tiff import read_pages
@@ -67,9 +68,46 @@ class TestSpacing:
         path = save(tmp_path / "a.tif")
         image = read_image([path])
         assert image.spacing == (1.0, 1.0, 1.0)
-        assert not image.geometry.has_spacing
+        assert image.geometry.unit is None
         (notice,) = image.notices
         assert (notice.file, notice.found) == (path, "4 slices without a spacing")
+
+    @pytest.mark.parametrize("text", [IMAGEJ.replace("unit=micron\n", ""), IMAGEJ.replace("micron", "pixel")])
+    def test_imagej_without_a_unit_says_how_long_the_axes_are_in_pixels(self, tmp_path: Path, text: str) -> None:
+        image = read_image([save(tmp_path / "a.tif", text=text)])
+        assert (image.spacing, image.geometry.unit) == ((3.0, 1.0, 1.0), "px")
+        write_label(tmp_path / "b.tif", STACK % 3, image.geometry)
+        assert read_label(tmp_path / "b.tif").geometry == image.geometry
+
+    def test_ome_without_a_unit_of_length(self, tmp_path: Path) -> None:
+        text = OME.replace('Unit="nm"', 'Unit="pixel"')
+        image = read_image([save(tmp_path / "a.tif", text=text)])
+        assert image.geometry.unit == "px"
+
+    @pytest.mark.parametrize("texts", [(IMAGEJ, ""), ("", IMAGEJ), (IMAGEJ.replace("unit=micron\n", ""), IMAGEJ)])
+    def test_one_channel_tells_it_for_all(self, tmp_path: Path, texts: tuple[str, str]) -> None:
+        fields = {"x_resolution": 4.0, "y_resolution": 2.0}
+        paths = [
+            save(tmp_path / f"a_{n:04d}.tif", text=text, **(fields if text else {})) for n, text in enumerate(texts)
+        ]
+        image = read_image(paths, 2)
+        assert image.spacing == pytest.approx((3e-3, 0.5e-3, 0.25e-3), rel=1e-6)
+        assert (image.geometry.unit, image.notices) == ("mm", ())
+
+    def test_channels_that_tell_nothing_are_noticed_once(self, tmp_path: Path) -> None:
+        image = read_image([save(tmp_path / f"a_{n:04d}.tif") for n in range(2)], 2)
+        assert [notice.file.name for notice in image.notices] == ["a_0000.tif"]
+
+    def test_channels_that_tell_different_spacings_are_refused(self, tmp_path: Path) -> None:
+        texts = ("", IMAGEJ, IMAGEJ.replace("3.0", "2.0"))
+        paths = [save(tmp_path / f"a_{n:04d}.tif", text=text) for n, text in enumerate(texts)]
+        with pytest.raises(UserError, match="differ in spacing") as raised:
+            read_image(paths, 3)
+        assert raised.value.file == str(paths[2])
+
+    def test_resolutions_of_print_are_not_compared(self, tmp_path: Path) -> None:
+        paths = [save(tmp_path / f"a_{n:04d}.tif", STACK[:1], dpi=(dots, dots)) for n, dots in enumerate((72, 300))]
+        assert read_image(paths, 2).spacing == (999.0, 1.0, 1.0)
 
     @pytest.mark.parametrize("name", ["a.json", "a_0000.json"])
     def test_json_beside_the_file_goes_first(self, tmp_path: Path, name: str) -> None:
@@ -114,6 +152,10 @@ class TestDatasets:
         assert case.label is not None
         (problem,) = check_case(case, read_image(case.images, 1), read_label(case.label), dataset.description)
         assert problem.problem == "Image and label map differ in spacing."
+        assert "--fix-geometry" in problem.remedy
+        (fixed,) = fix_geometry(dataset, tmp_path / "fixed", quiet=True).cases
+        assert fixed.label == tmp_path / "fixed" / "c.tif"
+        assert check_case(fixed, read_image(case.images, 1), read_label(fixed.label), dataset.description) == []
 
     def test_json_files_are_no_strange_files_and_count_in_the_digest(
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -170,7 +212,7 @@ class TestRefusal:
 
     def test_pages_in_a_circle(self, tmp_path: Path) -> None:
         path = tmp_path / "a.tif"
-        write_stack(path, STACK[:1], None)
+        write_stack(path, STACK[:1], (1.0, 1.0, 1.0), None)
         content = bytearray(path.read_bytes())
         count = struct.unpack_from("<H", content, 8)[0]
         struct.pack_into("<I", content, 10 + 12 * count, 8)
@@ -234,12 +276,12 @@ class TestWriting:
             write_label(path, values, Geometry(shape[::-1], spacing, (0.0,) * 3, tuple(np.eye(3).ravel())))
         label = read_label(path)
         np.testing.assert_array_equal(label.array, values)
-        assert label.geometry.has_spacing
+        assert label.geometry.unit == "mm"
         assert label.geometry.spacing == pytest.approx(spacing, rel=1e-6)
         assert read_pages(path)[0].bits == 8 * np.min_scalar_type(highest).itemsize
 
     def test_other_programs_read_it(self, tmp_path: Path) -> None:
-        write_stack(tmp_path / "a.tif", STACK, (0.5, 0.25, 2.0))
+        write_stack(tmp_path / "a.tif", STACK, (0.5, 0.25, 2.0), "mm")
         with Picture.open(tmp_path / "a.tif") as picture:
             assert picture.n_frames == 4
             for number in range(4):

@@ -19,6 +19,7 @@ def make_metrics(
             case,
             (4, 5, 6),
             (2.0, 1.0, 1.0),
+            unit,
             {
                 str(i): ClassScores(
                     Dice=dice,
@@ -37,4 +38,4 @@ def make_metrics(
         for case, classes in scores.items()
     ]
     classes = Classes({str(i): (i,) for i in range(1, len(next(iter(scores.values()))) + 1)})
-    return summarise(cases, classes, dict(zip(classes.values, tolerance, strict=False)), unit)
+    return summarise(cases, classes, dict(zip(classes.values, tolerance, strict=False)))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from umseg.common.errors import UserError
+from umseg.dataset.tiff_write import write_stack
 from umseg.evaluation import (
     Pair,
     dice,
@@ -166,6 +167,53 @@ def test_flat_images_are_measured_in_pixels(write_maps, block):
     assert math.isnan(metrics.cases[0].classes["1"].volume_ref_ml)
 
 
+def write_stacks(folder, maps, unit):
+    """TIFF stacks of isotropic voxels of 2 mm or pixels."""
+    folder.mkdir(exist_ok=True)
+    for name, array in maps.items():
+        write_stack(folder / name, array, (2.0, 2.0, 2.0), unit)
+    return folder
+
+
+@pytest.mark.parametrize("unit", ["mm", "px", None])
+def test_stacks_are_measured_in_what_their_files_say(tmp_path, block, unit):
+    """The tolerance is in mm only where the files say how long that is; where they do not, there is no volume."""
+    moved = np.roll(block, 1, axis=2)
+    folders = write_stacks(tmp_path / "p", {"a.tif": moved}, unit), write_stacks(tmp_path / "r", {"a.tif": block}, unit)
+    metrics = evaluate(folders, tolerance=1.5)
+    (case,) = metrics.cases
+    length = 1.0 if unit is None else 2.0
+    assert metrics.unit == case.unit == ("mm" if unit == "mm" else "px")
+    assert case.spacing == (length,) * 3
+    expected = surface_dice(moved == 1, block == 1, (length,) * 3, 1.5)
+    assert expected == pytest.approx(case.classes["1"].NSD)
+    volume = 32 * 8 / 1000 if unit == "mm" else math.nan
+    assert volume == pytest.approx(case.classes["1"].volume_ref_ml, nan_ok=True)
+    assert ("1.5 mm" if unit == "mm" else "1.5 px") in format_table(metrics)
+
+
+@pytest.mark.parametrize("stated", ["p", "r"])
+def test_one_of_two_stacks_may_say_its_spacing_for_both(tmp_path, block, stated):
+    folders = [write_stacks(tmp_path / n, {"a.tif": block}, "mm" if n == stated else None) for n in ("p", "r")]
+    (case,) = evaluate(folders).cases
+    assert (case.spacing, case.unit) == ((2.0, 2.0, 2.0), "mm")
+
+
+def test_cases_of_different_units_are_told_apart(tmp_path, block, caplog):
+    for name in ("p", "r"):
+        write_stacks(tmp_path / name, {"a.tif": block}, "mm")
+        write_stacks(tmp_path / name, {"b.tif": block}, None)
+    metrics = evaluate((tmp_path / "p", tmp_path / "r"))
+    assert metrics.unit == "mixed"
+    assert [case.unit for case in metrics.cases] == ["mm", "px"]
+    assert "in pixels there, in mm elsewhere: b" in caplog.text
+    table = format_table(metrics)
+    assert "1 mm or px" in table
+    assert "The tolerance is in pixels in 1 cases" in table
+    document, _ = write_metrics(metrics, tmp_path)
+    assert load_metrics(document).unit == "mixed"
+
+
 def test_a_slice_in_a_flat_and_in_a_volume_format(write_maps, block):
     """The two formats state another slice spacing, which enters no score of a single slice."""
     folders = (
@@ -216,6 +264,20 @@ def test_voxels_of_the_ignore_label_are_left_out(folders, write_maps, block):
     assert metrics.cases[1].classes["liver"].Dice == pytest.approx(dice(*shifted))
     assert math.isnan(metrics.cases[1].classes["cyst"].Dice)
     assert "value 3 (ignore)" in format_table(metrics)
+
+
+@pytest.mark.parametrize("labels", [None, {"liver": 1, "cyst": 2}])
+@pytest.mark.parametrize("described", [True, False])
+def test_an_ignore_label_may_be_given_with_labels_or_without(folders, write_maps, block, labels, described):
+    reference = block.copy()
+    reference[:, :4] = 3
+    write_maps("data/labelsTr", {"b.nii.gz": reference}, SPACING)
+    if described:
+        write_description(folders[0] / "dataset.json", {"background": 0, "liver": 1, "cyst": 2})
+    metrics = evaluate(folders, labels=labels, ignore_label=3)
+    assert (metrics.ignore_label, list(metrics.labels.values())) == (3, [1, 2])
+    shifted = np.roll(block, 1, axis=2)[:, 4:] == 1, block[:, 4:] == 1
+    assert next(iter(metrics.cases[1].classes.values())).Dice == pytest.approx(dice(*shifted))
 
 
 def test_a_prediction_cannot_leave_voxels_out(folders, write_maps, block):

@@ -14,6 +14,7 @@ from torch import nn
 from tests.dataset.builder import write_image
 from tests.training.factories import make_configuration, make_network
 from umseg.common.errors import UserError
+from umseg.dataset.dataset import Case
 from umseg.dataset.description import DatasetDescription
 from umseg.inference import Predictor
 from umseg.models.card import ModelCard
@@ -218,6 +219,17 @@ def test_no_image_is_replaced_by_its_label_map(predictor: Predictor, tmp_path: P
     assert [p.name for p in path.parent.iterdir()] == ["scan.nii.gz"]
 
 
+def test_nor_is_what_belongs_to_an_image(predictor: Predictor, tmp_path: Path) -> None:
+    path = write_image(tmp_path / "scans" / "dataset.tif", make_image())
+    note = path.with_suffix(".json")
+    note.write_text('{"spacing": [2, 0.75, 0.5]}')
+    case = Case(id="other", images=(path,))
+    with pytest.raises(UserError, match="would replace") as caught:
+        predictor.predict_cases([case], path.parent, quiet=True)
+    assert caught.value.file == str(note)
+    assert note.read_text() == '{"spacing": [2, 0.75, 0.5]}'
+
+
 def test_no_data_set_is_written_into(predictor: Predictor, tmp_path: Path) -> None:
     path = write_image(tmp_path / "Dataset1" / "imagesTr" / "scan_0000.nii.gz", make_image())
     with pytest.raises(UserError, match="is a data set"):
@@ -346,3 +358,18 @@ def test_weights_of_another_network(model: Path) -> None:
 def test_unknown_weights(model: Path) -> None:
     with pytest.raises(UserError, match="'last'"):
         Predictor(model, "cpu", weights="last")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU")
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_a_gpu_segments_alike(tmp_path: Path, dimensions: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Logits differ by rounding, and with them near ties; with room for the way back on the device and without."""
+    folder = write_model(tmp_path / "model", dimensions=dimensions)
+    image, spacing = make_image((20, 30, 26))[None], (1.0, 0.8, 1.1)
+    expected = Predictor(folder, "cpu", precision="fp32").predict(image, spacing)
+    predictor = Predictor(folder, "cuda", precision="fp32")
+    on_device = predictor.predict(image, spacing)
+    assert (on_device != expected).mean() < 1e-2
+    monkeypatch.setattr("umseg.preprocess.restore.has_room", lambda device, voxels: False)
+    assert (predictor.predict(image, spacing) != on_device).mean() < 1e-3

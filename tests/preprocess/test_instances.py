@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+import time
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +100,33 @@ def test_every_voxel_of_the_foreground_belongs_to_a_connected_object(classes: np
     pieces, count = ndimage.label(classes == 1, np.ones((3, 3, 3)))
     assert len({(int(a), int(b)) for a, b in zip(pieces[classes == 1], found[classes == 1], strict=True)}) == count
     assert len(np.unique(found[classes == 1])) == count
+
+
+@settings(deadline=None)
+@given(hnp.arrays(np.int8, st.tuples(*[st.integers(1, 7)] * 3), elements=st.integers(0, 2)))
+def test_objects_grow_at_the_same_pace_to_the_nearest_neighbour_first(classes: np.ndarray) -> None:
+    """Against the definition: whole rounds over the whole image, and in each the faces before edges before corners."""
+    grown, count = ndimage.label(classes == 1, np.ones((3, 3, 3)))
+    steps = sorted(itertools.product((-1, 0, 1), repeat=3), key=lambda step: np.abs(step).sum())
+    while True:
+        padded, reached = np.pad(grown, 1), grown.copy()
+        for step in steps:
+            neighbour = padded[tuple(slice(1 + d, 1 + d + n) for d, n in zip(step, classes.shape, strict=True))]
+            reached = np.where((reached == 0) & (classes == 2), neighbour, reached)
+        if (reached == grown).all():
+            break
+        grown = reached
+    found = find_instances(classes)
+    np.testing.assert_array_equal(np.where(found <= count, found, 0), grown)
+
+
+def test_a_large_boundary_takes_no_longer_than_its_voxels() -> None:
+    """One seed in a corner: as many rounds as the image is wide. Looking at all that waits in each took 40 s."""
+    classes = np.full((1, 1024, 1024), 2, np.int8)
+    classes[0, 0, 0] = 1
+    begun = time.process_time()
+    assert (find_instances(classes) == 1).all()
+    assert time.process_time() - begun < 5
 
 
 def test_an_object_without_interior_is_an_object() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,42 @@ def test_a_hundredth_is_rounded_up(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_limit_is_ten_thousand() -> None:
     assert module.MOST_LOCATIONS == 10_000
     assert module.LEAST_SHARE == 0.01
+
+
+@settings(max_examples=30, deadline=None)
+@given(count=st.integers(1, 5999), most=st.sampled_from([1, 10, 500]))
+def test_large_classes_are_drawn_without_a_list_of_their_voxels(count: int, most: int) -> None:
+    """However dense or thin the class is, all wanted, different, and of the class."""
+    label = label_with({1: count})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_MOST_LISTED", 0)
+        patch.setattr(module, "MOST_LOCATIONS", most)
+        found = sample_class_locations(label, {1: (1,)})[1]
+        np.testing.assert_array_equal(sample_class_locations(label, {1: (1,)})[1], found)
+    assert len(found) == len(np.unique(found, axis=0)) == max(min(most, count), -(-count // 100))
+    assert (label[tuple(found.T)] == 1).all()
+
+
+def test_locations_of_large_classes_are_spread_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MOST_LISTED", 0)
+    label = np.zeros((40, 50, 60), np.int8)
+    label[:, :25] = 1
+    found = sample_class_locations(label, {1: (1,)})[1]
+    assert len(found) == 10_000
+    # 10,000 of 60,000: 2500 are expected in each quarter, with a deviation of 40.
+    quarters = np.bincount(2 * (found[:, 0] < 20) + (found[:, 2] < 30))
+    assert np.abs(quarters - 2500).max() < 200
+
+
+def test_annotated_voxels_take_little_memory() -> None:
+    label = np.zeros((64, 256, 256), np.int8)
+    label[:, :16] = 2
+    tracemalloc.start()
+    found = sample_class_locations(label, {ANNOTATED: (-1, 0, 1)})[ANNOTATED]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(found) == -(-64 * 240 * 256 // 100)
+    assert peak < 3 * label.size, "a list of their indices alone takes 8 bytes per voxel"
 
 
 def test_the_draw_is_the_same_every_time() -> None:

@@ -10,9 +10,12 @@ import pytest
 
 from tests.preprocess.cases import make_configuration, make_image, make_label, make_plan, write_dataset
 from umseg.common.errors import UserError
+from umseg.dataset.dataset import Dataset
+from umseg.dataset.digest import case_digest
 from umseg.dataset.images import Image, read_image
+from umseg.planning.plan import Plan
+from umseg.preprocess import CaseStore, case_origins, preprocess_case, preprocess_dataset
 from umseg.preprocess import preprocess as module
-from umseg.preprocess import preprocess_case, preprocess_dataset
 
 SHAPE = (12, 18, 20)
 SPACING = (2.0, 1.0, 0.8)
@@ -138,12 +141,17 @@ def test_label_of_another_shape() -> None:
         preprocess_case(make_image(SHAPE), SPACING, plan, "full", np.zeros((12, 18, 19), np.int16))
 
 
+def preprocess(dataset: Dataset, plan: Plan, folders: dict[str, Path], workers: int = 0) -> dict[str, CaseStore]:
+    digests = [case_digest(case) for case in dataset.cases]
+    origins = {name: case_origins(dataset, digests, plan, plan.configuration(name)) for name in folders}
+    return preprocess_dataset(dataset, plan, folders, origins, workers=workers, quiet=True)
+
+
 def test_a_data_set_is_the_same_with_and_without_workers(tmp_path: Path) -> None:
     dataset = write_dataset(tmp_path / "Dataset900_Small")
     plan = make_plan((0, 2, 1), full=make_configuration((1.5, 1.0, 1.0), channels=2))
     alone, together = (
-        preprocess_dataset(dataset, plan, {"full": tmp_path / str(workers)}, workers=workers, quiet=True)["full"]
-        for workers in (0, 2)
+        preprocess(dataset, plan, {"full": tmp_path / str(workers)}, workers)["full"] for workers in (0, 2)
     )
     assert alone.case_ids() == together.case_ids() == ("case0", "case1", "case2")
     names = sorted(path.name for path in alone.folder.iterdir())
@@ -163,10 +171,7 @@ def test_an_image_is_read_once_unless_it_is_large(
     plan = make_plan(
         full=make_configuration((1.5, 1.0, 1.0), channels=2), flat=make_configuration((2.0, 2.0), channels=2)
     )
-    one_by_one = [
-        preprocess_dataset(dataset, plan, {name: tmp_path / "alone" / name}, quiet=True)[name]
-        for name in ("full", "flat")
-    ]
+    one_by_one = [preprocess(dataset, plan, {name: tmp_path / "alone" / name})[name] for name in ("full", "flat")]
     read: list[Path] = []
 
     def counted(paths: Sequence[Path], channels: int) -> Image:
@@ -176,12 +181,12 @@ def test_an_image_is_read_once_unless_it_is_large(
     monkeypatch.setattr(module, "read_image", counted)
     monkeypatch.setattr(module, "_MOST_KEPT_BYTES", most_kept)
     folders = {store.folder.name: tmp_path / "together" / store.folder.name for store in one_by_one}
-    preprocess_dataset(dataset, plan, folders, quiet=True)
+    preprocess(dataset, plan, folders)
     assert sorted(read) == sorted(times * [path for case in dataset.cases for path in case.images])
     for store in one_by_one:
         for path in store.folder.iterdir():
             assert path.read_bytes() == (folders[store.folder.name] / path.name).read_bytes(), path.name
-    preprocess_dataset(dataset, plan, folders, quiet=True)
+    preprocess(dataset, plan, folders)
     assert len(read) == times * 6, "nothing is left to do"
 
 
@@ -191,5 +196,5 @@ def test_a_damaged_image_is_named(tmp_path: Path) -> None:
     damaged.write_bytes(damaged.read_bytes()[:200])
     plan = make_plan(full=make_configuration((1.5, 1.0, 1.0), channels=2))
     with pytest.raises(UserError) as caught:
-        preprocess_dataset(dataset, plan, {"full": tmp_path / "store"}, workers=0, quiet=True)
+        preprocess(dataset, plan, {"full": tmp_path / "store"})
     assert str(damaged) in str(caught.value)

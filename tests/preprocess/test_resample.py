@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 from skimage.transform import resize
 
-from umseg.preprocess import resample as module
-from umseg.preprocess.resample import (
-    Resampler,
-    axis_operator,
-    nearest_indices,
-    resample,
-    resample_label,
-    separate_axis,
-)
+from umseg.preprocess.arrays import NumpyArrays
+from umseg.preprocess.axis import nearest_indices, separate_axis
+from umseg.preprocess.resample import resample, resample_label
+from umseg.preprocess.tensors import TorchArrays
 
 EVEN = (1.0, 1.0, 1.0)
 side = st.integers(1, 14)
 shapes = st.tuples(side, side, side)
 spacings = st.sampled_from([EVEN, (5.0, 1.0, 1.0), (1.0, 4.0, 1.0), (1.0, 1.0, 3.5)])
+both_libraries = pytest.mark.parametrize("library", [np.asarray, torch.from_numpy], ids=["numpy", "torch"])
 
 
 def plain_resize(volume: np.ndarray, shape: tuple[int, ...], order: int) -> np.ndarray:
@@ -70,51 +72,38 @@ def random_label(shape: tuple[int, int, int], seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(-1, 3, size=shape).astype(np.int8)
 
 
-@pytest.mark.parametrize(
-    ("spacing", "target", "axis"),
-    [
-        ((1, 1, 1), (3, 3, 3), None),
-        ((3, 1, 1), (3, 1, 1), None),
-        ((3.01, 1, 1), (1, 1, 1), 0),
-        ((1, 1, 1), (1, 3.5, 1), 1),
-        ((1, 1, 4), (5, 1, 1), 2),
-        ((4, 4, 1), (5, 1, 1), None),
-    ],
-)
-def test_separate_axis(spacing: tuple[float, ...], target: tuple[float, ...], axis: int | None) -> None:
-    assert separate_axis(spacing, target) == axis
-
-
-@pytest.mark.parametrize("order", [1, 3])
-@pytest.mark.parametrize(("old", "new"), [(1, 4), (7, 7), (9, 4), (40, 51), (30, 200), (3, 1)])
-def test_axis_operator_is_the_spline(old: int, new: int, order: int) -> None:
-    line = np.random.default_rng(1).normal(size=old)
-    expected = ndimage.zoom(line, new / old, order=order, mode="nearest", grid_mode=True)
-    operator = axis_operator(old, new, order)
-    np.testing.assert_allclose(operator @ line, expected, atol=1e-12)
-    np.testing.assert_allclose(operator.sum(axis=1), 1, atol=1e-12)
-    with pytest.raises(ValueError, match="read-only"):
-        operator[0, 0] = 5
-
-
+@both_libraries
 @settings(max_examples=40, deadline=None)
 @given(shapes, shapes, spacings, st.sampled_from([1, 3]), st.integers(0, 99))
 def test_equals_scikit_image(
-    old: tuple[int, int, int], new: tuple[int, int, int], spacing: tuple[float, ...], order: int, seed: int
+    library: Callable[[np.ndarray], Any],
+    old: tuple[int, int, int],
+    new: tuple[int, int, int],
+    spacing: tuple[float, ...],
+    order: int,
+    seed: int,
 ) -> None:
     volume = smooth_noise(old, seed)
     expected = plain_separate(volume, new, order, separate_axis(spacing, EVEN))
-    result = resample(volume[None], new, spacing, EVEN, order)[0]
-    assert result.dtype == np.float32
+    array = library(volume[None])
+    result = resample(array, new, spacing, EVEN, order)[0]
+    assert type(result) is type(array)
+    assert result.dtype == array.dtype
     np.testing.assert_allclose(result, expected, atol=1e-5)
 
 
+@both_libraries
+@pytest.mark.parametrize("slices", [1, 40])
 @pytest.mark.parametrize("scale", [1.0, 15.0, 4000.0])
-def test_bands_and_slabs_leave_no_seams(scale: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_SLAB_VOXELS", 5000)
+def test_bands_slabs_and_parts_leave_no_seams(
+    library: Callable[[np.ndarray], Any], slices: int, scale: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for arrays in (NumpyArrays, TorchArrays):
+        monkeypatch.setattr(arrays, "slab_voxels", 8400 * slices)
+        monkeypatch.setattr(arrays, "product_size", 50_000)
     volume = scale * smooth_noise((40, 75, 90), 3) / 5
     new = (47, 70, 120)
-    result = resample(volume[None], new, EVEN, EVEN, 3)[0]
+    result = resample(library(volume[None]), new, EVEN, EVEN, 3)[0]
     # Single precision where that is within 1e-5, else double: then only the rounding of the result remains.
     atol = 1e-5 if scale < 16 else 1e-7 * scale
     np.testing.assert_allclose(result, plain_resize(volume, new, 3), rtol=0, atol=atol)
@@ -141,20 +130,70 @@ def test_values_stay_in_range(
     assert result.max() <= volume.max()
 
 
+@both_libraries
 @pytest.mark.parametrize("new", [(3, 4, 5), (4, 3, 9)])
-def test_result_goes_where_it_is_wanted(new: tuple[int, int, int]) -> None:
-    volume = smooth_noise((2, 3, 4, 5), 0)
-    out = np.zeros((4, *new), dtype=np.float32)
+def test_result_goes_where_it_is_wanted(library: Callable[[np.ndarray], Any], new: tuple[int, int, int]) -> None:
+    volume = library(smooth_noise((2, 3, 4, 5), 0))
+    out = library(np.zeros((4, *new), dtype=np.float32))
     part = out[1:3]
     assert resample(volume, new, EVEN, (2, 2, 2), 3, out=part) is part
     np.testing.assert_array_equal(part, resample(volume, new, EVEN, (2, 2, 2), 3))
     assert not out[[0, 3]].any()
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("new", [(9, 9, 9), (7, 12, 10)])
+def test_half_precision_is_resampled_in_full(dtype: torch.dtype, new: tuple[int, int, int]) -> None:
+    volume = torch.from_numpy(smooth_noise((1, 9, 9, 9), 0)).to(dtype)
+    result = resample(volume, new, EVEN, EVEN, 3)
+    assert result.dtype == torch.float32
+    np.testing.assert_allclose(result, resample(volume.float().numpy(), new, EVEN, EVEN, 3), atol=1e-5)
+
+
+@pytest.fixture
+def coarse_products() -> Iterator[None]:
+    """Products of torch in single precision may be rounded to TF32."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    yield
+    torch.set_float32_matmul_precision(before)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU")
+@pytest.mark.usefixtures("coarse_products")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("spacing", [EVEN, (1.0, 4.0, 1.0)])
+@pytest.mark.parametrize("order", [1, 3])
+def test_a_gpu_gives_the_same_whatever_a_program_has_set(
+    order: int, spacing: tuple[float, ...], dtype: torch.dtype
+) -> None:
+    volume = torch.from_numpy(smooth_noise((2, 40, 150, 160), 0)).to(dtype)
+    new = (47, 140, 190)
+    result = resample(volume.cuda(), new, spacing, EVEN, order)
+    assert result.is_cuda
+    assert result.dtype == torch.float32
+    expected = resample(volume.float().numpy(), new, spacing, EVEN, order)
+    np.testing.assert_allclose(result.cpu(), expected, rtol=0, atol=1e-5)
+
+
+def test_preparing_images_needs_no_torch() -> None:
+    """Its import would cost every worker process 2 seconds and 180 MB."""
+    code = (
+        "import sys, numpy, umseg.preprocess.preprocess as p;"
+        "p.resample(numpy.zeros((1, 4, 4, 4), 'f'), (5, 6, 7), (1, 1, 1), (1, 1, 1), 3);"
+        "print('torch' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "False"
+
+
 def test_same_shape_is_not_touched() -> None:
     volume = smooth_noise((1, 3, 4, 5), 0)
     label = random_label((3, 4, 5), 0)
     assert resample(volume, (3, 4, 5), EVEN, (2, 2, 2), 3) is volume
+    tensor = torch.from_numpy(volume)
+    assert resample(tensor, (3, 4, 5), EVEN, (2, 2, 2), 3) is tensor
     assert resample_label(label, (3, 4, 5), EVEN, (2, 2, 2)) is label
 
 
@@ -178,10 +217,3 @@ def test_label_between_three_classes_takes_the_largest_share() -> None:
 def test_label_of_two_tied_classes_takes_the_nearest() -> None:
     label = np.array([[[1, 2]]], dtype=np.int8)
     np.testing.assert_array_equal(resample_label(label, (1, 1, 1), EVEN, EVEN), [[[2]]])
-
-
-def test_slabs_cover_every_slice_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_SLAB_VOXELS", 100)
-    slabs = list(Resampler((3, 5, 5), (11, 5, 5), EVEN, EVEN, 1).slabs())
-    assert len(slabs) == 3
-    assert [number for start, stop in slabs for number in range(start, stop)] == list(range(11))

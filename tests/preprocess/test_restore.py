@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
 
 from tests.preprocess.cases import make_configuration, make_image, make_label, make_plan
 from umseg.planning.plan import Configuration, Plan
-from umseg.preprocess import preprocess_case, restore_label_map, restore_probabilities
-from umseg.preprocess import resample as resample_module
+from umseg.preprocess import preprocess_case, restore, restore_label_map, restore_probabilities
+from umseg.preprocess.arrays import NumpyArrays
 from umseg.preprocess.resample import resample
+from umseg.preprocess.tensors import TorchArrays
 
 SHAPE = (22, 30, 26)
 SPACING = (1.0, 0.9, 1.1)
 ORDERS = [(0, 1, 2), (2, 0, 1), (1, 0, 2)]
+CUDA = torch.device("cuda")
 SETTINGS = [make_configuration((1.3, 1.0, 0.8)), make_configuration((0.7, 0.9)), make_configuration((4.0, 1.0, 1.0))]
+
+
+@pytest.fixture(params=["numpy", "torch"])
+def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small slabs; and with torch the code of GPUs, on the CPU."""
+    for arrays in (NumpyArrays, TorchArrays):
+        monkeypatch.setattr(arrays, "slab_voxels", 2000)
+    if request.param == "torch":
+        cpu = TorchArrays(torch.device("cpu"))
+        monkeypatch.setattr(restore, "_place", lambda logits, device, resampler: (torch.from_numpy(logits), cpu))
 
 
 def random_logits(plan: Plan, configuration: Configuration, classes: int) -> tuple[np.ndarray, object]:
@@ -24,12 +39,10 @@ def random_logits(plan: Plan, configuration: Configuration, classes: int) -> tup
     return generator.normal(size=(classes, *properties.shape_after_resampling)).astype(np.float32), properties
 
 
+@pytest.mark.usefixtures("library")
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("configuration", SETTINGS)
-def test_equals_resampling_everything_at_once(
-    order: tuple[int, int, int], configuration: Configuration, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(resample_module, "_SLAB_VOXELS", 2000)
+def test_equals_resampling_everything_at_once(order: tuple[int, int, int], configuration: Configuration) -> None:
     plan = make_plan(order, any=configuration)
     logits, properties = random_logits(plan, configuration, 4)
     spacing = (
@@ -67,6 +80,7 @@ def test_a_label_survives_the_round_trip(order: tuple[int, int, int]) -> None:
     np.testing.assert_array_equal(back[~surface], label[~surface])
 
 
+@pytest.mark.usefixtures("library")
 def test_ties_go_to_the_lowest_class() -> None:
     configuration = make_configuration(SPACING)
     plan = make_plan(full=configuration)
@@ -74,6 +88,7 @@ def test_ties_go_to_the_lowest_class() -> None:
     assert not restore_label_map(np.zeros_like(logits), properties, plan, configuration).any()
 
 
+@pytest.mark.usefixtures("library")
 @pytest.mark.parametrize(("classes", "dtype"), [(255, np.uint8), (256, np.uint8), (257, np.uint16)])
 def test_many_classes(classes: int, dtype: type) -> None:
     configuration = make_configuration((8.0, 8.0, 8.0))
@@ -85,10 +100,10 @@ def test_many_classes(classes: int, dtype: type) -> None:
     assert result.max() == classes - 1
 
 
+@pytest.mark.usefixtures("library")
 @pytest.mark.parametrize("order", ORDERS)
-def test_every_region_is_decided_by_itself(order: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_region_is_decided_by_itself(order: tuple[int, int, int]) -> None:
     """Later regions are written over earlier ones; outside the crop no region is likely."""
-    monkeypatch.setattr(resample_module, "_SLAB_VOXELS", 2000)
     configuration = make_configuration((1.3, 1.0, 0.8))
     plan = make_plan(order, any=configuration)
     logits, properties = random_logits(plan, configuration, 3)
@@ -110,6 +125,7 @@ def test_every_region_is_decided_by_itself(order: tuple[int, int, int], monkeypa
     np.testing.assert_allclose(soft, probabilities.transpose(0, *(axis + 1 for axis in back)), atol=1e-6)
 
 
+@pytest.mark.usefixtures("library")
 def test_a_region_as_likely_as_not_is_not_there_and_large_values_fit() -> None:
     configuration = make_configuration(SPACING)
     plan = make_plan(full=configuration)
@@ -119,3 +135,60 @@ def test_a_region_as_likely_as_not_is_not_there_and_large_values_fit() -> None:
     assert (large.dtype, large.max()) == (np.uint16, 300)
     soft = restore_probabilities(np.full_like(logits, -1e4), properties, plan, configuration, regions=True)
     assert not soft.any()
+
+
+@pytest.mark.usefixtures("library")
+def test_logits_stay_as_they_are() -> None:
+    configuration = make_configuration(SPACING)
+    plan = make_plan(full=configuration)
+    logits, properties = random_logits(plan, configuration, 3)
+    before = logits.copy()
+    restore_label_map(logits, properties, plan, configuration)
+    restore_probabilities(logits, properties, plan, configuration)
+    np.testing.assert_array_equal(logits, before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_tensors_on_the_cpu(dtype: torch.dtype) -> None:
+    plan = make_plan(full=SETTINGS[0])
+    logits, properties = random_logits(plan, SETTINGS[0], 3)
+    tensor = torch.from_numpy(logits).to(dtype).requires_grad_()
+    expected = restore_label_map(tensor.detach().float().numpy(), properties, plan, SETTINGS[0])
+    np.testing.assert_array_equal(restore_label_map(tensor, properties, plan, SETTINGS[0]), expected)
+
+
+@pytest.mark.parametrize("slab_voxels", [2**22, 10])
+def test_a_device_without_room_is_not_used(slab_voxels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is needed is a slab, or a single slice where that is larger."""
+    asked: list[Any] = []
+    monkeypatch.setattr(restore, "has_room", lambda *arguments: asked.append(arguments))
+    monkeypatch.setattr(TorchArrays, "slab_voxels", slab_voxels)
+    plan = make_plan(full=SETTINGS[0])
+    logits, properties = random_logits(plan, SETTINGS[0], 3)
+    expected = restore_label_map(logits, properties, plan, SETTINGS[0])
+    assert not asked
+    result = restore_label_map(torch.from_numpy(logits), properties, plan, SETTINGS[0], device=CUDA)
+    ((device, voxels),) = asked
+    assert device == CUDA
+    planes = [np.prod(shape[1:]) for shape in (properties.shape_after_cropping, properties.shape_after_resampling)]
+    assert voxels == max(slab_voxels, *planes)
+    np.testing.assert_array_equal(result, expected)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU")
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("configuration", SETTINGS)
+@pytest.mark.parametrize("regions", [None, (2, 300, 1, 3)])
+@pytest.mark.parametrize("held_on", ["cpu", "cuda"])
+def test_a_gpu_decides_the_same(
+    held_on: str, regions: tuple[int, ...] | None, configuration: Configuration, order: tuple[int, int, int]
+) -> None:
+    plan = make_plan(order, any=configuration)
+    logits, properties = random_logits(plan, configuration, 4)
+    tensor = torch.from_numpy(logits).to(held_on)
+    result = restore_label_map(tensor, properties, plan, configuration, regions, CUDA)
+    np.testing.assert_array_equal(result, restore_label_map(logits, properties, plan, configuration, regions))
+    soft = restore_probabilities(tensor, properties, plan, configuration, regions=regions is not None, device=CUDA)
+    expected = restore_probabilities(logits, properties, plan, configuration, regions=regions is not None)
+    np.testing.assert_allclose(soft, expected, atol=1e-6)

@@ -17,13 +17,14 @@ from umseg.common.errors import UserError
 from umseg.preprocess import CaseStore, Origin, PreprocessedCase
 from umseg.preprocess.store import as_store_dtype
 
+FRESH = Origin(source="files", recipe="plan")
 FILES = ["one.json", "one.data.b2nd", "one.label.b2nd", "one.locations.safetensors"]
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> CaseStore:
     store = CaseStore(tmp_path / "3d_fullres")
-    store.write("one", make_case(), patch_size=(16, 16, 16))
+    store.write("one", make_case(), FRESH, patch_size=(16, 16, 16))
     return store
 
 
@@ -58,7 +59,7 @@ def test_slices_are_read_alone(store: CaseStore) -> None:
 
 def test_a_case_without_label(store: CaseStore) -> None:
     labelled = make_case()
-    store.write("one", PreprocessedCase(labelled.data, None, {}, labelled.properties))
+    store.write("one", PreprocessedCase(labelled.data, None, {}, labelled.properties), FRESH)
     stored = store.open("one")
     assert stored.label is None
     assert stored.class_locations == {}
@@ -68,14 +69,14 @@ def test_int16_labels_and_single_slices(tmp_path: Path) -> None:
     case = make_case((1, 40, 30), channels=3)
     case = PreprocessedCase(case.data, np.full((1, 40, 30), 300, np.int16), case.class_locations, case.properties)
     store = CaseStore(tmp_path)
-    store.write("a.b", case, patch_size=(32, 32))
+    store.write("a.b", case, FRESH, patch_size=(32, 32))
     assert store.case_ids() == ("a.b",)
     assert_same(store, "a.b", case)
 
 
 def test_writing_again_replaces(store: CaseStore) -> None:
     newer = make_case((5, 6, 7), seed=1)
-    store.write("one", newer)
+    store.write("one", newer, FRESH)
     assert_same(store, "one", newer)
 
 
@@ -127,13 +128,13 @@ def test_a_full_disk_leaves_no_half_case(store: CaseStore, ending: str, monkeypa
     monkeypatch.setattr(Path, "write_bytes", full)
     for case_id in ("one", "two"):
         with pytest.raises(UserError, match="disk is full") as caught:
-            store.write(case_id, make_case(seed=3))
+            store.write(case_id, make_case(seed=3), FRESH)
         assert caught.value.file == str(store.folder / f"{case_id}.{ending}")
         assert str(caught.value.found).endswith("MiB free")
         assert str(caught.value.expected).endswith("MiB for this file")
     assert list(store.folder.iterdir()) == [], "neither the new case nor the half replaced one keeps the disk full"
     monkeypatch.undo()
-    store.write("two", make_case(seed=3))
+    store.write("two", make_case(seed=3), FRESH)
     assert_same(store, "two", make_case(seed=3))
 
 
@@ -150,19 +151,19 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_the_same_case_gives_the_same_bytes(store: CaseStore, tmp_path: Path) -> None:
     again = CaseStore(tmp_path / "again", threads=4)
-    again.write("one", make_case(), patch_size=(16, 16, 16))
+    again.write("one", make_case(), FRESH, patch_size=(16, 16, 16))
     assert contents(again.folder) == contents(store.folder)
 
 
 def test_verified_cases_are_as_they_were_written(store: CaseStore) -> None:
-    store.write("two", make_case(seed=2), dtype="float16")
+    store.write("two", make_case(seed=2), FRESH, dtype="float16")
     store.verify(["one", "two"], quiet=True)
     assert store.damage(store.case_ids(), quiet=True) == {}
 
 
 @pytest.mark.parametrize("name", FILES[1:])
 def test_a_single_wrong_bit_is_found(store: CaseStore, name: str) -> None:
-    store.write("two", make_case(seed=2))
+    store.write("two", make_case(seed=2), FRESH)
     path = store.folder / name
     expected = store.record("one").checksums[name.removeprefix("one")]
     damage(path)
@@ -195,7 +196,7 @@ def test_verifying_names_a_missing_file(store: CaseStore, name: str) -> None:
 
 def test_half_precision_is_read_as_single(store: CaseStore) -> None:
     case = make_case((9, 10, 11), seed=4)
-    store.write("half", case, dtype="float16")
+    store.write("half", case, FRESH, dtype="float16")
     data = store.open("half").data
     assert data.dtype == np.float32
     assert data.shape == case.data.shape
@@ -209,7 +210,7 @@ def test_half_precision_is_read_as_single(store: CaseStore) -> None:
 def test_half_precision_takes_half_the_space(store: CaseStore) -> None:
     case = make_case((30, 30, 30))
     for dtype in ("float32", "float16"):
-        store.write(dtype, case, dtype=as_store_dtype(dtype))
+        store.write(dtype, case, FRESH, dtype=as_store_dtype(dtype))
     single, half = ((store.folder / f"{dtype}.data.b2nd").stat().st_size for dtype in ("float32", "float16"))
     assert half < 0.6 * single
 
@@ -221,11 +222,11 @@ def test_what_half_precision_cannot_hold_is_refused(store: CaseStore, value: flo
     case.data[0, 0, 0, 0] = np.nan
     before = contents(store.folder)
     with pytest.raises(UserError, match="case one do not fit half precision") as caught:
-        store.write("one", case, dtype="float16")
+        store.write("one", case, FRESH, dtype="float16")
     assert "--store-dtype float32" in str(caught.value.remedy)
     assert contents(store.folder) == before
     case.data[1, 3, 4, 5] = np.sign(value) * 65504
-    store.write("one", case, dtype="float16")
+    store.write("one", case, FRESH, dtype="float16")
     assert store.open("one").data[1:2, 3:4, 4:5, 5:6].item() == np.sign(value) * 65504
 
 
@@ -233,9 +234,6 @@ def test_unknown_store_dtype() -> None:
     with pytest.raises(UserError, match="stored") as caught:
         as_store_dtype("bfloat16")
     assert caught.value.expected == "float32 or float16"
-
-
-FRESH = Origin(source="files", recipe="plan")
 
 
 @pytest.fixture
@@ -247,8 +245,8 @@ def made(tmp_path: Path) -> CaseStore:
         "other plan": Origin(source="files", recipe="x"),
         "gone": FRESH,
     }.items():
-        store.write(case_id, make_case((5, 6, 7)), origin=origin)
-    store.write("half", make_case((5, 6, 7)), origin=FRESH, dtype="float16")
+        store.write(case_id, make_case((5, 6, 7)), origin)
+    store.write("half", make_case((5, 6, 7)), FRESH, dtype="float16")
     return store
 
 
@@ -273,7 +271,7 @@ def test_what_a_killed_run_left_is_removed(made: CaseStore) -> None:
 
 
 def test_a_damaged_case_is_not_kept(made: CaseStore, caplog: pytest.LogCaptureFixture) -> None:
-    made.write("not there", make_case((5, 6, 7)), origin=FRESH)
+    made.write("not there", make_case((5, 6, 7)), FRESH)
     damage(made.folder / "good.data.b2nd")
     assert made.keep(WANTED, "float32", quiet=True) == ("not there",)
     assert "good.data.b2nd" in caplog.text
@@ -293,7 +291,7 @@ def test_a_store_that_is_not_there_holds_nothing(tmp_path: Path) -> None:
 
 
 def test_the_record_is_plain_json(store: CaseStore) -> None:
-    store.write("two", make_case(), origin=FRESH)
+    store.write("two", make_case(), FRESH)
     record = json.loads((store.folder / "two.json").read_text())
     assert record["origin"] == {"source": "files", "recipe": "plan"}
     assert record["dtype"] == "float32"

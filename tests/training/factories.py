@@ -13,7 +13,7 @@ from torch import nn
 
 from umseg.models.registry import build_network
 from umseg.planning.plan import Configuration
-from umseg.preprocess import CaseProperties, CaseStore, PreprocessedCase
+from umseg.preprocess import CaseProperties, CaseStore, Origin, PreprocessedCase
 
 
 def make_configuration(
@@ -86,5 +86,5 @@ def write_store(folder: Path, cases: Sequence[PreprocessedCase]) -> CaseStore:
     """Write the cases as case_0, case_1, ..."""
     store = CaseStore(folder)
     for number, case in enumerate(cases):
-        store.write(f"case_{number}", case, (8, 8, 8))
+        store.write(f"case_{number}", case, Origin(source="files", recipe="plan"), (8, 8, 8))
     return store

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -253,18 +252,6 @@ def test_a_network_of_monai_trains_on_its_own_patch(workspace: Path) -> None:
     tensors, _ = load_tensors(fold / "weights_final.safetensors", "")
     assert all(torch.isfinite(tensor).all() for tensor in tensors.values())
     assert all(size % 8 == 0 for size in load_card(fold.parent).configuration.patch_size)
-
-
-def test_second_stage_of_a_cascade_is_refused(workspace: Path, tmp_path: Path) -> None:
-    planned = shutil.copytree(workspace, tmp_path / workspace.name, ignore=shutil.ignore_patterns("models"))
-    plan = json.loads((planned / "plan.json").read_text())
-    fullres = plan["configurations"]["3d_fullres"]
-    cascade = {**fullres, "inherits_from": "3d_fullres", "previous_stage": "3d_lowres"}
-    plan["configurations"]["3d_cascade_fullres"] = cascade
-    (planned / "plan.json").write_text(json.dumps(plan))
-    with pytest.raises(UserError, match="cascade cannot be trained yet") as caught:
-        train(planned, TrainingConfig(configuration="3d_cascade_fullres"), device="cpu", quiet=True)
-    assert caught.value.remedy == "Train 3d_fullres or 3d_lowres with --config."
 
 
 def test_a_damaged_checkpoint_is_explained(workspace: Path) -> None:

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from umseg.common.errors import UserError
-from umseg.training.splits import Split, Splits, fold_cases, make_splits
+from umseg.training.splits import Split, Splits, fold_cases, make_splits, read_splits
 
 FILE = Path("splits.json")
 
@@ -91,3 +93,33 @@ def test_round_trip(tmp_path: Path) -> None:
     splits = make_splits(ids(7))
     splits.save(tmp_path / "splits.json")
     assert Splits.load(tmp_path / "splits.json", "Plan again.") == splits
+
+
+def test_splits_of_nnunet_are_read(tmp_path: Path) -> None:
+    file = tmp_path / "splits_final.json"
+    file.write_text(json.dumps([{"train": ids(4), "val": ids(7)[4:]}, {"train": ids(7)[4:], "val": ids(4)}]))
+    splits = read_splits(file, ids(7))
+    assert splits.folds[0] == Split(train=tuple(ids(4)), validation=tuple(ids(7)[4:]))
+    splits.save(tmp_path / "splits.json")
+    assert read_splits(tmp_path / "splits.json", ids(7)) == splits
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ([{"train": ["case_00"], "val": ["other"]}], "cases that the data set does not have: other"),
+        ([{"train": ["case_00"], "val": ["case_00"]}], "cases that train and validate: case_00"),
+        ([{"train": ["case_00"], "val": []}], "an empty side"),
+        ([{"train": ["case_00"]}], None),
+        ([["case_00"]], None),
+        (7, None),
+    ],
+)
+def test_wrong_splits_are_explained(tmp_path: Path, content: Any, found: str | None) -> None:
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps(content))
+    with pytest.raises(UserError) as caught:
+        read_splits(file, ids(3))
+    assert caught.value.file == str(file)
+    assert found is None or caught.value.found == found
+    assert '"val"' in str(caught.value.remedy)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-NATURAL_ENDINGS = (".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg")
+from umseg.dataset.formats import NATURAL_ENDINGS, has_ending
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def may_hold(components: int, channels: int) -> bool:
 
 def has_transparency(components: int, path: Path) -> bool:
     """Whether the last component is a transparency: pictures of four components are RGBA."""
-    return components == 4 and path.name.lower().endswith(NATURAL_ENDINGS)
+    return components == 4 and has_ending(path, NATURAL_ENDINGS)
 
 
 def fit_channels(values: NDArray[Any], channels: int, path: Path) -> tuple[NDArray[Any], tuple[Notice, ...]]:

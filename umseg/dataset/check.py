@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from umseg.dataset.channels import NATURAL_ENDINGS, has_transparency
+from umseg.dataset.channels import has_transparency
 from umseg.dataset.dataset import Case
 from umseg.dataset.description import DatasetDescription
-from umseg.dataset.grid import placement_difference, same_spacing
+from umseg.dataset.formats import NATURAL_ENDINGS, has_ending
+from umseg.dataset.grid import placement_difference, spacings_agree
 from umseg.dataset.images import Image, LabelMap
 from umseg.dataset.problems import Problem
 
@@ -61,7 +62,7 @@ def _wrong_channels(case: Case, found: int, declared: int) -> Problem:
     transparent = has_transparency(found, file)
     remedy = (
         "Save the image without transparency, or as greyscale where one channel is declared; or correct channel_names."
-        if file.name.lower().endswith(NATURAL_ENDINGS)
+        if has_ending(file, NATURAL_ENDINGS)
         else "Split a time series or a vector image into one file per channel (CASE_0000, CASE_0001, ...); or correct "
         "channel_names."
     )
@@ -117,17 +118,14 @@ def _check_grid(case: Case, file: Path, image: Image, label: LabelMap) -> list[P
                 remedy="Pair the right files, or resample the label map to the image's grid.",
             )
         ]
-    # A 2-D file does not say how thick its slice is.
-    first = 0 if image.geometry.dimensions == label.geometry.dimensions else 1
-    told = label.geometry.has_spacing and image.geometry.has_spacing
-    if told and not same_spacing(label.spacing[first:], image.spacing[first:]):
+    if not spacings_agree(label.geometry, image.geometry):
         return [
             Problem(
                 "Image and label map differ in spacing.",
                 case.id,
                 file,
-                found=f"label {_triple(label.spacing)} mm (z, y, x)",
-                expected=f"{_triple(image.spacing)} mm, as the image",
+                found=f"label {_triple(label.spacing)} {label.geometry.unit} (z, y, x)",
+                expected=f"{_triple(image.spacing)} {image.geometry.unit}, as the image",
                 remedy="Correct the image's header if it is the wrong one; else plan with --fix-geometry.",
             )
         ]

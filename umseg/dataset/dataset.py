@@ -13,6 +13,7 @@ from umseg.dataset.description import REMEDY, DatasetDescription, load_descripti
 from umseg.dataset.dicom import DICOM_ENDING, is_dicom_image, label_ending
 from umseg.dataset.dicom_inputs import find_series, unusable_series
 from umseg.dataset.filemap import load_file_map, mapped_files
+from umseg.dataset.listing import is_folder
 from umseg.dataset.naming import few, group_inputs, group_training, list_files, list_images, sibling_channels, stem
 from umseg.dataset.problems import Problem
 from umseg.dataset.report import report_problems
@@ -79,7 +80,7 @@ def survey_dataset(folder: Path) -> tuple[Dataset, list[Problem]]:
         UserError: The folder, ``dataset.json`` or a folder of images or labels is missing, empty or wrong.
     """
     folder = Path(folder).absolute()
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise UserError("The data set folder does not exist.", file=folder, remedy=REMEDY)
     description = load_description(folder / "dataset.json")
     entries = load_file_map(folder / "dataset.json")
@@ -127,7 +128,7 @@ def find_cases(folder_or_file: Path, num_channels: int, file_ending: str) -> tup
     """
     # Not resolved: a link is known by its own name.
     path = Path(os.path.abspath(folder_or_file))
-    if not path.exists():
+    if not is_folder(path) and not path.is_file():
         raise UserError(
             "The input does not exist.", file=path, remedy="Name a folder of images or one image file with --input."
         )

@@ -22,15 +22,16 @@ from numpy.typing import NDArray
 from umseg.common.errors import UserError
 from umseg.dataset.channels import Notice
 from umseg.dataset.grid import Geometry
-from umseg.dataset.integrity import DamagedFileError, check_compression
+from umseg.dataset.integrity import check_compression
+from umseg.dataset.listing import is_folder, list_folder, not_readable
 from umseg.dataset.slices import arrange_slices
-from umseg.dataset.source import Source, unreadable
+from umseg.dataset.source import DamagedFileError, Source, unreadable
 
 DICOM_ENDING = ".dcm"
 LABEL_ENDING = ".nii.gz"
 """DICOM images get NIfTI label maps: umseg writes no DICOM."""
 
-_PREAMBLE, _MAGIC = 128, b"DICM"
+_PREAMBLE, _MAGIC, _META_LIMIT = 128, b"DICM", 4096
 _SOP_CLASS, _SYNTAX = 0x0002, 0x0010
 _LONG_VALUES = (b"OB", b"OW", b"OF", b"SQ", b"UT", b"UN")
 # Storage classes (PS3.4 B.5) that are no images: reports, presentation states, raw data and registrations, radiotherapy
@@ -60,15 +61,19 @@ class _Slice:
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file is DICOM, by its name or by its first bytes: many archives leave out the ending."""
-    if path.name == _INDEX or path.name.startswith("."):
+    """Whether a file is DICOM, by its name or by its first bytes: many archives leave out the ending.
+
+    Raises:
+        UserError: The file cannot be read.
+    """
+    if path.name == _INDEX:
         return False
-    return path.suffix.lower() == DICOM_ENDING or _has_magic(path)
+    return path.suffix.lower() == DICOM_ENDING or _head(path).startswith(_MAGIC)
 
 
 def is_dicom_image(path: Path) -> bool:
     """Whether a path is a DICOM image: a folder of slices, or one of them."""
-    return is_series(path) if path.is_dir() else path.is_file() and is_dicom(path)
+    return is_series(path) if is_folder(path) else path.is_file() and is_dicom(path)
 
 
 def label_ending(file_ending: str) -> str:
@@ -77,18 +82,18 @@ def label_ending(file_ending: str) -> str:
 
 
 def is_series(folder: Path) -> bool:
-    """Whether a folder holds DICOM files."""
-    return folder.is_dir() and any(path.is_file() and is_dicom(path) for path in sorted(folder.iterdir()))
+    """Whether there is a folder that holds DICOM files."""
+    return is_folder(folder) and any(map(is_dicom, list_folder(folder)[0]))
 
 
 def series_folders(folder: Path) -> list[Path]:
-    """The folders in a folder that hold DICOM files, sorted; hidden ones do not count."""
-    return [path for path in sorted(folder.iterdir()) if not path.name.startswith(".") and is_series(path)]
+    """The folders in a folder that hold DICOM files, sorted."""
+    return [path for path in list_folder(folder)[1] if is_series(path)]
 
 
 def series_files(folder: Path) -> list[Path]:
     """The image files of a series, sorted by name: reports and other objects beside them are left out."""
-    found = (path for path in sorted(folder.iterdir()) if path.is_file() and is_dicom(path))
+    found = filter(is_dicom, list_folder(folder)[0])
     return [path for path in found if not _file_meta(path).get(_SOP_CLASS, "").startswith(_NO_IMAGE)]
 
 
@@ -98,7 +103,7 @@ def open_series(path: Path) -> Source:
     Raises:
         UserError: A header is unreadable; there are several series, or slices that make no even, upright volume.
     """
-    files = series_files(path) if path.is_dir() else [path]
+    files = series_files(path) if is_folder(path) else [path]
     if not files:
         raise UserError(
             "The folder has no DICOM image.",
@@ -253,12 +258,13 @@ def _unreadable(path: Path, error: RuntimeError) -> UserError:
     )
 
 
-def _has_magic(path: Path) -> bool:
+def _head(path: Path) -> bytes:
+    """What follows the preamble of a file."""
     try:
         with open(path, "rb") as handle:
-            return handle.read(_PREAMBLE + len(_MAGIC))[_PREAMBLE:] == _MAGIC
-    except OSError:
-        return False
+            return handle.read(_PREAMBLE + _META_LIMIT)[_PREAMBLE:]
+    except OSError as error:
+        raise not_readable(path, error) from error
 
 
 def _file_meta(path: Path) -> dict[int, str]:
@@ -266,8 +272,7 @@ def _file_meta(path: Path) -> dict[int, str]:
 
     It is always written in explicit little endian, before the data set, and says nothing of the patient.
     """
-    with open(path, "rb") as handle:
-        head = handle.read(_PREAMBLE + 4096)[_PREAMBLE:]
+    head = _head(path)
     found: dict[int, str] = {}
     if not head.startswith(_MAGIC):
         return found

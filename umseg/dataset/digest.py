@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from umseg.common.record import Record
+from umseg.dataset.companions import companions
 from umseg.dataset.dataset import Case, Dataset
 from umseg.dataset.dicom import series_files
-from umseg.dataset.integrity import detached_data
-from umseg.dataset.stacks import sidecars
+from umseg.dataset.listing import is_folder, not_readable
 
 _BLOCK = 1 << 20
 
@@ -19,8 +19,10 @@ _BLOCK = 1 << 20
 def case_digest(case: Case) -> str:
     """Hash of the bytes of a case's files, in the order image channels, label.
 
-    Files that belong to an image count with it: the slices of a DICOM series, whatever their names, the voxels beside
-    a header, the JSON file with the spacing of a TIFF stack.
+    Files that belong to an image count with it: the slices of a DICOM series, whatever their names, and ``companions``.
+
+    Raises:
+        UserError: A file cannot be read.
     """
     files = [*case.images, *([] if case.label is None else [case.label])]
     return _hash(part for file in files for part in _image_parts(file))
@@ -44,17 +46,24 @@ def digest_of_record(record: Record) -> str:
 
 
 def _image_parts(path: Path) -> list[str]:
-    if path.is_dir():
-        return [_hash(sorted(map(_hash_file, series_files(path))))]
-    voxels = detached_data(path)
-    return [_hash_file(file) for file in (path, *([] if voxels is None else [voxels]), *sidecars(path))]
+    if is_folder(path):
+        return [_hash(sorted(map(digest_of_file, series_files(path))))]
+    return [digest_of_file(file) for file in (path, *companions(path))]
 
 
-def _hash_file(path: Path) -> str:
+def digest_of_file(path: Path) -> str:
+    """Hash of a file's bytes.
+
+    Raises:
+        UserError: It cannot be read.
+    """
     found = hashlib.blake2b(digest_size=16)
-    with open(path, "rb") as handle:
-        while block := handle.read(_BLOCK):
-            found.update(block)
+    try:
+        with open(path, "rb") as handle:
+            while block := handle.read(_BLOCK):
+                found.update(block)
+    except OSError as error:
+        raise not_readable(path, error) from error
     return found.hexdigest()
 
 

@@ -67,7 +67,7 @@ def mapped_files(
     problems: list[Problem] = []
     for name, entry in sorted(entries.items()):
         images, label = tuple(folder / image for image in entry.images), folder / entry.label
-        found = [_missing(name, path) for path in (*images, label) if not (path.is_file() or is_series(path))]
+        found = [_missing(name, path) for path in (*images, label) if not (is_series(path) or path.is_file())]
         if not found:
             wrong = channels_problem(name, images, num_channels, f"{num_channels} images (channel_names)")
             found = [wrong] if wrong else []

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from umseg.common.errors import UserError
 from umseg.common.parallel import map_cases
-from umseg.dataset.channels import NATURAL_ENDINGS
 from umseg.dataset.dataset import Case, Dataset
-from umseg.dataset.grid import Geometry, placement_difference, same_spacing
+from umseg.dataset.formats import NATURAL_ENDINGS, has_ending
+from umseg.dataset.grid import Geometry, placement_difference, spacings_agree
 from umseg.dataset.images import read_geometry, read_label, write_label
 
 log = logging.getLogger(__name__)
@@ -61,10 +61,11 @@ def _with_fixed_label(case: Case, folder: Path) -> Case:
 
 
 def _correctable(label: Path, label_grid: Geometry, image: Path, grid: Geometry) -> bool:
-    """Equal shapes, different headers. The headers of pictures (PNG, TIFF) say nothing of the place."""
-    if label_grid.shape != grid.shape or any(path.name.lower().endswith(NATURAL_ENDINGS) for path in (label, image)):
+    """Equal shapes, different headers. Those of pictures and TIFF stacks say nothing of the place."""
+    if label_grid.shape != grid.shape:
         return False
-    return not same_spacing(label_grid.spacing, grid.spacing) or placement_difference(label_grid, grid) is not None
+    placed = not any(has_ending(path, NATURAL_ENDINGS) for path in (label, image))
+    return not spacings_agree(label_grid, grid) or (placed and placement_difference(label_grid, grid) is not None)
 
 
 def _ending(path: Path) -> str:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+
+Unit = Literal["mm", "px"]
+"""Of lengths in an image: millimetres, or pixels where its file does not say how large they are."""
 
 SPACING_TOLERANCE = 1e-3
 _DIRECTION_TOLERANCE = 1e-3
@@ -13,6 +17,7 @@ _DIRECTION_TOLERANCE = 1e-3
 _RIGHT_ANGLE = 1e-5
 # In voxels: rounding in a file header, not a shift that anyone would see.
 _ORIGIN_TOLERANCE = 0.01
+_MOST_TELLING_FIRST = ("mm", "px", None)
 
 
 @dataclass(frozen=True)
@@ -21,17 +26,18 @@ class Geometry:
 
     Attributes:
         size: Voxels per axis; two entries for a 2-D file, three for a 3-D one.
-        spacing: Millimetres per voxel as the file states it.
+        spacing: Length of a voxel along each axis, in ``unit``.
         origin: Position of the first voxel, mm.
         direction: Row-major direction matrix, four or nine entries.
-        has_spacing: Whether the file says how large its voxels are; where it does not, ``spacing`` is 1.
+        unit: What the file states the spacing in: mm; px where it says only how long the axes are relative to each
+            other; None where it says nothing: the spacing of a TIFF stack is then 1, that of a picture tells of print.
     """
 
     size: tuple[int, ...]
     spacing: tuple[float, ...]
     origin: tuple[float, ...]
     direction: tuple[float, ...]
-    has_spacing: bool = True
+    unit: Unit | None = "mm"
 
     @property
     def dimensions(self) -> int:
@@ -51,9 +57,21 @@ class Geometry:
         return bool(np.allclose(axes.T @ axes, np.eye(self.dimensions), rtol=0, atol=_RIGHT_ANGLE))
 
 
-def same_spacing(first: Sequence[float], second: Sequence[float]) -> bool:
-    """Equal but for rounding in the headers."""
-    return len(first) == len(second) and bool(np.allclose(first, second, rtol=SPACING_TOLERANCE, atol=0))
+def spacings_agree(first: Geometry, second: Geometry) -> bool:
+    """Whether two files of equal shape can have the same spacing: alike but for rounding, or not to be compared.
+
+    A spacing that a file does not state, or in another unit, agrees with any. So does the thickness of a single slice,
+    which 2-D files do not state.
+    """
+    if first.unit is None or first.unit != second.unit:
+        return True
+    axes = 2 if 1 in (first.shape[0], second.shape[0]) else 3
+    return bool(np.allclose(first.spacing[:axes], second.spacing[:axes], rtol=SPACING_TOLERANCE, atol=0))
+
+
+def most_telling(grids: Sequence[Geometry]) -> Geometry:
+    """The first grid whose file states its spacing in mm; or else in pixels; or else the first."""
+    return min(grids, key=lambda grid: _MOST_TELLING_FIRST.index(grid.unit))
 
 
 def placement_difference(grid: Geometry, reference: Geometry) -> tuple[str, str] | None:

@@ -1,4 +1,4 @@
-"""Reading images and label maps, writing label maps: every format that SimpleITK knows, and DICOM series."""
+"""Reading images and label maps, writing label maps: the formats of ``formats``, and DICOM series."""
 
 # SimpleITK's methods carry no annotations.
 # mypy: disable-error-code="no-untyped-call"
@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +16,24 @@ from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
 from umseg.common.files import atomic_path
-from umseg.dataset.channels import NATURAL_ENDINGS, Notice, fit_channels
+from umseg.dataset.channels import Notice, fit_channels
 from umseg.dataset.dicom import is_dicom_image, open_series
-from umseg.dataset.grid import Geometry, placement_difference, same_spacing
-from umseg.dataset.integrity import DamagedFileError
-from umseg.dataset.itk import open_itk
+from umseg.dataset.formats import LOSSY_ENDINGS, NATURAL_ENDINGS, has_ending, itk_class
+from umseg.dataset.grid import Geometry, most_telling, placement_difference, spacings_agree
+from umseg.dataset.itk import open_itk, write_itk
 from umseg.dataset.nifti import is_nifti, open_oblique, read_floats, write_oblique
-from umseg.dataset.source import Source, last_line, refuse_many_axes, unreadable, within_memory
-from umseg.dataset.stacks import fit_stack, slice_pages
+from umseg.dataset.source import (
+    DamagedFileError,
+    Source,
+    last_line,
+    refuse_many_axes,
+    unreadable,
+    within_memory,
+)
+from umseg.dataset.stacks import fit_stack, missing_spacing, slice_pages
 from umseg.dataset.tiff import is_tiff
 from umseg.dataset.tiff_write import write_stack
 
-LOSSY_ENDINGS = (".jpg", ".jpeg")
 SLICE_SPACING_FACTOR = 999.0
 _TIFF_BYTES = 4
 _PNG_LIMIT = np.iinfo(np.uint16).max
@@ -39,8 +45,8 @@ class Image:
 
     Attributes:
         array: (channels, z, y, x) float32; z is 1 for a 2-D file.
-        spacing: (z, y, x) in mm; see :func:`read_image` for 2-D files.
-        geometry: The grid of the (first) file.
+        spacing: (z, y, x) in mm, or pixels where the geometry's unit is not mm; see :func:`read_image`.
+        geometry: The grid of the first file, with the spacing of the file that says most of it.
         notices: What the user should know of the files.
     """
 
@@ -56,7 +62,7 @@ class LabelMap:
 
     Attributes:
         array: (z, y, x), the smallest signed integer type that holds the values.
-        spacing: (z, y, x) in mm.
+        spacing: (z, y, x); as in :class:`Image`.
         geometry: The grid of the file.
     """
 
@@ -73,7 +79,7 @@ def read_image(paths: Sequence[Path], num_channels: int | None = None) -> Image:
     A 2-D file becomes (channels, 1, y, x). Its first spacing is 999 times the larger in-plane spacing, so that the
     slice axis always counts as the one of lowest resolution; natural images (PNG, TIFF, ...) have no physical size
     and get (999, 1, 1), as in nnU-Net. TIFF stacks have the spacing that ImageJ or OME wrote or that a JSON file beside
-    them says (``stacks.fit_stack``).
+    them says (``stacks.fit_stack``); one channel may say it for all.
 
     Args:
         paths: The case's files.
@@ -87,10 +93,10 @@ def read_image(paths: Sequence[Path], num_channels: int | None = None) -> Image:
         raise ValueError("read_image needs at least one path")
     first_path, *others = map(Path, paths)
     first, geometry, notices = _read_fitting(first_path, 1 if others else num_channels)
-    spacing = _array_spacing(geometry, first_path)
     if not others:
         with within_memory(first_path, geometry, len(first)):
-            return Image(np.require(first, np.float32, ("C", "O", "W")), spacing, geometry, notices)
+            array = np.require(first, np.float32, ("C", "O", "W"))
+        return Image(array, _array_spacing(geometry), geometry, (*notices, *missing_spacing(first_path, geometry)))
     _check_channel(first, geometry, geometry, first_path, first_path)
     with within_memory(first_path, geometry, len(paths)):
         array = np.empty((len(paths), *geometry.shape), dtype=np.float32)
@@ -100,7 +106,9 @@ def read_image(paths: Sequence[Path], num_channels: int | None = None) -> Image:
         _check_channel(values, grid, geometry, path, first_path)
         notices += (*more, *_placement_notice(grid, geometry, path, first_path))
         array[channel] = values[0]
-    return Image(array, spacing, geometry, notices)
+        told = most_telling([geometry, grid])
+        geometry = replace(geometry, spacing=told.spacing, unit=told.unit)
+    return Image(array, _array_spacing(geometry), geometry, (*notices, *missing_spacing(first_path, geometry)))
 
 
 def read_label(path: Path) -> LabelMap:
@@ -121,7 +129,7 @@ def read_label(path: Path) -> LabelMap:
             expected="one whole number per voxel",
             remedy="Save the label map as a grey-scale image whose values are the labels, without a colour palette.",
         )
-    return LabelMap(_to_smallest_signed(values[0], path), _array_spacing(geometry, path), geometry)
+    return LabelMap(_to_smallest_signed(values[0], path), _array_spacing(geometry), geometry)
 
 
 def count_components(path: Path) -> int:
@@ -154,6 +162,7 @@ def write_label(path: Path, array: NDArray[np.integer[Any]], geometry: Geometry)
         UserError: The format is lossy, unknown, or cannot hold the map; or the file cannot be written.
     """
     path = Path(path)
+    itk_class(path)
     _refuse_lossy(path)
     if array.shape != geometry.shape:
         raise ValueError(f"array has shape {array.shape}, the geometry {geometry.shape}")
@@ -164,7 +173,7 @@ def write_label(path: Path, array: NDArray[np.integer[Any]], geometry: Geometry)
     values = array.astype(np.min_scalar_type(largest), copy=False)
     with atomic_path(path) as temporary:
         try:
-            _write_values(temporary, values, geometry)
+            _write_values(temporary, path, values, geometry)
         except RuntimeError as error:
             raise UserError(
                 "The label map cannot be written in this format.",
@@ -174,18 +183,18 @@ def write_label(path: Path, array: NDArray[np.integer[Any]], geometry: Geometry)
             ) from error
 
 
-def _write_values(path: Path, values: NDArray[np.unsignedinteger[Any]], geometry: Geometry) -> None:
+def _write_values(temporary: Path, path: Path, values: NDArray[np.unsignedinteger[Any]], geometry: Geometry) -> None:
     if geometry.dimensions == 3 and is_tiff(path) and values.itemsize <= _TIFF_BYTES:
-        write_stack(path, values, geometry.spacing if geometry.has_spacing else None)
+        write_stack(temporary, values, geometry.spacing, geometry.unit)
         return
     if geometry.dimensions == 3 and is_nifti(path) and not geometry.is_orthogonal:
-        write_oblique(path, values, geometry)
+        write_oblique(temporary, values, geometry)
         return
     image = sitk.GetImageFromArray(values[0] if geometry.dimensions == 2 else values)
     image.SetSpacing(geometry.spacing)
     image.SetOrigin(geometry.origin)
     image.SetDirection(geometry.direction)
-    sitk.WriteImage(image, str(path), useCompression=True)
+    write_itk(image, temporary, path)
 
 
 def _open(path: Path) -> Source:
@@ -207,7 +216,11 @@ def _open(path: Path) -> Source:
         if oblique is None:
             raise unreadable(path, error) from error
         return oblique
-    return fit_stack(path, source, pages) if is_tiff(path) else source
+    if is_tiff(path):
+        source = fit_stack(path, source, pages)
+    if source.geometry.dimensions == 2 and has_ending(path, NATURAL_ENDINGS):
+        source = replace(source, geometry=replace(source.geometry, unit=None))
+    return source
 
 
 def _read(path: Path) -> tuple[NDArray[Any], Geometry, tuple[Notice, ...]]:
@@ -234,11 +247,10 @@ def _read_fitting(path: Path, channels: int | None) -> tuple[NDArray[Any], Geome
     return values, geometry, (*notices, *more)
 
 
-def _array_spacing(geometry: Geometry, path: Path) -> tuple[float, float, float]:
-    """Spacing (z, y, x) in mm of the array made from a file; see :func:`read_image`."""
-    natural = path.name.lower().endswith(NATURAL_ENDINGS)
+def _array_spacing(geometry: Geometry) -> tuple[float, float, float]:
+    """Spacing (z, y, x) of the array made from a file; see :func:`read_image`."""
     if geometry.dimensions == 2:
-        x, y = (1.0, 1.0) if natural else geometry.spacing
+        x, y = (1.0, 1.0) if geometry.unit is None else geometry.spacing
         return SLICE_SPACING_FACTOR * max(x, y), y, x
     x, y, z = geometry.spacing
     return z, y, x
@@ -263,12 +275,12 @@ def _check_channel(values: NDArray[Any], grid: Geometry, first: Geometry, path: 
             expected="size " + " x ".join(map(str, first.size)) + f", as in {first_path.name}",
             remedy=remedy,
         )
-    if not same_spacing(grid.spacing, first.spacing):
+    if not spacings_agree(grid, first):
         raise UserError(
             "The channels of a case differ in spacing.",
             file=path,
-            found=f"spacing {grid.spacing} mm",
-            expected=f"spacing {first.spacing} mm, as in {first_path.name}",
+            found=f"spacing {grid.spacing} {grid.unit}",
+            expected=f"spacing {first.spacing} {first.unit}, as in the channels before",
             remedy=remedy,
         )
 
@@ -309,7 +321,7 @@ def _to_smallest_signed(values: NDArray[Any], path: Path) -> NDArray[np.signedin
 
 
 def _refuse_lossy(path: Path) -> None:
-    if path.name.lower().endswith(LOSSY_ENDINGS):
+    if has_ending(path, LOSSY_ENDINGS):
         raise UserError(
             "JPEG changes the values of a label map.",
             file=path,

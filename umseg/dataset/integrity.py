@@ -7,6 +7,7 @@ with checks of their own (PNG) are left to ITK; what TIFF allows is checked wher
 
 from __future__ import annotations
 
+import gzip
 import math
 import re
 import struct
@@ -15,6 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import nibabel
+
+from umseg.common.errors import UserError
+from umseg.dataset.formats import LOSSY_ENDINGS, NIFTI_ENDINGS, TIFF_ENDINGS, has_ending
+from umseg.dataset.source import DamagedFileError
+from umseg.dataset.text_header import GZIP, RAW, has_text_header, read_text_header
 
 NIBABEL_ERRORS = (
     nibabel.filebasedimages.ImageFileError,
@@ -28,18 +34,11 @@ NIBABEL_ERRORS = (
 """What nibabel raises for a file that is no NIfTI, or a damaged one."""
 
 _BLOCK = 1 << 18
-_HEADER_LIMIT = 1 << 20
 _ZLIB_OR_GZIP = 47
 # No picture is smaller than this part of its pixels: deflate reaches 1:1030, LZW about 1:2600, JPEG less.
 _BEST_COMPRESSION = 4096
-_JPEG = (".jpg", ".jpeg")
-_PICTURES = (".png", ".tif", ".tiff", *_JPEG)
-_META_ENDINGS, _META_DIMENSIONS = (".mha", ".mhd"), 10
-_RAW, _GZIP, _OTHER = "raw", "gzip", "other"
-
-
-class DamagedFileError(Exception):
-    """The file is not whole; the message says how that shows."""
+_GZIP_MAGIC = b"\x1f\x8b"
+_NIFTI_HEADER, _NIFTI2_HEADER = 348, 540
 
 
 def check_file(path: Path, voxel_bytes: int = 0) -> None:
@@ -55,36 +54,54 @@ def check_file(path: Path, voxel_bytes: int = 0) -> None:
     Raises:
         DamagedFileError: Data are missing, a checksum is wrong, or the file cannot be read.
     """
-    name = path.name.lower()
     try:
-        if name.endswith(".nii.gz"):
+        if has_ending(path, (".nii.gz",)):
             _expect(_inflate(path, 0), _nifti_bytes(path))
-        elif name.endswith(".gz"):
-            _inflate(path, 0)
-        elif name.endswith(".nii"):
+        elif has_ending(path, (".nii",)):
             _expect(path.stat().st_size, _nifti_bytes(path))
-        elif name.endswith((*_META_ENDINGS, ".nrrd", ".nhdr")):
-            _check_text_header(path, voxel_bytes)
-        elif name.endswith(".bmp"):
+        elif has_text_header(path):
+            _check_voxels(path, voxel_bytes)
+        elif has_ending(path, (".bmp",)):
             _expect(path.stat().st_size, _bmp_bytes(path))
-        elif name.endswith(_PICTURES):
+        elif has_ending(path, (".png", *TIFF_ENDINGS, *LOSSY_ENDINGS)):
             _check_picture(path, voxel_bytes)
     except (struct.error, *NIBABEL_ERRORS) as error:
         raise DamagedFileError(str(error)) from error
 
 
 def check_header(path: Path) -> None:
-    """What must hold before ITK may look at a file: MetaImage writes behind its arrays for more than ten dimensions.
+    """What must hold before ITK may look at a file: it follows headers to other files, and trusts what they say.
 
     Raises:
-        DamagedFileError: The header claims so many, or several numbers of them.
+        UserError: The voxels are in other files (see ``read_text_header``).
+        DamagedFileError: The header is not one of this format.
         OSError: The file cannot be read.
     """
-    if path.suffix.lower() not in _META_ENDINGS:
-        return
-    claims = re.findall(rb"^\s*NDims\s*=\s*([^\r\n]*)", _text_header(path), re.I | re.M)
-    if len(claims) != 1 or not claims[0].strip().isdigit() or not 1 <= int(claims[0]) <= _META_DIMENSIONS:
-        raise DamagedFileError("the header does not say how many dimensions there are")
+    if has_text_header(path):
+        read_text_header(path)
+    elif has_ending(path, NIFTI_ENDINGS):
+        _check_nifti_magic(path)
+
+
+def _check_nifti_magic(path: Path) -> None:
+    with open(path, "rb") as handle:
+        packed = handle.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+    try:
+        with gzip.open(path) if packed else open(path, "rb") as handle:
+            head = handle.read(_NIFTI_HEADER)
+    except (EOFError, zlib.error) as error:
+        raise DamagedFileError(str(error)) from error
+    magic = head[4:7] if _NIFTI2_HEADER.to_bytes(4, "little") in (head[:4], head[3::-1]) else head[344:347]
+    if magic in (b"ni1", b"ni2"):
+        raise UserError(
+            "An image has its voxels in another file.",
+            file=path,
+            found="the header of a NIfTI pair (.hdr and .img)",
+            expected="header and voxels in one file",
+            remedy="Convert the pair to .nii.gz, e.g. with 3D Slicer or nibabel.",
+        )
+    if magic not in (b"n+1", b"n+2"):
+        raise DamagedFileError("the file does not begin as a NIfTI file does")
 
 
 def _expect(found: int, needed: int) -> None:
@@ -117,54 +134,12 @@ def _nifti_bytes(path: Path) -> int:
     return int(image.dataobj.offset) + voxels * int(image.header.get_data_dtype().itemsize)
 
 
-def detached_data(path: Path) -> Path | None:
-    """The file that holds the voxels of a MetaImage or NRRD header; None where they follow the header itself."""
-    if not path.name.lower().endswith((*_META_ENDINGS, ".nrrd", ".nhdr")):
-        return None
-    return _detached(path, _text_header(path))
-
-
-def _text_header(path: Path) -> bytes:
-    end_of_header = rb"ElementDataFile\s*=[^\n]*\n" if path.suffix.lower() in _META_ENDINGS else rb"\r?\n\r?\n"
-    with open(path, "rb") as handle:
-        head = handle.read(_HEADER_LIMIT)
-    end = re.search(end_of_header, head)
-    return head if end is None else head[: end.end()]
-
-
-def _detached(path: Path, header: bytes) -> Path | None:
-    named = re.search(rb"^(?:ElementDataFile\s*=|data ?file:)[ \t]*([^\r\n]+?)[ \t]*\r?$", header, re.I | re.M)
-    if named is None or named[1] == b"LOCAL":
-        return None
-    data = path.parent / named[1].decode(errors="surrogateescape")
-    # A list of files or a pattern of names is no file; ITK follows them.
-    return data if data.is_file() else None
-
-
-def _check_text_header(path: Path, voxel_bytes: int) -> None:
-    """MetaImage and NRRD: a text header, then the data, in the same file or one that the header names."""
-    header = _text_header(path)
-    meta = path.suffix.lower() in _META_ENDINGS
-    encoding = _meta_encoding(header) if meta else _nrrd_encoding(header)
-    data = _detached(path, header)
-    if data is None and re.search(rb"^(?:ElementDataFile\s*=(?!\s*LOCAL)|data ?file:)", header, re.I | re.M):
-        return
-    file, start = (path, len(header)) if data is None else (data, 0)
-    if encoding == _GZIP:
-        _expect(_inflate(file, start), voxel_bytes)
-    elif encoding == _RAW:
-        _expect(file.stat().st_size - start, voxel_bytes)
-
-
-def _meta_encoding(header: bytes) -> str:
-    if re.search(rb"^CompressedData\s*=\s*True", header, re.I | re.M):
-        return _GZIP
-    return _OTHER if re.search(rb"^BinaryData\s*=\s*False", header, re.I | re.M) else _RAW
-
-
-def _nrrd_encoding(header: bytes) -> str:
-    found = re.search(rb"^encoding:\s*(\w+)", header, re.I | re.M)
-    return {b"gzip": _GZIP, b"gz": _GZIP, b"raw": _RAW}.get(found[1].lower() if found else b"", _OTHER)
+def _check_voxels(path: Path, voxel_bytes: int) -> None:
+    header = read_text_header(path)
+    if header.encoding == GZIP:
+        _expect(_inflate(header.voxels, header.start), voxel_bytes)
+    elif header.encoding == RAW:
+        _expect(header.voxels.stat().st_size - header.start, voxel_bytes)
 
 
 def check_compression(path: Path, voxel_bytes: int) -> None:
@@ -180,7 +155,7 @@ def check_compression(path: Path, voxel_bytes: int) -> None:
 
 def _check_picture(path: Path, voxel_bytes: int) -> None:
     check_compression(path, voxel_bytes)
-    if path.suffix.lower() in _JPEG and not _ends_as_jpeg(path.read_bytes()):
+    if has_ending(path, LOSSY_ENDINGS) and not _ends_as_jpeg(path.read_bytes()):
         raise DamagedFileError("the compressed data end too early")
 
 

@@ -14,9 +14,11 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
+from umseg.dataset.formats import itk_class
 from umseg.dataset.grid import Geometry
 from umseg.dataset.integrity import check_file, check_header
-from umseg.dataset.source import Source
+from umseg.dataset.source import DamagedFileError, Source
+from umseg.dataset.text_header import VOXEL_ENDINGS, has_text_header, read_text_header
 
 # ITK prints its warnings to stderr whatever the log level; what matters here is checked and raised instead.
 sitk.ProcessObject.SetGlobalWarningDisplay(False)
@@ -29,10 +31,14 @@ def open_itk(path: Path) -> Source:
 
     Raises:
         RuntimeError, DamagedFileError, OSError: The file cannot be read.
-        UserError: The values are complex.
+        UserError: The format is none of those that are read, the voxels are in other files, or the values are complex.
     """
+    kind = itk_class(path)
     check_header(path)
+    if sitk.ImageFileReader.GetImageIOFromFileName(str(path)) != kind:
+        raise DamagedFileError("the file is not what its ending says")
     reader = sitk.ImageFileReader()
+    reader.SetImageIO(kind)
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
     pixel = sitk.GetPixelIDValueAsString(reader.GetPixelID())
@@ -46,6 +52,36 @@ def open_itk(path: Path) -> Source:
         )
     components = int(reader.GetNumberOfComponents())
     return Source(_geometry(reader), components, lambda: _read(path, reader, components))
+
+
+def write_itk(image: sitk.Image, temporary: Path, path: Path) -> None:
+    """Write a file under a temporary name, compressed. The voxels of a ``.mhd`` or ``.nhdr`` go to a file beside.
+
+    Args:
+        image: What to write.
+        temporary: In the same folder as ``path`` and with its ending.
+        path: What the file will be called; the name of the voxels' file follows it.
+
+    Raises:
+        RuntimeError, OSError: The file cannot be written.
+    """
+    writer = sitk.ImageFileWriter()
+    writer.SetImageIO(itk_class(path))
+    writer.UseCompressionOn()
+    writer.SetFileName(str(temporary))
+    try:
+        writer.Execute(image)
+        voxels = read_text_header(temporary).voxels if has_text_header(path) else temporary
+        if voxels == temporary:
+            return
+        beside = path.with_name(voxels.name.replace(temporary.stem, path.stem))
+        temporary.write_bytes(temporary.read_bytes().replace(voxels.name.encode(), beside.name.encode()))
+        # At no time does a header stand beside voxels that are not its own.
+        path.unlink(missing_ok=True)
+        voxels.replace(beside)
+    finally:
+        for ending in VOXEL_ENDINGS:
+            temporary.with_suffix(ending).unlink(missing_ok=True)
 
 
 def _geometry(reader: sitk.ImageFileReader) -> Geometry:

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from umseg.common.errors import UserError
 from umseg.dataset.channels import may_hold
+from umseg.dataset.companions import companions
 from umseg.dataset.description import REMEDY
 from umseg.dataset.dicom import DICOM_ENDING, series_folders
 from umseg.dataset.images import count_components
+from umseg.dataset.listing import is_folder, list_folder
 from umseg.dataset.problems import Problem
-from umseg.dataset.stacks import SIDECAR_ENDING
-from umseg.dataset.tiff import TIFF_ENDINGS
 
 Grouped = tuple[dict[str, tuple[Path, ...]], list[Problem]]
 """Case to its files in channel order, and what is wrong with all other cases."""
@@ -28,20 +28,21 @@ _SHOWN = 5
 def list_files(folder: Path, ending: str) -> tuple[list[Path], list[Path]]:
     """Sorted files of a folder, those with the given ending and the others; hidden files do not count.
 
-    The JSON files that say the spacing of TIFF stacks are neither.
+    Files that belong to one with the ending are neither (``companions``).
 
     Raises:
-        UserError: The folder is missing or empty.
+        UserError: The folder is missing, empty or not to be read.
     """
     _require_folder(folder)
-    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    files, _ = list_folder(folder)
     if not files:
         raise UserError(
             f"The folder {folder.name} is empty.", file=folder, expected=f"files ending in {ending}", remedy=REMEDY
         )
     matching = [path for path in files if path.name.endswith(ending)]
-    beside = SIDECAR_ENDING if ending.lower() in TIFF_ENDINGS else None
-    return matching, [path for path in files if not path.name.endswith(ending) and path.suffix.lower() != beside]
+    others = [path for path in files if not path.name.endswith(ending)]
+    belonging = {file for path in matching for file in companions(path)} if others else set()
+    return matching, [path for path in others if path not in belonging]
 
 
 def list_images(folder: Path, ending: str) -> tuple[list[Path], list[Path]]:
@@ -54,7 +55,7 @@ def list_images(folder: Path, ending: str) -> tuple[list[Path], list[Path]]:
         return list_files(folder, ending)
     _require_folder(folder)
     series = series_folders(folder)
-    files = [path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")]
+    files, _ = list_folder(folder)
     if not series:
         raise UserError(
             f"The folder {folder.name} has no folder of DICOM slices.",
@@ -159,7 +160,7 @@ def channels_problem(
 
 
 def _require_folder(folder: Path) -> None:
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise UserError(f"The folder {folder.name} does not exist.", file=folder, remedy=REMEDY)
 
 

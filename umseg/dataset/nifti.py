@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umseg.dataset.channels import Notice
+from umseg.dataset.formats import NIFTI_ENDINGS, has_ending
 from umseg.dataset.grid import Geometry
-from umseg.dataset.integrity import NIBABEL_ERRORS, DamagedFileError, check_file
-from umseg.dataset.source import Source
-
-NIFTI_ENDINGS = (".nii", ".nii.gz")
+from umseg.dataset.integrity import NIBABEL_ERRORS, check_file
+from umseg.dataset.source import DamagedFileError, Source
 
 # From NIfTI's axes (to the right, front and top) to ITK's (to the left, back and top).
 _TO_ITK = np.diag([-1.0, -1.0, 1.0])
@@ -28,7 +27,7 @@ _ALIGNED = 2
 
 def is_nifti(path: Path) -> bool:
     """By its name."""
-    return path.name.lower().endswith(NIFTI_ENDINGS)
+    return has_ending(path, NIFTI_ENDINGS)
 
 
 def read_floats(path: Path, geometry: Geometry) -> NDArray[Any] | None:

@@ -13,8 +13,13 @@ from numpy.typing import NDArray
 from umseg.common.errors import UserError
 from umseg.dataset.channels import Notice
 from umseg.dataset.grid import Geometry
+from umseg.dataset.listing import not_readable
 
 _NOT_ALLOCATED = "Failed to allocate memory"
+
+
+class DamagedFileError(Exception):
+    """The file is not whole, or does not hold what its header promises; the message says how that shows."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,8 @@ def refuse_many_axes(path: Path, size: Sequence[int]) -> None:
 
 def unreadable(path: Path, error: Exception) -> UserError:
     """The error for a file that its format's library could not read."""
+    if isinstance(error, PermissionError):
+        return not_readable(path, error)
     return UserError(
         "An image file is damaged, incomplete or in an unknown format.",
         file=path,

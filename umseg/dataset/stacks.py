@@ -12,10 +12,9 @@ from pathlib import Path
 from umseg.common.errors import UserError
 from umseg.common.record import read_json
 from umseg.dataset.channels import Notice
-from umseg.dataset.source import Source, unreadable
-from umseg.dataset.tiff import BrokenTiffError, Page, StackAxes, is_tiff, read_pages, stack_axes
-
-SIDECAR_ENDING = ".json"
+from umseg.dataset.grid import Geometry
+from umseg.dataset.source import DamagedFileError, Source, unreadable
+from umseg.dataset.tiff import Page, StackAxes, is_tiff, read_pages, stack_axes
 
 _CHANNEL = re.compile(r"_\d{4}$")
 # ITK turns what it does not know to decode into colours of 8 bits, multiplied by their opacity.
@@ -28,7 +27,7 @@ def sidecars(path: Path) -> list[Path]:
     if not is_tiff(path):
         return []
     names = dict.fromkeys([path.stem, _CHANNEL.sub("", path.stem)])
-    return [file for name in names if (file := path.with_name(f"{name}{SIDECAR_ENDING}")).is_file()]
+    return [file for name in names if (file := path.with_name(f"{name}.json")).is_file()]
 
 
 def slice_pages(path: Path) -> list[Page]:
@@ -39,15 +38,15 @@ def slice_pages(path: Path) -> list[Page]:
     """
     try:
         return [page for page in read_pages(path) if not page.reduced]
-    except (BrokenTiffError, OSError) as error:
+    except (DamagedFileError, OSError) as error:
         raise unreadable(path, error) from error
 
 
 def fit_stack(path: Path, source: Source, pages: Sequence[Page]) -> Source:
-    """Complete what ITK knows of a TIFF file: the spacing of a stack, mm.
+    """Complete what ITK knows of a TIFF file: the spacing of a stack and its unit.
 
-    It is that of a JSON file beside it, ``{"spacing": [z, y, x]}``, or else what ImageJ or OME wrote in the file; or
-    else 1 along every axis, with a notice.
+    It is that of a JSON file beside it, ``{"spacing": [z, y, x]}`` in mm, or else what ImageJ or OME wrote in the file;
+    or else 1 along every axis.
 
     Args:
         path: The file.
@@ -68,11 +67,29 @@ def fit_stack(path: Path, source: Source, pages: Sequence[Page]) -> Source:
         _check_axes(path, axes, depth)
     if depth == 1:
         return source
-    spacing = _told_spacing(path) or (None if axes is None else axes.spacing)
-    if spacing is not None:
-        return replace(source, geometry=replace(geometry, spacing=spacing))
-    unknown = replace(geometry, spacing=(1.0, 1.0, 1.0), has_spacing=False)
-    return replace(source, geometry=unknown, notices=(*source.notices, _no_spacing(path, depth)))
+    told = _told_spacing(path)
+    if told is not None:
+        geometry = replace(geometry, spacing=told, unit="mm")
+    elif axes is not None and axes.spacing is not None:
+        geometry = replace(geometry, spacing=axes.spacing, unit=axes.unit)
+    else:
+        geometry = replace(geometry, spacing=(1.0, 1.0, 1.0), unit=None)
+    return replace(source, geometry=geometry)
+
+
+def missing_spacing(path: Path, geometry: Geometry) -> tuple[Notice, ...]:
+    """A notice for a stack whose spacing none of its files states."""
+    if geometry.dimensions == 2 or geometry.unit is not None:
+        return ()
+    return (
+        Notice(
+            "A TIFF stack does not say how far its slices are apart: its voxels are taken as cubes.",
+            path,
+            found=f"{geometry.size[2]} slices without a spacing",
+            expected="a spacing from ImageJ or OME, or CASE.json beside the file",
+            remedy='Write {"spacing": [z, y, x]} to CASE.json beside CASE_0000.tif if voxels are no cubes.',
+        ),
+    )
 
 
 def _told_spacing(path: Path) -> tuple[float, float, float] | None:
@@ -140,14 +157,4 @@ def _mixed_pages(path: Path, pages: Sequence[Page], depth: int) -> UserError:
         found=f"{len(pages)} pages, " + ", ".join(f"{x} x {y}" for x, y in sizes) + f"; {depth} of them can be read",
         expected="pages of one size",
         remedy="Save one image per file, without previews and reduced copies.",
-    )
-
-
-def _no_spacing(path: Path, depth: int) -> Notice:
-    return Notice(
-        "A TIFF stack does not say how far its slices are apart: its voxels are taken as cubes.",
-        path,
-        found=f"{depth} slices without a spacing",
-        expected="a spacing from ImageJ or OME, or CASE.json beside the file",
-        remedy='Write {"spacing": [z, y, x]} to CASE.json beside CASE_0000.tif if voxels are no cubes.',
     )

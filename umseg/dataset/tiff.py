@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-TIFF_ENDINGS = (".tif", ".tiff")
+from umseg.dataset.formats import TIFF_ENDINGS, has_ending
+from umseg.dataset.grid import Unit
+from umseg.dataset.source import DamagedFileError
 
 _MAX_PAGES = 1 << 20
 # TIFF 6.0 and BigTIFF: bytes and struct code of the types of fields.
@@ -25,10 +27,6 @@ _STRIPS, _STRIP_BYTES, _X_RESOLUTION, _Y_RESOLUTION, _TILES, _TILE_BYTES = 273, 
 _PLANES, _SIDE_BY_SIDE = 284, 1
 _MM = {"m": 1e3, "cm": 10.0, "mm": 1.0, "um": 1e-3, "\u00b5m": 1e-3, "\u03bcm": 1e-3, "micron": 1e-3, "microns": 1e-3}
 _MM |= {"micrometer": 1e-3, "nm": 1e-6, "inch": 25.4}
-
-
-class BrokenTiffError(Exception):
-    """The file does not hold what its tags promise; the message says what is missing."""
 
 
 @dataclass(frozen=True)
@@ -62,25 +60,27 @@ class StackAxes:
         slices: Along z.
         channels: Planes per slice that are channels.
         frames: Time points.
-        spacing: (x, y, z) in mm, or in pixels where the file names no unit; None where it does not say.
+        spacing: (x, y, z); None where it does not say.
+        unit: Of the spacing; px where the file names none that is a length.
     """
 
     slices: int
     channels: int
     frames: int
     spacing: tuple[float, float, float] | None
+    unit: Unit
 
 
 def is_tiff(path: Path) -> bool:
     """By its name."""
-    return path.name.lower().endswith(TIFF_ENDINGS)
+    return has_ending(path, TIFF_ENDINGS)
 
 
 def read_pages(path: Path) -> list[Page]:
     """The tags of all pages; no pixel is read.
 
     Raises:
-        BrokenTiffError: It is no TIFF, or its tags point to where the file has ended.
+        DamagedFileError: It is no TIFF, or its tags point to where the file has ended.
         OSError: The file cannot be read.
     """
     with open(path, "rb") as handle:
@@ -102,18 +102,18 @@ def _directories(handle: BinaryIO, length: int) -> Iterator[dict[int, tuple[Any,
     order = {b"II": "<", b"MM": ">"}.get(head[:2])
     version = 0 if order is None or len(head) < 16 else struct.unpack_from(f"{order}H", head, 2)[0]
     if version not in (42, 43):
-        raise BrokenTiffError("the file does not begin as a TIFF does")
+        raise DamagedFileError("the file does not begin as a TIFF does")
     big = version == 43
     offset = struct.unpack_from(f"{order}Q" if big else f"{order}I", head, 8 if big else 4)[0]
     seen: set[int] = set()
     while offset:
         if offset in seen or len(seen) >= _MAX_PAGES:
-            raise BrokenTiffError("its pages follow each other in a circle")
+            raise DamagedFileError("its pages follow each other in a circle")
         seen.add(offset)
         tags, offset = _directory(handle, offset, length, str(order), big)
         yield tags
     if not seen:
-        raise BrokenTiffError("the file has no page")
+        raise DamagedFileError("the file has no page")
 
 
 def _directory(
@@ -142,7 +142,7 @@ def _directory(
 
 def _part(handle: BinaryIO, offset: int, size: int, length: int) -> bytes:
     if offset + size > length:
-        raise BrokenTiffError(f"a page of the file lies behind its end at {length} bytes")
+        raise DamagedFileError(f"a page of the file lies behind its end at {length} bytes")
     handle.seek(offset)
     return handle.read(size)
 
@@ -151,7 +151,7 @@ def _page(tags: dict[int, tuple[Any, ...]], length: int) -> Page:
     try:
         offsets, sizes = tags.get(_STRIPS, tags.get(_TILES, ())), tags.get(_STRIP_BYTES, tags.get(_TILE_BYTES, ()))
         if any(offset + size > length for offset, size in zip(offsets, sizes, strict=False)):
-            raise BrokenTiffError(f"pixels of the file lie behind its end at {length} bytes")
+            raise DamagedFileError(f"pixels of the file lie behind its end at {length} bytes")
         text = tags.get(_DESCRIPTION, (b"",))[0]
         ratios = [tags.get(tag, (0, 0)) for tag in (_X_RESOLUTION, _Y_RESOLUTION)]
         known = all(top > 0 and bottom > 0 for top, bottom in ratios)
@@ -165,7 +165,7 @@ def _page(tags: dict[int, tuple[Any, ...]], length: int) -> Page:
             resolution=(ratios[0][0] / ratios[0][1], ratios[1][0] / ratios[1][1]) if known else None,
         )
     except (KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
-        raise BrokenTiffError("the tags of a page are incomplete") from error
+        raise DamagedFileError("the tags of a page are incomplete") from error
 
 
 def _imagej_axes(page: Page) -> StackAxes:
@@ -174,14 +174,15 @@ def _imagej_axes(page: Page) -> StackAxes:
     def number(name: str) -> int:
         return int(fields[name]) if fields.get(name, "").isdigit() else 1
 
-    unit = _MM.get(fields.get("unit", "").replace("\\u00B5", "\u00b5"), 1.0)
+    factor = _MM.get(fields.get("unit", "").replace("\\u00B5", "\u00b5"))
+    scale = factor or 1.0
     x, y = page.resolution or (1.0, 1.0)
     z = _float(fields.get("spacing"))
-    spacing = None if z is None else (unit / x, unit / y, unit * abs(z))
+    spacing = None if z is None else (scale / x, scale / y, scale * abs(z))
     channels, frames = number("channels"), number("frames")
     # Plain stacks count images only.
     slices = number("slices" if "slices" in fields or channels * frames > 1 else "images")
-    return StackAxes(slices, channels, frames, spacing)
+    return StackAxes(slices, channels, frames, spacing, "px" if factor is None else "mm")
 
 
 def _ome_axes(text: str) -> StackAxes | None:
@@ -193,14 +194,13 @@ def _ome_axes(text: str) -> StackAxes | None:
     sizes = [int(fields[name]) if fields.get(name, "").isdigit() else 1 for name in ("SizeZ", "SizeC", "SizeT")]
     channel = re.search(r'<Channel\b[^>]*SamplesPerPixel\s*=\s*"(\d+)"', text)
     samples = max(int(channel[1]) if channel else 1, 1)
-    lengths = []
-    for axis in "XYZ":
-        value = _float(fields.get(f"PhysicalSize{axis}"))
-        unit = _MM.get(fields.get(f"PhysicalSize{axis}Unit", "\u00b5m"), 1.0)
-        lengths.append(None if value is None else value * unit)
-    x, y, z = lengths
-    spacing = None if x is None or y is None or z is None else (x, y, z)
-    return StackAxes(sizes[0], sizes[1] // samples, sizes[2], spacing)
+    factors = [_MM.get(fields.get(f"PhysicalSize{axis}Unit", "\u00b5m")) for axis in "XYZ"]
+    x, y, z = (_float(fields.get(f"PhysicalSize{axis}")) for axis in "XYZ")
+    spacing = None
+    if x is not None and y is not None and z is not None:
+        fx, fy, fz = (factor or 1.0 for factor in factors)
+        spacing = (x * fx, y * fy, z * fz)
+    return StackAxes(sizes[0], sizes[1] // samples, sizes[2], spacing, "px" if None in factors else "mm")
 
 
 def _float(text: str | None) -> float | None:

@@ -12,6 +12,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from umseg.dataset.grid import Unit
+
 # Fields of TIFF 6.0, and their values here.
 _WIDTH, _LENGTH, _BITS, _COMPRESSION, _PHOTOMETRIC, _DESCRIPTION = 256, 257, 258, 259, 262, 270
 _STRIPS, _SAMPLES, _ROWS, _STRIP_BYTES, _X_RESOLUTION, _Y_RESOLUTION, _UNIT = 273, 277, 278, 279, 282, 283, 296
@@ -24,21 +26,24 @@ _PLAIN_LIMIT = 1 << 31
 _Value = int | bytes | tuple[int, int]
 
 
-def write_stack(path: Path, array: NDArray[np.unsignedinteger[Any]], spacing: Sequence[float] | None) -> None:
+def write_stack(
+    path: Path, array: NDArray[np.unsignedinteger[Any]], spacing: Sequence[float], unit: Unit | None
+) -> None:
     """Write a grey-scale stack, deflated, with its spacing where ImageJ looks for it.
 
     Args:
         path: Of the file.
         array: (z, y, x), 8, 16 or 32 bits.
-        spacing: (x, y, z) in mm; None: the file does not say.
+        spacing: (x, y, z).
+        unit: Of the spacing; None: the file does not say the spacing.
     """
     depth, height, width = array.shape
     text = f"ImageJ=1.11a\nimages={depth}\nslices={depth}\n"
     common: dict[int, _Value] = {_WIDTH: width, _LENGTH: height, _ROWS: height, _BITS: array.itemsize * 8, _SAMPLES: 1}
     common |= {_COMPRESSION: _DEFLATE, _PHOTOMETRIC: _BLACK_IS_ZERO, _UNIT: _NO_UNIT}
-    if spacing is not None:
+    if unit is not None:
         x, y, z = map(float, spacing)
-        text += f"unit=mm\nspacing={z!r}\n"
+        text += ("unit=mm\n" if unit == "mm" else "") + f"spacing={z!r}\n"
         common |= {_X_RESOLUTION: _ratio(1 / x), _Y_RESOLUTION: _ratio(1 / y)}
     big = array.nbytes > _PLAIN_LIMIT
     with open(path, "wb") as handle:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
 
 import numpy as np
 
+from umseg.dataset.grid import Unit
 from umseg.evaluation.classes import Classes
 from umseg.evaluation.instances import count_objects
 from umseg.evaluation.metrics import (
@@ -25,6 +25,7 @@ def summarise_case(
     case: str,
     shape: tuple[int, int, int],
     spacing: tuple[float, float, float],
+    unit: Unit,
     classes: Mapping[str, ClassScores],
 ) -> CaseMetrics:
     """Complete one case with its means over the classes that it has; arguments as in :class:`CaseMetrics`."""
@@ -32,25 +33,20 @@ def summarise_case(
         case=case,
         shape=shape,
         spacing=spacing,
+        unit=unit,
         Dice=_mean(scores.Dice for scores in classes.values()),
         NSD=_mean(scores.NSD for scores in classes.values()),
         classes=dict(classes),
     )
 
 
-def summarise(
-    cases: Sequence[CaseMetrics],
-    scored: Classes,
-    tolerance: Mapping[str, float],
-    unit: Literal["mm", "px"],
-) -> Metrics:
+def summarise(cases: Sequence[CaseMetrics], scored: Classes, tolerance: Mapping[str, float]) -> Metrics:
     """Summarise the cases per class and over the foreground.
 
     Args:
         cases: At least one; each with every class.
         scored: The classes.
-        tolerance: Class name to the tolerance of the NSD.
-        unit: Of the tolerances.
+        tolerance: Class name to the tolerance of the NSD, in the unit of each case.
     """
     classes = {name: _summary([case.classes[name] for case in cases]) for name in scored.values}
     over_cases = _summary(cases)
@@ -60,11 +56,12 @@ def summarise(
         n_cases=over_cases.n_cases,
         n_not_evaluable=over_cases.n_not_evaluable,
     )
+    units = {case.unit for case in cases}
     return Metrics(
         labels=scored.labels,
         ignore_label=scored.ignore_label,
         tolerance=dict(tolerance),
-        unit=unit,
+        unit=units.pop() if len(units) == 1 else "mixed",
         cases=tuple(cases),
         classes=classes,
         foreground_mean=foreground,

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from umseg.dataset.grid import Unit
 from umseg.evaluation.classes import Classes
 from umseg.evaluation.metrics import ClassScores
 from umseg.evaluation.overlap import overlap
@@ -22,6 +23,7 @@ def score_labels(
     spacing: tuple[float, float, float],
     classes: Classes,
     tolerances: Mapping[str, float],
+    unit: Unit = "mm",
 ) -> dict[str, ClassScores]:
     """Score one label map, class by class.
 
@@ -32,14 +34,15 @@ def score_labels(
     Args:
         prediction: (z, y, x) label values.
         reference: (z, y, x) label values, the same shape.
-        spacing: (z, y, x) in mm. An image of one slice is evaluated as a 2-D image and has no volume.
+        spacing: (z, y, x). An image of one slice is evaluated as a 2-D image and has no volume.
         classes: What is scored.
-        tolerances: Class name to the tolerance of the NSD in mm.
+        tolerances: Class name to the tolerance of the NSD, in ``unit``.
+        unit: Of the spacing. In pixels there are no volumes.
     """
     unknown = None if classes.ignore_label is None else reference == classes.ignore_label
     if unknown is not None:
         reference = np.where(unknown, prediction, reference)
-    voxel_ml = math.prod(spacing) / 1000 if reference.shape[0] > 1 else math.nan
+    voxel_ml = math.prod(spacing) / 1000 if unit == "mm" and reference.shape[0] > 1 else math.nan
     scores = {}
     for name, box in _class_boxes(prediction, reference, classes.values).items():
         predicted, wanted = (_mask(array[box], classes.values[name]) for array in (prediction, reference))

@@ -5,34 +5,23 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from umseg.common.errors import UserError
 from umseg.common.parallel import map_cases
-from umseg.dataset.channels import NATURAL_ENDINGS
 from umseg.dataset.description import DatasetDescription, load_description
 from umseg.dataset.images import read_label
 from umseg.evaluation.aggregate import summarise, summarise_case
 from umseg.evaluation.case import score_labels
 from umseg.evaluation.classes import Classes, class_tolerances, make_classes, values_of
-from umseg.evaluation.grids import read_pair, warn_about_misaligned
+from umseg.evaluation.grids import ScoredPair, read_pair, score_pairs
 from umseg.evaluation.instance_pairs import IOU, evaluate_instances
 from umseg.evaluation.metrics import CaseMetrics, InstanceMetrics, Metrics
-from umseg.evaluation.pairs import Pair, find_pairs
+from umseg.evaluation.pairs import Pair, find_pairs, listed
 
 log = logging.getLogger(__name__)
 
 TOLERANCE = 1.0
-
-
-@dataclass(frozen=True)
-class _ScoredPair:
-    """A case's scores, and whether both files claim to lie in the same place."""
-
-    metrics: CaseMetrics
-    aligned: bool
 
 
 def evaluate_folder(
@@ -59,9 +48,11 @@ def evaluate_folder(
         predictions: Folder of predicted label maps.
         reference: Folder of reference label maps.
         labels: Class name to label value, or to the values of a region (a background of 0 is left out).
-        ignore_label: With ``labels``: value of the reference's voxels that nobody annotated; they are left out.
-        tolerance: Of the NSD, in mm (pixels for PNG, TIFF, ...): one for all classes, or one per class in ascending
-            order of the label values, with regions in the order of the labels. 1 by default.
+        ignore_label: Value of the reference's voxels that nobody annotated; they are left out. By default what
+            ``dataset.json`` says, unless ``labels`` are given.
+        tolerance: Of the NSD, in mm, or in pixels where the files do not say how large voxels are: one for all classes,
+            or one per class in ascending order of the label values, with regions in the order of the labels. 1 by
+            default.
         instances: Label maps number objects, whatever ``dataset.json`` says: F1 instead of scores per class.
         threshold: In an instance task: intersection over union from which two objects match. 0.5 by default.
         border: In an instance task: objects that reach into so many voxels along the edge of the image are left out.
@@ -95,11 +86,12 @@ def evaluate_folder(
         )
     _refuse_idle({"IoU threshold": threshold, "border": border}, "label maps of classes", reference)
     if described is not None:
-        labels, ignore_label = described.regions, described.ignore_label
+        labels = described.regions
+        ignore_label = described.ignore_label if ignore_label is None else ignore_label
     if labels is None:
         names = [pair.case for pair in pairs]
         found = map_cases(_foreground_values, pairs, names, workers=workers, title="Finding labels", quiet=quiet)
-        labels = {str(value): value for value in sorted(frozenset().union(*found))}
+        labels = {str(value): value for value in sorted(frozenset().union(*found)) if value != ignore_label}
     return evaluate_pairs(
         pairs,
         labels,
@@ -132,14 +124,17 @@ def evaluate_pairs(
     Raises:
         UserError: As ``evaluate_folder``.
     """
-    names = [pair.case for pair in pairs]
     classes = make_classes(labels, ignore_label, pairs[0].reference.parent)
     tolerances = class_tolerances(tolerance, classes)
     score = functools.partial(_score_pair, classes=classes, tolerances=tolerances)
-    scored = list(map_cases(score, pairs, names, workers=workers, title="Evaluating", quiet=quiet))
-    warn_about_misaligned([entry.metrics.case for entry in scored if not entry.aligned])
-    unit: Literal["mm", "px"] = "px" if pairs[0].reference.name.lower().endswith(NATURAL_ENDINGS) else "mm"
-    return summarise([entry.metrics for entry in scored], classes, tolerances, unit)
+    metrics = summarise(score_pairs(score, pairs, workers, quiet), classes, tolerances)
+    if metrics.unit == "mixed":
+        log.warning(
+            "some label maps do not say how large their voxels are; the tolerance of the NSD is in pixels there, in mm "
+            "elsewhere: %s",
+            listed([case.case for case in metrics.cases if case.unit == "px"]),
+        )
+    return metrics
 
 
 def evaluate_described(
@@ -201,9 +196,9 @@ def _foreground_values(pair: Pair) -> frozenset[int]:
     return frozenset(values - {0})
 
 
-def _score_pair(pair: Pair, classes: Classes, tolerances: Mapping[str, float]) -> _ScoredPair:
+def _score_pair(pair: Pair, classes: Classes, tolerances: Mapping[str, float]) -> ScoredPair[CaseMetrics]:
     maps = read_pair(pair)
     classes.check(maps.prediction, pair.prediction, is_reference=False)
     classes.check(maps.reference, pair.reference, is_reference=True)
-    scores = score_labels(maps.prediction, maps.reference, maps.spacing, classes, tolerances)
-    return _ScoredPair(summarise_case(pair.case, maps.shape, maps.spacing, scores), maps.aligned)
+    scores = score_labels(maps.prediction, maps.reference, maps.spacing, classes, tolerances, maps.unit)
+    return ScoredPair(summarise_case(pair.case, maps.shape, maps.spacing, maps.unit, scores), maps.aligned)

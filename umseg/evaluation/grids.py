@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
-from umseg.dataset.grid import SPACING_TOLERANCE, Geometry, same_spacing
+from umseg.common.parallel import map_cases
+from umseg.dataset.grid import SPACING_TOLERANCE, Geometry, Unit, most_telling, spacings_agree
 from umseg.dataset.images import LabelMap, read_label
 from umseg.evaluation.pairs import Pair, listed
 
 log = logging.getLogger(__name__)
+
+ScoresT = TypeVar("ScoresT")
 
 # Origins closer than this part of a voxel are the same position written by different tools.
 _ORIGIN_TOLERANCE = 0.1
@@ -28,13 +31,15 @@ class LabelPair:
     Attributes:
         prediction: (z, y, x).
         reference: The same shape.
-        spacing: (z, y, x) in mm, of the reference.
+        spacing: (z, y, x), of the reference, or of the prediction where only that states it.
+        unit: Of the spacing.
         aligned: Whether both files claim to lie in the same place.
     """
 
     prediction: NDArray[np.signedinteger[Any]]
     reference: NDArray[np.signedinteger[Any]]
     spacing: tuple[float, float, float]
+    unit: Unit
     aligned: bool
 
     @property
@@ -42,6 +47,38 @@ class LabelPair:
         """Voxels per axis."""
         z, y, x = self.reference.shape
         return z, y, x
+
+
+@dataclass(frozen=True)
+class ScoredPair(Generic[ScoresT]):
+    """A case's scores, and whether both files claim to lie in the same place."""
+
+    scores: ScoresT
+    aligned: bool
+
+
+def score_pairs(
+    score: Callable[[Pair], ScoredPair[ScoresT]], pairs: Sequence[Pair], workers: int, quiet: bool
+) -> list[ScoresT]:
+    """The scores of all pairs, in their order; cases whose label maps lie in different places are logged.
+
+    Args:
+        score: Scores one pair; it may run in another process.
+        pairs: The cases.
+        workers: Number of processes; 0 works in this one.
+        quiet: No progress bar.
+    """
+    names = [pair.case for pair in pairs]
+    scored = list(map_cases(score, pairs, names, workers=workers, title="Evaluating", quiet=quiet))
+    elsewhere = [name for name, entry in zip(names, scored, strict=True) if not entry.aligned]
+    if elsewhere:
+        log.warning(
+            "%d predictions have another origin or direction than their reference; voxels are compared by their "
+            "position in the array, which is only right if the header alone is wrong: %s",
+            len(elsewhere),
+            listed(elsewhere),
+        )
+    return [entry.scores for entry in scored]
 
 
 def read_pair(pair: Pair) -> LabelPair:
@@ -52,32 +89,20 @@ def read_pair(pair: Pair) -> LabelPair:
     """
     prediction, reference = read_label(pair.prediction), read_label(pair.reference)
     _check_grid(prediction, reference, pair)
+    told = most_telling([reference.geometry, prediction.geometry])
     return LabelPair(
         prediction.array,
         reference.array,
-        reference.spacing if reference.geometry.has_spacing else prediction.spacing,
+        reference.spacing if told is reference.geometry else prediction.spacing,
+        unit="mm" if told.unit == "mm" else "px",
         aligned=_same_place(prediction.geometry, reference.geometry),
     )
 
 
-def warn_about_misaligned(cases: Sequence[str]) -> None:
-    """Log the cases whose two label maps lie in different places."""
-    if cases:
-        log.warning(
-            "%d predictions have another origin or direction than their reference; voxels are compared by their "
-            "position in the array, which is only right if the header alone is wrong: %s",
-            len(cases),
-            listed(cases),
-        )
-
-
 def _check_grid(prediction: LabelMap, reference: LabelMap, pair: Pair) -> None:
-    # The slice spacing of a single slice enters no score, and 2-D and 3-D formats state it differently.
-    first = 1 if reference.array.shape[0] == 1 else 0
-    told = prediction.geometry.has_spacing and reference.geometry.has_spacing
     if prediction.array.shape != reference.array.shape:
         quantity, found, expected = "shape", prediction.array.shape, reference.array.shape
-    elif told and not same_spacing(prediction.spacing[first:], reference.spacing[first:]):
+    elif not spacings_agree(prediction.geometry, reference.geometry):
         quantity, found, expected = "spacing", prediction.spacing, reference.spacing
     else:
         return

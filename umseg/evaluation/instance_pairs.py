@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
-from umseg.common.parallel import map_cases
 from umseg.evaluation.aggregate import summarise_instances
-from umseg.evaluation.grids import read_pair, warn_about_misaligned
+from umseg.evaluation.grids import ScoredPair, read_pair, score_pairs
 from umseg.evaluation.instances import instance_f1
 from umseg.evaluation.metrics import InstanceCase, InstanceMetrics
 from umseg.evaluation.overlap import dice
 from umseg.evaluation.pairs import Pair
 
 IOU = 0.5
-
-
-@dataclass(frozen=True)
-class _ScoredPair:
-    """A case's scores, and whether both files claim to lie in the same place."""
-
-    metrics: InstanceCase
-    aligned: bool
 
 
 def evaluate_instances(
@@ -61,14 +51,11 @@ def evaluate_instances(
             expected="an IoU above 0 and at most 1, a border of at least 0 voxels",
             remedy="Correct --iou or --border.",
         )
-    names = [pair.case for pair in pairs]
     score = functools.partial(_score_pair, threshold=threshold, border=border)
-    scored = list(map_cases(score, pairs, names, workers=workers, title="Evaluating", quiet=quiet))
-    warn_about_misaligned([entry.metrics.case for entry in scored if not entry.aligned])
-    return summarise_instances([entry.metrics for entry in scored], object_name, threshold, border)
+    return summarise_instances(score_pairs(score, pairs, workers, quiet), object_name, threshold, border)
 
 
-def _score_pair(pair: Pair, threshold: float, border: int) -> _ScoredPair:
+def _score_pair(pair: Pair, threshold: float, border: int) -> ScoredPair[InstanceCase]:
     maps = read_pair(pair)
     for path, array in ((pair.prediction, maps.prediction), (pair.reference, maps.reference)):
         _refuse_negative(array, path)
@@ -76,10 +63,11 @@ def _score_pair(pair: Pair, threshold: float, border: int) -> _ScoredPair:
         case=pair.case,
         shape=maps.shape,
         spacing=maps.spacing,
+        unit=maps.unit,
         objects=instance_f1(maps.prediction, maps.reference, threshold, border),
         Dice=dice(maps.prediction > 0, maps.reference > 0),
     )
-    return _ScoredPair(case, maps.aligned)
+    return ScoredPair(case, maps.aligned)
 
 
 def _refuse_negative(array: NDArray[np.integer[Any]], path: Path) -> None:

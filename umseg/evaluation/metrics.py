@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PlainSerializer
 
 from umseg.common.record import Record, read_json
+from umseg.dataset.grid import Unit
 
 _REMEDY = "Evaluate the predictions again with `umseg evaluate`; it writes the file."
 
@@ -39,7 +40,8 @@ class ClassScores(Record):
         FN: Voxels in the reference alone.
         n_pred: Voxels in the prediction.
         n_ref: Voxels in the reference.
-        volume_pred_ml: Volume in the prediction, millilitres; NaN in images of a single slice, which have none.
+        volume_pred_ml: Volume in the prediction, millilitres; NaN in images of a single slice, which have none, and
+            where the files do not say how large voxels are.
         volume_ref_ml: Volume in the reference, in the same way.
     """
 
@@ -60,7 +62,8 @@ class CaseMetrics(Record):
     Attributes:
         case: File name without its ending.
         shape: Voxels per axis (z, y, x).
-        spacing: mm per voxel (z, y, x) of the reference.
+        spacing: Of the reference's voxels (z, y, x), in ``unit``.
+        unit: ``mm``, or ``px`` where the files do not say how large voxels are (pictures, some TIFF stacks).
         Dice: Mean over the foreground classes that the case has; NaN where it has none.
         NSD: The same of the normalised surface Dice.
         classes: Class name to scores, every foreground class.
@@ -69,6 +72,7 @@ class CaseMetrics(Record):
     case: str
     shape: tuple[int, int, int]
     spacing: tuple[float, float, float]
+    unit: Unit
     Dice: Score
     NSD: Score
     classes: dict[str, ClassScores]
@@ -104,7 +108,7 @@ class Metrics(Record):
         labels: Class name to label value, or to the values of a region; without the background.
         ignore_label: Value of the reference's voxels that nobody annotated.
         tolerance: Class name to the tolerance of its NSD, in ``unit``.
-        unit: ``mm``, or ``px`` for images without a physical size (PNG, TIFF, ...).
+        unit: ``mm``, ``px``, or ``mixed``: mm in some cases, pixels in others, as each case says.
         cases: Every case, sorted by name.
         classes: Class name to its summary over cases.
         foreground_mean: ``mean`` is the mean of the class means (facts 1.15); ``std`` is taken over the cases'
@@ -115,7 +119,7 @@ class Metrics(Record):
     labels: dict[str, Label] = Field(min_length=1)
     ignore_label: int | None = None
     tolerance: dict[str, float]
-    unit: Literal["mm", "px"]
+    unit: Unit | Literal["mixed"]
     cases: tuple[CaseMetrics, ...] = Field(min_length=1)
     classes: dict[str, Summary]
     foreground_mean: Summary
@@ -147,7 +151,8 @@ class InstanceCase(Record):
     Attributes:
         case: File name without its ending.
         shape: Voxels per axis (z, y, x).
-        spacing: mm per voxel (z, y, x) of the reference.
+        spacing: Of the reference's voxels (z, y, x), in ``unit``.
+        unit: ``mm``, or ``px`` where the files do not say how large voxels are.
         objects: The scores of its objects.
         Dice: Of all objects together against all objects of the reference, as two masks; NaN where both are empty.
     """
@@ -155,6 +160,7 @@ class InstanceCase(Record):
     case: str
     shape: tuple[int, int, int]
     spacing: tuple[float, float, float]
+    unit: Unit
     objects: InstanceScores
     Dice: Score
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from umseg.common.errors import UserError
-
-# Formats that hold label maps, the longest ending of a kind first; other files in a folder are not label maps.
-_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".gipl", ".png", ".bmp", ".tiff", ".tif")
+from umseg.dataset.formats import LABEL_ENDINGS
+from umseg.dataset.listing import is_folder, list_folder
 
 
 @dataclass(frozen=True)
@@ -80,14 +79,14 @@ def _only_ending(folder: Path) -> str:
             "The folder mixes label maps of several formats." if endings else "The folder has no label maps.",
             file=folder,
             found=", ".join(sorted(endings)) or None,
-            expected="label maps of one format: " + ", ".join(_ENDINGS),
+            expected="label maps of one format: " + ", ".join(LABEL_ENDINGS),
             remedy="Name the file ending." if endings else "Check that this is the right folder.",
         )
     return endings.pop()
 
 
 def _ending(name: str) -> str | None:
-    return next((ending for ending in _ENDINGS if name.lower().endswith(ending)), None)
+    return next((ending for ending in LABEL_ENDINGS if name.lower().endswith(ending)), None)
 
 
 def _label_maps(folder: Path, ending: str) -> dict[str, Path]:
@@ -104,12 +103,11 @@ def _label_maps(folder: Path, ending: str) -> dict[str, Path]:
 
 
 def _files(folder: Path) -> list[Path]:
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise UserError(
             "The folder does not exist.",
             file=folder,
             found="a file" if folder.exists() else None,
             remedy="Check the path.",
         )
-    # Hidden files are leftovers of file managers and interrupted writers.
-    return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    return list_folder(folder)[0]

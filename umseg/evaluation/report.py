@@ -81,7 +81,8 @@ def _cell(value: float) -> str:
 def _class_lines(metrics: Metrics) -> list[str]:
     rows = [("class", "cases", "DSC (mean ± std)", "NSD (mean ± std)", "tolerance")]
     for name, summary in metrics.classes.items():
-        rows.append((*_row(name, summary), f"{metrics.tolerance[name]:g} {metrics.unit}"))
+        unit = "mm or px" if metrics.unit == "mixed" else metrics.unit
+        rows.append((*_row(name, summary), f"{metrics.tolerance[name]:g} {unit}"))
     rows.append((*_row("mean of classes", metrics.foreground_mean), ""))
     worst = _worst(("DSC", "NSD"), ((case.case, (case.Dice, case.NSD)) for case in metrics.cases))
     return [*_aligned(rows, underlined=(0, len(rows) - 2)), "", *_class_notes(metrics), *worst]
@@ -129,6 +130,9 @@ def _class_notes(metrics: Metrics) -> list[str]:
         "DSC: overlap with the reference. NSD: share of the surfaces (in 2-D: contours) that is no farther than the",
         "tolerance from the other's. 1 is perfect, 0 is no agreement.",
     ]
+    if metrics.unit == "mixed":
+        pixels = sum(case.unit == "px" for case in metrics.cases)
+        notes.append(f"The tolerance is in pixels in {pixels} cases, whose files do not say how large voxels are.")
     if metrics.ignore_label is not None:
         notes.append(f"Voxels of the value {metrics.ignore_label} (ignore) in the reference are left out.")
     for name, summary in metrics.classes.items():

@@ -16,6 +16,7 @@ from torch import nn
 from tqdm import tqdm
 
 from umseg.common.errors import UserError
+from umseg.dataset.companions import companions
 from umseg.dataset.dataset import Case, find_cases
 from umseg.dataset.images import Image, read_image, write_label
 from umseg.inference.sliding_window import SlidingWindow, predict_logits
@@ -24,12 +25,16 @@ from umseg.models.device import place, resolve_device, resolve_precision
 from umseg.preprocess.case import PreprocessedCase
 from umseg.preprocess.instances import find_instances
 from umseg.preprocess.preprocess import preprocess_case
+from umseg.preprocess.previous import fit_label_map, one_hot
 from umseg.preprocess.restore import restore_label_map
 from umseg.training import checkpoint
 
 log = logging.getLogger(__name__)
 
 REMEDY = "Finish the training of this fold, name other --folds, or give the folder that `umseg train` made."
+
+
+Stages = tuple[PreprocessedCase, ...]
 
 
 class Predictor:
@@ -78,6 +83,20 @@ class Predictor:
         )
         files = find_weights(Path(model_folder), folds, weights)
         self.networks = [self._load(file) for file in files]
+        self.first_stage: Predictor | None = None
+        if self.card.first_stage is not None:
+            # The same folds: they have not seen the cases that these have not seen.
+            same = [file.parent.name.removeprefix("fold_") for file in files]
+            first = Path(model_folder) / self.card.first_stage
+            self.first_stage = Predictor(
+                first,
+                device,
+                folds=None if same == ["all"] else same,
+                weights=weights,
+                mirror=mirror,
+                step=step,
+                precision=precision,
+            )
         log.info("%s: %s on %s", model_folder, ", ".join(f.parent.name for f in files), self.device)
 
     def predict(self, array: NDArray[np.floating[Any]], spacing: tuple[float, float, float]) -> NDArray[Any]:
@@ -127,7 +146,7 @@ class Predictor:
                 bar.update()
         return written
 
-    def _read_ahead(self, cases: Sequence[Case]) -> Iterator[tuple[Image, PreprocessedCase]]:
+    def _read_ahead(self, cases: Sequence[Case]) -> Iterator[tuple[Image, Stages]]:
         """Read and preprocess the next case while the network computes on this one."""
         with ThreadPoolExecutor(1) as reader:
             pending = [reader.submit(self._read, case) for case in cases[:1]]
@@ -136,7 +155,7 @@ class Predictor:
                 pending.extend(reader.submit(self._read, following) for following in cases[number + 1 : number + 2])
                 yield image, prepared
 
-    def _read(self, case: Case) -> tuple[Image, PreprocessedCase]:
+    def _read(self, case: Case) -> tuple[Image, Stages]:
         image = read_image(case.images, self.card.dataset.num_channels)
         for notice in image.notices:
             log.warning("%s", notice)
@@ -145,7 +164,8 @@ class Predictor:
         except UserError as error:
             raise error.at(case.images[0]) from error
 
-    def _prepare(self, array: NDArray[Any], spacing: tuple[float, float, float]) -> PreprocessedCase:
+    def _prepare(self, array: NDArray[Any], spacing: tuple[float, float, float]) -> Stages:
+        """What each stage sees, the first stage of a cascade first."""
         expected = self.card.dataset.channel_names
         if array.ndim != 4 or array.shape[0] != len(expected):
             raise UserError(
@@ -166,24 +186,31 @@ class Predictor:
                 "The image holds values that are not finite numbers (NaN or infinity).",
                 remedy="Replace them, e.g. by the value of air or background.",
             )
-        return preprocess_case(array, spacing, self.card.plan, self.configuration)
+        earlier = () if self.first_stage is None else self.first_stage._prepare(array, spacing)
+        return (*earlier, preprocess_case(array, spacing, self.card.plan, self.configuration))
 
-    def _segment(self, case: PreprocessedCase) -> NDArray[Any]:
-        dataset = self.card.dataset
+    def _segment(self, stages: Stages) -> NDArray[Any]:
+        dataset, case = self.card.dataset, stages[-1]
+        data = case.data
+        if self.first_stage is not None:
+            label = self.first_stage._segment(stages[:-1])
+            fitted = fit_label_map(label, case.properties, self.card.plan, self.configuration)
+            data = np.concatenate([data, one_hot(fitted, dataset.foreground_values)])
         logits = predict_logits(
             self.networks,
-            torch.from_numpy(case.data),
+            torch.from_numpy(data),
             dataset.num_classes,
             self.window,
             self.device,
             self.precision,
         )
         label_map = restore_label_map(
-            logits.cpu().numpy(),
+            logits,
             case.properties,
             self.card.plan,
             self.configuration,
             region_values=tuple(dataset.foreground.values()) if dataset.has_regions else None,
+            device=self.device,
         )
         return find_instances(label_map) if dataset.task == "instance" else label_map
 
@@ -194,18 +221,18 @@ class Predictor:
 
 
 def _spare_inputs(cases: Sequence[Case], targets: Sequence[Path], output: Path) -> None:
-    """Nothing of the user's is replaced: an image of the same name, or the ``dataset.json`` of a data set."""
+    """Nothing of the user's is replaced: an image or what belongs to it, or the ``dataset.json`` of a data set."""
     if (output / "imagesTr").is_dir():
         raise UserError(
             "The output folder is a data set, whose dataset.json would be replaced.",
             file=output,
             remedy="Name another folder with --output.",
         )
-    images = {image.resolve() for case in cases for image in case.images}
-    clash = next((target for target in targets if target.resolve() in images), None)
+    inputs = {file.resolve() for case in cases for image in case.images for file in (image, *companions(image))}
+    clash = next((path for path in (*targets, output / "dataset.json") if path.resolve() in inputs), None)
     if clash is not None:
         raise UserError(
-            "A label map would replace the image that it is made from.",
+            "The output would replace an image that it is made from.",
             file=clash,
             remedy="Name another folder with --output.",
         )

@@ -27,6 +27,7 @@ class ModelCard(Record):
         dataset: Channels and labels.
         plan: Geometry, normalisation and network sizes.
         mirror_axes: Spatial axes of the patch that were mirrored in training, for test-time mirroring.
+        first_stage: In the second stage of a cascade: the first one's model folder, as a path from this one.
     """
 
     schema_version: Literal[1] = 1
@@ -37,6 +38,7 @@ class ModelCard(Record):
     dataset: DatasetDescription
     plan: Plan
     mirror_axes: tuple[int, ...]
+    first_stage: str | None = None
 
     @property
     def configuration(self) -> Configuration:
@@ -48,7 +50,7 @@ class ModelCard(Record):
         return build_network(
             self.model,
             self.configuration,
-            self.dataset.num_channels,
+            self.configuration.input_channels(self.dataset),
             self.dataset.num_classes,
             deep_supervision,
             self.options,

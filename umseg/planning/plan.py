@@ -7,6 +7,7 @@ from typing import Literal
 
 from umseg.common.errors import UserError
 from umseg.common.record import Record
+from umseg.dataset.description import DatasetDescription
 from umseg.planning.fingerprint import IntensityStatistics
 
 
@@ -54,6 +55,11 @@ class Configuration(Record):
     inherits_from: str | None = None
     previous_stage: str | None = None
     next_stage: str | None = None
+
+    def input_channels(self, description: DatasetDescription) -> int:
+        """Of the network: those of the image, and in a cascade's second stage one for each foreground value."""
+        first_stage = 0 if self.previous_stage is None else len(description.foreground_values)
+        return description.num_channels + first_stage
 
     @property
     def dimensions(self) -> int:

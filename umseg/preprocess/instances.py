@@ -64,17 +64,21 @@ def _grow(seeds: NDArray[np.int32], inside: NDArray[np.bool_]) -> NDArray[np.int
     """Let seeds, numbers above 0, spread over ``inside``, voxel by voxel at the same pace, until all stand still."""
     grown = np.pad(seeds, 1)
     flat = grown.reshape(-1)
-    steps = sorted(itertools.product((-1, 0, 1), repeat=seeds.ndim), key=lambda step: np.abs(step).sum())
-    offsets = [int(np.dot(step, grown.strides)) // grown.itemsize for step in steps[1:]]
-    waiting = np.flatnonzero(np.pad(inside & (seeds == 0), 1))
-    while waiting.size:
+    waiting = np.pad(inside & (seeds == 0), 1).reshape(-1)
+    steps = itertools.product(*((-1, 0, 1) if n > 1 else (0,) for n in seeds.shape))
+    nearest_first = sorted(steps, key=lambda step: np.abs(step).sum())[1:]
+    offsets = [int(np.dot(step, grown.strides)) // grown.itemsize for step in nearest_first]
+    # Only what was reached last has neighbours that still wait, so the work grows with the voxels, not with the pace.
+    front = np.flatnonzero(flat)
+    while front.size:
+        reached = [front[:0]]
         # Of several neighbours the nearest decides: faces before edges before corners.
-        number = np.zeros(waiting.size, dtype=flat.dtype)
         for offset in offsets:
-            np.copyto(number, flat[waiting + offset], where=number == 0)
-        reached = number > 0
-        if not reached.any():
-            break
-        flat[waiting[reached]] = number[reached]
-        waiting = waiting[~reached]
+            target = front - offset
+            free = waiting[target]
+            target = target[free]
+            flat[target] = flat[front[free]]
+            waiting[target] = False
+            reached.append(target)
+        front = np.concatenate(reached)
     return grown[(slice(1, -1),) * seeds.ndim]

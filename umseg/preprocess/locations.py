@@ -15,6 +15,7 @@ from umseg.dataset.description import DatasetDescription
 MOST_LOCATIONS = 10_000
 LEAST_SHARE = 0.01
 SEED = 1234
+_MOST_LISTED = 2**20
 ANNOTATED = 0
 """Key of the voxels that carry an annotation, where a data set has an ignore label."""
 
@@ -36,6 +37,7 @@ def sample_class_locations(
     """Draw voxels of each class without replacement (facts 1.6): at most 10,000, yet at least one in a hundred.
 
     The draw depends on the label map alone (a fixed seed per case), so that preprocessing twice gives the same files.
+    It takes a byte of memory per voxel, and a few bytes per location.
 
     Args:
         label: (z, y, x), a resampled label map.
@@ -74,11 +76,31 @@ def _sample(
 ) -> NDArray[np.int32]:
     if box is None:
         return np.empty((0, 3), dtype=np.int32)
-    region = label[box]
-    (first, *others) = values
-    positions = np.flatnonzero(np.isin(region, list(values)) if others else region == first)
-    wanted = max(min(MOST_LOCATIONS, positions.size), math.ceil(LEAST_SHARE * positions.size))
-    chosen = generator.choice(positions, wanted, replace=False)
-    corner = [part.start for part in box]
-    coordinates: NDArray[np.intp] = np.stack(np.unravel_index(chosen, region.shape), axis=1) + corner
+    mask = np.empty(label[box].shape, dtype=np.bool_)
+    # Slice by slice: the search for several values takes many bytes per voxel.
+    for part, plane in zip(mask, label[box], strict=True):
+        part[:] = np.isin(plane, list(values))
+    count = int(np.count_nonzero(mask))
+    wanted = max(min(MOST_LOCATIONS, count), math.ceil(LEAST_SHARE * count))
+    if count > _MOST_LISTED:
+        chosen = _draw(mask.reshape(-1), count, wanted, generator)
+    else:
+        chosen = generator.choice(np.flatnonzero(mask), wanted, replace=False)
+    corner = [side.start for side in box]
+    coordinates: NDArray[np.intp] = np.stack(np.unravel_index(chosen, mask.shape), axis=1) + corner
     return coordinates.astype(np.int32)
+
+
+def _draw(mask: NDArray[np.bool_], count: int, wanted: int, generator: np.random.RandomState) -> NDArray[np.int64]:
+    """Draw from the ``count`` voxels of a flat mask without a list of them: anywhere, until enough are of the mask.
+
+    As a hundredth of them is wanted, hardly any comes twice.
+    """
+    chosen = np.empty(0, dtype=np.int64)
+    while chosen.size < wanted:
+        tries = math.ceil((wanted - chosen.size) * mask.size / count)
+        places = generator.randint(mask.size, size=tries, dtype=np.int64)
+        chosen = np.concatenate([chosen, places[mask[places]]])
+        _, first = np.unique(chosen, return_index=True)
+        chosen = chosen[np.sort(first)]
+    return chosen[:wanted]

@@ -12,7 +12,7 @@ from umseg.planning.plan import Configuration, Plan
 from umseg.preprocess.locations import location_classes
 from umseg.preprocess.normalize import NEED_STATISTICS
 
-METHOD = 1
+METHOD = 2
 """To be raised with every change of preprocessing that changes its results: then all cases are made anew."""
 
 
@@ -26,8 +26,8 @@ class Origin(Record):
             others are added to the data set.
     """
 
-    source: str = ""
-    recipe: str = ""
+    source: str
+    recipe: str
 
 
 class _Recipe(Record):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,6 @@ from umseg.common.memory import keep_freed_memory
 from umseg.common.parallel import map_cases
 from umseg.dataset.crop import box_slices, nonzero_region
 from umseg.dataset.dataset import Case, Dataset
-from umseg.dataset.digest import case_digest
 from umseg.dataset.images import Image, read_image, read_label
 from umseg.planning.plan import Configuration, Plan
 from umseg.planning.spacing import permute, resampled_shape
@@ -26,7 +25,7 @@ from umseg.preprocess.case import CaseProperties, PreprocessedCase
 from umseg.preprocess.instances import instance_classes
 from umseg.preprocess.locations import location_classes, sample_class_locations
 from umseg.preprocess.normalize import normalize
-from umseg.preprocess.origin import Origin, case_origins
+from umseg.preprocess.origin import Origin
 from umseg.preprocess.resample import as_shape, resample, resample_label
 from umseg.preprocess.store import CaseStore, StoreDtype
 
@@ -115,10 +114,10 @@ def preprocess_dataset(
     dataset: Dataset,
     plan: Plan,
     folders: Mapping[str, Path],
+    origins: Mapping[str, Mapping[str, Origin]],
     workers: int = 0,
     quiet: bool = False,
     *,
-    digests: Sequence[str] | None = None,
     dtype: StoreDtype = "float32",
 ) -> dict[str, CaseStore]:
     """Preprocess every case of a data set.
@@ -130,9 +129,9 @@ def preprocess_dataset(
         dataset: Cases with labels.
         plan: The data set's plan.
         folders: Configuration (``2d``, ``3d_fullres`` or ``3d_lowres``) to the folder of its store, created if need be.
+        origins: Configuration to what every case has to be made from (``case_origins``).
         workers: Worker processes; 0 works in this one.
         quiet: No progress bar.
-        digests: ``case_digest`` of every case where they are known, so that the files need not be read for it.
         dtype: How images are stored.
 
     Returns:
@@ -141,17 +140,15 @@ def preprocess_dataset(
     Raises:
         UserError: An image cannot be read, does not fit the plan, or the disk is full.
     """
-    if digests is None:
-        digests = [case_digest(case) for case in dataset.cases]
     stores = {name: CaseStore(folder) for name, folder in folders.items()}
     to_do: dict[str, dict[str, Origin]] = {case.id: {} for case in dataset.cases}
     for name, store in stores.items():
-        origins = case_origins(dataset, digests, plan, plan.configuration(name))
-        there = set(store.keep(origins, dtype, quiet))
+        wanted = origins[name]
+        there = set(store.keep(wanted, dtype, quiet))
         if there:
-            log.info("%s: %d cases are there already, %d to do", name, len(there), len(origins) - len(there))
-        for case_id in origins.keys() - there:
-            to_do[case_id][name] = origins[case_id]
+            log.info("%s: %d cases are there already, %d to do", name, len(there), len(wanted) - len(there))
+        for case_id in wanted.keys() - there:
+            to_do[case_id][name] = wanted[case_id]
     jobs = [_Job(case, to_do[case.id]) for case in dataset.cases if to_do[case.id]]
     work = partial(
         _preprocess_and_store, plan=plan, classes=location_classes(dataset.description), stores=stores, dtype=dtype
@@ -198,7 +195,7 @@ def _preprocess_and_store(
         read = (image, label) if image.array.nbytes <= _MOST_KEPT_BYTES else None
         # Large images are let go before the compressed ones need memory.
         del image, label
-        stores[name].write(job.case.id, preprocessed, configuration.patch_size, origin, dtype)
+        stores[name].write(job.case.id, preprocessed, origin, configuration.patch_size, dtype)
         del preprocessed
 
 

@@ -6,24 +6,29 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.special import expit
+from torch import Tensor
 
 from umseg.dataset.crop import box_slices
 from umseg.planning.plan import Configuration, Plan
+from umseg.preprocess.arrays import Array, Arrays, NumpyArrays
 from umseg.preprocess.case import CaseProperties
 from umseg.preprocess.preprocess import full_spacing
-from umseg.preprocess.resample import Resampler
+from umseg.preprocess.resampler import Resampler
+from umseg.preprocess.tensors import TorchArrays, has_room
 
 LOGITS_ORDER = 1
 
 
 def restore_label_map(
-    logits: NDArray[np.float32],
+    logits: NDArray[np.float32] | Tensor,
     properties: CaseProperties,
     plan: Plan,
     configuration: Configuration,
     region_values: Sequence[int] | None = None,
+    device: torch.device | None = None,
 ) -> NDArray[np.unsignedinteger[Any]]:
     """Resample logits to the original voxels and decide: the most probable class, or every region by itself.
 
@@ -36,34 +41,38 @@ def restore_label_map(
         configuration: The configuration that the logits come from.
         region_values: With regions: the value of each output. It is written where the region's probability is above
             0.5, later ones over earlier ones. None: output c is class c.
+        device: Where to compute; None: where the logits are. If its memory does not suffice, on the CPU.
 
     Returns:
         (z, y, x) in the original axis order and shape, uint8 (uint16 for values above 255); background outside the
         nonzero region. Of equal logits the lowest class wins.
     """
     resampler = _resampler(properties, configuration)
+    logits, arrays = _place(logits, device, resampler)
     highest = logits.shape[0] - 1 if region_values is None else max(region_values)
-    dtype = np.uint8 if highest <= np.iinfo(np.uint8).max else np.uint16
-    transposed = np.zeros(properties.shape_before_cropping, dtype=dtype)
+    small = highest <= np.iinfo(np.uint8).max
+    numbers = arrays.library.asarray(
+        list(region_values or range(highest + 1)),
+        # torch hardly computes with uint16.
+        dtype=arrays.library.uint8 if small else arrays.library.int32,
+    )
+    decide = _most_probable if region_values is None else _likely_regions
+    transposed = np.zeros(properties.shape_before_cropping, dtype=np.uint8 if small else np.uint16)
     target = np.moveaxis(transposed[box_slices(properties.bbox)], resampler.lead, 0)
-    for start, stop in resampler.slabs():
-        outputs = (_slab(resampler, output, start, stop) for output in logits)
-        if region_values is None:
-            target[start:stop] = _most_probable(outputs, dtype)
-        else:
-            for value, logit in zip(region_values, outputs, strict=True):
-                # The logarithm of the odds is positive where the probability is above 0.5.
-                np.copyto(target[start:stop], dtype(value), where=logit > 0)
+    for start, stop in resampler.slabs(arrays):
+        outputs = (_slab(resampler, output, start, stop, arrays) for output in logits)
+        target[start:stop] = arrays.to_host(decide(outputs, numbers, arrays.library))
     return np.ascontiguousarray(transposed.transpose(plan.transpose_backward))
 
 
 def restore_probabilities(
-    logits: NDArray[np.float32],
+    logits: NDArray[np.float32] | Tensor,
     properties: CaseProperties,
     plan: Plan,
     configuration: Configuration,
     *,
     regions: bool = False,
+    device: torch.device | None = None,
 ) -> NDArray[np.float32]:
     """Resample logits to the original voxels and take the softmax, or with regions the sigmoid.
 
@@ -73,18 +82,21 @@ def restore_probabilities(
         plan: Gives the axis order of the original image.
         configuration: The configuration that the logits come from.
         regions: Each output is a region by itself.
+        device: Where to resample; None: where the logits are. If its memory does not suffice, on the CPU.
 
     Returns:
         (outputs, z, y, x) float32 in the original axis order and shape; outside the nonzero region the background
         has probability 1, every region 0.
     """
     resampler = _resampler(properties, configuration)
+    logits, arrays = _place(logits, device, resampler)
     transposed = np.zeros((logits.shape[0], *properties.shape_before_cropping), dtype=np.float32)
     if not regions:
         transposed[0] = 1
     depth, height, width = box_slices(properties.bbox)
     target = np.moveaxis(transposed[:, depth, height, width], resampler.lead + 1, 1)
-    for start, stop, slabs in _all_outputs(resampler, logits):
+    for start, stop in resampler.slabs(arrays, volumes=logits.shape[0]):
+        slabs = np.stack([arrays.to_host(_slab(resampler, volume, start, stop, arrays)) for volume in logits])
         target[:, start:stop] = expit(slabs) if regions else _softmax(slabs)
     return np.ascontiguousarray(transposed.transpose(0, *(axis + 1 for axis in plan.transpose_backward)))
 
@@ -99,26 +111,38 @@ def _resampler(properties: CaseProperties, configuration: Configuration) -> Resa
     )
 
 
-def _slab(resampler: Resampler, volume: NDArray[np.float32], start: int, stop: int) -> NDArray[np.float32]:
+def _place(logits: Array, device: torch.device | None, resampler: Resampler) -> tuple[Array, Arrays]:
+    """The logits, and with what to resample them: torch on a GPU with enough memory, else numpy."""
+    on_host = isinstance(logits, np.ndarray)
+    device = device or (torch.device("cpu") if on_host else logits.device)
+    if device.type != "cpu" and has_room(device, max(TorchArrays.slab_voxels, resampler.slice_voxels)):
+        return torch.as_tensor(logits).detach(), TorchArrays(device)
+    return logits if on_host else logits.detach().cpu().float().numpy(), NumpyArrays(np.float32)
+
+
+def _slab(resampler: Resampler, volume: Array, start: int, stop: int, arrays: Arrays) -> Array:
     # Interpolated in double and compared in single precision like the published system: near ties fall the same way.
-    return resampler.slab(volume, start, stop, np.float64).astype(np.float32)
+    return arrays.load(resampler.slab(volume, start, stop, arrays.double()))
 
 
-def _all_outputs(resampler: Resampler, logits: NDArray[np.float32]) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
-    for start, stop in resampler.slabs(volumes=logits.shape[0]):
-        yield start, stop, np.stack([_slab(resampler, volume, start, stop) for volume in logits])
-
-
-def _most_probable(
-    outputs: Iterator[NDArray[np.float32]], dtype: type[np.unsignedinteger[Any]]
-) -> NDArray[np.unsignedinteger[Any]]:
-    """The number of the largest output; of equal ones the lowest."""
+def _most_probable(outputs: Iterator[Array], numbers: Array, library: Any) -> Array:
+    """The number of the largest output; of equal ones the first. Numbers grow from 0."""
     largest = next(outputs)
-    winner = np.zeros(largest.shape, dtype=dtype)
-    for number, candidate in enumerate(outputs, start=1):
-        np.copyto(winner, dtype(number), where=candidate > largest)
-        np.maximum(largest, candidate, out=largest)
+    winner = library.zeros_like(largest, dtype=numbers.dtype)
+    for number, candidate in zip(numbers[1:], outputs, strict=True):
+        # The last output that was larger than those before has the largest number: quicker than masked writing.
+        library.maximum(winner, (candidate > largest) * number, out=winner)
+        largest = library.maximum(largest, candidate)
     return winner
+
+
+def _likely_regions(outputs: Iterator[Array], numbers: Array, library: Any) -> Array:
+    """The number of the last region that is more likely than not, or 0."""
+    # The logarithm of the odds is positive where the probability is above 0.5.
+    label = (next(outputs) > 0) * numbers[0]
+    for number, logit in zip(numbers[1:], outputs, strict=True):
+        label[logit > 0] = number
+    return label
 
 
 def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

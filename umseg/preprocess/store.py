@@ -107,7 +107,7 @@ class CaseStore:
     """The preprocessed cases of one configuration in one folder.
 
     A case is there when its ``CASE.json`` is: that file is written last and removed first. Files appear whole, whenever
-    a process is killed; what a power cut tears, checksums show. The store holds only its path, so it may be sent to
+    a process is killed; what a power cut tears, checksums show. The store holds no open file, so it may be sent to
     other processes.
 
     Attributes:
@@ -145,8 +145,8 @@ class CaseStore:
         self,
         case_id: str,
         case: PreprocessedCase,
+        origin: Origin,
         patch_size: Sequence[int] = _DEFAULT_PATCH,
-        origin: Origin | None = None,
         dtype: StoreDtype = "float32",
     ) -> None:
         """Write one case, replacing an older one. The same case gives the same bytes.
@@ -154,8 +154,8 @@ class CaseStore:
         Args:
             case_id: Name of the case.
             case: What to write.
-            patch_size: What training will read at once, 3 or 2 axes; it decides the layout on disk only.
             origin: What the case was made from, for ``prune``.
+            patch_size: What training will read at once, 3 or 2 axes; it decides the layout on disk only.
             dtype: Half precision takes half the space and rounds to 11 binary digits.
 
         Raises:
@@ -170,7 +170,7 @@ class CaseStore:
                 checksums[_LABEL] = self._write(case_id, _LABEL, compress(case.label, patch_size))
             tensors = {str(value): np.ascontiguousarray(found) for value, found in case.class_locations.items()}
             checksums[_LOCATIONS] = self._write(case_id, _LOCATIONS, save_tensors(tensors))
-            record = CaseRecord(origin=origin or Origin(), dtype=dtype, checksums=checksums, properties=case.properties)
+            record = CaseRecord(origin=origin, dtype=dtype, checksums=checksums, properties=case.properties)
             self._write(case_id, _RECORD, record.to_json().encode())
         except BaseException:
             # On a full disk what was written takes space that is needed elsewhere.

@@ -19,6 +19,7 @@ from umseg.common.errors import UserError
 from umseg.planning.plan import Configuration
 from umseg.preprocess.store import REMEDY, CaseStore, StoredCase
 from umseg.training.augmentation import Augmentation
+from umseg.training.augmentation.cascade import disturb
 from umseg.training.sampling import FOREGROUND_SHARE, cut, forced_foreground, patch_centres, patch_corner
 
 Phase = Literal["train", "validation"]
@@ -80,6 +81,8 @@ class BatchFactory:
         augmentation: ``gpu`` leaves the augmentation to ``finish``.
         oversampling: Share of a batch that must show foreground.
         mirror_axes: Spatial axes that are mirrored; None: all.
+        first_stage: In the second stage of a cascade: store of the first one's segmentations.
+        first_stage_values: Label values that become a channel each.
         samples: Those of the batch that are made, where several processes share it; None: all.
     """
 
@@ -90,6 +93,8 @@ class BatchFactory:
     augmentation: AugmentationPlace = "cpu"
     oversampling: float = FOREGROUND_SHARE
     mirror_axes: tuple[int, ...] | None = None
+    first_stage: Path | None = None
+    first_stage_values: tuple[int, ...] = ()
     samples: range | None = None
 
     @property
@@ -99,14 +104,20 @@ class BatchFactory:
 
     @property
     def channels(self) -> int:
+        """Of the images."""
         return len(self.configuration.normalization_schemes)
+
+    @property
+    def planes(self) -> int:
+        """Label maps of a sample: the reference, and in a cascade the first stage's segmentation."""
+        return 1 if self.first_stage is None else 2
 
     @property
     def largest(self) -> tuple[tuple[int, ...], tuple[int, ...], int]:
         """(samples, channels), (samples, planes), and voxels of the largest patches."""
         size = self._augmentation.geometry.initial_patch if self.augmentation == "gpu" else self._augmentation.patch
         count = len(self.numbers)
-        return (count, self.channels), (count, 1), math.prod(size)
+        return (count, self.channels), (count, self.planes), math.prod(size)
 
     def prepare(self, epoch: int, phase: Phase, index: int) -> Patches:
         """Draw cases with replacement, cut patches (facts 1.8) and, in training, augment them (facts 1.9)."""
@@ -118,15 +129,20 @@ class BatchFactory:
             # Most samples are not turned, and the margin for that need not be read.
             sizes = augmentation.sizes(self.channels, seeds)
             images = [torch.empty(self.channels, *size) for size in sizes]
-            labels = [torch.empty(1, *size, dtype=torch.int16) for size in sizes]
+            labels = [torch.empty(self.planes, *size, dtype=torch.int16) for size in sizes]
             cases = self._draw(rngs, phase, augmentation.geometry.initial_patch, images, labels)
             with _named(cases):
-                return Patches(*augmentation(images, labels, seeds), cases)
+                data, label = augmentation(images, labels, seeds)
+                self._disturb(label, rngs)
+                return Patches(data, label, cases)
         raw = phase == "train" and self.augmentation == "gpu"
         size = augmentation.geometry.initial_patch if raw else augmentation.patch
         data = torch.empty(len(rngs), self.channels, *size)
-        label = torch.empty(len(rngs), 1, *size, dtype=torch.int16)
+        label = torch.empty(len(rngs), self.planes, *size, dtype=torch.int16)
         cases = self._draw(rngs, phase, size, data.unbind(), label.unbind())
+        if raw:
+            # Before the patch is turned, and not after it: the GPU has no such operators.
+            self._disturb(label, rngs)
         return Patches(data, label, cases, seeds) if raw else Patches(data, label.clamp_(min=0), cases)
 
     def finish(self, patches: Patches) -> Batch:
@@ -135,7 +151,16 @@ class BatchFactory:
         if patches.seeds is not None:
             with _named(patches.cases):
                 data, label = self._augmentation(data.unbind(), label.unbind(), patches.seeds)
+        if self.first_stage is not None:
+            values = torch.tensor(self.first_stage_values, dtype=label.dtype, device=label.device)
+            hot = label[:, 1:] == values.view(-1, *(1,) * (label.dim() - 2))
+            data = torch.cat([data, hot.to(data.dtype)], dim=1)
         return Batch(data, deep_supervision_targets(label[:, 0], self.configuration.strides), patches.cases)
+
+    def _disturb(self, label: Tensor, rngs: Sequence[np.random.Generator]) -> None:
+        if self.first_stage is not None:
+            for sample, rng in zip(label, rngs, strict=True):
+                disturb(sample[1].numpy(), self.first_stage_values, rng)
 
     @property
     def _augmentation(self) -> Augmentation:
@@ -168,7 +193,7 @@ class BatchFactory:
         data: NDArray[np.float32],
         label: NDArray[np.int16],
     ) -> None:
-        """Fill ``data`` (channels, *size) and ``label`` (1, *size); a 2-D patch is a slice orthogonal to axis 0."""
+        """Fill ``data`` (channels, *size) and ``label`` (planes, *size); a 2-D patch is a slice across axis 0."""
         case, final = _open(self.folder, name), tuple(self.configuration.patch_size)
         assert case.label is not None
         if len(final) == 2:
@@ -179,6 +204,8 @@ class BatchFactory:
         try:
             cut(case.data, middle, data, 0)
             cut(case.label, middle, label[0], -1)
+            if self.first_stage is not None:
+                cut(_open(self.first_stage, name).data, middle, label[1:], 0)
         except RuntimeError as error:
             # All that blosc2 says when a block cannot be decompressed; opening a case reads no block.
             raise UserError(

@@ -12,12 +12,13 @@ from umseg.models.card import ModelCard
 from umseg.models.registry import check_model, has_mamba_layers
 from umseg.planning.plan import Configuration, Plan
 from umseg.training.augmentation import patch_geometry
-from umseg.training.config import TrainingConfig
+from umseg.training.cascade import FirstStage
+from umseg.training.config import TrainingConfig, model_folder
 
 PLAN_REMEDY = "Run `umseg plan DATASET` first, or give its --workspace."
 
 
-def model_card(workspace: Path, config: TrainingConfig) -> ModelCard:
+def model_card(workspace: Path, config: TrainingConfig, tag: str | None = None) -> ModelCard:
     """Everything about the model but its weights.
 
     Raises:
@@ -28,13 +29,15 @@ def model_card(workspace: Path, config: TrainingConfig) -> ModelCard:
     dataset = Dataset.load(workspace / "dataset.json", PLAN_REMEDY)
     plan = Plan.load(workspace / "plan.json", PLAN_REMEDY)
     configuration = _overridden(plan.configuration(config.configuration, workspace / "plan.json"), config)
+    first_stage = None
     if configuration.previous_stage is not None:
+        models = FirstStage.of(workspace, config, configuration.previous_stage, tag)
+        first_stage = models.relative_to(model_folder(workspace, config, tag))
+    elif config.first_stage is not None:
         raise UserError(
-            "The second stage of a cascade cannot be trained yet.",
-            file=workspace / "plan.json",
-            found=f"{config.configuration}, which takes the result of {configuration.previous_stage} as input",
-            expected="a configuration of its own",
-            remedy=f"Train {configuration.inherits_from} or {configuration.previous_stage} with --config.",
+            "--first-stage is for the second stage of a cascade.",
+            found=config.configuration,
+            expected=" or ".join(name for name, c in plan.configurations.items() if c.previous_stage) or "no cascade",
         )
     return ModelCard(
         umseg_version=umseg.__version__,
@@ -44,6 +47,7 @@ def model_card(workspace: Path, config: TrainingConfig) -> ModelCard:
         dataset=dataset.description,
         plan=plan.model_copy(update={"configurations": {**plan.configurations, config.configuration: configuration}}),
         mirror_axes=patch_geometry(configuration.patch_size, config.mirror_axes).mirror_axes,
+        first_stage=first_stage,
     )
 
 

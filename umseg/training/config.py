@@ -71,6 +71,7 @@ class TrainingConfig(Record):
         augmentation: Training batches are augmented by the processes that prepare them (``cpu``), by the GPU that
             trains, or not at all.
         loss: See ``SegmentationLoss``.
+        first_stage: In the second stage of a cascade: the first one's model folder; None means the same model and tag.
         init_from: Model folder whose weights training starts from, as far as they fit.
         seed: Seed of the weights, the batches and the augmentation.
         deterministic: Only deterministic operators on a GPU too, where two runs may else differ in the last bits.
@@ -109,6 +110,7 @@ class TrainingConfig(Record):
     mirror_axes: Axes = None
     augmentation: AugmentationPlace = "cpu"
     loss: LossName = "dice_ce"
+    first_stage: str | None = None
     init_from: str | None = None
     seed: int = Field(default=0, ge=0)
     deterministic: bool = False

@@ -7,6 +7,7 @@ import logging
 import math
 import os
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ from umseg.models.memory import keep_freed_memory
 from umseg.preprocess.store import CaseStore
 from umseg.training.batches import BatchFactory
 from umseg.training.card import PLAN_REMEDY, model_card
+from umseg.training.cascade import FirstStage
 from umseg.training.config import TrainingConfig, model_folder
 from umseg.training.folder import RunFolder
 from umseg.training.loader import load_batches
@@ -68,8 +70,9 @@ def train(
             configuration, or training diverged.
     """
     workspace = Path(workspace)
-    card = model_card(workspace, config)
-    split = _split(workspace, config)
+    card = model_card(workspace, config, tag)
+    dataset = Dataset.load(workspace / "dataset.json", PLAN_REMEDY)
+    split = _split(workspace, config, dataset)
     processes = environment()
     target = _device(device, processes)
     if config.augmentation == "gpu" and target.type != "cuda":
@@ -81,9 +84,25 @@ def train(
             log.info("%s is complete", folder.path)
             return folder.path
         folder.check(card)
-        store = CaseStore(workspace / "preprocessed" / config.configuration)
+        factory = BatchFactory(
+            workspace / "preprocessed" / (card.configuration.inherits_from or config.configuration),
+            card.configuration,
+            {"train": split.train, "validation": split.validation},
+            config.seed,
+            config.augmentation,
+            config.oversampling,
+            card.mirror_axes,
+            samples=processes.share(card.configuration.batch_size),
+        )
+        cases = sorted({*split.train, *split.validation})
         if processes.first:
-            store.verify(sorted({*split.train, *split.validation}), quiet)
+            CaseStore(factory.folder).verify(cases, quiet)
+        if card.configuration.previous_stage is not None:
+            stage = FirstStage.of(workspace, config, card.configuration.previous_stage, tag)
+            if processes.first:
+                stage.prepare(card, dataset, cases, quiet)
+            values = card.dataset.foreground_values
+            factory = replace(factory, first_stage=stage.store(card).folder, first_stage_values=values)
         _set_up(config, target)
         trainer = Trainer(
             network=card.build_network(config.deep_supervision),
@@ -98,16 +117,6 @@ def train(
         )
         _start(trainer, folder, card)
         _describe(trainer, split)
-        factory = BatchFactory(
-            store.folder,
-            card.configuration,
-            {"train": split.train, "validation": split.validation},
-            config.seed,
-            config.augmentation,
-            config.oversampling,
-            card.mirror_axes,
-            processes.share(card.configuration.batch_size),
-        )
         _run(trainer, factory, workers, StopRequest(max_seconds, patient=processes.count > 1))
     return folder.path
 
@@ -180,8 +189,6 @@ def _run(trainer: Trainer, factory: BatchFactory, workers: int, stop: StopReques
             )
 
 
-def _split(workspace: Path, config: TrainingConfig) -> Split:
+def _split(workspace: Path, config: TrainingConfig, dataset: Dataset) -> Split:
     path = workspace / "splits.json"
-    splits = Splits.load(path, PLAN_REMEDY)
-    planned = [case.id for case in Dataset.load(workspace / "dataset.json", PLAN_REMEDY).cases]
-    return fold_cases(splits, config.fold, planned, path)
+    return fold_cases(Splits.load(path, PLAN_REMEDY), config.fold, [case.id for case in dataset.cases], path)

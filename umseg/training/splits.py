@@ -9,7 +9,8 @@ from typing import Literal
 import numpy as np
 
 from umseg.common.errors import UserError
-from umseg.common.record import Record
+from umseg.common.record import Record, read_json
+from umseg.dataset.naming import few
 
 FOLDS = 5
 SEED = 12345
@@ -47,6 +48,39 @@ def make_splits(case_ids: Sequence[str]) -> Splits:
         train = tuple(ids[i] for i in range(len(ids)) if i not in held_out)
         folds.append(Split(train=train, validation=tuple(ids[i] for i in sorted(held_out))))
     return Splits(folds=tuple(folds))
+
+
+def read_splits(path: Path, case_ids: Sequence[str]) -> Splits:
+    """Folds from a file: ours, or nnU-Net's ``splits_final.json``, a list of ``{"train": [...], "val": [...]}``.
+
+    Raises:
+        UserError: The file is damaged, names cases that do not exist, or has a case on both sides of a fold.
+    """
+    content = read_json(path, _FORMAT)
+    if isinstance(content, list):
+        names = {"val": "validation"}
+        folds = [{names.get(key, key): ids for key, ids in fold.items()} for fold in content if isinstance(fold, dict)]
+        content = {"folds": folds if len(folds) == len(content) else content}
+    splits = Splits.from_json(content, path, _FORMAT)
+    for number, fold in enumerate(splits.folds):
+        unknown = sorted({*fold.train, *fold.validation} - set(case_ids))
+        both = sorted(set(fold.train) & set(fold.validation))
+        if unknown or both or not fold.train or not fold.validation:
+            raise UserError(
+                f"Fold {number} of the splits cannot be used.",
+                file=path,
+                found=f"cases that the data set does not have: {few(unknown)}"
+                if unknown
+                else f"cases that train and validate: {few(both)}"
+                if both
+                else "an empty side",
+                expected="case ids of the data set, each on one side",
+                remedy=_FORMAT,
+            )
+    return splits
+
+
+_FORMAT = 'Give a list of folds: [{"train": ["case_1", ...], "val": ["case_2", ...]}, ...].'
 
 
 def fold_cases(splits: Splits, fold: int | Literal["all"], case_ids: Sequence[str], file: Path) -> Split:

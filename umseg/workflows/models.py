@@ -43,7 +43,7 @@ def describe_models(configuration: Configuration, description: DatasetDescriptio
 
 
 def _describe(name: str, configuration: Configuration, description: DatasetDescription) -> ModelFacts:
-    channels, classes = description.num_channels, description.num_classes
+    channels, classes = configuration.input_channels(description), description.num_classes
     try:
         network = build_network(name, configuration, channels, classes).eval()
     except UserError as error:

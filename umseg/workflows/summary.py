@@ -110,7 +110,8 @@ def _why(name: str, configuration: Configuration, plan: Plan) -> str:
 
 
 def _gigabytes(model: str, configuration: Configuration, description: DatasetDescription) -> float:
-    return training_memory(model, configuration, description.num_channels, description.num_classes).total / 1e9
+    channels = configuration.input_channels(description)
+    return training_memory(model, configuration, channels, description.num_classes).total / 1e9
 
 
 def _spread(table: np.ndarray) -> str:

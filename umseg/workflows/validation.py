@@ -8,17 +8,15 @@ from typing import Literal
 from umseg.common.errors import UserError
 from umseg.evaluation import InstanceMetrics, Metrics, Pair, evaluate_described, load_metrics, write_metrics
 from umseg.inference import Predictor
-from umseg.preprocess import CaseStore
 from umseg.training import checkpoint
+from umseg.training.cascade import VALIDATION
 from umseg.training.splits import fold_cases
 from umseg.workflows.workspace import Workspace
-
-FOLDER = "validation"
 
 
 def earlier_validation(fold_folder: Path) -> Metrics | InstanceMetrics | None:
     """The scores of a fold that has been validated since its training ended; None if there are none."""
-    file = fold_folder / FOLDER / "metrics.json"
+    file = fold_folder / VALIDATION / "metrics.json"
     if not file.exists() or file.stat().st_mtime < (fold_folder / checkpoint.FINAL).stat().st_mtime:
         return None
     return load_metrics(file)
@@ -57,11 +55,10 @@ def validate_fold(
             remedy="Move it back or run `umseg plan` on its new place; the trained weights are complete.",
         )
     predictor = Predictor(fold_folder.parent, device, folds=[name], precision=precision)
-    store = CaseStore(workspace.preprocessed(predictor.card.configuration_name))
     fold: int | Literal["all"] = "all" if name == "all" else int(name)
-    split = fold_cases(workspace.splits(), fold, store.case_ids(), workspace.folder / "splits.json")
+    split = fold_cases(workspace.splits(), fold, [case.id for case in dataset.cases], workspace.folder / "splits.json")
     cases = [case for case in dataset.cases if case.id in set(split.validation)]
-    output = fold_folder / FOLDER
+    output = fold_folder / VALIDATION
     written = predictor.predict_cases(cases, output, quiet=quiet)
     # The planned label maps: they may be named in a file map, or be corrected copies.
     pairs = [Pair(case.id, path, case.label) for case, path in zip(cases, written, strict=True) if case.label]

@@ -20,12 +20,15 @@ from umseg.planning import Fingerprint, Overrides, Plan, extract_fingerprint, ma
 from umseg.planning.planner import check_rules
 from umseg.planning.transfer import transfer_plan
 from umseg.preprocess import CaseStore, Origin, StoreDtype, case_origins, most_bytes, preprocess_dataset
-from umseg.training.splits import Splits, make_splits
+from umseg.training.splits import Splits, make_splits, read_splits
 
 log = logging.getLogger(__name__)
 
 DEFAULT_ROOT = Path("umseg-workspace")
 PLAN_REMEDY = "Run `umseg plan DATASET` first, or give the --workspace that it wrote to."
+
+
+CONFIGURATIONS = ("2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres")
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,7 @@ def plan_dataset(
     like: Path | None = None,
     overrides: Overrides | None = None,
     configurations: Sequence[str] | None = None,
+    splits: Path | None = None,
     fix_geometry: bool = False,
     store_dtype: StoreDtype = "float32",
     workers: int = 0,
@@ -108,6 +112,7 @@ def plan_dataset(
         like: Model folder whose plan is taken over, instead of making one, so that its weights fit (fine-tuning).
         overrides: Spacing, patch and batch size that the user fixed.
         configurations: Which to preprocess; None means all that the plan has.
+        splits: File of the folds to use (``read_splits``) instead of random ones.
         fix_geometry: Use copies of label maps under their image's header, where spacing, origin or direction differ.
         store_dtype: How preprocessed images are stored; half precision takes half the space.
         workers: Processes for per-case work; 0 works in this one.
@@ -125,7 +130,11 @@ def plan_dataset(
             found="--preset, --memory-gb, --for-model, --spacing, --patch-size or --batch-size beside --like",
             remedy="Leave the other options out, or plan without --like.",
         )
+    # What was asked for is looked at before the images, which take long.
+    other_plan = None if like is None else load_card(like).plan
+    _check_names(configurations or [], CONFIGURATIONS if other_plan is None else other_plan.configurations)
     dataset, structural = survey_dataset(dataset_folder)
+    given_splits = None if splits is None else read_splits(splits, [case.id for case in dataset.cases])
     workspace = Workspace(Path(root).absolute() / dataset.name)
     if fix_geometry:
         fixed = workspace.folder / "fixed" / "labelsTr"
@@ -138,10 +147,10 @@ def plan_dataset(
     # What is missing or in excess is no part of the hash: then everything is looked at, and reported together.
     earlier = None if structural else _earlier_fingerprint(workspace)
     fingerprint = extract_fingerprint(dataset, workers=workers, quiet=quiet, report=report, earlier=earlier)
-    if like is None:
+    if like is None or other_plan is None:
         plan = make_plan(fingerprint, dataset.description, preset, memory_gb, for_model=for_model, overrides=overrides)
     else:
-        plan = transfer_plan(load_card(like).plan, fingerprint, dataset.description, like)
+        plan = transfer_plan(other_plan, fingerprint, dataset.description, like)
     # A configuration that inherits uses the images of another one.
     chosen = {plan.configuration(name).inherits_from or name for name in configurations or plan.configurations}
 
@@ -154,17 +163,28 @@ def plan_dataset(
     dataset.save(workspace.folder / "dataset.json")
     fingerprint.save(workspace.folder / "fingerprint.json")
     plan.save(workspace.folder / "plan.json")
-    _keep_or_make_splits(workspace, [case.id for case in dataset.cases])
+    _keep_or_make_splits(workspace, [case.id for case in dataset.cases], given_splits)
     preprocess_dataset(
         dataset,
         plan,
         {name: workspace.preprocessed(name) for name in plan.configurations if name in chosen},
+        origins,
         workers=workers,
         quiet=quiet,
-        digests=fingerprint.case_digests,
         dtype=store_dtype,
     )
     return workspace, fingerprint, plan
+
+
+def _check_names(names: Sequence[str], known: Collection[str]) -> None:
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise UserError(
+            f"Unknown configuration '{unknown[0]}'.",
+            found=unknown[0],
+            expected=" or ".join(known),
+            remedy="Choose one of the configurations with --config.",
+        )
 
 
 def _earlier_fingerprint(workspace: Workspace) -> Fingerprint | None:
@@ -215,9 +235,12 @@ def _warn_of_small_disk(
         )
 
 
-def _keep_or_make_splits(workspace: Workspace, case_ids: Sequence[str]) -> None:
+def _keep_or_make_splits(workspace: Workspace, case_ids: Sequence[str], given: Splits | None) -> None:
     """Splits that the user edited, or that trained folds rely on, stay as long as they name only existing cases."""
     path = workspace.folder / "splits.json"
+    if given is not None:
+        given.save(path)
+        return
     if path.exists():
         there = workspace.splits()
         named = {case for split in there.folds for case in (*split.train, *split.validation)}

@@ -14,10 +14,10 @@ from umseg.common.errors import UserError
 from umseg.common.files import atomic_path
 from umseg.dataset.convert.target import copy_file
 from umseg.dataset.images import count_components
-from umseg.dataset.integrity import DamagedFileError, check_file
+from umseg.dataset.integrity import check_file
+from umseg.dataset.source import DamagedFileError
 
 FILE_ENDING = ".nii.gz"
-NIFTI_ENDINGS = (FILE_ENDING, ".nii")
 
 _DAMAGED = "Unpack the archive again; take the case out of dataset.json if the file stays damaged."
 

@@ -7,9 +7,10 @@ from collections.abc import Container, Mapping
 from pathlib import Path
 
 from umseg.common.errors import UserError
-from umseg.dataset.channels import NATURAL_ENDINGS
 from umseg.dataset.convert.manifest import USUAL_COLUMNS, Columns, Row, case_name, read_manifest
 from umseg.dataset.dataset import Case
+from umseg.dataset.formats import NATURAL_ENDINGS, has_ending
+from umseg.dataset.listing import list_folder
 from umseg.dataset.problems import Problem
 
 log = logging.getLogger(__name__)
@@ -98,8 +99,8 @@ def _pictures(folder: Path) -> tuple[dict[str, Path], list[Problem]]:
     """Case to file, and a problem for each file whose case has another file already. Hidden files do not count."""
     if not folder.is_dir():
         raise UserError(f"The folder {folder.name} does not exist.", file=folder, remedy=REMEDY)
-    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    pictures = [path for path in files if path.name.lower().endswith(NATURAL_ENDINGS)]
+    files, _ = list_folder(folder)
+    pictures = [path for path in files if has_ending(path, NATURAL_ENDINGS)]
     if not pictures:
         raise UserError(
             f"The folder {folder.name} has no pictures.",

@@ -1,0 +1,60 @@
+"""One axis of an image: how its voxels before and after resampling correspond (facts 1.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+ANISOTROPY_THRESHOLD = 3
+"""An axis whose spacing is more than this many times the smallest is resampled by itself, by nearest neighbour."""
+
+# Smaller weights are left out; a cubic spline's fall below this 18 voxels away.
+_SMALLEST_WEIGHT = 1e-10
+
+
+def separate_axis(spacing: Sequence[float], target_spacing: Sequence[float]) -> int | None:
+    """The axis to resample by itself, or None (facts 1.6).
+
+    The first of the two spacings that is anisotropic decides; if its largest value belongs to more than one axis, no
+    axis is separate.
+    """
+    for candidate in (spacing, target_spacing):
+        largest = max(candidate)
+        if largest / min(candidate) > ANISOTROPY_THRESHOLD:
+            axes = [axis for axis, value in enumerate(candidate) if value == largest]
+            return axes[0] if len(axes) == 1 else None
+    return None
+
+
+def coordinates(old: int, new: int) -> NDArray[np.float64]:
+    """Where the centres of ``new`` voxels lie among the ``old`` ones of the same axis."""
+    return np.asarray(old / new * (np.arange(new) + 0.5) - 0.5, dtype=np.float64)
+
+
+def nearest_indices(old: int, new: int) -> NDArray[np.intp]:
+    """For each of ``new`` voxels of an axis the nearest of ``old`` ones (halves go up)."""
+    nearest: NDArray[np.intp] = np.floor(coordinates(old, new) + 0.5).astype(np.intp)
+    return nearest.clip(0, old - 1)
+
+
+@lru_cache(maxsize=64)
+def axis_operator(old: int, new: int, order: int) -> NDArray[np.float64]:
+    """The (new, old) matrix that resamples one axis with a spline of ``order``, edges repeated (read-only).
+
+    Equals ``scipy.ndimage.zoom(..., mode="nearest", grid_mode=True)``: voxels are areas, not points.
+    """
+    operator = np.empty((new, old))
+    for column, unit in enumerate(np.eye(old)):
+        operator[:, column] = ndimage.zoom(unit, new / old, order=order, mode="nearest", grid_mode=True)
+    operator.flags.writeable = False
+    return operator
+
+
+def support(rows: NDArray[np.float64]) -> slice:
+    """The columns of an operator that some of the given rows need: all others are zero there."""
+    used = np.flatnonzero((np.abs(rows) > _SMALLEST_WEIGHT).any(axis=0))
+    return slice(int(used[0]), int(used[-1]) + 1)
