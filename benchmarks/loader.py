@@ -57,11 +57,11 @@ class Task:
     configuration: str
 
 
-def clock(advance, batches: int) -> dict[str, object]:  # type: ignore[no-untyped-def]
-    """Seconds and CPU seconds per batch after a warm-up; ``advance`` gets the next batch and returns its shape."""
+def clock(advance, batches: int, warm_up: int = WARM_UP) -> dict[str, object]:  # type: ignore[no-untyped-def]
+    """Seconds and CPU seconds per batch after a warm-up; ``advance`` takes the next batch and returns its shape."""
     import time
 
-    for _ in range(WARM_UP):
+    for _ in range(warm_up):
         advance()
     start, begun = time.perf_counter(), cpu_seconds()
     shapes = {advance() for _ in range(batches)}

@@ -171,7 +171,7 @@ def test_two_processes_train_as_one_with_the_same_batch(workspace: Path) -> None
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_all_processes_stop_together_and_continue(workspace: Path) -> None:
-    options = "--model nnunet --epochs 4 --iterations 4 --validation-iterations 1 --tag stopped --quiet --no-validate"
+    options = "--model nnunet --epochs 4 --iterations 4 --validation-iterations 1 --tag stopped --quiet --fold 0,1"
     fold = workspace / "models" / "nnunet-stopped__3d_fullres" / "fold_0"
     process = subprocess.Popen(torchrun(workspace, options), stdout=subprocess.PIPE, text=True, start_new_session=True)
     end = time.monotonic() + 200
@@ -187,3 +187,5 @@ def test_all_processes_stop_together_and_continue(workspace: Path) -> None:
     subprocess.run(torchrun(workspace, options), check=True, timeout=300)
     assert (fold / "weights_final.safetensors").exists()
     assert len(load_tensors(fold / LATEST, "")[1]["log"]) == 4
+    assert (fold / "validation" / "metrics.json").exists()
+    assert (fold.parent / "fold_1" / "validation" / "metrics.json").exists(), "the next fold follows"

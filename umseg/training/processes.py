@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -15,6 +18,9 @@ import torch.distributed as dist
 from torch import Tensor
 
 from umseg.common.errors import UserError
+
+LONGEST_WAIT = timedelta(days=1)
+"""Of one process for the others: one of them validates a fold while the others wait for the next fold."""
 
 
 @dataclass(frozen=True)
@@ -106,23 +112,19 @@ _ENVIRONMENT = {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE":
 
 @contextmanager
 def joined(processes: Processes, device: torch.device) -> Iterator[Processes]:
-    """Connect the processes for the length of the block.
+    """Connect the processes, which stay connected to the end of the program.
 
     Raises:
-        UserError: Another process ended before its time.
+        UserError: In the block, another process ended before its time.
     """
     if processes.count == 1:
         yield processes
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    # Kernels of one voxel have two equal memory layouts, and torch names both.
-    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
-        host = dist.new_group(backend="gloo")
-        yield replace(processes, host=host)
-    except (dist.DistBackendError, dist.DistNetworkError, RuntimeError) as error:
+        yield replace(processes, host=_connect("nccl" if device.type == "cuda" else "gloo"))
+    except RuntimeError as error:
         if not _is_lost(error):
             raise
         raise UserError(
@@ -130,8 +132,16 @@ def joined(processes: Processes, device: torch.device) -> Iterator[Processes]:
             found=str(error).splitlines()[0],
             remedy="Its own message says why. The same command continues from the last checkpoint.",
         ) from error
-    finally:
-        dist.destroy_process_group()
+
+
+@lru_cache(maxsize=1)
+def _connect(backend: str) -> Any:
+    """The group of ``Processes.host``. Once per program: torch finds the addresses of an earlier group again."""
+    # Kernels of one voxel have two equal memory layouts, and torch names both.
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+    dist.init_process_group(backend, timeout=LONGEST_WAIT)
+    atexit.register(dist.destroy_process_group)
+    return dist.new_group(backend="gloo", timeout=LONGEST_WAIT)
 
 
 def _is_lost(error: Exception) -> bool:

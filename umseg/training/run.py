@@ -185,8 +185,13 @@ def _run(trainer: Trainer, factory: BatchFactory, workers: int, stop: StopReques
     with contextlib.closing(batches), stop:
         if not trainer.run(batches, stop):
             log.warning(
-                "stopped (%s) in epoch %d of %d; everything is saved", stop.reason, len(trainer.rows) + 1, config.epochs
+                "stopped (%s) in epoch %d of %d; everything is saved",
+                stop.reason or "by another process",
+                len(trainer.rows) + 1,
+                config.epochs,
             )
+    # Until the first one has written the last file, which the others look for.
+    trainer.processes.wait()
 
 
 def _split(workspace: Path, config: TrainingConfig, dataset: Dataset) -> Split:

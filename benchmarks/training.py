@@ -1,0 +1,158 @@
+"""A training iteration of the plain U-Net beside nnU-Net's own, data loading included, on the same data and plan.
+
+    python benchmarks/training.py HIPPOCAMPUS --peer VENV [--precision bf16] [--workers 1] [--rounds 1] [--iterations 8]
+                                  [--keep FOLDER]
+
+HIPPOCAMPUS is the folder ``Dataset004_Hippocampus`` in nnU-Net v2's raw format, VENV a virtual environment with
+nnunetv2, which trains on a CPU in float32. Both sides plan by nnU-Net's rules and take turns as processes of their own.
+Prints wall and CPU time per iteration of all processes of a side, their peak memory (proportional set size), and the
+ratios of the medians (Linux only).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+from loader import Task, clock, environment, prepare_ours, prepare_theirs
+from processes import sample
+
+WARM_UP = 3
+
+PEER = """
+import json, multiprocessing, os, sys, torch
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from loader import clock
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+folder, configuration, iterations = Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+torch.set_num_threads(os.cpu_count())
+plans = json.loads((folder / "nnUNetPlans.json").read_text())
+trainer = nnUNetTrainer({**plans, "continue_training": False}, configuration, 0,
+                        json.loads((folder / "dataset.json").read_text()), torch.device("cpu"))
+trainer.on_train_start()
+trainer.on_train_epoch_start()
+def step():
+    batch = next(trainer.dataloader_train)
+    trainer.train_step(batch)
+    return tuple(batch["data"].shape)
+print(json.dumps(clock(step, iterations, 3)), flush=True)
+for worker in multiprocessing.active_children():
+    worker.kill()
+os._exit(0)
+"""
+
+
+def run_ours(workspace: Path, configuration: str, precision: str, workers: int, iterations: int) -> None:
+    """What is measured of umseg: the steps of one long epoch."""
+    import torch
+
+    from umseg.models.device import resolve_precision
+    from umseg.models.memory import keep_freed_memory
+    from umseg.training.batches import BatchFactory
+    from umseg.training.card import model_card
+    from umseg.training.config import TrainingConfig
+    from umseg.training.loader import load_batches
+    from umseg.training.loss import SegmentationLoss
+    from umseg.training.targets import Targets
+    from umseg.training.trainer import Trainer
+    from umseg.workflows.workspace import Workspace
+
+    keep_freed_memory()
+    cpu = torch.device("cpu")
+    config = TrainingConfig(configuration=configuration, model="nnunet", precision=precision)
+    card = model_card(workspace, config)
+    split = Workspace(workspace).splits().folds[0]
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(
+            network=card.build_network(deep_supervision=True),
+            config=config,
+            batch_size=card.configuration.batch_size,
+            loss=SegmentationLoss(Targets.of(card.dataset), card.configuration.batch_dice),
+            folder=Path(folder),
+            device=cpu,
+            precision=resolve_precision(precision, cpu),
+            quiet=True,
+        )
+        factory = BatchFactory(
+            workspace / "preprocessed" / configuration, card.configuration, {"train": split.train, "validation": ()}, 0
+        )
+        batches = load_batches(factory, first_epoch=0, epochs=1, train=10**6, validation=0, workers=workers, device=cpu)
+
+        def step() -> tuple[int, ...]:
+            batch = next(batches)
+            trainer.step(batch)
+            return tuple(batch.data.shape)
+
+        print(json.dumps(clock(step, iterations, WARM_UP)), flush=True)
+        batches.close()
+
+
+def run(command: list[str], variables: dict[str, str]) -> dict[str, float]:
+    """What a side prints, and its peak memory in MB."""
+    process = subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    done, samples = threading.Event(), [0.0]
+    sampler = threading.Thread(target=sample, args=(process.pid, done, samples))
+    sampler.start()
+    output, errors = process.communicate()
+    done.set()
+    sampler.join()
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command[:3])}: {errors[-2000:]}")
+    found: dict[str, float] = json.loads(output.splitlines()[-1])
+    return {**found, "memory": max(samples)}
+
+
+def main() -> None:
+    """Parse and run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("hippocampus", type=Path)
+    parser.add_argument("--peer", type=Path)
+    parser.add_argument("--precision", default="bf16")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--iterations", type=int, default=8)
+    parser.add_argument("--keep", type=Path)
+    parser.add_argument("--ours", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.ours:
+        run_ours(given.hippocampus, given.ours, given.precision, given.workers, given.iterations)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        scratch = (given.keep or Path(temporary)).absolute()
+        task = Task(given.hippocampus.absolute(), "3d_fullres")
+        prepare_ours(task, scratch)
+        prepare_theirs(task, scratch, given.peer.absolute())
+        variables = environment(task, scratch, given.workers)
+        del variables["OMP_NUM_THREADS"]
+        here, count = Path(__file__).absolute(), str(given.iterations)
+        ours = [sys.executable, str(here), str(scratch / "umseg" / task.dataset.name), "--ours", task.configuration]
+        ours += ["--precision", given.precision, "--workers", str(given.workers), "--iterations", count]
+        folder = scratch / "preprocessed" / task.dataset.name
+        theirs = [str(given.peer.absolute() / "bin" / "python"), "-c", PEER, str(here.parent), str(folder)]
+        found: dict[str, list[dict[str, float]]] = {"umseg": [], "nnU-Net": []}
+        for _ in range(given.rounds):
+            found["umseg"].append(run(ours, variables))
+            found["nnU-Net"].append(run([*theirs, task.configuration, count], variables))
+    shapes = {name: sides[0]["shape"] for name, sides in found.items()}
+    if shapes["umseg"] != shapes["nnU-Net"]:
+        raise SystemExit(f"batches differ: {shapes}")
+    print(f"{task.dataset.name}, nnunet {given.precision}, batch {shapes['umseg']}, {given.workers} workers")
+    keys = ("seconds", "cpu", "memory")
+    median = {
+        name: {key: statistics.median(side[key] for side in sides) for key in keys} for name, sides in found.items()
+    }
+    for name, cost in median.items():
+        print(f"  {name:8} {cost['seconds']:6.2f} s {cost['cpu']:6.2f} s CPU per iteration {cost['memory']:7.0f} MB")
+    ratios = [median["umseg"][key] / median["nnU-Net"][key] for key in keys]
+    print("  ratio    {:6.2f}   {:6.2f}                   {:9.2f}".format(*ratios))
+
+
+if __name__ == "__main__":
+    main()
