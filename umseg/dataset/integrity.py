@@ -13,9 +13,10 @@ import re
 import struct
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import nibabel
+from isal import isal_zlib
 
 from umseg.common.errors import UserError
 from umseg.dataset.formats import LOSSY_ENDINGS, NIFTI_ENDINGS, TIFF_ENDINGS, has_ending
@@ -30,6 +31,8 @@ NIBABEL_ERRORS = (
     EOFError,
     OverflowError,
     zlib.error,
+    # Its stubs take it for an instance.
+    cast(type[Exception], isal_zlib.error),
 )
 """What nibabel raises for a file that is no NIfTI, or a damaged one."""
 
@@ -114,14 +117,15 @@ def _inflate(path: Path, start: int) -> int:
     total = 0
     with open(path, "rb") as handle:
         handle.seek(start)
-        inflate = zlib.decompressobj(_ZLIB_OR_GZIP)
+        # Twice as fast as zlib; most of the time to check an image goes here.
+        inflate = isal_zlib.decompressobj(_ZLIB_OR_GZIP)
         while block := handle.read(_BLOCK):
             while block:
                 total += len(inflate.decompress(block))
                 block = inflate.unused_data.lstrip(b"\0") if inflate.eof else b""
                 if block:
                     # gzip files may be concatenated (bgzip and others do it); zeros are padding.
-                    inflate = zlib.decompressobj(_ZLIB_OR_GZIP)
+                    inflate = isal_zlib.decompressobj(_ZLIB_OR_GZIP)
     if not inflate.eof:
         raise DamagedFileError("the compressed data end too early")
     return total

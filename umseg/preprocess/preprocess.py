@@ -43,16 +43,19 @@ def preprocess_case(
     configuration: Configuration | str,
     label: NDArray[np.integer[Any]] | None = None,
     classes: Mapping[int, Collection[int]] | None = None,
+    *,
+    overwrite: bool = False,
 ) -> PreprocessedCase:
     """Transpose, crop to the nonzero region, normalise and resample one case, in this order.
 
     Args:
-        images: (channels, z, y, x) as read from the files; not changed.
+        images: (channels, z, y, x) as read from the files.
         spacing: mm per axis (z, y, x).
         plan: Gives the axis order and the intensity statistics.
         configuration: A configuration of the plan or its name. A 2-D one leaves the first axis as it is.
         label: (z, y, x) at training.
         classes: What to draw locations for (``location_classes``); None: the values > 0 that occur in ``label``.
+        overwrite: Use the memory of ``images``, whose values are lost; else they are not changed.
 
     Returns:
         The case in the plan's axis order.
@@ -88,11 +91,13 @@ def preprocess_case(
     data = np.empty((len(schemes), *shape), dtype=np.float32)
     # One channel at a time: a normalised copy of all of them is never held.
     for number, scheme in enumerate(schemes):
+        channel = np.ascontiguousarray(cropped[number], dtype=np.float32)
         channel = normalize(
-            np.ascontiguousarray(cropped[number], dtype=np.float32),
+            channel,
             scheme,
             mask=known if configuration.use_mask_for_norm[number] else None,
             statistics=plan.foreground_intensity_properties_per_channel.get(str(number)),
+            overwrite=overwrite or not np.may_share_memory(channel, images),
         )
         part = data[number : number + 1]
         resample(channel[None], shape, old_spacing, target_spacing, IMAGE_ORDER, out=part)
@@ -187,12 +192,15 @@ def _preprocess_and_store(
     if multiprocessing.parent_process() is not None:
         # This process does nothing else than case after case.
         keep_freed_memory()
-    read = None
+    read, last = None, list(job.origins)[-1]
     for name, origin in job.origins.items():
         configuration = plan.configuration(name)
         image, label = read or _read(job.case, plan, len(configuration.normalization_schemes))
-        preprocessed = preprocess_case(image.array, image.spacing, plan, configuration, label, classes)
-        read = (image, label) if image.array.nbytes <= _MOST_KEPT_BYTES else None
+        keep = image.array.nbytes <= _MOST_KEPT_BYTES and name != last
+        preprocessed = preprocess_case(
+            image.array, image.spacing, plan, configuration, label, classes, overwrite=not keep
+        )
+        read = (image, label) if keep else None
         # Large images are let go before the compressed ones need memory.
         del image, label
         stores[name].write(job.case.id, preprocessed, origin, configuration.patch_size, dtype)
