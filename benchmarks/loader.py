@@ -157,6 +157,7 @@ def run_ours(workspace: Path, configuration: str, workers: int, batches: int) ->
     from umseg.training.batches import BatchFactory
     from umseg.training.loader import load_batches
 
+    torch.set_num_threads(1)
     plan = Plan.load(workspace / "plan.json", "")
     store = CaseStore(workspace / "preprocessed" / configuration)
     chosen = plan.configuration(configuration, workspace / "plan.json")

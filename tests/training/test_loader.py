@@ -69,9 +69,9 @@ class Failing(BatchFactory):
 class Counting(BatchFactory):
     """Leaves a file for every batch."""
 
-    def prepare(self, *key: Any) -> Any:
-        (self.folder / f"made_{'_'.join(map(str, key))}").touch()
-        return super().prepare(*key)
+    def prepare(self, epoch: int, phase: Any, index: int, out: Any = None) -> Any:
+        (self.folder / f"made_{epoch}_{phase}_{index}").touch()
+        return super().prepare(epoch, phase, index, out)
 
 
 def test_training_begins_where_it_was_left(folder: Path) -> None:

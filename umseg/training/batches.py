@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,11 +17,12 @@ from torch import Tensor
 from umseg.common.errors import UserError
 from umseg.planning.plan import Configuration
 from umseg.preprocess.store import REMEDY, CaseStore, StoredCase
-from umseg.training.augmentation import Augmentation
+from umseg.training.augmentation import Augmentation, empty_batch
 from umseg.training.augmentation.cascade import disturb
 from umseg.training.sampling import FOREGROUND_SHARE, cut, forced_foreground, patch_centres, patch_corner
 
 Phase = Literal["train", "validation"]
+PHASES: tuple[Phase, ...] = ("train", "validation")
 Key = tuple[int, Phase, int]
 """Epoch, phase, index of the batch in the phase."""
 AugmentationPlace = Literal["cpu", "gpu", "none"]
@@ -112,38 +112,47 @@ class BatchFactory:
         """Label maps of a sample: the reference, and in a cascade the first stage's segmentation."""
         return 1 if self.first_stage is None else 2
 
-    @property
-    def largest(self) -> tuple[tuple[int, ...], tuple[int, ...], int]:
-        """(samples, channels), (samples, planes), and voxels of the largest patches."""
-        size = self._augmentation.geometry.initial_patch if self.augmentation == "gpu" else self._augmentation.patch
-        count = len(self.numbers)
-        return (count, self.channels), (count, self.planes), math.prod(size)
+    def size(self, phase: Phase) -> tuple[int, ...]:
+        """Of the patches that ``prepare`` makes: the initial one where they are still to be augmented."""
+        raw = phase == "train" and self.augmentation == "gpu"
+        return self._augmentation.geometry.initial_patch if raw else self._augmentation.patch
 
-    def prepare(self, epoch: int, phase: Phase, index: int) -> Patches:
-        """Draw cases with replacement, cut patches (facts 1.8) and, in training, augment them (facts 1.9)."""
+    def empty(self, phase: Phase) -> tuple[Tensor, Tensor]:
+        """Memory for the data and label maps of a batch."""
+        return empty_batch(len(self.numbers), self.channels, self.planes, self.size(phase))
+
+    def prepare(self, epoch: int, phase: Phase, index: int, out: tuple[Tensor, Tensor] | None = None) -> Patches:
+        """Draw cases with replacement, cut patches (facts 1.8) and, in training, augment them (facts 1.9).
+
+        Args:
+            epoch: From 0.
+            phase: Of the epoch.
+            index: Of the batch in the phase.
+            out: Where to put data and label maps (``empty``); None: in new memory.
+        """
         key = (self.seed, epoch, 0 if phase == "train" else 1, index)
         rngs = [np.random.default_rng((*key, number)) for number in self.numbers]
         seeds = tuple(int(rng.integers(2**32)) for rng in rngs)
+        data, label = out or self.empty(phase)
+        if phase != "train" or self.augmentation == "none":
+            cases = self._draw(rngs, phase, self.size(phase), data.unbind(), label.unbind())
+            return Patches(data, label.clamp_(min=0), cases)
         augmentation = self._augmentation
-        if phase == "train" and self.augmentation == "cpu":
-            # Most samples are not turned, and the margin for that need not be read.
-            sizes = augmentation.sizes(self.channels, seeds)
-            images = [torch.empty(self.channels, *size) for size in sizes]
-            labels = [torch.empty(self.planes, *size, dtype=torch.int16) for size in sizes]
-            cases = self._draw(rngs, phase, augmentation.geometry.initial_patch, images, labels)
-            with _named(cases):
-                data, label = augmentation(images, labels, seeds)
-                self._disturb(label, rngs)
-                return Patches(data, label, cases)
-        raw = phase == "train" and self.augmentation == "gpu"
-        size = augmentation.geometry.initial_patch if raw else augmentation.patch
-        data = torch.empty(len(rngs), self.channels, *size)
-        label = torch.empty(len(rngs), self.planes, *size, dtype=torch.int16)
-        cases = self._draw(rngs, phase, size, data.unbind(), label.unbind())
-        if raw:
+        initial = augmentation.geometry.initial_patch
+        if self.augmentation == "gpu":
+            cases = self._draw(rngs, phase, initial, data.unbind(), label.unbind())
             # Before the patch is turned, and not after it: the GPU has no such operators.
             self._disturb(label, rngs)
-        return Patches(data, label, cases, seeds) if raw else Patches(data, label.clamp_(min=0), cases)
+            return Patches(data, label, cases, seeds)
+        # Most samples are not turned, and the margin for that need not be read.
+        sizes = augmentation.sizes(self.channels, seeds)
+        pairs = [empty_batch(1, self.channels, self.planes, size) for size in sizes]
+        images, maps = [image[0] for image, _ in pairs], [label[0] for _, label in pairs]
+        cases = self._draw(rngs, phase, initial, images, maps)
+        with _named(cases):
+            augmentation(images, maps, seeds, (data, label))
+            self._disturb(label, rngs)
+        return Patches(data, label, cases)
 
     def finish(self, patches: Patches) -> Batch:
         """Do what is left, on the device that holds the patches."""

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from umseg.common.errors import UserError
 from umseg.models.memory import keep_freed_memory
-from umseg.training.batches import Batch, BatchFactory, Key, Patches, Phase, close_cases
+from umseg.training.batches import PHASES, Batch, BatchFactory, Key, Patches, Phase, close_cases
 
 BATCHES_AHEAD = 3
 """Of each worker; together they bound the memory that batches wait in."""
@@ -98,7 +98,8 @@ class _Slots(Dataset["_Note | UserError"]):
         Raises:
             UserError: There is not enough shared memory.
         """
-        data_shape, label_shape, voxels = factory.largest
+        voxels = max(math.prod(factory.size(phase)) for phase in PHASES)
+        data_shape, label_shape = ((len(factory.numbers), n) for n in (factory.channels, factory.planes))
         wanted = slots * voxels * (4 * math.prod(data_shape) + 2 * math.prod(label_shape))
         if SHARED_MEMORY.is_dir() and (free := shutil.disk_usage(SHARED_MEMORY).free) < wanted:
             raise UserError(
@@ -112,15 +113,13 @@ class _Slots(Dataset["_Note | UserError"]):
         return cls(factory, torch.empty(slots, *data_shape, voxels).share_memory_(), label.share_memory_())
 
     def __getitem__(self, place: tuple[int, Key]) -> _Note | UserError:
-        slot, key = place
+        slot, (epoch, phase, index) = place
+        size = self.factory.size(phase)
         # A user error travels as a value: the loader would wrap a raised one in a traceback of the worker.
         try:
-            patches = self.factory.prepare(*key)
+            patches = self.factory.prepare(epoch, phase, index, self._views(slot, size))
         except UserError as error:
             return error
-        size = tuple(patches.label.shape[2:])
-        for shared, made in zip(self._views(slot, size), (patches.data, patches.label), strict=True):
-            shared.copy_(made)
         return _Note(slot, size, patches.cases, patches.seeds)
 
     def take(self, note: _Note, pin_memory: bool) -> Patches:

@@ -20,7 +20,7 @@ from umseg.training.augmentation.geometry import Geometry, patch_geometry
 from umseg.training.augmentation.operators import on_device, small_pieces
 from umseg.training.augmentation.spatial import centre_crop, turn
 
-__all__ = ["Augmentation", "Geometry", "patch_geometry"]
+__all__ = ["Augmentation", "Geometry", "empty_batch", "patch_geometry"]
 
 
 class Augmentation:
@@ -41,10 +41,16 @@ class Augmentation:
 
     def sizes(self, channels: int, seeds: Sequence[int]) -> list[tuple[int, ...]]:
         """Patch that each sample of a batch needs: the initial one where it will be turned, else the final one."""
-        turned = draw_each(seeds, channels, self.geometry).turned
+        turned = draw_each(tuple(seeds), channels, self.geometry).turned
         return [self.geometry.initial_patch if turn else self.patch for turn in turned]
 
-    def __call__(self, data: Sequence[Tensor], label: Sequence[Tensor], seeds: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self,
+        data: Sequence[Tensor],
+        label: Sequence[Tensor],
+        seeds: Sequence[int],
+        out: tuple[Tensor, Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Augment a batch.
 
         Args:
@@ -52,14 +58,14 @@ class Augmentation:
             label: Per sample (planes, *size) int16 of the same size; -1 outside the nonzero region in the first plane.
             seeds: Of each sample. The same seed makes the same of a sample on the same kind of device, whatever the
                 others of the batch are, bit for bit on a CPU.
+            out: Where to put the result; None: in new memory.
 
         Returns:
             (batch, channels, *patch) float32, and (batch, planes, *patch) int16 without negative values.
         """
         channels, planes, device = len(data[0]), len(label[0]), data[0].device
-        draws = draw_each(seeds, channels, self.geometry)
-        images = torch.empty(len(data), channels, *self.patch, device=device)
-        labels = torch.empty(len(data), planes, *self.patch, dtype=torch.int16, device=device)
+        draws = draw_each(tuple(seeds), channels, self.geometry)
+        images, labels = out or empty_batch(len(data), channels, planes, self.patch, device)
         with _one_thread(device):
             for i, cut in enumerate(zip(data, label, strict=True)):
                 images[i], labels[i] = self._final(*cut, draws.angles[i], float(draws.zoom[i]))
@@ -99,6 +105,14 @@ class Augmentation:
                 row.copy_(intensity.lower_resolution(row, float(share), axes))
         _apply(_on_negative(intensity.change_gamma), rows, draws.gamma_inverted.ravel(), 1)
         _apply(intensity.change_gamma, rows, draws.gamma.ravel(), 1)
+
+
+def empty_batch(
+    samples: int, channels: int, planes: int, size: Sequence[int], device: torch.device | str = "cpu"
+) -> tuple[Tensor, Tensor]:
+    """(samples, channels, *size) float32 and (samples, planes, *size) int16."""
+    label = torch.empty(samples, planes, *size, dtype=torch.int16, device=device)
+    return torch.empty(samples, channels, *size, device=device), label
 
 
 Change = Callable[[Tensor, NDArray[np.float64]], Tensor]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,8 +56,9 @@ class Draws:
         return np.asarray(self.angles.any(axis=1) | (self.zoom != 1))
 
 
-def draw_each(seeds: Sequence[int], channels: int, geometry: Geometry) -> Draws:
-    """The choices for samples that have a seed each."""
+@lru_cache(maxsize=4)
+def draw_each(seeds: tuple[int, ...], channels: int, geometry: Geometry) -> Draws:
+    """The choices for samples that have a seed each; asked for twice, before and after the patches are cut."""
     single = [draw(np.random.default_rng(seed), 1, channels, geometry) for seed in seeds]
     return Draws(**{field.name: np.concatenate([getattr(d, field.name) for d in single]) for field in fields(Draws)})
 

@@ -99,6 +99,7 @@ def sample_majority(label, matrix, origin, outside, out):
         out: (planes, *patch).
     """
     planes, depth, rows, columns = label.shape
+    flat = label.reshape(-1)
     values = np.empty(8, dtype=np.int16)
     corners = 4 if depth == 1 else 8
     for z in range(out.shape[1]):
@@ -110,17 +111,21 @@ def sample_majority(label, matrix, origin, outside, out):
                     out[:, z, y, x] = outside
                     continue
                 bz, by, bx = int(cz), int(cy), int(cx)
-                nz, ny, nx = min(bz + 1, depth - 1), min(by + 1, rows - 1), min(bx + 1, columns - 1)
+                # From a corner of the cell to the next one along each axis.
+                nx = 1 if bx < columns - 1 else 0
+                ny = columns if by < rows - 1 else 0
+                nz = rows * columns if bz < depth - 1 else 0
                 for p in range(planes):
-                    v0, v1 = label[p, bz, by, bx], label[p, bz, by, nx]
-                    v2, v3 = label[p, bz, ny, bx], label[p, bz, ny, nx]
-                    v4, v5, v6, v7 = v0, v1, v2, v3
-                    if nz != bz:
-                        v4, v5 = label[p, nz, by, bx], label[p, nz, by, nx]
-                        v6, v7 = label[p, nz, ny, bx], label[p, nz, ny, nx]
-                    first = v0
-                    if not (v1 == v0 and v2 == v0 and v3 == v0 and v4 == v0 and v5 == v0 and v6 == v0 and v7 == v0):
-                        values[0], values[1], values[2], values[3] = v0, v1, v2, v3
-                        values[4], values[5], values[6], values[7] = v4, v5, v6, v7
-                        first = vote(values, corners, np.float32(cz - bz), np.float32(cy - by), np.float32(cx - bx))
-                    out[p, z, y, x] = first
+                    first = ((p * depth + bz) * rows + by) * columns + bx
+                    value = flat[first]
+                    other = (flat[first + nx] ^ value) | (flat[first + ny] ^ value) | (flat[first + ny + nx] ^ value)
+                    if corners == 8:
+                        up = first + nz
+                        other |= (flat[up] ^ value) | (flat[up + nx] ^ value)
+                        other |= (flat[up + ny] ^ value) | (flat[up + ny + nx] ^ value)
+                    if other:
+                        for corner in range(corners):
+                            place = first + (nx if corner & 1 else 0) + (ny if corner & 2 else 0)
+                            values[corner] = flat[place + (nz if corner & 4 else 0)]
+                        value = vote(values, corners, np.float32(cz - bz), np.float32(cy - by), np.float32(cx - bx))
+                    out[p, z, y, x] = value
