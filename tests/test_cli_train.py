@@ -16,7 +16,7 @@ from umseg.cli import app
 from umseg.common.errors import UserError
 from umseg.models import ModelOptions
 from umseg.training.config import TrainingConfig
-from umseg.workflows.workspace import plan_dataset
+from umseg.workflows.workspace import Workspace, plan_dataset
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,12 @@ def test_every_field_is_an_option_with_the_same_default() -> None:
 
 
 def test_without_options_the_papers_configuration(root: Path) -> None:
-    assert shown(root) == TrainingConfig()
+    configuration = Workspace(root / "Dataset903_Options").plan().configuration("3d_fullres")
+    found = shown(root)
+    assert found == TrainingConfig().resolved(configuration)
+    assert (found.lr, found.weight_decay, found.validation_iterations) == (0.01, 3e-5, 50)
+    assert (found.batch_size, found.patch_size) == (configuration.batch_size, configuration.patch_size)
+    assert found.mirror_axes == (0, 1, 2)
 
 
 def test_axes_are_numbers_between_commas(root: Path, tmp_path: Path) -> None:

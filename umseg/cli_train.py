@@ -142,7 +142,8 @@ def train(
     folds = [_fold(text) for text in str(choices.pop("fold", 0)).split(",")]
     settings = [TrainingConfig.from_options({**choices, "fold": number}) for number in folds]
     if show_config:
-        typer.echo(json.dumps(settings[0].model_dump(mode="json"), indent=2))
+        configuration = planned.plan().configuration(settings[0].configuration, planned.folder / "plan.json")
+        typer.echo(json.dumps(settings[0].resolved(configuration).model_dump(mode="json"), indent=2))
         return
     # One limit for all folds together: it is the scheduler's.
     end = math.inf if max_time is None else time.monotonic() + parse_duration(max_time)

@@ -159,8 +159,13 @@ def test_changed_options_are_refused_and_named(workspace: Path, undisturbed: Pat
     config = CONFIG.model_copy(update={"optimizer": "adamw"})
     with pytest.raises(UserError, match="other options") as caught:
         train(workspace, config, device="cpu", tag="undisturbed", quiet=True)
-    assert caught.value.found == "optimizer = adamw"
-    assert caught.value.expected == "optimizer = sgd"
+    assert caught.value.found == "optimizer = adamw, lr = 0.001, weight_decay = 0.01"
+    assert caught.value.expected == "optimizer = sgd, lr = 0.01, weight_decay = 3e-05"
+
+
+def test_a_default_that_is_given_is_no_other_option(workspace: Path, undisturbed: Path) -> None:
+    given = CONFIG.model_copy(update={"lr": 0.01, "weight_decay": 3e-5})
+    assert train(workspace, given, device="cpu", tag="undisturbed", quiet=True) == undisturbed
 
 
 @pytest.mark.parametrize(("model", "ssm"), [("nnunet", True), ("umamba_enc", False)])

@@ -12,6 +12,8 @@ from umseg.common.errors import UserError
 from umseg.common.parallel import default_workers
 from umseg.common.record import Record
 from umseg.models.registry import ModelOptions
+from umseg.planning.plan import Configuration
+from umseg.training.augmentation import patch_geometry
 from umseg.training.batches import AugmentationPlace
 from umseg.training.loss import LossName
 from umseg.training.processes import environment
@@ -132,6 +134,20 @@ class TrainingConfig(Record):
             first = error.errors()[0]
             option = "--" + str(first["loc"][0]).replace("_", "-")
             raise UserError(f"{option} is not valid.", found=first["input"], expected=first["msg"]) from error
+
+    def resolved(self, configuration: Configuration | None = None) -> TrainingConfig:
+        """With the values that stand for None, those of a plan's configuration where it is given."""
+        decay = DEFAULT_WEIGHT_DECAY[self.optimizer] if self.weight_decay is None else self.weight_decay
+        values: dict[str, Any] = {
+            "lr": self.initial_lr,
+            "weight_decay": decay,
+            "validation_iterations": self.validation_batches,
+        }
+        if configuration is not None:
+            values["batch_size"] = self.batch_size or configuration.batch_size
+            values["patch_size"] = self.patch_size or configuration.patch_size
+            values["mirror_axes"] = patch_geometry(configuration.patch_size, self.mirror_axes).mirror_axes
+        return self.model_copy(update=values)
 
     @property
     def initial_lr(self) -> float:

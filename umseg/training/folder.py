@@ -68,7 +68,7 @@ class RunFolder:
             (self.path / checkpoint.FINAL).unlink(missing_ok=True)
 
     def _refuse_change(self, earlier: TrainingConfig) -> None:
-        old, new = earlier.model_dump(), self.config.model_dump()
+        old, new = earlier.resolved().model_dump(), self.config.resolved().model_dump()
         # More epochs only stretch the schedule: what is left of it is longer.
         extended = {"epochs"} if new["epochs"] > old["epochs"] else set()
         changed = [name for name in new if old[name] != new[name] and name not in extended]
