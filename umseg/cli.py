@@ -15,6 +15,7 @@ from umseg.cli_options import (
     Config,
     Debug,
     Device,
+    LoaderWorkers,
     Planned,
     Precision,
     Quiet,
@@ -246,7 +247,7 @@ def demo(
     output: Annotated[Path, typer.Option("--output", help="Folder for data, workspace and pictures.")] = Path(
         "umseg-demo"
     ),
-    workers: Workers = None,
+    workers: LoaderWorkers = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:

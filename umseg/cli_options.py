@@ -22,6 +22,12 @@ Config = Annotated[
     typer.Option("--config", help="Configuration of the plan. [default: 3d_fullres, 2d for 2-D images]"),
 ]
 Workspace = Annotated[Path, typer.Option("--workspace", help="Where workspaces are kept, one folder per data set.")]
+LoaderWorkers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", min=0, help="Processes that prepare batches; 0: none. [default: half of the cores, at most 4]"
+    ),
+]
 Workers = Annotated[
     int | None,
     typer.Option("--workers", min=0, help="Worker processes; 0: none. [default: one per core, up to 8]"),

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from umseg.cli_options import WORKSPACE_ROOT, Config, Debug, Device, Planned, Precision, Quiet, Workers, Workspace
+from umseg.cli_options import WORKSPACE_ROOT, Config, Debug, Device, LoaderWorkers, Planned, Precision, Quiet, Workspace
 from umseg.common.errors import UserError
 
 _OPTIMIZER = "sgd, adam or adamw."
@@ -122,7 +122,7 @@ def train(
     ] = True,
     device: Device = "auto",
     precision: Precision = "auto",
-    workers: Workers = None,
+    workers: LoaderWorkers = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:

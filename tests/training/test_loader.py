@@ -168,7 +168,9 @@ def test_a_killed_worker_is_explained_at_the_next_batches(folder: Path) -> None:
         ([-9, None], "1 of 2 workers ended by SIGKILL;", "memory runs out", "--workers 0"),
         ([-7, -9], "2 of 2 workers ended by SIGBUS, by SIGKILL;", "/dev/shm, is full", "--shm-size"),
         ([None, 1], "1 of 2 workers ended with exit code 1;", "its own message", "__main__"),
-        ([-200], "1 of 1 workers ended by signal 200;", "memory runs out", "--workers 0"),
+        ([-15, None], "1 of 2 workers ended by SIGTERM;", "somebody ended it", "--workers 0"),
+        ([-200], "1 of 1 workers ended by signal 200;", "or it crashed", "--workers 0"),
+        ([None, 0], "no exit code;", "or it crashed", "--workers 0"),
     ],
 )
 def test_why_a_worker_ended(codes: list[int | None], end: str, cause: str, remedy: str) -> None:

@@ -277,23 +277,24 @@ class _Pool:
         """What to say when workers have ended before their time."""
         codes = [code for worker in self.workers if (code := worker.exitcode)]
         ends = [f"by {_signal_name(-code)}" if code < 0 else f"with exit code {code}" for code in codes]
-        facts = [f"{len(codes)} of {len(self.workers)} workers ended {', '.join(ends)}"]
+        facts = [f"{len(codes)} of {len(self.workers)} workers ended {', '.join(ends)}" if codes else "no exit code"]
         if (most := largest_child()) is not None:
             facts.append(f"a process of this program took up to {most / 1e9:.2f} GB")
         if (free := available_memory()) is not None:
             facts.append(f"{free / 1e9:.1f} GB of memory are free without it")
+        again = "Run the same command again, it continues where it was saved"
         if -getattr(signal, "SIGBUS", 0) in codes:
             cause = "a worker gets this signal when the shared memory, /dev/shm, is full"
             remedy = "Enlarge /dev/shm (docker run --shm-size 8g), or train with --workers 0, which does not need it."
-        elif all(code > 0 for code in codes):
+        elif -getattr(signal, "SIGKILL", 0) in codes:
+            cause = "the operating system kills processes when memory runs out"
+            remedy = f"{again}; with fewer workers it needs less memory: --workers 1, or --workers 0 for none."
+        elif any(code > 0 for code in codes):
             cause = "its own message stands above"
             remedy = 'A script that trains must do so under `if __name__ == "__main__":`; --workers 0 needs no workers.'
         else:
-            cause = "the operating system kills processes when memory runs out"
-            remedy = (
-                "Run the same command again, it continues where it was saved; with fewer workers it needs less memory: "
-                "--workers 1, or --workers 0 for none."
-            )
+            cause = "somebody ended it, or it crashed"
+            remedy = f"{again}; if it happens again, train with --workers 0."
         return UserError(
             "A worker process that prepares training batches is gone.",
             found="; ".join([*facts, cause]),
