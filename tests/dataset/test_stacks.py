@@ -235,6 +235,18 @@ class TestRefusal:
             return
         np.testing.assert_array_equal(array, STACK)
 
+    @pytest.mark.parametrize("place", [33, 577])
+    def test_a_page_of_impossible_height_is_refused_at_once(self, tmp_path: Path, place: int) -> None:
+        """The highest byte of the rows of the first and of the third page."""
+        path = save(tmp_path / "a.tif", text=IMAGEJ)
+        content = bytearray(path.read_bytes())
+        assert content[place] == 0
+        content[place] = 82
+        path.write_bytes(content)
+        with pytest.raises(UserError) as caught:
+            read_image([path])
+        assert "more than" in str(caught.value.found)
+
     @settings(max_examples=150, deadline=None)
     @given(data=st.data())
     def test_changed_bytes_end_in_an_image_or_a_clear_error(

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 from umseg.dataset.formats import TIFF_ENDINGS, has_ending
 from umseg.dataset.grid import Unit
+from umseg.dataset.integrity import check_compression
 from umseg.dataset.source import DamagedFileError
 
 _MAX_PAGES = 1 << 20
@@ -80,12 +81,16 @@ def read_pages(path: Path) -> list[Page]:
     """The tags of all pages; no pixel is read.
 
     Raises:
-        DamagedFileError: It is no TIFF, or its tags point to where the file has ended.
+        DamagedFileError: It is no TIFF, or its tags point to where the file has ended or name more pixels than fit in.
         OSError: The file cannot be read.
     """
     with open(path, "rb") as handle:
         length = path.stat().st_size
-        return [_page(tags, length) for tags in _directories(handle, length)]
+        pages = [_page(tags, length) for tags in _directories(handle, length)]
+    for page in pages:
+        # Of a size that cannot be ITK makes lists of strips, for minutes.
+        check_compression(path, page.size[0] * page.size[1] * page.samples * page.bits // 8)
+    return pages
 
 
 def stack_axes(page: Page) -> StackAxes | None:
