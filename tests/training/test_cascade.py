@@ -95,7 +95,7 @@ def test_the_network_sees_a_channel_per_class(workspace: Workspace, first_stage:
             shown += batch.data[:, 1:].sum((0, 2, 3, 4))
     assert (shown > 0).any()
     weights, _ = load_tensors(second_stage / "weights_final.safetensors", "")
-    assert max(w.shape[1] for w in weights.values() if w.dim() == 5 and w.shape[0] == 32) >= 3
+    assert 3 in {w.shape[1] for w in weights.values() if w.dim() == 5}, "a convolution takes image and two classes"
     assert load_card(second_stage.parent).build_network()(batch.data).shape == (2, 3, 8, 8, 8)
 
 
