@@ -18,10 +18,24 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+import torch
 from loader import Task, clock, environment, prepare_ours, prepare_theirs
 from processes import sample
+
+from umseg.models.device import resolve_precision
+from umseg.models.memory import keep_freed_memory
+from umseg.training.batches import Batch, BatchFactory
+from umseg.training.card import model_card
+from umseg.training.config import TrainingConfig
+from umseg.training.loader import load_batches
+from umseg.training.loss import SegmentationLoss
+from umseg.training.targets import Targets
+from umseg.training.trainer import Trainer
+from umseg.workflows.workspace import Workspace
 
 WARM_UP = 3
 
@@ -49,24 +63,11 @@ os._exit(0)
 """
 
 
-def run_ours(workspace: Path, configuration: str, precision: str, workers: int, iterations: int) -> None:
-    """What is measured of umseg: the steps of one long epoch."""
-    import torch
-
-    from umseg.models.device import resolve_precision
-    from umseg.models.memory import keep_freed_memory
-    from umseg.training.batches import BatchFactory
-    from umseg.training.card import model_card
-    from umseg.training.config import TrainingConfig
-    from umseg.training.loader import load_batches
-    from umseg.training.loss import SegmentationLoss
-    from umseg.training.targets import Targets
-    from umseg.training.trainer import Trainer
-    from umseg.workflows.workspace import Workspace
-
-    keep_freed_memory()
-    cpu = torch.device("cpu")
-    config = TrainingConfig(configuration=configuration, model="nnunet", precision=precision)
+@contextmanager
+def training(
+    workspace: Path, config: TrainingConfig, device: torch.device, workers: int
+) -> Iterator[tuple[Trainer, Generator[Batch, None, None]]]:
+    """A trainer on fold 0 as ``umseg train`` sets it up, and the batches of one long epoch."""
     card = model_card(workspace, config)
     split = Workspace(workspace).splits().folds[0]
     with tempfile.TemporaryDirectory() as folder:
@@ -76,14 +77,28 @@ def run_ours(workspace: Path, configuration: str, precision: str, workers: int, 
             batch_size=card.configuration.batch_size,
             loss=SegmentationLoss(Targets.of(card.dataset), card.configuration.batch_dice),
             folder=Path(folder),
-            device=cpu,
-            precision=resolve_precision(precision, cpu),
+            device=device,
+            precision=resolve_precision(config.precision, device),
             quiet=True,
         )
         factory = BatchFactory(
-            workspace / "preprocessed" / configuration, card.configuration, {"train": split.train, "validation": ()}, 0
+            workspace / "preprocessed" / config.configuration,
+            card.configuration,
+            {"train": split.train, "validation": ()},
+            config.seed,
+            config.augmentation,
         )
-        batches = load_batches(factory, first_epoch=0, epochs=1, train=10**6, validation=0, workers=workers, device=cpu)
+        with closing(
+            load_batches(factory, first_epoch=0, epochs=1, train=10**6, validation=0, workers=workers, device=device)
+        ) as batches:
+            yield trainer, batches
+
+
+def run_ours(workspace: Path, configuration: str, precision: str, workers: int, iterations: int) -> None:
+    """What is measured of umseg: the steps of one long epoch."""
+    keep_freed_memory()
+    config = TrainingConfig(configuration=configuration, model="nnunet", precision=precision)
+    with training(workspace, config, torch.device("cpu"), workers) as (trainer, batches):
 
         def step() -> tuple[int, ...]:
             batch = next(batches)
@@ -91,7 +106,6 @@ def run_ours(workspace: Path, configuration: str, precision: str, workers: int, 
             return tuple(batch.data.shape)
 
         print(json.dumps(clock(step, iterations, WARM_UP)), flush=True)
-        batches.close()
 
 
 def run(command: list[str], variables: dict[str, str]) -> dict[str, float]:
