@@ -19,7 +19,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tests.models.scans import all_finite, errors, extreme_inputs, make_inputs, run, without
-from umseg.models import conv1d_cuda
+from umseg.models import (
+    conv1d_cuda,
+    norm,  # noqa: F401  (gives the operators of norm_cuda their gradients)
+    norm_cuda,
+)
 from umseg.models.scan import triton as backend
 
 ALL = ("D", "z", "delta_bias")
@@ -48,6 +52,14 @@ CONVOLUTIONS: dict[str, tuple[tuple[int, int, int, int], str]] = {
     "convolution, two channel blocks": ((2, 35, 65, 4), "channel"),
     "convolution, any strides": ((1, 3, 130, 3), "neither"),
 }
+# Shape, whether with a residual, and the slope.
+NORMS: dict[str, tuple[tuple[int, ...], bool, float]] = {
+    "norm of one voxel": ((2, 3, 1, 1), False, 0.01),
+    "norm, a residual and two tiles": ((2, 17, 20, 15), True, 0.01),
+    "norm, two channel blocks": ((1, 130, 3, 4, 7), True, 0.01),
+    "norm without activation": ((1, 2, 70, 60), False, 1.0),
+    "norm of more tiles than are combined at once": ((1, 1, 90, 100), True, 0.01),
+}
 
 
 def cut_shorter(span: int, chunk: int) -> None:
@@ -72,6 +84,8 @@ def check_values() -> dict[str, Any]:
     found["operators"] = operators_follow_the_rules()
     for name, (shape, last) in CONVOLUTIONS.items():
         found[name] = convolution_errors(shape, last)
+    for name, case in NORMS.items():
+        found[name] = norm_errors(*case)
     x, weights = torch.randn(2, 3, 5), torch.randn(3, 5)
     torch.library.opcheck(conv1d_cuda.forward_op, (x, weights), test_utils=("test_schema", "test_faketensor"))
     torch.library.opcheck(conv1d_cuda.backward_op, (x, x, weights), test_utils=("test_schema", "test_faketensor"))
@@ -117,6 +131,48 @@ def convolution(function: Callable[[Tensor, Tensor], Tensor], x: Tensor, weights
     return [y.detach(), *torch.autograd.grad(y, (x, weights), upstream.to(y))]
 
 
+def norm_errors(shape: tuple[int, ...], with_residual: bool, slope: float) -> dict[str, float]:
+    """Relative errors of the instance norm of voxels whose mean is large against their spread."""
+    generator = torch.Generator().manual_seed(4)
+    x = (torch.randn(shape, generator=generator) + 30).double()
+    weight, bias = torch.randn(2, shape[1], generator=generator).double()
+    residual = torch.randn(shape, generator=generator).double() if with_residual else None
+    upstream = torch.randn(shape, generator=generator)
+    exact = norm_and_gradients(torch_norm, x, residual, weight, bias, slope, upstream.double())
+    single = (None if t is None else t.float() for t in (x, residual, weight, bias))
+    norm_cuda._TILE, norm_cuda._COMBINED["TILES"] = 256, 8  # type: ignore[misc]
+    found = norm_and_gradients(norm_cuda.forward_op, *single, slope, upstream)
+    names = ("y", "x", "weight", "bias", "residual")
+    # A gradient that is 0 but for rounding, as that of one voxel is, has no relative error.
+    return {n: float((a - b).norm() / b.norm().clamp(min=1)) for n, a, b in zip(names, found, exact, strict=False)}
+
+
+def torch_norm(
+    x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, eps: float, slope: float
+) -> tuple[Tensor]:
+    axes = tuple(range(2, x.dim()))
+    variance, mean = torch.var_mean(x, axes, correction=0, keepdim=True)
+    shape = (-1, *(1,) * len(axes))
+    y = (x - mean) / (variance + eps).sqrt() * weight.view(shape) + bias.view(shape)
+    return (F.leaky_relu(y if residual is None else y + residual, slope),)
+
+
+def norm_and_gradients(
+    function: Callable[..., tuple[Tensor, ...]],
+    x: Tensor | None,
+    residual: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    slope: float,
+    upstream: Tensor,
+) -> list[Tensor]:
+    """y and the gradients of x, weight, bias and residual."""
+    x, residual, weight, bias = (None if t is None else t.requires_grad_() for t in (x, residual, weight, bias))
+    y = function(x, residual, weight, bias, 1e-5, slope)[0]
+    tracked = [t for t in (x, weight, bias, residual) if t is not None]
+    return [y.detach(), *torch.autograd.grad(y, tracked, upstream)]
+
+
 def check_compile() -> dict[str, Any]:
     """Of every kernel: the bytes of shared memory and the shuffles with which its lanes exchange values."""
     import triton
@@ -124,10 +180,11 @@ def check_compile() -> dict[str, Any]:
     from triton.compiler import ASTSource
 
     from umseg.models import conv1d_triton as conv
+    from umseg.models import norm_triton
     from umseg.models.scan import triton_backward as back
     from umseg.models.scan import triton_forward as forward
 
-    scan = {"SPAN": 128, "PADDED": 16, "LANES": 32}
+    scan = {"PADDED": 16, "LANES": 32, "STAGES": 3}
     options = {"SOFTPLUS": True, "GATED": True}
     kernels = [
         (forward.summarise, {"SOFTPLUS": True, **scan}),
@@ -138,19 +195,32 @@ def check_compile() -> dict[str, Any]:
         (conv.forward, {"WIDTH": 4, "TOKENS": 64, "LANES": 32}),
         (conv.backward, {"WIDTH": 4, "TOKENS": 64, "LANES": 32}),
     ]
-    integers = {"length", "channels", "batch_b", "row_b", "count", "chunks", "spans"}
+    tile = {"VOXELS": 256, "LANES": 32}
+    norms = [
+        (norm_triton.measure, tile),
+        (norm_triton.combine, {"VOXELS": 256, "TILES": 1024, "LANES": 4}),
+        (norm_triton.normalize, {"SUM": True, **tile}),
+        (norm_triton.sum_gradients, tile),
+        (norm_triton.input_gradients, {"SUM": True, **tile}),
+    ]
+    kernels += norms
+    floats, integers = (
+        {"eps", "slope"},
+        {"voxels", "tiles", "length", "channels", "batch_b", "row_b", "count", "extent", "chunks", "spans"},
+    )
     found: dict[str, Any] = {}
     for kernel, constants in kernels:
-        types = {name: "i32" if name in integers else "*fp32" for name in kernel.arg_names}
+        types = {n: "i32" if n in integers else "fp32" if n in floats else "*fp32" for n in kernel.arg_names}
         types |= dict.fromkeys(constants, "constexpr")
         # As in a launch: torch's memory is aligned, and a network's channels and states are multiples of 16.
         aligned = {
             (p.num,): [["tt.divisibility", 16]]
             for p in kernel.params
-            if (types[p.name] == "*fp32" and not p.do_not_specialize_on_alignment) or p.name in ("channels", "row_b")
+            if (types[p.name] == "*fp32" and not p.do_not_specialize_on_alignment)
+            or p.name in ("channels", "row_b", "extent")
         }
         source = ASTSource(fn=kernel, signature=types, constexprs=constants, attrs=aligned)
-        launch = {"num_warps": 4 if "TOKENS" in constants else 1, "enable_fp_fusion": True}
+        launch = {"num_warps": 1 if "STAGES" in constants or "REVERSE" in constants else 4, "enable_fp_fusion": True}
         done = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=launch)
         found[f"{kernel.__module__.rpartition('.')[2]}.{kernel.__name__}"] = {
             "shared": done.metadata.shared,

@@ -18,7 +18,9 @@ CHUNK = 16
 _LANES = 32
 # Bounds of the tokens per span, multiples of CHUNK, and programs per multiprocessor that the span is chosen for.
 _SHORTEST, _LONGEST = 64, 1024
-_PROGRAMS = 16
+_PROGRAMS = 48
+# Groups of tokens that are on their way from memory while one is computed with, plus one.
+_STAGES = 3
 
 
 @torch.library.custom_op("umseg::selective_scan_triton", mutates_args=())
@@ -42,8 +44,8 @@ def forward_op(
     cut = _cut(u, A)
     inputs = _prepare(u, delta, A, B, C, D, z, delta_bias, cut)
     states = u.new_zeros(u.shape[0], cut.spans, cut.padded, cut.width)
-    sizes = u.shape[2], u.shape[1], *inputs.strides, A.shape[1]
-    constants: dict[str, Any] = {"SPAN": cut.span, "PADDED": cut.padded, "LANES": cut.lanes, **OPTIONS}
+    sizes = u.shape[2], u.shape[1], *inputs.strides, A.shape[1], cut.span
+    constants: dict[str, Any] = {"PADDED": cut.padded, "LANES": cut.lanes, "STAGES": _STAGES, **OPTIONS}
     with on_device_of(u):
         if cut.spans > 1:
             totals = u.new_empty(u.shape[0], cut.spans, cut.width)
@@ -97,8 +99,8 @@ def backward_op(
     grad_d = u.new_empty(batches, cut.spans, cut.width)
     grad_bias = torch.empty_like(grad_d)
     scratch = u.new_empty(math.prod(cut.grid), CHUNK, cut.padded, cut.lanes)
-    sizes = length, channels, *inputs.strides, A.shape[1]
-    constants: dict[str, Any] = {"SPAN": cut.span, "PADDED": cut.padded, "LANES": cut.lanes, **OPTIONS}
+    sizes = length, channels, *inputs.strides, A.shape[1], cut.span
+    constants: dict[str, Any] = {"PADDED": cut.padded, "LANES": cut.lanes, "STAGES": _STAGES, **OPTIONS}
     constants |= {"SOFTPLUS": delta_softplus, "GATED": z is not None}
     with on_device_of(u):
         if cut.spans > 1:
@@ -184,8 +186,6 @@ def _cut(u: Tensor, A: Tensor) -> _Cut:
     processors = torch.cuda.get_device_properties(u.device).multi_processor_count if u.is_cuda else 1
     spans = ceil_div(_PROGRAMS * processors, batches * blocks)
     span = min(max(CHUNK * ceil_div(length, CHUNK * spans), _SHORTEST), _LONGEST)
-    # Triton compiles anew for each length of a span: let there be few.
-    span = _power_of_two(span)
     return _Cut(batches, span, ceil_div(length, span), padded, lanes, blocks)
 
 

@@ -1,4 +1,4 @@
-# mypy: disable-error-code="no-untyped-def, misc, untyped-decorator"
+# mypy: disable-error-code="no-untyped-def, misc, untyped-decorator, assignment, var-annotated"
 """The gradients of the selective scan on an NVIDIA GPU, as Triton kernels.
 
 With g the gradient of <C, h> and a_t = exp(step_t A), the gradient of h_t is dh_t = C_t g_t + a_(t+1) dh_(t+1): the
@@ -18,29 +18,18 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from umseg.models.scan.triton_forward import UNROLL
-from umseg.models.scan.triton_steps import load_step, sigmoid, silu_slope, within
+from umseg.models.scan.triton_forward import PAIR, QUAD
+from umseg.models.scan.triton_steps import sigmoid, silu_slope, step_size, within
 
-# Tokens whose loads are issued together where registers are few.
-PAIR = tl.constexpr(2)
 LN_2 = tl.constexpr(0.6931471805599453)
-
-
-@triton.jit
-def load_gradient(grad, z, mask, GATED: tl.constexpr):
-    """The gradient of y before the gate."""
-    g = tl.load(grad, mask=mask, other=0.0)
-    if GATED:
-        gate = tl.load(z, mask=mask, other=0.0)
-        g *= gate * sigmoid(gate)
-    return g
 
 
 @triton.jit(do_not_specialize_on_alignment=["decay", "adjoints"])
 def summarise_adjoint(
     grad, delta, decay, C, z, bias, adjoints, totals,
-    length, channels, batch_b, row_b, count,
-    SOFTPLUS: tl.constexpr, GATED: tl.constexpr, SPAN: tl.constexpr, PADDED: tl.constexpr, LANES: tl.constexpr,
+    length, channels, batch_b, row_b, count, extent,
+    SOFTPLUS: tl.constexpr, GATED: tl.constexpr, PADDED: tl.constexpr, LANES: tl.constexpr,
+    STAGES: tl.constexpr,
 ):  # fmt: skip
     """Write a dh of the first token of every span, from zero behind it, and the sum of its steps.
 
@@ -50,20 +39,29 @@ def summarise_adjoint(
     width = tl.num_programs(1) * LANES
     c, n = tl.program_id(1) * LANES + tl.arange(0, LANES), tl.arange(0, PADDED)
     tile = n[:, None] * width + c[None, :]
-    start = span * SPAN
+    start = span * extent
     first = (batch * length + start) * channels + c
     row = batch * batch_b + start * row_b + n
-    tokens = tl.minimum(length - start, SPAN).to(tl.int32)
+    tokens = tl.minimum(length - start, extent).to(tl.int32)
     shift, rate = tl.load(bias + c), tl.load(decay + tile)
     d = tl.zeros([PADDED, LANES], tl.float32)
     total = tl.zeros([LANES], tl.float32)
-    for i in range(0, tokens, UNROLL):
-        for j in tl.static_range(UNROLL):
+    for i in tl.range(0, tokens, QUAD, num_stages=STAGES):
+        raws, grads, gates, outs = (), (), (), ()
+        for j in tl.static_range(QUAD):
             t = tokens - 1 - i - j
             at, mask = first + t * channels, within(c, channels, t >= 0)
-            step, g = load_step(delta + at, shift, mask, SOFTPLUS), load_gradient(grad + at, z + at, mask, GATED)
-            read = tl.load(C + row + t * row_b, mask=within(n, count, t >= 0), other=0.0)
-            d = (d + g[None, :] * read[:, None]) * tl.exp2(rate * step[None, :])
+            raws += (tl.load(delta + at, mask=mask, other=0.0),)
+            grads += (tl.load(grad + at, mask=mask, other=0.0),)
+            if GATED:
+                gates += (tl.load(z + at, mask=mask, other=0.0),)
+            outs += (tl.load(C + row + t * row_b, mask=within(n, count, t >= 0), other=0.0),)
+        for j in tl.static_range(QUAD):
+            step = step_size(raws[j], shift, within(c, channels, tokens - 1 - i - j >= 0), SOFTPLUS)
+            g = grads[j]
+            if GATED:
+                g *= gates[j] * sigmoid(gates[j])
+            d = (d + g[None, :] * outs[j][:, None]) * tl.exp2(rate * step[None, :])
             total += step
     place = batch * tl.num_programs(0) + span
     tl.store(adjoints + place * PADDED * width + tile, d)
@@ -74,9 +72,9 @@ def summarise_adjoint(
 def gradients(
     grad, u, delta, decay, B, C, D, z, bias, kept, adjoints, scratch,
     grad_u, grad_delta, grad_z, grad_a, grad_b, grad_c, grad_d, grad_bias,
-    length, channels, batch_b, row_b, count, chunks,
-    SOFTPLUS: tl.constexpr, GATED: tl.constexpr, SPAN: tl.constexpr, CHUNK: tl.constexpr,
-    PADDED: tl.constexpr, LANES: tl.constexpr,
+    length, channels, batch_b, row_b, count, extent, chunks,
+    SOFTPLUS: tl.constexpr, GATED: tl.constexpr, CHUNK: tl.constexpr,
+    PADDED: tl.constexpr, LANES: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Write all gradients; grid (spans, channel blocks, batch).
 
@@ -99,9 +97,9 @@ def gradients(
     d = tl.load(adjoints + place * PADDED * width + tile)
     scratch += (block * tl.num_programs(0) + span) * CHUNK * PADDED * LANES
     scratch += n[:, None] * LANES + tl.arange(0, LANES)[None, :]
-    in_span = tl.cdiv(tl.minimum(length - span * SPAN, SPAN), CHUNK).to(tl.int32)
+    in_span = tl.cdiv(tl.minimum(length - span * extent, extent), CHUNK).to(tl.int32)
     for back in range(in_span):
-        chunk = span * (SPAN // CHUNK) + in_span - 1 - back
+        chunk = span * (extent // CHUNK) + in_span - 1 - back
         start = chunk * CHUNK
         tokens = tl.minimum(length - start, CHUNK).to(tl.int32)
         first = (batch * length + start) * channels + c
@@ -109,40 +107,51 @@ def gradients(
         row_grad = (block * length + start) * PADDED + n
         # A token that is masked has step and gradient 0: it changes neither the state nor the adjoint.
         h = tl.load(kept + (batch * chunks + chunk) * PADDED * width + tile)
-        for i in range(0, tokens, PAIR):
+        for i in tl.range(0, tokens, PAIR, num_stages=STAGES):
+            raws, values, ins = (), (), ()
             for j in tl.static_range(PAIR):
                 t = i + j
                 at, mask = first + t * channels, within(c, channels, t < tokens)
-                tl.store(scratch + t * PADDED * LANES, h)
-                step = load_step(delta + at, shift, mask, SOFTPLUS)
-                driven = step * tl.load(u + at, mask=mask, other=0.0)
-                b = tl.load(B + row + t * row_b, mask=within(n, count, t < tokens), other=0.0)
-                h = tl.exp2(rate * step[None, :]) * h + driven[None, :] * b[:, None]
+                raws += (tl.load(delta + at, mask=mask, other=0.0),)
+                values += (tl.load(u + at, mask=mask, other=0.0),)
+                ins += (tl.load(B + row + t * row_b, mask=within(n, count, t < tokens), other=0.0),)
+            for j in tl.static_range(PAIR):
+                tl.store(scratch + (i + j) * PADDED * LANES, h)
+                step = step_size(raws[j], shift, within(c, channels, i + j < tokens), SOFTPLUS)
+                h = tl.exp2(rate * step[None, :]) * h + (step * values[j])[None, :] * ins[j][:, None]
         tl.debug_barrier()
-        for i in range(0, tokens, PAIR):
+        for i in tl.range(0, tokens, PAIR, num_stages=STAGES):
+            raws, values, grads, gates, ins, outs, before = (), (), (), (), (), (), ()
             for j in tl.static_range(PAIR):
                 t = tokens - 1 - i - j
                 at, mask, known = first + t * channels, within(c, channels, t >= 0), within(n, count, t >= 0)
-                step, v = load_step(delta + at, shift, mask, SOFTPLUS), tl.load(u + at, mask=mask, other=0.0)
-                owned = within(n, PADDED, t >= 0)
-                b = tl.load(B + row + t * row_b, mask=known, other=0.0)
-                r = tl.load(C + row + t * row_b, mask=known, other=0.0)
-                g = load_gradient(grad + at, z + at, mask, GATED)
+                raws += (tl.load(delta + at, mask=mask, other=0.0),)
+                values += (tl.load(u + at, mask=mask, other=0.0),)
+                grads += (tl.load(grad + at, mask=mask, other=0.0),)
+                if GATED:
+                    gates += (tl.load(z + at, mask=mask, other=0.0),)
+                ins += (tl.load(B + row + t * row_b, mask=known, other=0.0),)
+                outs += (tl.load(C + row + t * row_b, mask=known, other=0.0),)
+                before += (tl.load(scratch + tl.maximum(t, 0) * PADDED * LANES),)
+            for j in tl.static_range(PAIR):
+                t = tokens - 1 - i - j
+                at, mask, owned = first + t * channels, within(c, channels, t >= 0), within(n, PADDED, t >= 0)
+                step, v, g, r = step_size(raws[j], shift, mask, SOFTPLUS), values[j], grads[j], outs[j]
                 if GATED:
                     out = tl.sum(h * r[:, None], axis=0) + skip * v
-                    out *= tl.load(grad + at, mask=mask, other=0.0)
-                    tl.store(grad_z + at, out * silu_slope(tl.load(z + at, mask=mask, other=0.0)), mask=mask)
+                    tl.store(grad_z + at, out * g * silu_slope(gates[j]), mask=mask)
+                    g *= gates[j] * sigmoid(gates[j])
                 tl.store(grad_c + row_grad + t * PADDED, tl.sum(h * g[None, :], axis=1), mask=owned)
                 d += g[None, :] * r[:, None]
                 tl.store(grad_b + row_grad + t * PADDED, tl.sum(d * (step * v)[None, :], axis=1), mask=owned)
-                from_input = tl.sum(d * b[:, None], axis=0)
+                from_input = tl.sum(d * ins[j][:, None], axis=0)
                 d *= tl.exp2(rate * step[None, :])
-                h = tl.load(scratch + tl.maximum(t, 0) * PADDED * LANES)
+                h = before[j]
                 through = d * h
                 sum_a += through * step[None, :]
                 slope = from_input * v + LN_2 * tl.sum(through * rate, axis=0)
                 if SOFTPLUS:
-                    slope *= sigmoid(tl.load(delta + at, mask=mask, other=0.0) + shift)
+                    slope *= sigmoid(raws[j] + shift)
                 slope = tl.where(mask, slope, 0.0)
                 tl.store(grad_u + at, from_input * step + g * skip, mask=mask)
                 tl.store(grad_delta + at, slope, mask=mask)

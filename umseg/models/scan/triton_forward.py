@@ -1,4 +1,4 @@
-# mypy: disable-error-code="no-untyped-def, misc, untyped-decorator, assignment"
+# mypy: disable-error-code="no-untyped-def, misc, untyped-decorator, assignment, var-annotated"
 """The selective scan on an NVIDIA GPU, as Triton kernels.
 
 A sequence is cut into spans. ``summarise`` runs every span from the zero state, all at the same time, and notes the
@@ -8,9 +8,10 @@ its states in registers: nothing crosses lanes. That is why the alignment of the
 which would otherwise load four channels per lane and keep them so.
 
 Memory: u, delta, z and what is of their shape are (batch, length, channels). B and C are (batch, length, states) with
-strides ``batch_b`` and ``row_b``. ``decay`` (A log2 e), ``bias``, ``D`` and all states end in (padded states, padded
-channels) or (padded channels), zero in the padding, so that only what comes from outside is masked. Offsets are 64 bits
-wide up to the start of a span and 32 within.
+strides ``batch_b`` and ``row_b``; a span has ``extent`` tokens, a multiple of those that are loaded together. ``decay``
+(A log2 e), ``bias``, ``D`` and all states end in (padded states, padded channels) or (padded channels), zero in the
+padding, so that only what comes from outside is masked. Offsets are 64 bits wide up to the start of a span and 32
+within.
 
 This module imports triton; import it inside the functions that need it.
 """
@@ -20,10 +21,12 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from umseg.models.scan.triton_steps import load_step, sigmoid, within
+from umseg.models.scan.triton_steps import sigmoid, step_size, within
 
-# Tokens whose loads are issued together.
-UNROLL = tl.constexpr(4)
+# Tokens whose values are all loaded before the first is used: the compiler keeps the order of loads and uses, and every
+# load that is waited for costs the latency of memory. More tokens need more registers, and then fewer programs run.
+QUAD = tl.constexpr(4)
+PAIR = tl.constexpr(2)
 # Spans that ``carry`` loads together: its loop would otherwise be the latency of memory, span after span.
 AHEAD = tl.constexpr(16)
 
@@ -31,8 +34,9 @@ AHEAD = tl.constexpr(16)
 @triton.jit(do_not_specialize_on_alignment=["decay", "states"])
 def summarise(
     u, delta, decay, B, bias, states, totals,
-    length, channels, batch_b, row_b, count,
-    SOFTPLUS: tl.constexpr, SPAN: tl.constexpr, PADDED: tl.constexpr, LANES: tl.constexpr,
+    length, channels, batch_b, row_b, count, extent,
+    SOFTPLUS: tl.constexpr, PADDED: tl.constexpr, LANES: tl.constexpr,
+    STAGES: tl.constexpr,
 ):  # fmt: skip
     """Write the last local state (batch, spans, padded states, padded channels) and the sum of steps of every span.
 
@@ -42,21 +46,24 @@ def summarise(
     width = tl.num_programs(1) * LANES
     c, n = tl.program_id(1) * LANES + tl.arange(0, LANES), tl.arange(0, PADDED)
     tile = n[:, None] * width + c[None, :]
-    start = span * SPAN
+    start = span * extent
     first = (batch * length + start) * channels + c
     row = batch * batch_b + start * row_b + n
-    tokens = tl.minimum(length - start, SPAN).to(tl.int32)
+    tokens = tl.minimum(length - start, extent).to(tl.int32)
     shift, rate = tl.load(bias + c), tl.load(decay + tile)
     h = tl.zeros([PADDED, LANES], tl.float32)
     total = tl.zeros([LANES], tl.float32)
-    for i in range(0, tokens, UNROLL):
-        for j in tl.static_range(UNROLL):
+    for i in tl.range(0, tokens, QUAD, num_stages=STAGES):
+        raws, values, ins = (), (), ()
+        for j in tl.static_range(QUAD):
             t = i + j
             at, mask = first + t * channels, within(c, channels, t < tokens)
-            step = load_step(delta + at, shift, mask, SOFTPLUS)
-            driven = step * tl.load(u + at, mask=mask, other=0.0)
-            b = tl.load(B + row + t * row_b, mask=within(n, count, t < tokens), other=0.0)
-            h = tl.exp2(rate * step[None, :]) * h + driven[None, :] * b[:, None]
+            raws += (tl.load(delta + at, mask=mask, other=0.0),)
+            values += (tl.load(u + at, mask=mask, other=0.0),)
+            ins += (tl.load(B + row + t * row_b, mask=within(n, count, t < tokens), other=0.0),)
+        for j in tl.static_range(QUAD):
+            step = step_size(raws[j], shift, within(c, channels, i + j < tokens), SOFTPLUS)
+            h = tl.exp2(rate * step[None, :]) * h + (step * values[j])[None, :] * ins[j][:, None]
             total += step
     place = batch * tl.num_programs(0) + span
     tl.store(states + place * PADDED * width + tile, h)
@@ -93,9 +100,9 @@ def carry(states, totals, decay, spans, REVERSE: tl.constexpr, LANES: tl.constex
 @triton.jit(do_not_specialize_on_alignment=["decay", "states", "kept"])
 def outputs(
     u, delta, decay, B, C, D, z, bias, states, y, kept,
-    length, channels, batch_b, row_b, count, chunks,
-    SOFTPLUS: tl.constexpr, GATED: tl.constexpr, KEEP: tl.constexpr, SPAN: tl.constexpr, CHUNK: tl.constexpr,
-    PADDED: tl.constexpr, LANES: tl.constexpr,
+    length, channels, batch_b, row_b, count, extent, chunks,
+    SOFTPLUS: tl.constexpr, GATED: tl.constexpr, KEEP: tl.constexpr, CHUNK: tl.constexpr,
+    PADDED: tl.constexpr, LANES: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Write y and, where ``KEEP``, the state before every chunk (batch, chunks, padded states, padded channels).
 
@@ -105,24 +112,31 @@ def outputs(
     width = tl.num_programs(1) * LANES
     c, n = tl.program_id(1) * LANES + tl.arange(0, LANES), tl.arange(0, PADDED)
     tile = n[:, None] * width + c[None, :]
-    start = span * SPAN
+    start = span * extent
     first = (batch * length + start) * channels + c
     row = batch * batch_b + start * row_b + n
-    tokens = tl.minimum(length - start, SPAN).to(tl.int32)
+    tokens = tl.minimum(length - start, extent).to(tl.int32)
     shift, skip, rate = tl.load(bias + c), tl.load(D + c), tl.load(decay + tile)
     h = tl.load(states + (batch * tl.num_programs(0) + span) * PADDED * width + tile)
-    for i in range(0, tokens, UNROLL):
+    for i in tl.range(0, tokens, PAIR, num_stages=STAGES):
         if KEEP:
             chunk = batch * chunks + (start + i) // CHUNK
             tl.store(kept + chunk * PADDED * width + tile, h, mask=within(n, PADDED, i % CHUNK == 0)[:, None])
-        for j in tl.static_range(UNROLL):
+        raws, values, gates, ins, outs = (), (), (), (), ()
+        for j in tl.static_range(PAIR):
             t = i + j
             at, mask, known = first + t * channels, within(c, channels, t < tokens), within(n, count, t < tokens)
-            step, v = load_step(delta + at, shift, mask, SOFTPLUS), tl.load(u + at, mask=mask, other=0.0)
-            b = tl.load(B + row + t * row_b, mask=known, other=0.0)
-            h = tl.exp2(rate * step[None, :]) * h + (step * v)[None, :] * b[:, None]
-            out = skip * v + tl.sum(h * tl.load(C + row + t * row_b, mask=known, other=0.0)[:, None], axis=0)
+            raws += (tl.load(delta + at, mask=mask, other=0.0),)
+            values += (tl.load(u + at, mask=mask, other=0.0),)
             if GATED:
-                gate = tl.load(z + at, mask=mask, other=0.0)
-                out *= gate * sigmoid(gate)
-            tl.store(y + at, out, mask=mask)
+                gates += (tl.load(z + at, mask=mask, other=0.0),)
+            ins += (tl.load(B + row + t * row_b, mask=known, other=0.0),)
+            outs += (tl.load(C + row + t * row_b, mask=known, other=0.0),)
+        for j in tl.static_range(PAIR):
+            mask = within(c, channels, i + j < tokens)
+            step = step_size(raws[j], shift, mask, SOFTPLUS)
+            h = tl.exp2(rate * step[None, :]) * h + (step * values[j])[None, :] * ins[j][:, None]
+            out = skip * values[j] + tl.sum(h * outs[j][:, None], axis=0)
+            if GATED:
+                out *= gates[j] * sigmoid(gates[j])
+            tl.store(y + first + (i + j) * channels, out, mask=mask)

@@ -64,9 +64,9 @@ def within(index, size, valid):
 
 
 @triton.jit
-def load_step(delta, bias, mask, SOFTPLUS: tl.constexpr):
+def step_size(raw, bias, mask, SOFTPLUS: tl.constexpr):
     """Step sizes from raw ones; 0 where masked, with which a token changes no state."""
-    raw = tl.load(delta, mask=mask, other=0.0) + bias
+    raw += bias
     if SOFTPLUS:
         raw = softplus(raw)
     return tl.where(mask, raw, 0.0)
