@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from umseg.models import norm_cuda
+from umseg.models.scan.interface import OBSTACLES
 from umseg.models.threads import run_tasks
 
 NEGATIVE_SLOPE = 0.01
@@ -22,8 +24,8 @@ PIECE = 4096
 class InstanceNormAct(nn.Module):
     """LeakyReLU(InstanceNorm(x) + residual), slope 0.01, eps 1e-5, affine (facts 2.1). Slope 1 is no activation.
 
-    On a CPU in float32 or bfloat16 a fused kernel over channels-last memory is used: normalisation is bound by memory,
-    and torch's own backward pass is over ten times slower in that layout. Elsewhere it is torch's instance norm.
+    On a CPU in float32 or bfloat16, and on a GPU where Triton can run, fused kernels over channels-last memory are
+    used: normalisation is bound by memory, and torch's own works badly in that layout. Elsewhere it is torch's own.
     """
 
     def __init__(self, channels: int, eps: float = 1e-5, slope: float = NEGATIVE_SLOPE) -> None:
@@ -35,13 +37,21 @@ class InstanceNormAct(nn.Module):
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """(batch, channels, *spatial) to the same shape and dtype; ``residual`` has the shape of ``x``."""
-        if x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16):
+        if (fused := _operator(x)) is not None:
             residual = None if residual is None else residual.to(x.dtype)
-            out: Tensor = _fused(x, residual, self.weight.float(), self.bias.float(), self.eps, self.slope)[0]
+            out: Tensor = fused(x, residual, self.weight.float(), self.bias.float(), self.eps, self.slope)[0]
             return out
         x = F.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
         x = x if residual is None else x + residual
         return x if self.slope == 1 else F.leaky_relu_(x, self.slope)
+
+
+def _operator(x: Tensor) -> Callable[..., tuple[Tensor, Tensor, Tensor]] | None:
+    """What computes in the memory, device and dtype of ``x``, if anything but torch does."""
+    if x.device.type == "cpu":
+        return _fused if x.dtype in (torch.float32, torch.bfloat16) else None
+    short = x.dtype in (torch.float32, torch.bfloat16, torch.float16)
+    return norm_cuda.forward_op if x.device.type == "cuda" and short and OBSTACLES["triton"] is None else None
 
 
 @torch.library.custom_op("umseg::instance_norm_act", mutates_args=())
@@ -154,13 +164,19 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tenso
     ctx.save_for_backward(x, x if slope == 1 else y, weight, mean, scale)
 
 
-def _gradients(ctx: Any, grad: Tensor, _mean: Tensor, _scale: Tensor) -> tuple[Tensor | None, ...]:
-    x, y, weight, mean, scale = ctx.saved_tensors
-    dx, dresidual, dweight, dbias = _fused_backward(grad, x, y, weight, mean, scale, ctx.with_residual, ctx.slope)
-    return dx, dresidual if ctx.with_residual else None, dweight, dbias, None, None
+def _differentiable(forward: Any, backward: Any) -> None:
+    """Give the gradients of one operator by the other."""
+
+    def gradients(ctx: Any, grad: Tensor, _mean: Tensor, _scale: Tensor) -> tuple[Tensor | None, ...]:
+        x, y, weight, mean, scale = ctx.saved_tensors
+        dx, dresidual, dweight, dbias = backward(grad, x, y, weight, mean, scale, ctx.with_residual, ctx.slope)
+        return dx, dresidual if ctx.with_residual else None, dweight, dbias, None, None
+
+    forward.register_autograd(gradients, setup_context=_save)
 
 
-_fused.register_autograd(_gradients, setup_context=_save)
+_differentiable(_fused, _fused_backward)
+_differentiable(norm_cuda.forward_op, norm_cuda.backward_op)
 
 
 def _channels_last(x: Tensor) -> Tensor:
