@@ -77,13 +77,12 @@ def measure(workspace: Path, config: TrainingConfig, iterations: int, workers: i
         iterate(WARM_UP)
         waited = 0.0
         torch.cuda.reset_peak_memory_stats()
-        seconds = iterate(iterations) / iterations
-        waited /= iterations
+        seconds, share = iterate(iterations), waited
         with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as found:
             profiled = iterate(PROFILED)
-    peak, reserved = (n() / 2**30 for n in (torch.cuda.max_memory_allocated, torch.cuda.max_memory_reserved))
-    print(f"{config.model:12}{seconds:8.3f} s per iteration, {waited / seconds:4.0%} waiting for data, GPU busy "
-          f"{busy_seconds(found) / profiled:4.0%}, {peak:6.2f} GiB ({reserved:.2f} reserved)", flush=True)  # fmt: skip
+    peak = torch.cuda.max_memory_allocated() / 2**30
+    print(f"{config.model:12}{seconds / iterations:8.3f} s per iteration, {share / seconds:4.0%} waiting for data, "
+          f"GPU busy {busy_seconds(found) / profiled:4.0%}, {peak:6.2f} GiB", flush=True)  # fmt: skip
     if operators:
         print(found.key_averages().table(sort_by="self_cuda_time_total", row_limit=25, max_name_column_width=70))
 

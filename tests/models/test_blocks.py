@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -140,3 +141,18 @@ def test_initialisation_leaves_other_layers_alone(layer: nn.Module) -> None:
     before = {name: value.clone() for name, value in layer.state_dict().items()}
     initialize(layer)
     assert all(torch.equal(before[name], value) for name, value in layer.state_dict().items())
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+@pytest.mark.parametrize("block", [ConvNormAct, ResidualBlock, pooled_block])
+def test_the_bias_before_a_norm_is_kept_and_changes_nothing(block: Callable[..., nn.Module], dimensions: int) -> None:
+    layer = block(2, 2, (3,) * dimensions, (1,) * dimensions).double()
+    x = torch.randn(1, 2, *(5, 6, 7)[:dimensions], dtype=torch.float64)
+    expected = layer(x)
+    biases = [m.bias for m in layer.modules() if isinstance(m, (nn.Conv2d, nn.Conv3d)) and m.bias is not None]
+    assert biases
+    for bias in biases:
+        assert not bias.requires_grad
+        bias.data += 3
+    assert torch.equal(layer(x), expected)
+    assert any(name.endswith("bias") and value[0] > 2 for name, value in layer.state_dict().items())

@@ -13,16 +13,16 @@ from collections.abc import Callable, Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from umseg.models.convolution import Conv3d
+from umseg.models.convolution import Conv2d, Conv3d, before_norm
 from umseg.models.norm import NEGATIVE_SLOPE, InstanceNormAct
 
 Shortcut = Callable[[int, int, Sequence[int]], nn.Module]
 """Shortcut(in_channels, out_channels, stride)."""
 
 
-def convolution(dimensions: int) -> Callable[..., nn.Conv2d | nn.Conv3d]:
+def convolution(dimensions: int) -> Callable[..., Conv2d | Conv3d]:
     """The convolution class for 2-D or 3-D data."""
-    return nn.Conv2d if dimensions == 2 else Conv3d
+    return Conv2d if dimensions == 2 else Conv3d
 
 
 def transposed_convolution(dimensions: int) -> Callable[..., nn.ConvTranspose2d | nn.ConvTranspose3d]:
@@ -35,7 +35,7 @@ class ConvNormAct(nn.Sequential):
 
     def __init__(self, in_channels: int, out_channels: int, kernel: Sequence[int], stride: Sequence[int]) -> None:
         super().__init__(
-            _padded_convolution(in_channels, out_channels, kernel, stride),
+            before_norm(_padded_convolution(in_channels, out_channels, kernel, stride)),
             InstanceNormAct(out_channels),
         )
 
@@ -63,7 +63,7 @@ class ResidualBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.first = ConvNormAct(in_channels, out_channels, kernel, stride)
-        self.second = _padded_convolution(out_channels, out_channels, kernel, [1] * len(kernel))
+        self.second = before_norm(_padded_convolution(out_channels, out_channels, kernel, [1] * len(kernel)))
         self.norm = InstanceNormAct(out_channels)
         self.shortcut = (shortcut or identity_or_projection)(in_channels, out_channels, stride)
 
@@ -143,6 +143,6 @@ def initialize(module: nn.Module) -> None:
 
 def _padded_convolution(
     in_channels: int, out_channels: int, kernel: Sequence[int], stride: Sequence[int]
-) -> nn.Conv2d | nn.Conv3d:
+) -> Conv2d | Conv3d:
     padding = tuple(k // 2 for k in kernel)
     return convolution(len(kernel))(in_channels, out_channels, tuple(kernel), stride=tuple(stride), padding=padding)

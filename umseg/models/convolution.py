@@ -1,6 +1,8 @@
-"""A 3-D convolution that is right for thin inputs too."""
+"""Convolutions: right for thin inputs too, and without the bias where a norm follows."""
 
 from __future__ import annotations
+
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -10,15 +12,46 @@ THIN = 3
 of 2 under a 3x3x3 kernel, of 1 under a stride (torch 2.13, AVX-512). Three voxels and more were right."""
 
 
+class Conv2d(nn.Conv2d):
+    """``nn.Conv2d`` whose bias may be idle (``before_norm``)."""
+
+    idle_bias = False
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(batch, in_channels, y, x) to (batch, out_channels, ...)."""
+        out: Tensor = self._conv_forward(input, self.weight, None if self.idle_bias else self.bias)
+        return out
+
+
 class Conv3d(nn.Conv3d):
-    """``nn.Conv3d`` that computes in float32 where autocast on a CPU would make wrong gradients."""
+    """``nn.Conv3d`` that computes in float32 where autocast on a CPU would make wrong gradients; likewise."""
+
+    idle_bias = False
 
     def forward(self, input: Tensor) -> Tensor:
         """(batch, in_channels, z, y, x) to (batch, out_channels, ...)."""
+        bias = None if self.idle_bias else self.bias
         if input.device.type == "cpu" and min(input.shape[2:]) < THIN and torch.is_autocast_enabled("cpu"):
             with torch.autocast("cpu", enabled=False):
-                return super().forward(input.float())
-        return super().forward(input)
+                out: Tensor = self._conv_forward(input.float(), self.weight, bias)
+                return out
+        out = self._conv_forward(input, self.weight, bias)
+        return out
+
+
+Convolution = TypeVar("Convolution", bound=Conv2d | Conv3d)
+
+
+def before_norm(layer: Convolution) -> Convolution:
+    """Neither add nor train the bias of a convolution that instance normalisation follows.
+
+    The norm takes it away again with the mean, and its gradient is zero. Weights of others have it, so it stays in the
+    state dict; but a GPU adds it, and sums its gradient, in passes over memory of their own.
+    """
+    layer.idle_bias = True
+    if layer.bias is not None:
+        layer.bias.requires_grad_(False)
+    return layer
 
 
 def replace_convolutions(network: nn.Module) -> None:
