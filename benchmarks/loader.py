@@ -1,13 +1,14 @@
 """Augmented training batches per second beside nnU-Net's loader, on the same data with as many workers.
 
     python benchmarks/loader.py HIPPOCAMPUS --peer VENV [--workers 1] [--rounds 3] [--batches 60] [--keep FOLDER]
+                                [--transforms umamba]
 
 HIPPOCAMPUS is the folder ``Dataset004_Hippocampus`` in nnU-Net v2's raw format (3d_fullres), VENV a virtual
 environment with nnunetv2. The second data set is generated: RGB pictures of 512x512 pixels (2d). Both sides plan by
-nnU-Net's rules, so that patch and batch size agree, and take turns as processes of their own; nothing is done with the
-batches. Prints batches per second, CPU time per batch of all processes of a side (Linux only; unlike wall time it
-hardly depends on other load), and the ratios of the medians. ``--keep`` keeps what was preprocessed for the
-next run.
+nnU-Net's rules, so that patch and batch size agree, augment alike unless ``--transforms umamba`` says otherwise, and
+take turns as processes of their own; nothing is done with the batches. Prints batches per second, CPU time per batch of
+all processes of a side (Linux only; unlike wall time it hardly depends on other load), and the ratios of the medians.
+``--keep`` keeps what was preprocessed for the next run.
 """
 
 from __future__ import annotations
@@ -148,7 +149,7 @@ def run(command: list[str], variables: dict[str, str] | None = None) -> str:
     return done.stdout
 
 
-def run_ours(workspace: Path, configuration: str, workers: int, batches: int) -> None:
+def run_ours(workspace: Path, configuration: str, workers: int, batches: int, transforms: str) -> None:
     """What is measured of umseg: the batches of one long epoch."""
     import torch
 
@@ -161,7 +162,8 @@ def run_ours(workspace: Path, configuration: str, workers: int, batches: int) ->
     plan = Plan.load(workspace / "plan.json", "")
     store = CaseStore(workspace / "preprocessed" / configuration)
     chosen = plan.configuration(configuration, workspace / "plan.json")
-    factory = BatchFactory(store.folder, chosen, {"train": store.case_ids(), "validation": ()}, 0)
+    cases = {"train": store.case_ids(), "validation": ()}
+    factory = BatchFactory(store.folder, chosen, cases, 0, transforms=transforms)
     loader = load_batches(
         factory, first_epoch=0, epochs=1, train=10**6, validation=0, workers=workers, device=torch.device("cpu")
     )
@@ -169,13 +171,14 @@ def run_ours(workspace: Path, configuration: str, workers: int, batches: int) ->
     loader.close()
 
 
-def compare(task: Task, scratch: Path, peer: Path, workers: int, rounds: int, batches: int) -> None:
+def compare(task: Task, scratch: Path, peer: Path, workers: int, rounds: int, batches: int, transforms: str) -> None:
     """Print a table for one data set."""
     prepare_ours(task, scratch)
     prepare_theirs(task, scratch, peer)
     here = str(Path(__file__).absolute())
     workspace = scratch / "umseg" / task.dataset.name
     ours = [sys.executable, here, str(workspace), "--ours", task.configuration, "--workers", str(workers)]
+    ours += ["--transforms", transforms]
     folder = scratch / "preprocessed" / task.dataset.name
     theirs = [str(peer / "bin" / "python"), "-c", PEER, str(Path(here).parent), str(folder), task.configuration]
     found: dict[str, list[dict[str, float]]] = {"umseg": [], "nnU-Net": []}
@@ -186,7 +189,8 @@ def compare(task: Task, scratch: Path, peer: Path, workers: int, rounds: int, ba
     shapes = {name: found[name][0]["shape"] for name in found}
     if shapes["umseg"] != shapes["nnU-Net"]:
         raise SystemExit(f"batches differ: {shapes}")
-    print(f"{task.dataset.name} {task.configuration}, batch {shapes['umseg']}, {workers} workers, median of {rounds}")
+    print(f"{task.dataset.name} {task.configuration}, batch {shapes['umseg']}, {workers} workers, "
+          f"--transforms {transforms}, median of {rounds}")  # fmt: skip
     median = {
         name: {what: statistics.median(cost[what] for cost in costs) for what in ("seconds", "cpu")}
         for name, costs in found.items()
@@ -206,10 +210,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batches", type=int, default=60)
     parser.add_argument("--keep", type=Path)
+    parser.add_argument("--transforms", default="nnunet", choices=["nnunet", "umamba"])
     parser.add_argument("--ours", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.ours:
-        run_ours(arguments.hippocampus, arguments.ours, arguments.workers, arguments.batches)
+        run_ours(arguments.hippocampus, arguments.ours, arguments.workers, arguments.batches, arguments.transforms)
         return
     with tempfile.TemporaryDirectory() as temporary:
         scratch = (arguments.keep or Path(temporary)).absolute()
@@ -217,7 +222,15 @@ def main() -> None:
         if not pictures.is_dir():
             write_pictures(pictures)
         for task in (Task(arguments.hippocampus.absolute(), "3d_fullres"), Task(pictures, "2d")):
-            compare(task, scratch, arguments.peer.absolute(), arguments.workers, arguments.rounds, arguments.batches)
+            compare(
+                task,
+                scratch,
+                arguments.peer.absolute(),
+                arguments.workers,
+                arguments.rounds,
+                arguments.batches,
+                arguments.transforms,
+            )
 
 
 if __name__ == "__main__":

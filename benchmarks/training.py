@@ -87,6 +87,7 @@ def training(
             {"train": split.train, "validation": ()},
             config.seed,
             config.augmentation,
+            transforms=config.transforms,
         )
         with closing(
             load_batches(factory, first_epoch=0, epochs=1, train=10**6, validation=0, workers=workers, device=device)

@@ -92,6 +92,13 @@ def train(
     augmentation: Annotated[
         str, typer.Option(help="cpu: by the workers; gpu: by the GPU that trains, for few CPU cores; none.")
     ] = "cpu",
+    transforms: Annotated[
+        str,
+        typer.Option(
+            help="Of the augmentation: umamba interpolates by cubic splines, nnunet linearly, as newer releases of "
+            "nnU-Net do, which is faster."
+        ),
+    ] = "umamba",
     loss: Annotated[str, typer.Option(help="dice_ce, dice, ce, dice_topk or dice_focal.")] = "dice_ce",
     first_stage: Annotated[
         str | None,

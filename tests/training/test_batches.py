@@ -14,6 +14,7 @@ from umseg.common.errors import UserError
 from umseg.planning.plan import Configuration
 from umseg.training.augmentation import patch_geometry
 from umseg.training.augmentation.draws import draw_each
+from umseg.training.augmentation.style import UMAMBA
 from umseg.training.batches import Batch, BatchFactory, Phase, deep_supervision_targets
 
 CASES = ("case_0", "case_1", "case_2")
@@ -104,7 +105,7 @@ def test_only_the_given_axes_are_mirrored(folder: Path) -> None:
     for chosen in axes:
         factory = dataclasses.replace(make_factory(folder), mirror_axes=chosen)
         assert factory._augmentation.geometry.mirror_axes == chosen
-        mirrored = draw_each(range(100), 1, factory._augmentation.geometry).mirrored
+        mirrored = draw_each(tuple(range(100)), 1, factory._augmentation.geometry, UMAMBA).mirrored
         assert {axis for axis in range(3) if mirrored[:, axis].any()} == set(chosen)
 
 

@@ -75,3 +75,9 @@ def test_name_of_the_model_folder(config: TrainingConfig, tag: str | None, name:
 
 def test_at_least_one_loader_worker() -> None:
     assert default_loader_workers() >= 1
+
+
+def test_unknown_transforms_are_refused() -> None:
+    with pytest.raises(UserError, match="--transforms") as caught:
+        TrainingConfig.from_options({"transforms": "monai"})
+    assert "umamba" in str(caught.value.expected)

@@ -17,7 +17,7 @@ from torch import Tensor
 from umseg.common.errors import UserError
 from umseg.planning.plan import Configuration
 from umseg.preprocess.store import REMEDY, CaseStore, StoredCase
-from umseg.training.augmentation import Augmentation, empty_batch
+from umseg.training.augmentation import Augmentation, StyleName, empty_batch
 from umseg.training.augmentation.cascade import disturb
 from umseg.training.sampling import FOREGROUND_SHARE, cut, forced_foreground, patch_centres, patch_corner
 
@@ -83,6 +83,7 @@ class BatchFactory:
         mirror_axes: Spatial axes that are mirrored; None: all.
         first_stage: In the second stage of a cascade: store of the first one's segmentations.
         first_stage_values: Label values that become a channel each.
+        transforms: Whose variants of the augmentation.
         samples: Those of the batch that are made, where several processes share it; None: all.
     """
 
@@ -95,6 +96,7 @@ class BatchFactory:
     mirror_axes: tuple[int, ...] | None = None
     first_stage: Path | None = None
     first_stage_values: tuple[int, ...] = ()
+    transforms: StyleName = "umamba"
     samples: range | None = None
 
     @property
@@ -173,7 +175,7 @@ class BatchFactory:
 
     @property
     def _augmentation(self) -> Augmentation:
-        return _augmentation(self.configuration, self.mirror_axes)
+        return _augmentation(self.configuration, self.mirror_axes, self.transforms)
 
     def _draw(
         self,
@@ -262,5 +264,7 @@ def _open(folder: Path, case_id: str) -> StoredCase:
 
 
 @lru_cache(maxsize=1)
-def _augmentation(configuration: Configuration, mirror_axes: tuple[int, ...] | None) -> Augmentation:
-    return Augmentation(configuration.patch_size, configuration.use_mask_for_norm, mirror_axes)
+def _augmentation(
+    configuration: Configuration, mirror_axes: tuple[int, ...] | None, transforms: StyleName
+) -> Augmentation:
+    return Augmentation(configuration.patch_size, configuration.use_mask_for_norm, mirror_axes, transforms)

@@ -13,7 +13,7 @@ from umseg.common.parallel import default_workers
 from umseg.common.record import Record
 from umseg.models.registry import ModelOptions
 from umseg.planning.plan import Configuration
-from umseg.training.augmentation import patch_geometry
+from umseg.training.augmentation import StyleName, patch_geometry
 from umseg.training.batches import AugmentationPlace
 from umseg.training.loss import LossName
 from umseg.training.processes import environment
@@ -72,6 +72,8 @@ class TrainingConfig(Record):
         mirror_axes: Axes of the patch that are mirrored, in training and by ``umseg predict --mirror``; None means all.
         augmentation: Training batches are augmented by the processes that prepare them (``cpu``), by the GPU that
             trains, or not at all.
+        transforms: Whose variants of the augmentation: ``umamba`` interpolates by cubic splines, as nnU-Net did when
+            U-Mamba was made; ``nnunet`` linearly, as it does now.
         loss: See ``SegmentationLoss``.
         first_stage: In the second stage of a cascade: the first one's model folder; None means the same model and tag.
         init_from: Model folder whose weights training starts from, as far as they fit.
@@ -111,6 +113,7 @@ class TrainingConfig(Record):
     oversampling: float = Field(default=0.33, ge=0, le=1)
     mirror_axes: Axes = None
     augmentation: AugmentationPlace = "cpu"
+    transforms: StyleName = "umamba"
     loss: LossName = "dice_ce"
     first_stage: str | None = None
     init_from: str | None = None

@@ -92,6 +92,7 @@ def train(
             config.augmentation,
             config.oversampling,
             card.mirror_axes,
+            transforms=config.transforms,
             samples=processes.share(card.configuration.batch_size),
         )
         cases = sorted({*split.train, *split.validation})

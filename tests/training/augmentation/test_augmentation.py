@@ -211,3 +211,15 @@ def test_intensities_change_but_not_the_label_without_spatial_draws() -> None:
     unmoved = [image for image, target in results if any(torch.equal(target[0], p) for p in plain)]
     assert 5 <= len(unmoved) <= 18
     assert len({round(float(image.std()), 4) for image in unmoved}) > 3
+
+
+@pytest.mark.parametrize("patch", PATCHES)
+def test_newer_nnunets_transforms_smooth_noise(patch: tuple[int, ...]) -> None:
+    """They interpolate linearly: of the same noise less is left wherever a sample is turned, zoomed or enlarged."""
+    augmentations = [Augmentation(patch, (False,), style=style) for style in ("umamba", "nnunet")]
+    initial = augmentations[0].geometry.initial_patch
+    assert augmentations[1].geometry == augmentations[0].geometry
+    noise = torch.randn(300, 1, *initial, generator=torch.Generator().manual_seed(1))
+    label = torch.ones(300, 1, *initial, dtype=torch.int16)
+    steps = [augment(a, noise, label, 7)[0].diff(dim=-1).abs().mean() for a in augmentations]
+    assert 0.5 * steps[0] < steps[1] < 0.95 * steps[0]

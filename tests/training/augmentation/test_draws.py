@@ -1,4 +1,4 @@
-"""20,000 draws of every parameter against the stated distribution (facts 1.9, column U)."""
+"""20,000 draws of every parameter against the stated distribution (facts 1.9)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from scipy import stats
 
 from umseg.training.augmentation.draws import Draws, draw
 from umseg.training.augmentation.geometry import patch_geometry
+from umseg.training.augmentation.style import STYLES
 
 Distribution = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
@@ -64,6 +65,10 @@ def draws() -> Draws:
 def table(draws: Draws, name: str) -> NDArray[np.float64]:
     """(samples, angles or channels or 1)."""
     values = getattr(draws, name)
+    if name == "blur":
+        # One width for all axes.
+        assert (values == values[..., :1]).all()
+        values = values[..., 0]
     return values.reshape(len(values), -1)
 
 
@@ -87,6 +92,18 @@ def test_samples_and_channels_are_chosen_as_often_as_stated(draws: Draws, name: 
         (per_sample * (1 - (1 - per_channel) ** columns), chosen.any(axis=1)),
     ):
         assert stats.binomtest(int(found.sum()), len(found), probability).pvalue > 0.005
+
+
+def test_newer_nnunet_zooms_uniformly_and_blurs_each_axis_by_itself() -> None:
+    found = draw(np.random.default_rng(6), SAMPLES, 1, patch_geometry((16, 16, 16)), STYLES["nnunet"])
+    zoom = found.zoom[found.zoom != 1][:DRAWS]
+    assert stats.kstest(zoom, uniform(0.7, 1.4)).pvalue > 0.005
+    assert stats.binomtest(int((found.zoom != 1).sum()), SAMPLES, 0.2).pvalue > 0.005
+    widths = found.blur[:, 0][found.blur[:, 0].any(axis=1)]
+    assert stats.binomtest(len(widths), SAMPLES, 0.1).pvalue > 0.005
+    for axis in range(3):
+        assert stats.kstest(widths[:, axis], uniform(0.5, 1)).pvalue > 0.005
+        assert abs(stats.spearmanr(widths[:, axis], widths[:, axis - 1]).statistic) < 4 / np.sqrt(len(widths))
 
 
 def test_axes_are_mirrored_half_of_the_time_and_by_themselves(draws: Draws) -> None:

@@ -9,11 +9,19 @@ import torch
 from batchgenerators.augmentations import color_augmentations, noise_augmentations, resample_augmentations
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
+from torch.nn import functional as F
 
 from umseg.training.augmentation import intensity
 
+
+def blur(x: torch.Tensor, sigma: np.ndarray) -> torch.Tensor:
+    """As wide along every axis."""
+    return intensity.blur(x, np.repeat(sigma[:, None], x.dim() - 1, axis=1))
+
+
 ALL: dict[str, Callable[[torch.Tensor, np.ndarray], torch.Tensor]] = {
-    "blur": intensity.blur,
+    "blur": blur,
     "multiply": intensity.multiply,
     "contrast": intensity.change_contrast,
     "gamma": intensity.change_gamma,
@@ -32,7 +40,22 @@ def change(function: Any, x: np.ndarray, *values: float) -> np.ndarray:
 def test_blur_equals_batchgenerators(sigma: float) -> None:
     x = images(1)
     expected = noise_augmentations.augment_gaussian_blur(x.copy(), (sigma, sigma), per_channel=True, p_per_channel=1)
-    np.testing.assert_allclose(change(intensity.blur, x, sigma), expected, atol=2e-6)
+    np.testing.assert_allclose(change(blur, x, sigma), expected, atol=2e-6)
+
+
+def test_blur_has_a_width_per_axis() -> None:
+    x, sigma = images(2), np.array([[0.5, 1.0, 0.7], [0.9, 0.55, 0.6]])
+    expected = [ndimage.gaussian_filter(image, widths) for image, widths in zip(x, sigma, strict=True)]
+    np.testing.assert_allclose(intensity.blur(torch.from_numpy(x), sigma), expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.61, 1.0])
+def test_low_resolution_may_be_linear(share: float) -> None:
+    x = torch.from_numpy(images(1)[0])
+    kept = [round(n * share) for n in x.shape]
+    small = F.interpolate(x[None, None], size=kept, mode="nearest-exact")
+    expected = F.interpolate(small, size=x.shape, mode="trilinear", align_corners=False)[0, 0]
+    torch.testing.assert_close(intensity.lower_resolution(x, share, range(3), splines=False), expected)
 
 
 # Of a range that begins below 1 batchgenerators draws as often above 1, so that only factors from 1 on can be fixed.
@@ -134,7 +157,7 @@ def test_gamma_keeps_mean_standard_deviation_and_order(exponent: float, seed: in
 @pytest.mark.parametrize("size", [(1, 1, 1), (1, 2, 3), (2, 2, 2), (3, 1, 9)])
 def test_axes_shorter_than_the_gaussian(size: tuple[int, ...]) -> None:
     x = images(1, size)
-    blurred = change(intensity.blur, x, 1.0)
+    blurred = change(blur, x, 1.0)
     assert blurred.shape == x.shape
     assert blurred.mean() == pytest.approx(x.mean(), abs=1e-6)
     assert intensity.lower_resolution(torch.from_numpy(x[0]), 0.5, range(3)).shape == size

@@ -39,16 +39,20 @@ def test_coefficients_are_scipys_with_the_mirrored_ones_beyond(size: int) -> Non
         np.testing.assert_allclose(found[[0, -2, -1]], expected[[1, -2, -3]], atol=1e-5)
 
 
+@pytest.mark.parametrize("order", [3, 1])
 @pytest.mark.parametrize(("size", "patch", "zoom"), [(30, 20, 1.0), (31, 20, 1.3), (64, 40, 0.7), (17, 16, 1.4)])
-def test_zooming_equals_scipys_interpolation(size: int, patch: int, zoom: float) -> None:
+def test_zooming_equals_scipys_interpolation(size: int, patch: int, zoom: float, order: int) -> None:
     x = np.random.default_rng(0).normal(size=size)
     coordinates = zoom * (np.arange(patch) - (patch - 1) / 2) + (size - 1) / 2
-    expected = ndimage.map_coordinates(x, coordinates[None], order=3, mode="constant", cval=0)
-    found = zooming(size, patch, zoom, CPU)(torch.tensor(x[None], dtype=torch.float32), 1)[0].numpy()
+    expected = ndimage.map_coordinates(x, coordinates[None], order=order, mode="constant", cval=0)
+    found = zooming(size, patch, zoom, CPU, splines=order == 3)(torch.tensor(x[None], dtype=torch.float32), 1)[
+        0
+    ].numpy()
     np.testing.assert_allclose(found, expected, atol=2e-6)
 
 
+@pytest.mark.parametrize("order", [3, 1])
 @pytest.mark.parametrize(("kept", "size"), [(1, 1), (1, 2), (2, 3), (2, 4), (5, 9), (40, 56), (56, 56), (256, 512)])
-def test_enlarging_equals_scipys_zoom(kept: int, size: int) -> None:
-    found = enlarging(kept, size, CPU)(torch.eye(kept), 0)
-    np.testing.assert_allclose(found.numpy(), axis_operator(kept, size, 3), atol=1e-6)
+def test_enlarging_equals_scipys_zoom(kept: int, size: int, order: int) -> None:
+    found = enlarging(kept, size, CPU, splines=order == 3)(torch.eye(kept), 0)
+    np.testing.assert_allclose(found.numpy(), axis_operator(kept, size, order), atol=1e-6)

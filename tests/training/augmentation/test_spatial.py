@@ -50,15 +50,35 @@ def test_equals_batchgenerators(
 
 
 @pytest.mark.parametrize(("patch", "size", "angles", "zoom"), GEOMETRIES)
+def test_linear_interpolation_equals_scipys(
+    patch: tuple[int, ...], size: tuple[int, ...], angles: list[float], zoom: float
+) -> None:
+    image, label = sample(size)
+    grid = np.stack(np.meshgrid(*(np.arange(n) - (n - 1) / 2 for n in patch), indexing="ij"))
+    centre = (np.array(size).reshape(-1, *(1,) * len(size)) - 1) / 2
+    coordinates = np.tensordot(zoom * rotation(angles), grid, axes=1) + centre
+    expected = [ndimage.map_coordinates(x.numpy(), coordinates, order=1, mode="constant", cval=0) for x in image]
+    turned, turned_label = turn(image, label, patch, angles, zoom, splines=False)
+    np.testing.assert_allclose(turned.numpy(), expected, atol=1e-5)
+    assert torch.equal(turned_label, turn(image, label, patch, angles, zoom)[1])
+
+
+@pytest.mark.parametrize("splines", [True, False])
+@pytest.mark.parametrize(("patch", "size", "angles", "zoom"), GEOMETRIES)
 def test_tensors_and_kernels_agree(
-    patch: tuple[int, ...], size: tuple[int, ...], angles: list[float], zoom: float, monkeypatch: pytest.MonkeyPatch
+    patch: tuple[int, ...],
+    size: tuple[int, ...],
+    angles: list[float],
+    zoom: float,
+    splines: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What a GPU computes, computed here, in slabs; float32 coordinates are good to a few millionths of a voxel."""
     image, label = sample(size)
-    turned, turned_label = turn(image, label, patch, angles, zoom)
+    turned, turned_label = turn(image, label, patch, angles, zoom, splines)
     monkeypatch.setattr("umseg.training.augmentation.spatial.small_pieces", lambda device: False)
     monkeypatch.setattr("umseg.training.augmentation.interpolation._VOXELS", 3 * patch[-1])
-    other, other_label = turn(image, label, patch, angles, zoom)
+    other, other_label = turn(image, label, patch, angles, zoom, splines)
     torch.testing.assert_close(other, turned, atol=1e-4, rtol=0)
     assert (other_label != turned_label).float().mean() < 0.01
 

@@ -37,11 +37,12 @@ class Backend(NamedTuple):
     package: str | None
 
 
-# In the order of preference: ``auto`` takes the first that fits the tensors and is installed.
+# In the order of preference: ``auto`` takes the first that fits the tensors and is installed. mamba_ssm is faster than
+# triton only where a sequence is so short that neither takes long (docs/gpu.md).
 BACKENDS = {
     "cpu": Backend(cpu.scan, "cpu", (torch.float32,), "numba"),
-    "mamba_ssm": Backend(mamba_ssm.scan, "cuda", (torch.float32,), "mamba_ssm"),
     "triton": Backend(triton.scan, "cuda", (torch.float32,), "triton"),
+    "mamba_ssm": Backend(mamba_ssm.scan, "cuda", (torch.float32,), "mamba_ssm"),
     "reference": Backend(reference.scan, None, (torch.float32, torch.float64), None),
 }
 # What keeps each backend from running. Looked up once: a compiled graph cannot search for packages.
@@ -114,7 +115,7 @@ def choose_backend(device: torch.device, dtype: torch.dtype = torch.float32) -> 
     fitting = fitting_backends(device, dtype)
     chosen = next(name for name in fitting if OBSTACLES[name] is None)
     if chosen == "reference" != fitting[0]:
-        _warn_once(device.type, fitting[-2])
+        _warn_once(device.type, fitting[0])
     return chosen
 
 

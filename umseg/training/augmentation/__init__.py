@@ -1,4 +1,4 @@
-"""Augmentation: the transforms, order, probabilities and ranges of batchgenerators (facts 1.9, column U), in torch.
+"""Augmentation: the transforms, order, probabilities and ranges of batchgenerators (facts 1.9), in torch.
 
 Runs on the device that holds the batch. Randomness is drawn first, by a pure function; then each transform is applied
 to the samples and channels that it was drawn for.
@@ -19,8 +19,9 @@ from umseg.training.augmentation.draws import Draws, draw_each
 from umseg.training.augmentation.geometry import Geometry, patch_geometry
 from umseg.training.augmentation.operators import on_device, small_pieces
 from umseg.training.augmentation.spatial import centre_crop, turn
+from umseg.training.augmentation.style import STYLES, StyleName
 
-__all__ = ["Augmentation", "Geometry", "empty_batch", "patch_geometry"]
+__all__ = ["STYLES", "Augmentation", "Geometry", "StyleName", "empty_batch", "patch_geometry"]
 
 
 class Augmentation:
@@ -30,18 +31,24 @@ class Augmentation:
         patch: Patch size that the network sees, 2-D or 3-D.
         use_mask: Per channel: voxels outside the nonzero region are set back to 0 at the end.
         mirror_axes: Spatial axes that are mirrored; None: all.
+        style: Whose variants of the transforms.
     """
 
     def __init__(
-        self, patch: Sequence[int], use_mask: Sequence[bool], mirror_axes: tuple[int, ...] | None = None
+        self,
+        patch: Sequence[int],
+        use_mask: Sequence[bool],
+        mirror_axes: tuple[int, ...] | None = None,
+        style: StyleName = "umamba",
     ) -> None:
         self.patch = tuple(patch)
         self.geometry = patch_geometry(patch, mirror_axes)
         self.use_mask = tuple(use_mask)
+        self.style = STYLES[style]
 
     def sizes(self, channels: int, seeds: Sequence[int]) -> list[tuple[int, ...]]:
         """Patch that each sample of a batch needs: the initial one where it will be turned, else the final one."""
-        turned = draw_each(tuple(seeds), channels, self.geometry).turned
+        turned = draw_each(tuple(seeds), channels, self.geometry, self.style).turned
         return [self.geometry.initial_patch if turn else self.patch for turn in turned]
 
     def __call__(
@@ -64,7 +71,7 @@ class Augmentation:
             (batch, channels, *patch) float32, and (batch, planes, *patch) int16 without negative values.
         """
         channels, planes, device = len(data[0]), len(label[0]), data[0].device
-        draws = draw_each(tuple(seeds), channels, self.geometry)
+        draws = draw_each(tuple(seeds), channels, self.geometry, self.style)
         images, labels = out or empty_batch(len(data), channels, planes, self.patch, device)
         with _one_thread(device):
             for i, cut in enumerate(zip(data, label, strict=True)):
@@ -90,19 +97,19 @@ class Augmentation:
         axes = self.geometry.turned_axes
         # Slices that are turned one by one take the place of channels.
         slices, label_slices = (x.reshape(-1, *x.shape[-axes:]) for x in (image, label))
-        turned, turned_label = turn(slices, label_slices, self.patch[-axes:], angles.tolist(), zoom)
+        turned, turned_label = turn(slices, label_slices, self.patch[-axes:], angles.tolist(), zoom, self.style.splines)
         return turned.view(-1, *self.patch), turned_label.view(-1, *self.patch)
 
     def _change_intensity(self, images: Tensor, draws: Draws) -> None:
         """Transforms #3 to #8, in place and in the published order."""
         rows = images.flatten(0, 1)
-        _apply(intensity.blur, rows, draws.blur.ravel(), 0)
+        _apply(intensity.blur, rows, draws.blur.reshape(len(rows), -1), 0)
         _apply(intensity.multiply, rows, draws.brightness.ravel(), 1)
         _apply(intensity.change_contrast, rows, draws.contrast.ravel(), 1)
         axes = range(int(self.geometry.in_plane), len(self.patch))
         for row, share in zip(rows, draws.resolution.ravel(), strict=True):
             if share != 1:
-                row.copy_(intensity.lower_resolution(row, float(share), axes))
+                row.copy_(intensity.lower_resolution(row, float(share), axes, self.style.splines))
         _apply(_on_negative(intensity.change_gamma), rows, draws.gamma_inverted.ravel(), 1)
         _apply(intensity.change_gamma, rows, draws.gamma.ravel(), 1)
 
@@ -119,11 +126,11 @@ Change = Callable[[Tensor, NDArray[np.float64]], Tensor]
 
 
 def _apply(change: Change, images: Tensor, values: NDArray[np.float64], unchanged: float) -> None:
-    """Change in place the images whose value says so.
+    """Change in place the images whose value, or any of whose values, says so.
 
     A CPU takes them one by one; then also every temporary has the same size, and freed memory is of use again.
     """
-    chosen = np.flatnonzero(values != unchanged)
+    chosen = np.flatnonzero((values != unchanged).reshape(len(values), -1).any(axis=1))
     if small_pieces(images.device):
         for i in chosen:
             images[i : i + 1] = change(images[i : i + 1], values[i : i + 1])

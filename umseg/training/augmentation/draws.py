@@ -1,4 +1,4 @@
-"""The random choices of the augmentation: what is done to which sample, and how much (facts 1.9, column U)."""
+"""The random choices of the augmentation: what is done to which sample, and how much (facts 1.9)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umseg.training.augmentation.geometry import Geometry
+from umseg.training.augmentation.style import UMAMBA, Style
 
 Floats = NDArray[np.float64]
 
@@ -30,7 +31,7 @@ class Draws:
         angles: (samples, 1 or 3) radians about the turned axes; 0: not turned.
         zoom: (samples) factor of the coordinates, above 1 objects get smaller; 1: not zoomed.
         noise: (samples) standard deviation of the noise; 0: none.
-        blur: (samples, channels) standard deviation of the Gaussian in voxels; 0: not blurred.
+        blur: (samples, channels, axes) standard deviations of the Gaussian in voxels; 0: not blurred.
         brightness: (samples, channels) factor; 1: unchanged.
         contrast: (samples, channels) factor of the distance to the mean; 1: unchanged.
         resolution: (samples, channels) share of the voxels per axis that is kept; 1: all.
@@ -57,14 +58,15 @@ class Draws:
 
 
 @lru_cache(maxsize=4)
-def draw_each(seeds: tuple[int, ...], channels: int, geometry: Geometry) -> Draws:
+def draw_each(seeds: tuple[int, ...], channels: int, geometry: Geometry, style: Style) -> Draws:
     """The choices for samples that have a seed each; asked for twice, before and after the patches are cut."""
-    single = [draw(np.random.default_rng(seed), 1, channels, geometry) for seed in seeds]
+    single = [draw(np.random.default_rng(seed), 1, channels, geometry, style) for seed in seeds]
     return Draws(**{field.name: np.concatenate([getattr(d, field.name) for d in single]) for field in fields(Draws)})
 
 
-def draw(rng: np.random.Generator, samples: int, channels: int, geometry: Geometry) -> Draws:
+def draw(rng: np.random.Generator, samples: int, channels: int, geometry: Geometry, style: Style = UMAMBA) -> Draws:
     """Draw everything, each sample by itself."""
+    axes = len(geometry.initial_patch)
     each, all_channels = (samples, 1), (samples, channels)
     turns = (samples, 3 if geometry.turned_axes == 3 else 1)
 
@@ -79,17 +81,23 @@ def draw(rng: np.random.Generator, samples: int, channels: int, geometry: Geomet
         low, high = limits
         return np.where(chosen(0.5, shape), uniform((low, 1.0), shape), uniform((1.0, high), shape))
 
+    def deviations() -> Floats:
+        wanted = axes if style.blur_by_axis else 1
+        found = rng.uniform(*BLUR, size=(*all_channels, wanted))
+        return np.broadcast_to(found, (*all_channels, axes))
+
+    zoom = around_one if style.zoom_by_halves else uniform
     return Draws(
         angles=np.where(chosen(P_ROTATION), uniform((-geometry.angle, geometry.angle), turns), 0.0),
-        zoom=np.where(chosen(P_ZOOM), around_one(ZOOM, each), 1.0)[:, 0],
+        zoom=np.where(chosen(P_ZOOM), zoom(ZOOM, each), 1.0)[:, 0],
         noise=np.where(chosen(P_NOISE), uniform(NOISE, each), 0.0)[:, 0],
-        blur=np.where(chosen(P_BLUR) & chosen(P_CHANNEL, all_channels), uniform(BLUR), 0.0),
+        blur=np.where((chosen(P_BLUR) & chosen(P_CHANNEL, all_channels))[..., None], deviations(), 0.0),
         brightness=np.where(chosen(P_BRIGHTNESS), uniform(BRIGHTNESS), 1.0),
         contrast=np.where(chosen(P_CONTRAST), around_one(CONTRAST), 1.0),
         resolution=np.where(chosen(P_RESOLUTION) & chosen(P_CHANNEL, all_channels), uniform(RESOLUTION), 1.0),
         gamma_inverted=np.where(chosen(P_GAMMA_INVERTED), around_one(GAMMA), 1.0),
         gamma=np.where(chosen(P_GAMMA), around_one(GAMMA), 1.0),
-        mirrored=chosen(P_MIRROR, (samples, len(geometry.initial_patch))) & _may_mirror(geometry),
+        mirrored=chosen(P_MIRROR, (samples, axes)) & _may_mirror(geometry),
     )
 
 

@@ -1,6 +1,7 @@
 """What changes the values of an image, not its shape (facts 1.9, #2 to #8).
 
-Images are (k, *spatial) float32, each by itself; parameters are (k) numbers. Functions return a new tensor.
+Images are (k, *spatial) float32, each by itself; parameters are (k) numbers unless said otherwise. Functions return a
+new tensor.
 """
 
 from __future__ import annotations
@@ -26,11 +27,10 @@ def add_noise_(x: Tensor, std: float, generator: torch.Generator) -> None:
 
 
 def blur(x: Tensor, sigma: Floats) -> Tensor:
-    """Convolve with a Gaussian of ``sigma`` voxels along all axes; scipy's ``reflect`` at the borders."""
-    weights = _half_gaussian(sigma)
-    radius = weights.shape[1] - 1
+    """Convolve with a Gaussian of ``sigma`` (k, axes) voxels; scipy's ``reflect`` at the borders."""
     for axis in range(1, x.dim()):
-        size = x.shape[axis]
+        weights = _half_gaussian(sigma[:, axis - 1])
+        radius, size = weights.shape[1] - 1, x.shape[axis]
         padded = x.index_select(axis, _reflected(size, radius, x.device))
         x = padded.narrow(axis, radius, size) * _per_image(weights[:, 0], x)
         for d in range(1, radius + 1):
@@ -76,13 +76,14 @@ def change_gamma(x: Tensor, exponent: Floats) -> Tensor:
     return y.mul_(_norm(x - mean) / _norm(y).clamp_min_(_SMALLEST_NORM)).add_(mean)
 
 
-def lower_resolution(image: Tensor, share: float, axes: range) -> Tensor:
-    """Keep a share of the voxels of each axis, by nearest neighbour, and enlarge again by cubic splines.
+def lower_resolution(image: Tensor, share: float, axes: range, splines: bool = True) -> Tensor:
+    """Keep a share of the voxels of each axis, by nearest neighbour, and enlarge again.
 
     Args:
         image: One image, (*spatial).
         share: Of the length of each axis.
         axes: That lose resolution.
+        splines: Enlarge by cubic splines, else linearly.
     """
     device = image.device
     kept = {axis: max(1, round(image.shape[axis] * share)) for axis in axes}
@@ -91,7 +92,7 @@ def lower_resolution(image: Tensor, share: float, axes: range) -> Tensor:
         small = small.index_select(axis, kept_voxels(count, image.shape[axis], device))
     large = small
     for axis, count in kept.items():
-        large = enlarging(count, image.shape[axis], device)(large, axis)
+        large = enlarging(count, image.shape[axis], device, splines)(large, axis)
     # Splines overshoot; scikit-image clips to the range of what it enlarges.
     return large.clamp_(small.amin(), small.amax())
 

@@ -125,6 +125,17 @@ def _cubic(coefficients: Tensor, points: Sequence[_Points]) -> Tensor:
     return total
 
 
+def sample_linear(image: Tensor, where: Placement) -> Tensor:
+    """Linear interpolation of (channels, *spatial): (channels, *patch), 0 outside of the image."""
+    turned = image.new_empty(len(image), *where.patch)
+    for slab, points in where.points(image.device):
+        total = image.new_zeros(len(image), len(points[0].base))
+        for values, weight in _corners(image, points):
+            total.addcmul_(values, weight)
+        turned[:, slab] = total.masked_fill_(_outside(points), 0).view_as(turned[:, slab])
+    return turned
+
+
 def sample_majority(label: Tensor, where: Placement) -> Tensor:
     """The label to which linear interpolation gives the largest weight, the lowest of several.
 
@@ -149,19 +160,10 @@ def _outside(points: Sequence[_Points]) -> Tensor:
 
 def _majority(label: Tensor, points: Sequence[_Points]) -> Tensor:
     """(planes, points)."""
-    sizes = label.shape[1:]
-    strides = [math.prod(sizes[axis + 1 :]) for axis in range(len(sizes))]
-    flat = label.reshape(-1)
-    index = _index(points, strides, len(label), math.prod(sizes)).view(len(label), -1)
-    steps = [(p.base < p.size - 1).int() * stride for p, stride in zip(points, strides, strict=True)]
     found, weights = [], []
-    for corner in product((False, True), repeat=len(points)):
-        position, weight = index, torch.ones_like(points[0].fraction)
-        for up, p, step in zip(corner, points, steps, strict=True):
-            weight = weight * (p.fraction if up else 1 - p.fraction)
-            position = position + step if up else position
-        found.append(flat.index_select(0, position.reshape(-1)).view_as(index))
-        weights.append(weight.expand(index.shape))
+    for values, weight in _corners(label, points):
+        found.append(values)
+        weights.append(weight.expand(values.shape))
     totals = [weight.clone() for weight in weights]
     for i, j in combinations(range(len(found)), 2):
         same = (found[i] == found[j]).float()
@@ -172,6 +174,21 @@ def _majority(label: Tensor, points: Sequence[_Points]) -> Tensor:
         better = (total > most) | ((total == most) & (values < winner))
         winner, most = torch.where(better, values, winner), torch.where(better, total, most)
     return winner
+
+
+def _corners(image: Tensor, points: Sequence[_Points]) -> Iterator[tuple[Tensor, Tensor]]:
+    """The corners of the cells that the points lie in: values (planes, points) and linear weights (points)."""
+    sizes = image.shape[1:]
+    strides = [math.prod(sizes[axis + 1 :]) for axis in range(len(sizes))]
+    flat = image.reshape(-1)
+    index = _index(points, strides, len(image), math.prod(sizes)).view(len(image), -1)
+    steps = [(p.base < p.size - 1).int() * stride for p, stride in zip(points, strides, strict=True)]
+    for corner in product((False, True), repeat=len(points)):
+        position, weight = index, torch.ones_like(points[0].fraction)
+        for up, p, step in zip(corner, points, steps, strict=True):
+            weight = weight * (p.fraction if up else 1 - p.fraction)
+            position = position + step if up else position
+        yield flat.index_select(0, position.reshape(-1)).view_as(index), weight
 
 
 def _index(points: Sequence[_Points], strides: Sequence[int], planes: int, plane: int) -> Tensor:

@@ -74,6 +74,45 @@ def sample_cubic(coefficients, depth, matrix, origin, out):
 
 
 @inner
+def corner_steps(bz, by, bx, depth, rows, columns):
+    """In flat memory from the first corner of a cell to the next one along each axis; none beyond the border."""
+    nz = rows * columns if bz < depth - 1 else 0
+    return nz, columns if by < rows - 1 else 0, 1 if bx < columns - 1 else 0
+
+
+@inner
+def between(flat, first, ny, nx, ty, tx):
+    """Linear interpolation in a cell of a slice."""
+    upper = flat[first] + tx * (flat[first + nx] - flat[first])
+    lower = flat[first + ny] + tx * (flat[first + ny + nx] - flat[first + ny])
+    return upper + ty * (lower - upper)
+
+
+@jit("void(float32[:,:,:,::1], float64[:,:], float64[:], float32[:,:,:,::1])", fastmath={"contract"})
+def sample_linear(image, matrix, origin, out):
+    """Linear interpolation at the voxels of a patch (channels, *patch), 0 outside of the image."""
+    channels, depth, rows, columns = image.shape
+    flat = image.reshape(-1)
+    for z in range(out.shape[1]):
+        for y in range(out.shape[2]):
+            z0, y0, x0, dz, dy, dx = row_start(matrix, origin, z, y)
+            for x in range(out.shape[3]):
+                cz, cy, cx = z0 + dz * x, y0 + dy * x, x0 + dx * x
+                if not within(cz, cy, cx, depth, rows, columns):
+                    out[:, z, y, x] = 0
+                    continue
+                bz, by, bx = int(cz), int(cy), int(cx)
+                nz, ny, nx = corner_steps(bz, by, bx, depth, rows, columns)
+                tz, ty, tx = np.float32(cz - bz), np.float32(cy - by), np.float32(cx - bx)
+                for c in range(channels):
+                    first = ((c * depth + bz) * rows + by) * columns + bx
+                    value = between(flat, first, ny, nx, ty, tx)
+                    if nz:
+                        value += tz * (between(flat, first + nz, ny, nx, ty, tx) - value)
+                    out[c, z, y, x] = value
+
+
+@inner
 def vote(values, corners, tz, ty, tx):
     """The label with the largest weight among the corners of a cell, x fastest, seen from a point in it."""
     winner, most = values[0], np.float32(0)
@@ -111,10 +150,7 @@ def sample_majority(label, matrix, origin, outside, out):
                     out[:, z, y, x] = outside
                     continue
                 bz, by, bx = int(cz), int(cy), int(cx)
-                # From a corner of the cell to the next one along each axis.
-                nx = 1 if bx < columns - 1 else 0
-                ny = columns if by < rows - 1 else 0
-                nz = rows * columns if bz < depth - 1 else 0
+                nz, ny, nx = corner_steps(bz, by, bx, depth, rows, columns)
                 for p in range(planes):
                     first = ((p * depth + bz) * rows + by) * columns + bx
                     value = flat[first]

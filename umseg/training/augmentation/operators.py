@@ -97,14 +97,15 @@ def spline_coefficients(size: int, device: torch.device) -> Operator:
 
 
 @lru_cache(maxsize=4)
-def zooming(size: int, patch: int, zoom: float, device: torch.device) -> Operator:
-    """Of ``size`` voxels to the ``patch`` in the middle, by a cubic spline; 0 where there are no voxels.
+def zooming(size: int, patch: int, zoom: float, device: torch.device, splines: bool = True) -> Operator:
+    """Of ``size`` voxels to the ``patch`` in the middle, by a cubic spline or linearly; 0 where there are no voxels.
 
     Args:
         size: Length of the axis.
         patch: Length afterwards.
         zoom: Factor of the coordinates, counted from the centre.
         device: Of the tensors that it will be applied to.
+        splines: Not linearly.
     """
     coordinates = zoom * (np.arange(patch) - (patch - 1) / 2) + (size - 1) / 2
     inside = (coordinates >= 0) & (coordinates <= size - 1)
@@ -113,31 +114,42 @@ def zooming(size: int, patch: int, zoom: float, device: torch.device) -> Operato
     def mirrored(voxels: NDArray[np.int64]) -> NDArray[np.int64]:
         return np.minimum(voxels % period, -voxels % period)
 
-    return Operator.of(_interpolation(coordinates, size, mirrored) * inside[:, None], device)
+    return Operator.of(_interpolation(coordinates, size, mirrored, splines) * inside[:, None], device)
 
 
 @lru_cache(maxsize=512)
-def enlarging(kept: int, size: int, device: torch.device) -> Operator:
-    """Of ``kept`` voxels to ``size``, by a cubic spline, the edge repeated (scipy's ``nearest``); voxels are areas."""
+def enlarging(kept: int, size: int, device: torch.device, splines: bool = True) -> Operator:
+    """Of ``kept`` voxels to ``size``, by a cubic spline or linearly; voxels are areas.
+
+    The edge is repeated (scipy's ``nearest``).
+    """
     coordinates = (np.arange(size) + 0.5) * kept / size - 0.5
-    return Operator.of(_interpolation(coordinates, kept, lambda voxels: voxels.clip(0, kept - 1)), device)
+    return Operator.of(_interpolation(coordinates, kept, lambda voxels: voxels.clip(0, kept - 1), splines), device)
 
 
 def _interpolation(
-    coordinates: NDArray[np.floating], size: int, within: Callable[[NDArray[np.int64]], NDArray[np.int64]]
+    coordinates: NDArray[np.floating],
+    size: int,
+    within: Callable[[NDArray[np.int64]], NDArray[np.int64]],
+    splines: bool,
 ) -> NDArray[np.float64]:
-    """(coordinates, size): voxels to the values of the cubic spline through them.
+    """(coordinates, size): voxels to the values between them.
 
     Args:
         coordinates: Not far from the axis.
         size: Length of the axis.
         within: Which voxels stand for those beyond the axis.
+        splines: By the cubic spline through the voxels, else linearly.
     """
     base = np.floor(coordinates).astype(np.int64)
-    # A voxel changes the coefficient at distance d by sqrt(3) z^|d| (Unser 1999).
-    near = np.arange(-_REACH, _REACH + 2)
-    influence = np.sqrt(3) * _POLE ** abs(np.arange(-_BEFORE, _AFTER + 1)[:, None] - near)
-    weights = np.stack(basis(coordinates - base), axis=1) @ influence
+    fraction = coordinates - base
+    if splines:
+        # A voxel changes the coefficient at distance d by sqrt(3) z^|d| (Unser 1999).
+        near = np.arange(-_REACH, _REACH + 2)
+        influence = np.sqrt(3) * _POLE ** abs(np.arange(-_BEFORE, _AFTER + 1)[:, None] - near)
+        weights = np.stack(basis(fraction), axis=1) @ influence
+    else:
+        near, weights = np.arange(2), np.stack([1 - fraction, fraction], axis=1)
     matrix = np.zeros((len(coordinates), size))
     np.add.at(matrix, (np.arange(len(coordinates))[:, None], within(base[:, None] + near)), weights)
     return matrix

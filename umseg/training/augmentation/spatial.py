@@ -1,4 +1,4 @@
-"""Rotation, zoom and crop in one interpolation: cubic splines for images, majorities for labels (facts 1.9, #1)."""
+"""Rotation, zoom and crop in one interpolation; majorities for labels (facts 1.9, #1)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from umseg.training.augmentation.interpolation import OUTSIDE, Placement, sample_cubic, sample_majority
+from umseg.training.augmentation.interpolation import (
+    OUTSIDE,
+    Placement,
+    sample_cubic,
+    sample_linear,
+    sample_majority,
+)
 from umseg.training.augmentation.operators import small_pieces, spline_coefficients, zooming
 
 
@@ -21,7 +27,12 @@ def centre_crop(x: Tensor, patch: Sequence[int]) -> Tensor:
 
 
 def turn(
-    image: Tensor, label: Tensor, patch: Sequence[int], angles: Sequence[float], zoom: float
+    image: Tensor,
+    label: Tensor,
+    patch: Sequence[int],
+    angles: Sequence[float],
+    zoom: float,
+    splines: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """Turn and zoom about the centre.
 
@@ -31,21 +42,25 @@ def turn(
         patch: Size of the result in the spatial axes, 2 or 3.
         angles: Radians, one in 2-D, one about each axis in 3-D.
         zoom: Above 1 objects get smaller.
+        splines: Interpolate the image by cubic splines, else linearly.
 
     Returns:
         (channels, *patch), 0 where there is no image; (planes, *patch), -1 there.
     """
     where = Placement(zoom * rotation(angles), tuple(image.shape[1:]), tuple(patch))
-    if any(angles):
+    on_cpu = small_pieces(image.device)
+    if any(angles) and splines:
         coefficients = image
         for axis in range(1, image.dim()):
             coefficients = spline_coefficients(image.shape[axis], image.device)(coefficients, axis)
-        turned = (_cubic_on_cpu if small_pieces(image.device) else sample_cubic)(coefficients, where)
+        turned = (_cubic_on_cpu if on_cpu else sample_cubic)(coefficients, where)
+    elif any(angles):
+        turned = (_linear_on_cpu if on_cpu else sample_linear)(image, where)
     else:
         turned = image
         for axis, size in enumerate(patch, start=1):
-            turned = zooming(image.shape[axis], size, zoom, image.device)(turned, axis)
-    return turned, (_majority_on_cpu if small_pieces(image.device) else sample_majority)(label, where)
+            turned = zooming(image.shape[axis], size, zoom, image.device, splines)(turned, axis)
+    return turned, (_majority_on_cpu if on_cpu else sample_majority)(label, where)
 
 
 def _cubic_on_cpu(coefficients: Tensor, where: Placement) -> Tensor:
@@ -55,6 +70,16 @@ def _cubic_on_cpu(coefficients: Tensor, where: Placement) -> Tensor:
     volume = (coefficients.unsqueeze(1) if len(where.sizes) == 2 else coefficients).contiguous()
     turned = coefficients.new_empty(len(coefficients), *spatial.patch)
     kernels.sample_cubic(volume.numpy(), spatial.sizes[0], spatial.matrix, spatial.origin, turned.numpy())
+    return turned.view(-1, *where.patch)
+
+
+def _linear_on_cpu(image: Tensor, where: Placement) -> Tensor:
+    from umseg.training.augmentation import kernels
+
+    spatial = where.in_space()
+    turned = image.new_empty(len(image), *spatial.patch)
+    volume = image.reshape(-1, *spatial.sizes).contiguous()
+    kernels.sample_linear(volume.numpy(), spatial.matrix, spatial.origin, turned.numpy())
     return turned.view(-1, *where.patch)
 
 
