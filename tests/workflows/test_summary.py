@@ -47,6 +47,7 @@ def test_pictures_have_no_physical_size() -> None:
     assert "spacing (" not in text
     assert "size (y, x):        512 x 640 voxels" in text
     assert "1,500,000 px" in text
+    assert " mm" not in text
 
 
 def test_slices_have_areas() -> None:

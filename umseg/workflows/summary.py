@@ -28,7 +28,7 @@ def plan_summary(fingerprint: Fingerprint, plan: Plan, description: DatasetDescr
     blocks = [
         _dataset(fingerprint, plan, description),
         _classes(fingerprint),
-        *(_configuration(name, plan, description) for name in plan.configurations),
+        *(_configuration(name, plan, description, _natural(fingerprint)) for name in plan.configurations),
     ]
     return "\n".join(line for block in blocks for line in block)
 
@@ -85,14 +85,15 @@ def _class(name: str, statistics: ClassStatistics, total: int, unit: str, width:
     return line if statistics.median_objects is None else f"{line}, median {statistics.median_objects:g} objects"
 
 
-def _configuration(name: str, plan: Plan, description: DatasetDescription) -> list[str]:
+def _configuration(name: str, plan: Plan, description: DatasetDescription, natural: bool) -> list[str]:
     configuration = plan.configuration(name)
     if configuration.inherits_from:
         return [f"  {name}: {configuration.inherits_from} with the result of {configuration.previous_stage} as input"]
     models = models_for(configuration_stages(configuration))
     memory = (f"{model} {_gigabytes(model, configuration, description):.1f}" for model in models)
+    spacing = "" if natural else f"spacing {_times(configuration.spacing)} mm, "
     return [
-        f"  {name}: spacing {_times(configuration.spacing)} mm, patch {_times(configuration.patch_size)}, "
+        f"  {name}: {spacing}patch {_times(configuration.patch_size)}, "
         f"batch {configuration.batch_size}, {configuration.num_stages} stages",
         f"    {_why(name, configuration, plan)}",
         f"    expected GPU memory in training, GB: {', '.join(memory)}",
