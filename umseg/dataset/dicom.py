@@ -13,10 +13,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
@@ -26,6 +25,9 @@ from umseg.dataset.integrity import check_compression
 from umseg.dataset.listing import is_folder, list_folder, not_readable
 from umseg.dataset.slices import arrange_slices
 from umseg.dataset.source import DamagedFileError, Source, unreadable
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
 
 DICOM_ENDING = ".dcm"
 LABEL_ENDING = ".nii.gz"
@@ -225,6 +227,8 @@ def _read_slices(paths: Sequence[Path], geometry: Geometry, components: int) -> 
     """(components, z, y, x) with every slice's own rescale slope and intercept applied, as GDCM does."""
     for path in paths:
         check_compression(path, math.prod(geometry.size[:2]) * components)
+    from umseg.dataset.toolkit import sitk
+
     values = np.empty((components, *geometry.shape), dtype=np.float32)
     for index, path in enumerate(paths):
         try:
@@ -239,6 +243,8 @@ def _read_slices(paths: Sequence[Path], geometry: Geometry, components: int) -> 
 
 
 def _reader(path: Path) -> sitk.ImageFileReader:
+    from umseg.dataset.toolkit import sitk
+
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
     reader.SetFileName(str(path))

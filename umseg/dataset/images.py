@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
@@ -190,6 +189,8 @@ def _write_values(temporary: Path, path: Path, values: NDArray[np.unsignedintege
     if geometry.dimensions == 3 and is_nifti(path) and not geometry.is_orthogonal:
         write_oblique(temporary, values, geometry)
         return
+    from umseg.dataset.toolkit import sitk
+
     image = sitk.GetImageFromArray(values[0] if geometry.dimensions == 2 else values)
     image.SetSpacing(geometry.spacing)
     image.SetOrigin(geometry.origin)

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
@@ -20,8 +19,8 @@ from umseg.dataset.integrity import check_file, check_header
 from umseg.dataset.source import DamagedFileError, Source
 from umseg.dataset.text_header import VOXEL_ENDINGS, has_text_header, read_text_header
 
-# ITK prints its warnings to stderr whatever the log level; what matters here is checked and raised instead.
-sitk.ProcessObject.SetGlobalWarningDisplay(False)
+if TYPE_CHECKING:
+    import SimpleITK as sitk
 
 
 def open_itk(path: Path) -> Source:
@@ -33,6 +32,8 @@ def open_itk(path: Path) -> Source:
         RuntimeError, DamagedFileError, OSError: The file cannot be read.
         UserError: The format is none of those that are read, the voxels are in other files, or the values are complex.
     """
+    from umseg.dataset.toolkit import sitk
+
     kind = itk_class(path)
     check_header(path)
     if sitk.ImageFileReader.GetImageIOFromFileName(str(path)) != kind:
@@ -65,6 +66,8 @@ def write_itk(image: sitk.Image, temporary: Path, path: Path) -> None:
     Raises:
         RuntimeError, OSError: The file cannot be written.
     """
+    from umseg.dataset.toolkit import sitk
+
     writer = sitk.ImageFileWriter()
     writer.SetImageIO(itk_class(path))
     writer.UseCompressionOn()
@@ -96,6 +99,8 @@ def _geometry(reader: sitk.ImageFileReader) -> Geometry:
 
 
 def _read(path: Path, reader: sitk.ImageFileReader, components: int) -> NDArray[Any]:
+    from umseg.dataset.toolkit import sitk
+
     size = reader.GetSize()
     scalar = sitk.Image([1, 1], reader.GetPixelID()).GetSizeOfPixelComponent()
     check_file(path, math.prod(size) * components * scalar)

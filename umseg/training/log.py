@@ -7,9 +7,6 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
 from umseg.common.files import atomic_path, write_text
 from umseg.common.record import Record
 
@@ -77,6 +74,9 @@ def unlearned_classes(rows: Sequence[EpochLog]) -> list[str]:
 
 def draw_progress(path: Path, rows: Sequence[EpochLog], title: str) -> None:
     """Losses, Dice, and time and learning rate over the epochs."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(9, 10), layout="constrained")
     FigureCanvasAgg(figure)
     loss, dice, time = figure.subplots(3, 1, sharex=True)
