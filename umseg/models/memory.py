@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-from umseg.common.memory import keep_freed_memory
+from umseg.common.memory import keep_freed_memory, return_freed_memory
 
-__all__ = ["keep_freed_memory", "use_huge_pages"]
+__all__ = ["keep_freed_memory", "return_freed_memory", "use_huge_pages"]
 
 
 def use_huge_pages() -> None:

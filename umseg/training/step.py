@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from umseg.common.errors import UserError
 from umseg.models.device import autocast, channels_last
+from umseg.models.memory import return_freed_memory
 from umseg.models.registry import network_heads
 from umseg.training.batches import Batch
 from umseg.training.config import TrainingConfig
@@ -89,7 +90,12 @@ class TrainingStep:
         self._unseen.append((bad, batch.cases))
         if len(self._unseen) >= STEPS_BETWEEN_LOOKS or self.device.type == "cpu":
             self.look()
+        self._return_memory()
         return torch.where(bad, torch.nan, loss)
+
+    def _return_memory(self) -> None:
+        if self.device.type == "cpu":
+            return_freed_memory()
 
     def _backward(self, batch: Batch) -> Tensor:
         """Gradients of a batch, part by part; returns its loss."""
@@ -105,6 +111,7 @@ class TrainingStep:
                     # A network with one head has no use for the targets of lower resolutions.
                     targets = [label[part] for label in labels[: len(outputs)]]
                     loss = all_sizes / self.batch_size * self.loss(outputs, targets, size / all_sizes)
+                self._return_memory()  # the gaps of the way forward
                 self.scaler.scale(loss).backward()
             losses.append(loss.detach())
         return torch.stack(losses).sum()
