@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from umseg.models import bits
-from umseg.models.norm import NEGATIVE_SLOPE, PIECE, InstanceNormAct, _fused, _fused_backward
+from umseg.models.norm import NEGATIVE_SLOPE, InstanceNormAct
+from umseg.models.norm_cpu import PIECE, backward_op, forward_op
 
 EPS = 1e-5
 
@@ -139,7 +140,7 @@ def test_residual_of_another_dtype_gets_its_own_gradient() -> None:
 
 @pytest.mark.parametrize("residual", [False, True], ids=["plain", "residual"])
 def test_float64_takes_torchs_path(residual: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("umseg.models.norm._fused", None)
+    monkeypatch.setattr("umseg.models.norm_cpu.norm_act", None)
     layer = make_layer(3, torch.float64)
     x, rest, grad = make_inputs((2, 3, 4, 5), residual=residual)
     errors = relative_errors(differentiate(layer, x, rest, grad, layer), differentiate(None, x, rest, grad, layer))
@@ -162,7 +163,7 @@ def test_the_input_is_not_changed() -> None:
 def test_large_mean_and_small_variance() -> None:
     x = torch.randn(2, 4, 50, 60, generator=torch.Generator().manual_seed(0)) + 1e4
     weight, bias = torch.ones(4), torch.zeros(4)
-    _, mean, scale = _fused(x, None, weight, bias, EPS)
+    _, mean, scale = forward_op(x, None, weight, bias, EPS, NEGATIVE_SLOPE)
     exact = x.double().flatten(2)
     torch.testing.assert_close(mean.double(), exact.mean(-1), rtol=1e-7, atol=0)
     torch.testing.assert_close(scale.double(), (exact.var(-1, unbiased=False) + EPS).rsqrt(), rtol=1e-6, atol=0)
@@ -176,7 +177,7 @@ def test_large_mean_and_small_variance() -> None:
 def test_one_outlier_does_not_swallow_the_variance(position: int, outlier: float) -> None:
     x = torch.randn(1, 4, 90_000, 1, generator=torch.Generator().manual_seed(0))
     x[:, :, position] = outlier
-    _, mean, scale = _fused(x, None, torch.ones(4), torch.zeros(4), EPS)
+    _, mean, scale = forward_op(x, None, torch.ones(4), torch.zeros(4), EPS, NEGATIVE_SLOPE)
     exact = x.double().flatten(2)
     torch.testing.assert_close(mean.double(), exact.mean(-1), rtol=1e-6, atol=1e-7)
     torch.testing.assert_close(scale.double(), (exact.var(-1, unbiased=False) + EPS).rsqrt(), rtol=1e-6, atol=0)
@@ -237,10 +238,14 @@ def test_custom_operators_keep_torchs_contract(shape: tuple[int, ...], residual:
     x, rest, grad = (None if t is None else t.to(dtype) for t in make_inputs(shape, residual=residual))
     assert x is not None
     assert grad is not None
-    arguments = (x.requires_grad_(), rest, layer.weight, layer.bias, EPS)
-    torch.library.opcheck(_fused, arguments)
-    y, mean, scale = _fused(x.detach(), rest, layer.weight.detach(), layer.bias.detach(), EPS)
-    torch.library.opcheck(_fused_backward, (grad, x.detach(), y, layer.weight.detach(), mean, scale, residual))
+    arguments = (x.requires_grad_(), rest, layer.weight, layer.bias, EPS, NEGATIVE_SLOPE)
+    torch.library.opcheck(forward_op, arguments)
+    weight, bias = layer.weight.detach(), layer.bias.detach()
+    y, mean, scale = forward_op(x.detach(), rest, weight, bias, EPS, NEGATIVE_SLOPE)
+    for output in (y, None):
+        torch.library.opcheck(
+            backward_op, (grad, x.detach(), output, weight, bias, mean, scale, residual, NEGATIVE_SLOPE)
+        )
 
 
 @settings(deadline=None, max_examples=30)

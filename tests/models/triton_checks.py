@@ -19,11 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tests.models.scans import all_finite, errors, extreme_inputs, make_inputs, run, without
-from umseg.models import (
-    conv1d_cuda,
-    norm,  # noqa: F401  (gives the operators of norm_cuda their gradients)
-    norm_cuda,
-)
+from umseg.models import conv1d_cuda, norm_cuda
 from umseg.models.scan import triton as backend
 
 ALL = ("D", "z", "delta_bias")

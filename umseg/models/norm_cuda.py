@@ -21,6 +21,12 @@ _OPTIONS: dict[str, Any] = {"num_warps": 4, "enable_fp_fusion": True}
 _COMBINED: dict[str, Any] = {"TILES": 1024, "LANES": 4, "num_warps": 8, "enable_fp_fusion": True}
 
 
+def norm_act(x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, eps: float, slope: float) -> Tensor:
+    """leaky_relu(instance_norm(x) + residual) of float32, bfloat16 or float16."""
+    out: Tensor = forward_op(x, residual, weight, bias, eps, slope)[0]
+    return out
+
+
 @torch.library.custom_op("umseg::instance_norm_act_triton", mutates_args=())
 def forward_op(
     x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, eps: float, slope: float
@@ -84,6 +90,22 @@ def _(
     dx = channels_last(torch.empty_like(x))
     dresidual = torch.empty_like(dx) if with_residual else x.new_empty(0)
     return dx, dresidual, torch.empty_like(weight), torch.empty_like(weight)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    x, residual, weight, _, _, slope = inputs
+    y, mean, scale = output
+    ctx.with_residual, ctx.slope = residual is not None, slope
+    # The output only says where the activation was cut off: without one it need not be kept.
+    ctx.save_for_backward(x, x if slope == 1 else y, weight, mean, scale)
+
+
+def _gradients(ctx: Any, grad: Tensor, _mean: Tensor, _scale: Tensor) -> tuple[Tensor | None, ...]:
+    dx, dresidual, dweight, dbias = backward_op(grad, *ctx.saved_tensors, ctx.with_residual, ctx.slope)
+    return dx, dresidual if ctx.with_residual else None, dweight, dbias, None, None
+
+
+forward_op.register_autograd(_gradients, setup_context=_save)
 
 
 class _Cut(NamedTuple):

@@ -49,26 +49,44 @@ def normalize(x, residual, b, start, stop, factor, offset, slope, y):
 
 
 @_kernel
-def sum_gradients(grad, x, y, b, start, stop, mean, slope, sums):
-    """Add the gradient before the activation, and it times (x - mean), to ``sums`` (2, channels) float32."""
+def sum_gradients(grad, x, y, b, start, stop, mean, factor, offset, slope, sums):
+    """Add the gradient before the activation, and it times (x - mean), to ``sums`` (2, channels) float32.
+
+    The activation let through what is positive in y, or in x * factor + offset where y has no voxels.
+    """
     channels = x.shape[2]
     for v in range(start, stop):
-        for c in range(channels):
-            g = load(grad[b, v, c])
-            g = g if load(y[b, v, c]) > 0 else g * slope
-            sums[0, c] += g
-            sums[1, c] += g * (load(x[b, v, c]) - mean[c])
+        if y.shape[1] > 0:
+            for c in range(channels):
+                g = load(grad[b, v, c])
+                g = g if load(y[b, v, c]) > 0 else g * slope
+                sums[0, c] += g
+                sums[1, c] += g * (load(x[b, v, c]) - mean[c])
+        else:
+            for c in range(channels):
+                g, value = load(grad[b, v, c]), load(x[b, v, c])
+                g = g if value * factor[c] + offset[c] > 0 else g * slope
+                sums[0, c] += g
+                sums[1, c] += g * (value - mean[c])
 
 
 @_kernel
-def input_gradients(grad, x, y, b, start, stop, mean, factor, shift, tilt, slope, dx, dresidual):
+def input_gradients(grad, x, y, b, start, stop, mean, factor, offset, shift, tilt, slope, dx, dresidual):
     """dx = factor (g - shift - (x - mean) tilt) and dresidual = g, where g is the gradient before the activation."""
     channels = x.shape[2]
     zero = x[0, 0, 0]
     for v in range(start, stop):
-        for c in range(channels):
-            g = load(grad[b, v, c])
-            g = g if load(y[b, v, c]) > 0 else g * slope
-            if dresidual.shape[1] > 0:
-                dresidual[b, v, c] = store(g, zero)
-            dx[b, v, c] = store(factor[c] * (g - shift[c] - (load(x[b, v, c]) - mean[c]) * tilt[c]), zero)
+        if y.shape[1] > 0:
+            for c in range(channels):
+                g = load(grad[b, v, c])
+                g = g if load(y[b, v, c]) > 0 else g * slope
+                if dresidual.shape[1] > 0:
+                    dresidual[b, v, c] = store(g, zero)
+                dx[b, v, c] = store(factor[c] * (g - shift[c] - (load(x[b, v, c]) - mean[c]) * tilt[c]), zero)
+        else:
+            for c in range(channels):
+                g, value = load(grad[b, v, c]), load(x[b, v, c])
+                g = g if value * factor[c] + offset[c] > 0 else g * slope
+                if dresidual.shape[1] > 0:
+                    dresidual[b, v, c] = store(g, zero)
+                dx[b, v, c] = store(factor[c] * (g - shift[c] - (value - mean[c]) * tilt[c]), zero)

@@ -18,6 +18,7 @@ from umseg.models.blocks import (
     projected_block,
     transposed_convolution,
 )
+from umseg.models.recompute import concatenated, recomputing
 from umseg.models.ssm import MambaLayer
 from umseg.planning.architecture import Architecture, BlockKind, Row
 from umseg.planning.stages import Stage
@@ -108,6 +109,10 @@ class UNet(nn.Module):
                 f"plan's; got {tuple(x.shape[2:])}. Cut the image into such patches, as umseg.inference does, or use a "
                 "model that takes any size, e.g. umamba_enc."
             )
+        with recomputing(x.device.type == "cpu" and not self.checkpoint_activations):
+            return self._scores(x)
+
+    def _scores(self, x: Tensor) -> Tensor | list[Tensor]:
         x = self.stem(x)
         skips: list[Tensor | None] = []
         for stage, skipping in zip(self.encoder, (*self.skips, False), strict=True):
@@ -116,8 +121,7 @@ class UNet(nn.Module):
         scores: list[Tensor] = []
         skips.pop()
         for upsampling, stage, head in zip(self.upsamplings, self.decoder, self.heads, strict=False):
-            x, skip = upsampling(x), skips.pop()
-            x = self._run(stage, x if skip is None else torch.cat((x, skip), dim=1))
+            x = self._run(stage, _joined(upsampling(x), skips.pop()))
             if self.deep_supervision:
                 scores.append(head(x))
         if self.deep_supervision and scores:
@@ -129,8 +133,14 @@ class UNet(nn.Module):
         if self.checkpoint_activations and torch.is_grad_enabled():
             out: Tensor = checkpoint(stage, x, use_reentrant=False)
             return out
-        out = stage(x)
-        return out
+        # Not by the row's own call, which would hold its input until the last block is done.
+        for block in stage.children():
+            x = block(x)
+        return x
+
+
+def _joined(x: Tensor, skip: Tensor | None) -> Tensor:
+    return x if skip is None else concatenated(x, skip)
 
 
 def _blocks(row: Row, in_channels: int, stage: Stage, stride: Sequence[int]) -> list[nn.Module]:

@@ -1,0 +1,104 @@
+"""Activations that are cheap to compute are not kept for the way back but computed there again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+
+
+@dataclass(frozen=True)
+class _Again:
+    """In place of a saved tensor: how its memory is filled anew, and where in that memory it lies."""
+
+    make: Callable[[], Tensor]
+    size: torch.Size
+    stride: tuple[int, ...]
+    offset: int | torch.SymInt
+
+    def tensor(self) -> Tensor:
+        return self.make().as_strided(self.size, self.stride, self.offset)
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """How to make a tensor again.
+
+    Attributes:
+        storage: Of the tensor. The reference does not keep its memory, but no other storage can take its address.
+        version: Of its values. After a change in place the recipe is no longer right.
+        make: Makes it, in the same layout.
+    """
+
+    storage: StorageWeakRef
+    version: int
+    make: Callable[[], Tensor]
+
+
+@dataclass
+class _Recipes:
+    """Of the tensors of one forward pass, by the addresses of their storages."""
+
+    known: dict[int, _Recipe] = field(default_factory=dict)
+
+    def note(self, out: Tensor, make: Callable[[], Tensor]) -> None:
+        storage = StorageWeakRef(out.untyped_storage())
+        self.known[storage.cdata] = _Recipe(storage, out._version, make)
+
+    def pack(self, saved: Tensor) -> Tensor | _Again:
+        """What autograd keeps of a tensor that it wants to save."""
+        recipe = self.known.get(saved.untyped_storage()._cdata)
+        if recipe is None or recipe.version != saved._version:
+            return saved
+        return _Again(recipe.make, saved.size(), saved.stride(), saved.storage_offset())
+
+
+_recipes: ContextVar[_Recipes | None] = ContextVar("recipes", default=None)
+
+
+def _unpack(packed: Tensor | _Again) -> Tensor:
+    if isinstance(packed, Tensor):
+        return packed
+    with torch.no_grad():
+        return packed.tensor()
+
+
+@contextmanager
+def recomputing(wanted: bool) -> Iterator[None]:
+    """Let autograd keep, of the tensors in this block that ``computed_again`` knows, only what they are made from.
+
+    Convolutions save their inputs, and the normalisation before them saves its own input: of the two, one is enough.
+    """
+    if not wanted or not torch.is_grad_enabled() or torch.compiler.is_compiling():
+        yield
+        return
+    recipes = _Recipes()
+    token = _recipes.set(recipes)
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(recipes.pack, _unpack):
+            yield
+    finally:
+        _recipes.reset(token)
+        recipes.known.clear()  # autograd keeps the hooks, and with them would keep what every recipe needs
+
+
+def computed_again(out: Tensor, make: Callable[[], Tensor]) -> Tensor:
+    """Say how a tensor can be made again in the same memory layout, from tensors that are kept anyway; returns it."""
+    recipes = _recipes.get()
+    if recipes is not None:
+        recipes.note(out, make)
+    return out
+
+
+def concatenated(first: Tensor, second: Tensor) -> Tensor:
+    """Both along the channels. The result is made again on the way back from its parts."""
+    out, recipes = torch.cat((first, second), dim=1), _recipes.get()
+    if recipes is not None:
+        parts = [recipes.pack(part.detach()) for part in (first, second)]
+        recipes.note(out, lambda: torch.cat([_unpack(part) for part in parts], dim=1))
+    return out
