@@ -109,7 +109,11 @@ def _decoder_stage(run: _Run, index: int) -> Iterator[Layer]:
 
 
 def _blocks(run: _Run, stage: Stage, row: Row, in_channels: int, stride: Sequence[int] = (1,)) -> Iterator[Layer]:
-    """A row of blocks, the first with the stride. Every convolution's output is kept, and every norm's."""
+    """A row of blocks, the first with the stride. Every convolution's output is kept, and every norm's.
+
+    On a CPU the output of a norm without a residual, the first of a block, is computed again on the way back.
+    """
+    again = 1 if run.training.device == "cpu" else 0
     for index, kind in enumerate(row):
         channels = stage.features if index else in_channels
         convolutions = 1 if kind == "plain" else 2
@@ -118,7 +122,7 @@ def _blocks(run: _Run, stage: Stage, row: Row, in_channels: int, stride: Sequenc
             parameters += convolution_parameters(stage.features, stage.features, stage.kernel)
         yield Layer(
             parameters + convolutions * norm_parameters(stage.features),
-            kept=2 * convolutions * run.map_bytes(stage) + run.rounded_weights(parameters),
+            kept=(2 * convolutions - again) * run.map_bytes(stage) + run.rounded_weights(parameters),
             passing=_PASSING[run.training.device][kind] * run.map_bytes(stage),
         )
         yield _shortcut(run, stage, kind, channels, strided=index == 0 and math.prod(stride) > 1)
