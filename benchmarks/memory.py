@@ -288,7 +288,7 @@ def gpu_operators() -> Iterator[None]:
     with (
         _CudaAutocast(),
         mock.patch.object(norm.InstanceNormAct, "forward", _norm),
-        mock.patch("umseg.models.unet.recomputing", lambda wanted: contextlib.nullcontext()),
+        mock.patch("umseg.models.unet.recomputing", return_value=contextlib.nullcontext()),
         mock.patch("umseg.models.mamba.causal_conv1d_silu", _convolution),
         mock.patch("umseg.models.mamba.selective_scan", _scan),
     ):
