@@ -21,21 +21,17 @@ import threading
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from loader import Task, clock, environment, prepare_ours, prepare_theirs
 from processes import sample
 
-from umseg.models.device import resolve_precision
-from umseg.models.memory import keep_freed_memory
-from umseg.training.batches import Batch, BatchFactory
-from umseg.training.card import model_card
-from umseg.training.config import TrainingConfig
-from umseg.training.loader import load_batches
-from umseg.training.loss import SegmentationLoss
-from umseg.training.targets import Targets
-from umseg.training.trainer import Trainer
-from umseg.workflows.workspace import Workspace
+if TYPE_CHECKING:
+    import torch
+
+    from umseg.training.batches import Batch
+    from umseg.training.config import TrainingConfig
+    from umseg.training.trainer import Trainer
 
 WARM_UP = 3
 
@@ -68,6 +64,16 @@ def training(
     workspace: Path, config: TrainingConfig, device: torch.device, workers: int
 ) -> Iterator[tuple[Trainer, Generator[Batch, None, None]]]:
     """A trainer on fold 0 as ``umseg train`` sets it up, and the batches of one long epoch."""
+    # Not above: a worker process imports this module, but nothing of what trains.
+    from umseg.models.device import resolve_precision
+    from umseg.training.batches import BatchFactory
+    from umseg.training.card import model_card
+    from umseg.training.loader import load_batches
+    from umseg.training.loss import SegmentationLoss
+    from umseg.training.targets import Targets
+    from umseg.training.trainer import Trainer
+    from umseg.workflows.workspace import Workspace
+
     card = model_card(workspace, config)
     split = Workspace(workspace).splits().folds[0]
     with tempfile.TemporaryDirectory() as folder:
@@ -97,6 +103,11 @@ def training(
 
 def run_ours(workspace: Path, configuration: str, precision: str, workers: int, iterations: int) -> None:
     """What is measured of umseg: the steps of one long epoch."""
+    import torch
+
+    from umseg.models.memory import keep_freed_memory
+    from umseg.training.config import TrainingConfig
+
     keep_freed_memory()
     config = TrainingConfig(configuration=configuration, model="nnunet", precision=precision)
     with training(workspace, config, torch.device("cpu"), workers) as (trainer, batches):

@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from umseg.common.errors import UserError
 from umseg.models.device import autocast, channels_last
+from umseg.models.mamba import MambaBlock
 from umseg.models.memory import return_freed_memory
 from umseg.models.registry import network_heads
 from umseg.training.batches import Batch
@@ -65,6 +66,9 @@ class TrainingStep:
         for head, weight in zip(heads, deep_supervision_weights(len(heads)), strict=True):
             # The lowest head under deep supervision does not count; nor is it to be decayed.
             head.requires_grad_(weight > 0)
+        # Where it costs little: the scan's buffers would be given back and asked for again, layer after layer.
+        scans = any(isinstance(module, MambaBlock) for module in self.network.modules())
+        self._returns_memory = self.device.type == "cpu" and not scans
         self.parallel: DistributedDataParallel | None = None
         if self.processes.count > 1:
             # MONAI's networks may hold weights that they do not use.
@@ -94,7 +98,7 @@ class TrainingStep:
         return torch.where(bad, torch.nan, loss)
 
     def _return_memory(self) -> None:
-        if self.device.type == "cpu":
+        if self._returns_memory:
             return_freed_memory()
 
     def _backward(self, batch: Batch) -> Tensor:
