@@ -266,7 +266,7 @@ def test_a_slow_backend_is_reported_once_with_the_remedy(
     assert "it is not here. Remedy: fetch it" in caplog.text
 
 
-@pytest.mark.parametrize(("missing", "chosen"), [([], "mamba_ssm"), (["mamba_ssm"], "triton")])
+@pytest.mark.parametrize(("missing", "chosen"), [([], "triton"), (["triton"], "mamba_ssm")])
 def test_auto_on_a_gpu(
     missing: list[str], chosen: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -35,15 +35,15 @@ def test_the_verb_prints_versions_devices_and_decisions() -> None:
 
 @pytest.mark.usefixtures("gpu")
 def test_a_gpu_and_why_it_does_not_run_the_faster_scan(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = {"mamba_ssm": Obstacle("mamba_ssm is not installed", "pip install it"), "triton": None, "reference": None}
+    known = {"triton": Obstacle("triton is not installed", "pip install it"), "mamba_ssm": None, "reference": None}
     monkeypatch.setattr(interface, "OBSTACLES", known | {"cpu": None})
     monkeypatch.setattr(doctor, "OBSTACLES", known)
     report = doctor.examine()
     assert "cuda:0: NVIDIA Test, 80 GB, compute capability 9.0, 132 multiprocessors" in report
     gpu = report.partition("cuda:0")[2]
     assert "precision auto: bf16" in gpu
-    assert "selective scan: triton, works" in gpu
-    assert "not mamba_ssm: mamba_ssm is not installed; pip install it" in gpu
+    assert "selective scan: mamba_ssm, works" in gpu
+    assert "not triton: triton is not installed; pip install it" in gpu
     assert "cuda: none" not in report
 
 
