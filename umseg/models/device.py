@@ -80,8 +80,13 @@ def place(network: nn.Module, device: torch.device) -> nn.Module:
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """(batch, channels, *spatial) with the channels innermost in memory."""
-    return x.contiguous(memory_format=torch.channels_last if x.dim() == 4 else torch.channels_last_3d)
+    """(batch, channels, *spatial) with the channels innermost in memory.
+
+    The strides say so too where there is one channel only, which is dense in both layouts: from them a convolution
+    takes the layout of its output.
+    """
+    layout = torch.channels_last if x.dim() == 4 else torch.channels_last_3d
+    return x.contiguous(memory_format=layout).to(memory_format=layout)
 
 
 def _cpu_has_bfloat16() -> bool:

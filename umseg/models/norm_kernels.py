@@ -17,6 +17,10 @@ from umseg.models.jit import jit
 # Sums may be reordered and fused; NaN and infinity keep their meaning.
 _kernel = jit(fastmath={"contract", "reassoc", "nsz"})
 
+_TOGETHER = 4
+"""Voxels whose terms are summed in registers before a channel's sum in memory is read and written again: in float64,
+one at a time takes one and a half times as long."""
+
 
 @_kernel
 def sum_voxels(x, b, start, stop, sums):
@@ -25,7 +29,17 @@ def sum_voxels(x, b, start, stop, sums):
     pivot = np.empty(channels, np.float64)
     for c in range(channels):
         pivot[c] = load(x[b, 0, c])
-    for v in range(start, stop):
+    rest = stop - (stop - start) % _TOGETHER
+    for v in range(start, rest, _TOGETHER):
+        for c in range(channels):
+            total, square = 0.0, 0.0
+            for i in range(_TOGETHER):
+                value = load(x[b, v + i, c]) - pivot[c]
+                total += value
+                square += value * value
+            sums[0, c] += total
+            sums[1, c] += square
+    for v in range(rest, stop):
         for c in range(channels):
             value = load(x[b, v, c]) - pivot[c]
             sums[0, c] += value
