@@ -7,9 +7,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-THIN = 3
-"""Voxels below which oneDNN's bfloat16 gradients of the weights were found to be memory that nobody wrote to: an axis
-of 2 under a 3x3x3 kernel, of 1 under a stride (torch 2.13, AVX-512). Three voxels and more were right."""
+from umseg.models.device import THIN
+from umseg.models.joining import Joined
 
 
 class Conv2d(nn.Conv2d):
@@ -17,8 +16,10 @@ class Conv2d(nn.Conv2d):
 
     idle_bias = False
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor | Joined) -> Tensor:
         """(batch, in_channels, y, x) to (batch, out_channels, ...)."""
+        if isinstance(input, Joined):
+            return input.convolved(self.weight, None if self.idle_bias else self.bias, not self.idle_bias)
         out: Tensor = self._conv_forward(input, self.weight, None if self.idle_bias else self.bias)
         return out
 
@@ -28,9 +29,11 @@ class Conv3d(nn.Conv3d):
 
     idle_bias = False
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor | Joined) -> Tensor:
         """(batch, in_channels, z, y, x) to (batch, out_channels, ...)."""
         bias = None if self.idle_bias else self.bias
+        if isinstance(input, Joined):
+            return input.convolved(self.weight, bias, not self.idle_bias)
         if input.device.type == "cpu" and min(input.shape[2:]) < THIN and torch.is_autocast_enabled("cpu"):
             with torch.autocast("cpu", enabled=False):
                 out: Tensor = self._conv_forward(input.float(), self.weight, bias)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,8 @@ from umseg.models.blocks import (
     projected_block,
     transposed_convolution,
 )
-from umseg.models.recompute import concatenated, recomputing
+from umseg.models.joining import Joined, joined
+from umseg.models.recompute import recomputing
 from umseg.models.ssm import MambaLayer
 from umseg.planning.architecture import Architecture, BlockKind, Row
 from umseg.planning.stages import Stage
@@ -84,6 +86,7 @@ class UNet(nn.Module):
             width = (2 if architecture.skips[index] else 1) * stage.features
             self.decoder.append(nn.Sequential(*_blocks(architecture.decoder[index], width, stage, ones)))
             self.heads.append(convolution(dimensions)(stage.features, num_classes, 1))
+        self.decoder_kernels = [stage.kernel for stage in reversed(stages[:-1])]
         if not self.heads:
             # No pooling at all: the only stage carries the only head.
             self.heads.append(convolution(dimensions)(top.features, num_classes, 1))
@@ -120,8 +123,9 @@ class UNet(nn.Module):
             skips.append(x if skipping else None)
         scores: list[Tensor] = []
         skips.pop()
-        for upsampling, stage, head in zip(self.upsamplings, self.decoder, self.heads, strict=False):
-            x = self._run(stage, _joined(upsampling(x), skips.pop()))
+        rows = zip(self.upsamplings, self.decoder, self.decoder_kernels, self.heads, strict=False)
+        for upsampling, stage, kernel, head in rows:
+            x = self._run(stage, joined(x, upsampling, skips.pop(), kernel))
             if self.deep_supervision:
                 scores.append(head(x))
         if self.deep_supervision and scores:
@@ -129,18 +133,14 @@ class UNet(nn.Module):
         full: Tensor = self.heads[-1](x)
         return [full] if self.deep_supervision else full
 
-    def _run(self, stage: nn.Module, x: Tensor) -> Tensor:
+    def _run(self, stage: nn.Module, x: Tensor | Joined) -> Tensor:
         if self.checkpoint_activations and torch.is_grad_enabled():
             out: Tensor = checkpoint(stage, x, use_reentrant=False)
             return out
         # Not by the row's own call, which would hold its input until the last block is done.
         for block in stage.children():
             x = block(x)
-        return x
-
-
-def _joined(x: Tensor, skip: Tensor | None) -> Tensor:
-    return x if skip is None else concatenated(x, skip)
+        return cast(Tensor, x)
 
 
 def _blocks(row: Row, in_channels: int, stage: Stage, stride: Sequence[int]) -> list[nn.Module]:
