@@ -4,19 +4,24 @@
 
 Prints seconds per training step (batch 7: forward, loss, backward, clipping, SGD) and per inference (batch 7, no
 gradients), and the ratios: what the Mamba layers add, and, with a virtual environment that has nnunetv2, what `nnunet`
-in bfloat16 takes of nnU-Net's own network in float32, as its CPU mode runs it. All take turns in one run.
+in bfloat16 takes of nnU-Net's own network in float32, as its CPU mode runs it. All take turns in one run, each time in
+a process of its own: how umseg gets its memory must not help its peer, nor idle memory go to others meanwhile.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+STEPS = 3
+"""Timed in a row, after one to warm up."""
 PATCH, BATCH, CLASSES = (40, 56, 40), 7, 3
 FEATURES = (32, 64, 128, 256)
 STRIDES = ((1, 1, 1), (2, 2, 2), (2, 2, 2), (2, 2, 2))
@@ -28,13 +33,14 @@ VARIANTS = {
     "umamba_enc --no-ssm bf16": ("umamba_enc", False, "bf16"),
     "nnunet bf16": ("nnunet", True, "bf16"),
 }
+THEIRS = "nnU-Net fp32"
 # Its network is built from its public class with the arguments that its plan for these data states.
 PEER = f"""
-import json, sys, time, torch
+import json, time, torch
 from torch import nn
 from dynamic_network_architectures.architectures.unet import PlainConvUNet
 from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
-torch.manual_seed(0); torch.set_num_threads(int(sys.argv[1]))
+torch.manual_seed(0)
 network = PlainConvUNet(1, 4, {FEATURES}, nn.Conv3d, ((3, 3, 3),) * 4, {STRIDES}, (2,) * 4, {CLASSES}, (2,) * 3,
     conv_bias=True, norm_op=nn.InstanceNorm3d, norm_op_kwargs=dict(eps=1e-5, affine=True), nonlin=nn.LeakyReLU,
     nonlin_kwargs=dict(inplace=True), deep_supervision=True)
@@ -55,7 +61,9 @@ def infer():
     with torch.inference_mode(): network(data)
 times = {{}}
 for name, step in (("train", train), ("infer", infer)):
-    step(); start = time.perf_counter(); step(); times[name] = time.perf_counter() - start
+    step(); times[name] = []
+    for _ in range({STEPS}):
+        start = time.perf_counter(); step(); times[name].append(time.perf_counter() - start)
 print(json.dumps(times))
 """
 
@@ -114,19 +122,27 @@ def steps(model: str, ssm: bool, precision: str) -> dict[str, Callable[[], objec
     return {"train": train, "infer": infer}
 
 
-def timed(step: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    step()
-    return time.perf_counter() - start
+def measure(variant: str) -> dict[str, list[float]]:
+    """Seconds of some training steps and inferences of a variant of ours."""
+    from umseg.models.memory import keep_freed_memory
+
+    keep_freed_memory()
+    times: dict[str, list[float]] = {}
+    for kind, step in steps(*VARIANTS[variant]).items():
+        step()
+        for _ in range(STEPS):
+            start = time.perf_counter()
+            step()
+            times.setdefault(kind, []).append(time.perf_counter() - start)
+    return times
 
 
-def peer_times(peer: Path, threads: int) -> dict[str, float]:
-    """One training step and one inference of nnU-Net's network, after one of each to warm up."""
-    command = [str(peer / "bin" / "python"), "-c", PEER, str(threads)]
+def in_process(command: list[str]) -> dict[str, list[float]]:
+    """What a process prints at last."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(done.stderr[-2000:])
-    times: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    times: dict[str, list[float]] = json.loads(done.stdout.splitlines()[-1])
     return times
 
 
@@ -135,35 +151,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peer", type=Path, help="virtual environment with nnunetv2")
+    parser.add_argument("--variant", choices=VARIANTS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-
-    import torch
-
-    from umseg.models.memory import keep_freed_memory
-
-    keep_freed_memory()
-    variants = {name: steps(*choices) for name, choices in VARIANTS.items()}
-    times: dict[str, dict[str, list[float]]] = {}
-    for current in range(arguments.rounds + 1):
-        for name, kinds in variants.items():
-            for kind, step in kinds.items():
-                seconds = timed(step)
-                if current:  # the first round compiles kernels and fills caches
-                    times.setdefault(name, {}).setdefault(kind, []).append(seconds)
-        if arguments.peer and current:
-            for kind, seconds in peer_times(arguments.peer.absolute(), torch.get_num_threads()).items():
-                times.setdefault("nnU-Net fp32", {}).setdefault(kind, []).append(seconds)
+    if arguments.variant:
+        print(json.dumps(measure(arguments.variant)))
+        return
+    commands = {name: [sys.executable, __file__, "--variant", name] for name in VARIANTS}
+    if arguments.peer:
+        commands[THEIRS] = [str(arguments.peer.absolute() / "bin" / "python"), "-c", PEER]
+    times: dict[str, dict[str, list[float]]] = {name: {"train": [], "infer": []} for name in commands}
+    for _ in range(arguments.rounds):
+        for name, command in commands.items():
+            for kind, seconds in in_process(command).items():
+                times[name][kind] += seconds
     medians = {
         name: {kind: statistics.median(values) for kind, values in kinds.items()} for name, kinds in times.items()
     }
-    print(f"{torch.get_num_threads()} threads, median of {arguments.rounds}, seconds")
+    print(f"{os.cpu_count()} cores, median of {STEPS} in each of {arguments.rounds} processes, seconds")
     for name, kinds in medians.items():
         print(f"  {name:26} train {kinds['train']:6.2f}   infer {kinds['infer']:6.2f}")
     ratios = [
         ("umamba_enc fp32", "umamba_enc --no-ssm fp32"),
         ("umamba_enc bf16", "umamba_enc --no-ssm bf16"),
         ("umamba_enc fp32", "nnunet fp32"),
-        ("nnunet bf16", "nnU-Net fp32"),
+        ("nnunet bf16", THEIRS),
     ]
     for mine, other in ratios:
         if other in medians:

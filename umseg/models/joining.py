@@ -61,7 +61,7 @@ class Joined:
             if constant_matters:
                 bias = middle if bias is None else bias + middle
         convolve, convolve_transposed = _FUNCTIONS[weight.dim() - 2]
-        out = convolve(self.skip, to_skip, bias, padding=padding)
+        out = convolve(self.skip, channels_last(to_skip), bias, padding=padding)
         composed = _composed(self.upsampling.weight, to_upsampled)
         out += convolve_transposed(self.below, composed, stride=self.upsampling.stride, padding=padding)
         if table is not None:
