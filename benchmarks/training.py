@@ -105,10 +105,8 @@ def run_ours(workspace: Path, configuration: str, precision: str, workers: int, 
     """What is measured of umseg: the steps of one long epoch."""
     import torch
 
-    from umseg.models.memory import keep_freed_memory
     from umseg.training.config import TrainingConfig
 
-    keep_freed_memory()
     config = TrainingConfig(configuration=configuration, model="nnunet", precision=precision)
     with training(workspace, config, torch.device("cpu"), workers) as (trainer, batches):
 

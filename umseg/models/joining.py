@@ -50,22 +50,15 @@ class Joined:
         upsampled = self.upsampling.weight.shape[1]
         to_upsampled, to_skip = weight.split([upsampled, weight.shape[1] - upsampled], dim=1)
         padding = [k // 2 for k in weight.shape[2:]]
-        table = None
+        constants = None
         if self.upsampling.bias is not None:
-            sizes = [min(n, k) for n, k in zip(self.skip.shape[2:], weight.shape[2:], strict=True)]
-            table = _constant(self.upsampling.bias, to_upsampled, sizes)
-            middle = table
-            for size in sizes:
-                middle = middle.select(1, size // 2)
-            table = table - middle.view(-1, *[1] * len(sizes))
-            if constant_matters:
-                bias = middle if bias is None else bias + middle
+            constants = _constants(self.upsampling.bias, to_upsampled, self.skip.shape[2:], constant_matters)
         convolve, convolve_transposed = _FUNCTIONS[weight.dim() - 2]
         out = convolve(self.skip, channels_last(to_skip), bias, padding=padding)
         composed = _composed(self.upsampling.weight, to_upsampled)
         out += convolve_transposed(self.below, composed, stride=self.upsampling.stride, padding=padding)
-        if table is not None:
-            _add_borders(out, table.to(out.dtype), 2)
+        if constants is not None:
+            out += constants.to(out.dtype)
         return out
 
 
@@ -109,37 +102,28 @@ def _composed(transposed: Tensor, weight: Tensor) -> Tensor:
         return channels_last(convolve_transposed(transposed, weight.flip(axes).transpose(0, 1)))
 
 
-def _constant(value: Tensor, weight: Tensor, sizes: Sequence[int]) -> Tensor:
-    """The convolution of a constant image: (out_channels, *sizes).
+def _constants(value: Tensor, weight: Tensor, sizes: Sequence[int], middle_matters: bool) -> Tensor:
+    """The convolution of an image of one value per channel: (out_channels, *sizes), channels innermost in memory.
 
-    Sizes are at most the kernel's: in a larger image, the middle is repeated.
+    Only towards the borders, where zeros are padded, it differs from the middle, which is zero if it does not matter.
     """
-    image = value.view(1, -1, *[1] * len(sizes)).expand(1, -1, *sizes)
+    kernel = weight.shape[2:]
+    small = [min(n, k) for n, k in zip(sizes, kernel, strict=True)]
+    image = value.view(1, -1, *[1] * len(small)).expand(1, -1, *small)
     with torch.autocast(weight.device.type, enabled=False):
-        out: Tensor = _FUNCTIONS[len(sizes)][0](image, weight, padding=[k // 2 for k in weight.shape[2:]])
-    return out[0]
-
-
-def _add_borders(out: Tensor, table: Tensor, axis: int) -> None:
-    """Add ``table`` (channels, *sizes), zero in the middle, to the borders of ``out`` (batch, channels, *spatial).
-
-    From this axis on; along the axes before it both have been narrowed to their middle.
-    """
-    if axis == out.dim():
-        return
-    size, length = table.shape[axis - 1], out.shape[axis]
-    middle = size // 2
-    for i in range(size):
-        if i != middle:
-            border = table.narrow(axis - 1, i, 1)
-            for later in range(axis + 1, out.dim()):
-                border = border.index_select(later - 1, _rows(table.shape[later - 1], out.shape[later]))
-            out.narrow(axis, i if i < middle else length - size + i, 1).add_(border)
-    rest = out.narrow(axis, middle, length - size + 1)
-    _add_borders(rest, table.narrow(axis - 1, middle, 1), axis + 1)
+        table: Tensor = _FUNCTIONS[len(small)][0](image, weight, padding=[k // 2 for k in kernel])
+    table = table[0].movedim(0, -1)
+    if not middle_matters:
+        middle = table
+        for n in small:
+            middle = middle[n // 2]
+        table = table - middle
+    for axis, (n, rows) in enumerate(zip(sizes, small, strict=True)):
+        table = table.index_select(axis, _rows(rows, n))
+    return table.movedim(-1, 0)
 
 
 def _rows(size: int, length: int) -> Tensor:
-    """Which of ``size`` rows of a table each of ``length`` voxels takes: those between the borders the middle one."""
-    rows = torch.arange(length)
-    return torch.where(rows < size // 2, rows, torch.clamp(rows - (length - size), min=size // 2))
+    """Which of ``size`` rows each of ``length`` voxels takes: those between the borders the middle one."""
+    voxels = torch.arange(length)
+    return torch.where(voxels < size // 2, voxels, torch.clamp(voxels - (length - size), min=size // 2))

@@ -16,7 +16,6 @@ from umseg.common.errors import UserError
 from umseg.dataset.dataset import Dataset
 from umseg.models.card import ModelCard
 from umseg.models.device import resolve_device, resolve_precision
-from umseg.models.memory import keep_freed_memory
 from umseg.preprocess.store import CaseStore
 from umseg.training.batches import BatchFactory
 from umseg.training.card import PLAN_REMEDY, model_card
@@ -131,8 +130,6 @@ def _device(name: str, processes: Processes) -> torch.device:
 
 def _set_up(config: TrainingConfig, device: torch.device) -> None:
     """Process-wide settings, before anything is random."""
-    if device.type == "cpu":
-        keep_freed_memory()
     # Every batch has the same shape: let cuDNN try its algorithms once and keep the fastest.
     torch.backends.cudnn.benchmark = device.type == "cuda" and not config.deterministic
     if config.deterministic:

@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from umseg.common.errors import UserError
 from umseg.models.device import autocast, channels_last
 from umseg.models.mamba import MambaBlock
-from umseg.models.memory import return_freed_memory
+from umseg.models.memory import keep_freed_memory, return_freed_memory
 from umseg.models.registry import network_heads
 from umseg.training.batches import Batch
 from umseg.training.config import TrainingConfig
@@ -30,6 +30,8 @@ STEPS_BETWEEN_LOOKS = 10
 MOST_IN_A_ROW = 5
 MOST_IN_A_ROW_FP16 = 20
 """Steps without a finite number before training stops. The scale of float16 finds its size by such steps."""
+LARGE_BLOCK = 16 * 2**20
+"""Bytes from which a freed block goes back to the system at once: a few activations, which leave the largest gaps."""
 
 
 @dataclass
@@ -66,9 +68,7 @@ class TrainingStep:
         for head, weight in zip(heads, deep_supervision_weights(len(heads)), strict=True):
             # The lowest head under deep supervision does not count; nor is it to be decayed.
             head.requires_grad_(weight > 0)
-        # Where it costs little: the scan's buffers would be given back and asked for again, layer after layer.
-        scans = any(isinstance(module, MambaBlock) for module in self.network.modules())
-        self._returns_memory = self.device.type == "cpu" and not scans
+        self._returns_memory = self._prepare_memory()
         self.parallel: DistributedDataParallel | None = None
         if self.processes.count > 1:
             # MONAI's networks may hold weights that they do not use.
@@ -96,6 +96,15 @@ class TrainingStep:
             self.look()
         self._return_memory()
         return torch.where(bad, torch.nan, loss)
+
+    def _prepare_memory(self) -> bool:
+        """Set, on a CPU, how the process keeps what it frees; says whether steps shall give it back."""
+        if self.device.type != "cpu":
+            return False
+        # The scan's buffers would be given back and asked for again, layer after layer.
+        scans = any(isinstance(module, MambaBlock) for module in self.network.modules())
+        keep_freed_memory(None if scans else LARGE_BLOCK)
+        return not scans
 
     def _return_memory(self) -> None:
         if self._returns_memory:
