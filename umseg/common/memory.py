@@ -34,8 +34,8 @@ def return_freed_memory() -> None:
     """Give back to the system once what this process has freed and kept.
 
     Called twice per training step, with large blocks given back at once, the plain U-Net on the hippocampus plan peaked
-    at 1.0 instead of 1.8 GB for 8 % more time, ``umamba_bot`` at 1.3 instead of 2.3 GB for 20 % more. Without glibc this
-    does nothing.
+    at 1.0 instead of 1.8 GB for 8 % more time, ``umamba_bot`` at 1.3 instead of 2.3 GB for 20 % more. Without glibc
+    this does nothing.
     """
     _call_glibc("malloc_trim", 0)
 
