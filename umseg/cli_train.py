@@ -162,7 +162,7 @@ def train(
         # All folds together, at the beginning: a run that is stopped in one of them goes on without --restart.
         discard = [each.fold for each in settings] if restart and setting is settings[0] else []
         finished = _train_fold(
-            planned.folder, setting, validate=validate and first, device=device, workers=workers, tag=tag,
+            planned.folder, setting, validate=validate, device=device, workers=workers, tag=tag,
             discard=discard, max_seconds=end - time.monotonic(), tensorboard=tensorboard, quiet=quiet,
         )  # fmt: skip
         if not finished:
@@ -195,9 +195,11 @@ def _train_fold(workspace: Path, settings: Any, *, validate: bool, device: str, 
     from umseg.evaluation import format_table
     from umseg.training import train as run
     from umseg.training.checkpoint import FINAL
+    from umseg.training.processes import environment
     from umseg.workflows.validation import earlier_validation, validate_fold
     from umseg.workflows.workspace import Workspace as PlannedWorkspace
 
+    first = environment().first
     folder = run(workspace, settings, device=device, **how)
     if not (folder / FINAL).exists():
         return False
@@ -210,8 +212,10 @@ def _train_fold(workspace: Path, settings: Any, *, validate: bool, device: str, 
             workers=how["workers"],
             quiet=how["quiet"],
         )
-        typer.echo(format_table(metrics))
-    typer.echo(f"Model: {folder.parent}")
+        if metrics is not None and first:
+            typer.echo(format_table(metrics))
+    if first:
+        typer.echo(f"Model: {folder.parent}")
     return True
 
 

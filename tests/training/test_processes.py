@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -20,6 +22,8 @@ from torch import multiprocessing
 from tests.blobs import write_blobs
 from tests.training.factories import make_configuration, make_network
 from umseg.common.errors import UserError
+from umseg.evaluation import format_table
+from umseg.evaluation.metrics import load_metrics
 from umseg.models import ModelOptions
 from umseg.models.device import place
 from umseg.training import TrainingConfig, train
@@ -30,7 +34,8 @@ from umseg.training.optimizer import build_optimizers
 from umseg.training.processes import Processes, environment, even_parts, joined
 from umseg.training.step import TrainingStep
 from umseg.training.targets import Targets
-from umseg.workflows.workspace import plan_dataset
+from umseg.workflows.validation import validate_fold
+from umseg.workflows.workspace import Workspace, plan_dataset
 
 CPU = torch.device("cpu")
 SAMPLES = 5
@@ -141,6 +146,27 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = write_blobs(root / "Dataset905_Together", num_cases=5)
     planned, _, _ = plan_dataset(folder, root / "w", configurations=["3d_fullres"], quiet=True)
     return planned.folder
+
+
+def test_the_final_validation_is_shared(workspace: Path, tmp_path: Path) -> None:
+    """Each process segments some of the held-out cases; the scores are those that one process finds."""
+    cases = [case.id for case in Workspace(workspace).dataset().cases]
+    splits = tmp_path / "splits.json"
+    splits.write_text(json.dumps([{"train": cases[3:], "val": cases[:3]}]))
+    dataset = Workspace(workspace).dataset().folder
+    planned, _, _ = plan_dataset(dataset, tmp_path, configurations=["3d_fullres"], splits=splits, quiet=True)
+    out = subprocess.run(
+        torchrun(planned.folder, "--model nnunet --epochs 1 --iterations 2 --validation-iterations 1"),
+        capture_output=True, check=True, timeout=300, text=True,
+    )  # fmt: skip
+    fold = planned.folder / "models" / "nnunet__3d_fullres" / "fold_0"
+    together = load_metrics(fold / "validation" / "metrics.json")
+    assert out.stdout.count("Model:") == 1
+    assert out.stdout.count(format_table(together)) == 1
+    shown = set(re.findall(r"predict: 100%.*?\| \d+/(\d+) ", out.stderr))
+    assert shown == {"2"}, "the bar of the first process, which had two of three cases"
+    assert len(list((fold / "validation").glob("*.nii.gz"))) == 3
+    assert validate_fold(planned, fold, device="cpu", precision="fp32", quiet=True) == together
 
 
 def torchrun(workspace: Path, options: str) -> list[str]:

@@ -135,7 +135,7 @@ class Predictor:
     def predict_cases(self, cases: Sequence[Case], output: Path, *, quiet: bool = False) -> list[Path]:
         """Segment given cases; see ``predict_files``."""
         output = Path(output).absolute()
-        targets = [output / f"{case.id}{case.label_ending(self.card.dataset.file_ending)}" for case in cases]
+        targets = [self.target(case, output) for case in cases]
         _spare_inputs(cases, targets, output)
         self.card.dataset.save(output / "dataset.json")
         written = []
@@ -145,6 +145,10 @@ class Predictor:
                 written.append(path)
                 bar.update()
         return written
+
+    def target(self, case: Case, output: Path) -> Path:
+        """The label map of a case in an output folder."""
+        return output / f"{case.id}{case.label_ending(self.card.dataset.file_ending)}"
 
     def _read_ahead(self, cases: Sequence[Case]) -> Iterator[tuple[Image, Stages]]:
         """Read and preprocess the next case while the network computes on this one."""

@@ -18,9 +18,10 @@ import torch.distributed as dist
 from torch import Tensor
 
 from umseg.common.errors import UserError
+from umseg.models.device import resolve_device
 
 LONGEST_WAIT = timedelta(days=1)
-"""Of one process for the others: one of them validates a fold while the others wait for the next fold."""
+"""Of one process for the others: one of them scores a fold while the others wait for the next fold."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,12 @@ class Processes:
     def first(self) -> bool:
         """Whether this process writes files and talks to the user."""
         return self.rank == 0
+
+    def device(self, name: str) -> torch.device:
+        """Like ``resolve_device``; of several processes on a machine each has a GPU of its own."""
+        if self.count > 1 and name in ("auto", "cuda") and torch.cuda.is_available():
+            name = f"cuda:{self.local_rank}"
+        return resolve_device(name)
 
     def share(self, samples: int) -> range:
         """The samples of a batch that are this process's; shares differ by one at most.

@@ -15,7 +15,7 @@ import torch
 from umseg.common.errors import UserError
 from umseg.dataset.dataset import Dataset
 from umseg.models.card import ModelCard
-from umseg.models.device import resolve_device, resolve_precision
+from umseg.models.device import resolve_precision
 from umseg.preprocess.store import CaseStore
 from umseg.training.batches import BatchFactory
 from umseg.training.card import PLAN_REMEDY, model_card
@@ -25,7 +25,7 @@ from umseg.training.folder import RunFolder
 from umseg.training.loader import load_batches
 from umseg.training.loss import SegmentationLoss
 from umseg.training.pretrained import load_pretrained
-from umseg.training.processes import Processes, environment, joined
+from umseg.training.processes import environment, joined
 from umseg.training.splits import Split, Splits, fold_cases
 from umseg.training.stop import StopRequest
 from umseg.training.targets import Targets
@@ -73,7 +73,7 @@ def train(
     dataset = Dataset.load(workspace / "dataset.json", PLAN_REMEDY)
     split = _split(workspace, config, dataset)
     processes = environment()
-    target = _device(device, processes)
+    target = processes.device(device)
     if config.augmentation == "gpu" and target.type != "cuda":
         raise UserError("--augmentation gpu needs a CUDA device.", found=str(target), remedy="Use --augmentation cpu.")
     precision = resolve_precision(config.precision, target)
@@ -119,13 +119,6 @@ def train(
         _describe(trainer, split)
         _run(trainer, factory, workers, StopRequest(max_seconds, patient=processes.count > 1))
     return folder.path
-
-
-def _device(name: str, processes: Processes) -> torch.device:
-    """Of several processes on a machine each has a GPU of its own."""
-    if processes.count > 1 and name in ("auto", "cuda") and torch.cuda.is_available():
-        name = f"cuda:{processes.local_rank}"
-    return resolve_device(name)
 
 
 def _set_up(config: TrainingConfig, device: torch.device) -> None:

@@ -10,6 +10,7 @@ from umseg.evaluation import InstanceMetrics, Metrics, Pair, evaluate_described,
 from umseg.inference import Predictor
 from umseg.training import checkpoint
 from umseg.training.cascade import VALIDATION
+from umseg.training.processes import environment, joined
 from umseg.training.splits import fold_cases
 from umseg.workflows.workspace import Workspace
 
@@ -31,8 +32,10 @@ def validate_fold(
     tolerance: float = 1.0,
     workers: int = 0,
     quiet: bool = False,
-) -> Metrics | InstanceMetrics:
+) -> Metrics | InstanceMetrics | None:
     """Predict the validation cases of a trained fold from their original images and evaluate them.
+
+    Processes that ``torchrun`` started each predict some of the cases; the first one evaluates them all.
 
     Args:
         workspace: Of the data set.
@@ -42,6 +45,9 @@ def validate_fold(
         tolerance: Of the NSD, mm; of no meaning in an instance task.
         workers: Processes for the scores.
         quiet: No progress bars.
+
+    Returns:
+        The scores; None in another process than the first.
 
     Raises:
         UserError: The images have moved since planning, or are no longer readable.
@@ -54,14 +60,20 @@ def validate_fold(
             file=dataset.folder,
             remedy="Move it back or run `umseg plan` on its new place; the trained weights are complete.",
         )
-    predictor = Predictor(fold_folder.parent, device, folds=[name], precision=precision)
+    target = environment().device(device)
+    predictor = Predictor(fold_folder.parent, str(target), folds=[name], precision=precision)
     fold: int | Literal["all"] = "all" if name == "all" else int(name)
     split = fold_cases(workspace.splits(), fold, [case.id for case in dataset.cases], workspace.folder / "splits.json")
     cases = [case for case in dataset.cases if case.id in set(split.validation)]
     output = fold_folder / VALIDATION
-    written = predictor.predict_cases(cases, output, quiet=quiet)
+    with joined(environment(), target) as processes:
+        share = cases[processes.rank :: processes.count]
+        predictor.predict_cases(share, output, quiet=quiet or not processes.first)
+        processes.wait()
+        if not processes.first:
+            return None
     # The planned label maps: they may be named in a file map, or be corrected copies.
-    pairs = [Pair(case.id, path, case.label) for case, path in zip(cases, written, strict=True) if case.label]
+    pairs = [Pair(case.id, predictor.target(case, output), case.label) for case in cases if case.label]
     metrics = evaluate_described(pairs, dataset.description, tolerance=tolerance, workers=workers, quiet=quiet)
     write_metrics(metrics, output)
     return metrics
