@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -289,6 +290,7 @@ def gpu_operators() -> Iterator[None]:
         _CudaAutocast(),
         mock.patch.object(norm.InstanceNormAct, "forward", _norm),
         mock.patch("umseg.models.unet.recomputing", return_value=contextlib.nullcontext()),
+        mock.patch("umseg.models.joining.WORTH", math.inf),
         mock.patch("umseg.models.mamba.causal_conv1d_silu", _convolution),
         mock.patch("umseg.models.mamba.selective_scan", _scan),
     ):

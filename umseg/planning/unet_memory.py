@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from umseg.planning.architecture import Architecture, BlockKind, Row, Tokens
 from umseg.planning.layer_memory import FLOAT, INT64, Device, Layer, Training
@@ -47,6 +47,11 @@ class _Run:
     training: Training
     architecture: Architecture
     stages: Sequence[Stage]
+
+    @property
+    def joins(self) -> bool:
+        """Whether no upsampled map and no concatenation is made (``umseg.models.joining``)."""
+        return self.training.device == "cpu" and self.architecture.upsampling == "transposed"
 
     def map_bytes(self, stage: Stage) -> int:
         """One feature map of the whole batch."""
@@ -92,8 +97,8 @@ def _encoder(run: _Run) -> Iterator[Layer]:
             yield Layer(kept=run.map_bytes(stage))
         if skip:
             # The concatenation with the decoder's half: freed in the decoder, but then its gradient, of the same size,
-            # waits for the encoder.
-            yield Layer(kept=2 * run.map_bytes(stage))
+            # waits for the encoder. Without it the gradient of the skip waits alone, when the decoder's maps are gone.
+            yield Layer(kept=(0 if run.joins else 2) * run.map_bytes(stage))
         channels = stage.features
 
 
@@ -105,7 +110,7 @@ def _decoder_stage(run: _Run, index: int) -> Iterator[Layer]:
     own = 0 if skip else run.map_bytes(stage)
     yield Layer(upsampling, run.rounded_weights(upsampling) + own)
     yield from _blocks(run, stage, run.architecture.decoder[index], (2 if skip else 1) * stage.features)
-    yield _head(run, stage)
+    yield _head(run, stage, below)
 
 
 def _blocks(run: _Run, stage: Stage, row: Row, in_channels: int, stride: Sequence[int] = (1,)) -> Iterator[Layer]:
@@ -165,5 +170,12 @@ def _mamba(run: _Run, stage: Stage, tokens: Tokens) -> Layer:
     )
 
 
-def _head(run: _Run, stage: Stage) -> Layer:
-    return run.training.head(convolution_parameters(stage.features, run.training.num_classes, (1,)), stage.size)
+def _head(run: _Run, stage: Stage, below: Stage | None = None) -> Layer:
+    """On a CPU what the last two blocks put out is not kept, but both are there at the end of the way forward.
+
+    So is what the stage below put out. On the way back there are about as much: the head's input, and its gradient.
+    """
+    head = run.training.head(convolution_parameters(stage.features, run.training.num_classes, (1,)), stage.size)
+    if run.training.device != "cpu":
+        return head
+    return replace(head, passing=2 * run.map_bytes(stage) + (run.map_bytes(below) if below else 0))
