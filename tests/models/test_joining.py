@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.models.plans import HIPPOCAMPUS
+from tests.models.plans import HIPPOCAMPUS, SMALL
 from umseg.models import joining
 from umseg.models.blocks import convolution, transposed_convolution
 from umseg.models.convolution import Conv2d, Conv3d, before_norm
@@ -160,3 +160,14 @@ def test_networks_give_what_they_give_with_concatenations(
     assert not joins
     for a, b in zip(found, expected, strict=True):
         assert (a - b).norm() <= 1e-3 * b.norm()
+
+
+@pytest.mark.parametrize("model", ["nnunet", "umamba_bot"])
+def test_networks_are_one_graph(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(joining, "WORTH", 0)
+    torch.manual_seed(0)
+    network = build_network(model, SMALL["3d"], 1, 3, True)
+    image = torch.randn(1, 1, *SMALL["3d"].patch_size)
+    compiled = torch.compile(network, backend="eager", fullgraph=True)
+    for a, b in zip(compiled(image), network(image), strict=True):
+        torch.testing.assert_close(a, b)

@@ -82,7 +82,7 @@ def _pays(
         return False
     low, high = upsampling.weight.shape[:2]
     out, taps, factor = skip.shape[1], math.prod(kernel), math.prod(upsampling.stride)
-    composed_taps = math.prod(k + s - 1 for k, s in zip(kernel, upsampling.stride, strict=True))
+    composed_taps = math.prod([k + s - 1 for k, s in zip(kernel, upsampling.stride, strict=True)])
     saved_per_voxel = low * high + taps * high * out - composed_taps / factor * low * out
     saved = skip.shape[0] * math.prod(skip.shape[2:]) * saved_per_voxel
     return saved >= WORTH * factor * taps * low * high * out

@@ -87,9 +87,14 @@ def recomputing(wanted: bool) -> Iterator[None]:
         recipes.known.clear()  # autograd keeps the hooks, and with them would keep what every recipe needs
 
 
+def _current() -> _Recipes | None:
+    # A compiler decides itself what is kept, and cannot look into a context variable.
+    return None if torch.compiler.is_compiling() else _recipes.get()
+
+
 def computed_again(out: Tensor, make: Callable[[], Tensor]) -> Tensor:
     """Say how a tensor can be made again in the same memory layout, from tensors that are kept anyway; returns it."""
-    recipes = _recipes.get()
+    recipes = _current()
     if recipes is not None:
         recipes.note(out, make)
     return out
@@ -97,7 +102,7 @@ def computed_again(out: Tensor, make: Callable[[], Tensor]) -> Tensor:
 
 def concatenated(first: Tensor, second: Tensor) -> Tensor:
     """Both along the channels. The result is made again on the way back from its parts."""
-    out, recipes = torch.cat((first, second), dim=1), _recipes.get()
+    out, recipes = torch.cat((first, second), dim=1), _current()
     if recipes is not None:
         parts = [recipes.pack(part.detach()) for part in (first, second)]
         recipes.note(out, lambda: torch.cat([_unpack(part) for part in parts], dim=1))
