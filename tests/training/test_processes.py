@@ -157,7 +157,7 @@ def test_the_final_validation_is_shared(workspace: Path, tmp_path: Path) -> None
     planned, _, _ = plan_dataset(dataset, tmp_path, configurations=["3d_fullres"], splits=splits, quiet=True)
     out = subprocess.run(
         torchrun(planned.folder, "--model nnunet --epochs 1 --iterations 2 --validation-iterations 1"),
-        capture_output=True, check=True, timeout=300, text=True,
+        capture_output=True, check=True, timeout=300, encoding="utf-8",
     )  # fmt: skip
     fold = planned.folder / "models" / "nnunet__3d_fullres" / "fold_0"
     together = load_metrics(fold / "validation" / "metrics.json")

@@ -62,15 +62,21 @@ class Joined:
         return out
 
 
-def joined(below: Tensor, upsampling: nn.Module, skip: Tensor | None, kernel: Sequence[int]) -> Tensor | Joined:
+def joined(
+    below: Tensor, upsampling: nn.Module, skip: Tensor | None, kernel: Sequence[int], allowed: bool = True
+) -> Tensor | Joined:
     """The input of a decoder stage whose first convolution has this kernel and as many channels as the skip.
 
-    Measured on CPUs only: elsewhere the tensors are upsampled and concatenated.
+    Measured on CPUs only: elsewhere, and where it is not allowed, the tensors are upsampled and concatenated.
     """
     if skip is None:
         out: Tensor = upsampling(below)
         return out
-    if isinstance(upsampling, nn.ConvTranspose2d | nn.ConvTranspose3d) and _pays(below, upsampling, skip, kernel):
+    if (
+        allowed
+        and isinstance(upsampling, nn.ConvTranspose2d | nn.ConvTranspose3d)
+        and _pays(below, upsampling, skip, kernel)
+    ):
         return Joined(below, upsampling, skip)
     return concatenated(upsampling(below), skip)
 

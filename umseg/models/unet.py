@@ -48,6 +48,10 @@ class UNet(nn.Module):
         num_classes: Classes including the background.
         ssm_residual: See ``MambaLayer``.
         deep_supervision: Return the scores of every decoder stage.
+
+    Attributes:
+        checkpoint_activations: Compute activations twice instead of keeping them.
+        joins: Leave out upsampled features and concatenations where that pays; results are the same.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class UNet(nn.Module):
         super().__init__()
         self.deep_supervision = deep_supervision
         self.checkpoint_activations = False
+        self.joins = True
         self.skips = architecture.skips
         self.only_size = stages[0].size if "channels" in architecture.ssm else None
         top, dimensions = stages[0], len(stages[0].size)
@@ -125,7 +130,7 @@ class UNet(nn.Module):
         skips.pop()
         rows = zip(self.upsamplings, self.decoder, self.decoder_kernels, self.heads, strict=False)
         for upsampling, stage, kernel, head in rows:
-            x = self._run(stage, joined(x, upsampling, skips.pop(), kernel))
+            x = self._run(stage, joined(x, upsampling, skips.pop(), kernel, self.joins))
             if self.deep_supervision:
                 scores.append(head(x))
         if self.deep_supervision and scores:

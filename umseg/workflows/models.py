@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from umseg.common.errors import UserError
 from umseg.dataset.description import DatasetDescription
 from umseg.models.registry import MODELS, build_network, fit_configuration
+from umseg.models.unet import UNet
 from umseg.planning.plan import Configuration
 from umseg.planning.training_memory import training_memory
 
@@ -48,6 +49,8 @@ def _describe(name: str, configuration: Configuration, description: DatasetDescr
         network = build_network(name, configuration, channels, classes).eval()
     except UserError as error:
         return ModelFacts(name, configuration.patch_size, obstacle=error.remedy or error.problem)
+    if isinstance(network, UNet):
+        network.joins = False  # the published network's operations, whatever saves some of them on this machine
     # Fake tensors have shapes but no data: any patch takes no memory and no time.
     counter = FlopCounterMode(display=False)
     with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad(), counter:
