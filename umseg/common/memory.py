@@ -16,7 +16,7 @@ def keep_freed_memory(up_to: int | None = None) -> None:
     """Let this process keep what it frees, for a loop that asks for the same sizes again and again.
 
     By default glibc hands every large block back to the system at once and gets it anew, page by page, in the next
-    iteration: measured on the hippocampus plan, 5.0 against 5.9 seconds per training step of ``umamba_enc``, and 1.4
+    iteration: measured on the hippocampus plan, 2.0 against 2.5 seconds per training step of the plain U-Net, and 1.4
     against 2.0 seconds to preprocess a CT of 31 million voxels. The price is memory: kept blocks leave gaps that no
     block fits into, supposedly because glibc looks for more room than an aligned block needs and so cannot reuse the
     gap of one of the same size. Without glibc (macOS, Windows, musl) this does nothing.
@@ -34,7 +34,7 @@ def return_freed_memory() -> None:
     """Give back to the system once what this process has freed and kept.
 
     Called twice per training step, with large blocks given back at once, the plain U-Net on the hippocampus plan peaked
-    at 1.0 instead of 1.8 GB for 8 % more time, ``umamba_bot`` at 1.3 instead of 2.3 GB for 20 % more. Without glibc
+    at 1.0 instead of 1.8 GB for a tenth more time, ``umamba_bot`` at 1.3 instead of 2.3 GB for a fifth. Without glibc
     this does nothing.
     """
     _call_glibc("malloc_trim", 0)

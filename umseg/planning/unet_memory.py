@@ -2,8 +2,8 @@
 
 The model follows what autograd keeps: under mixed precision every convolution keeps its input and every norm its input
 in 16 bits, a Mamba layer everything in float32, and the loss three float32 tensors of all classes per supervised head.
-Between devices only the Mamba layer and the norm differ: on a CPU they are fused kernels, on a GPU they are torch's
-operators and the scan of mamba-ssm.
+On a GPU the Mamba layer and the norm are counted as torch's operators and the scan of mamba-ssm. On a CPU they are
+fused kernels, what a norm puts out is computed again on the way back, and nothing is concatenated (``umseg.models``).
 """
 
 from __future__ import annotations
