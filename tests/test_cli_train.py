@@ -59,7 +59,7 @@ def test_axes_are_numbers_between_commas(root: Path, tmp_path: Path) -> None:
     file = tmp_path / "options.yaml"
     file.write_text("patch_size: [16, 24, 16]\nmirror-axes: 0,2\nrecipe: quick\n")
     config = shown(root, "--options", str(file))
-    assert (config.patch_size, config.mirror_axes, config.optimizer) == ((16, 24, 16), (0, 2), "adamw")
+    assert (config.patch_size, config.mirror_axes, config.optimizer) == ((16, 24, 16), (0, 2), "muon")
     result = CliRunner().invoke(app, ["train", "Dataset903_Options", "--workspace", str(root), "--patch-size", "a,b"])
     assert result.exit_code == 2
     assert "--patch-size is not valid" in result.output

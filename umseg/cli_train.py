@@ -18,7 +18,7 @@ import typer
 from umseg.cli_options import WORKSPACE_ROOT, Config, Debug, Device, LoaderWorkers, Planned, Precision, Quiet, Workspace
 from umseg.common.errors import UserError
 
-_OPTIMIZER = "sgd, adam or adamw."
+_OPTIMIZER = "sgd, adam, adamw or muon."
 _OF_MAMBA = "of the Mamba layers alone"
 
 
@@ -51,11 +51,12 @@ def train(
     ] = False,
     optimizer: Annotated[str, typer.Option(help=_OPTIMIZER)] = "sgd",
     lr: Annotated[
-        float | None, typer.Option(help="Initial learning rate. [default: 0.01 for sgd, 0.001 for adam and adamw]")
+        float | None,
+        typer.Option(help="Initial learning rate. [default: 0.01 for sgd, 0.001 for adam and adamw, 0.1 for muon]"),
     ] = None,
     momentum: Annotated[float, typer.Option(help="Of sgd, Nesterov's.")] = 0.99,
     weight_decay: Annotated[
-        float | None, typer.Option(help="[default: 3e-5 for sgd, 0 for adam, 0.01 for adamw]")
+        float | None, typer.Option(help="[default: 3e-5 for sgd, 0 for adam, 0.01 for adamw and muon]")
     ] = None,
     ssm_optimizer: Annotated[
         str | None, typer.Option(help=f"Optimiser {_OF_MAMBA}: {_OPTIMIZER} [default: as all the rest]")

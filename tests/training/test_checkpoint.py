@@ -19,7 +19,12 @@ from umseg.training.optimizer import build_optimizers
 from umseg.training.targets import Targets
 
 REMEDY = "Begin anew."
-OPTIONS: list[dict[str, Any]] = [{}, {"optimizer": "adamw"}, {"ssm_optimizer": "adamw"}]
+OPTIONS: dict[str, dict[str, Any]] = {
+    "sgd": {},
+    "adamw": {"optimizer": "adamw"},
+    "muon": {"optimizer": "muon"},
+    "two": {"ssm_optimizer": "adamw"},
+}
 
 
 class Run:
@@ -54,7 +59,7 @@ def saved(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=["sgd", "adamw", "two"])
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_an_interruption_changes_no_bit(tmp_path: Path, options: dict[str, Any]) -> None:
     path = tmp_path / checkpoint.LATEST
     whole = Run(options)
@@ -71,7 +76,7 @@ def test_an_interruption_changes_no_bit(tmp_path: Path, options: dict[str, Any])
     assert_same_weights(resumed.network, whole.network)
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=["sgd", "adamw", "two"])
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_slots_of_the_optimiser_come_back_in_their_layout(tmp_path: Path, options: dict[str, Any]) -> None:
     whole, resumed = Run(options), Run(options, seed=1)
     whole.step(0)

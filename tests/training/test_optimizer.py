@@ -9,6 +9,7 @@ from torch import nn
 from tests.training.factories import make_network
 from umseg.models.ssm import MambaLayer
 from umseg.training.config import TrainingConfig
+from umseg.training.muon import Muon, matrix_weights
 from umseg.training.optimizer import build_optimizers, scale_learning_rates
 
 
@@ -47,6 +48,26 @@ def test_adamw_with_its_own_defaults(umamba: nn.Module) -> None:
     [optimizer] = build_optimizers(umamba, TrainingConfig(optimizer="adamw"))
     assert isinstance(optimizer, torch.optim.AdamW)
     assert (optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["weight_decay"]) == (1e-3, 1e-2)
+
+
+def test_muon_trains_the_matrices_and_adamw_all_else(umamba: nn.Module) -> None:
+    muon, adamw = build_optimizers(umamba, TrainingConfig(optimizer="muon", lr=0.2, weight_decay=0.03))
+    names_by_group(umamba, [muon, adamw])
+    assert (type(muon), type(adamw)) == (Muon, torch.optim.AdamW)
+    assert {id(p) for p in muon.param_groups[0]["params"]} == {id(p) for p in matrix_weights(umamba)}
+    assert [o.param_groups[0]["lr"] for o in (muon, adamw)] == [0.2, pytest.approx(0.02)]
+    assert [o.param_groups[0]["weight_decay"] for o in (muon, adamw)] == [0.03, 0.03]
+    assert TrainingConfig(optimizer="muon").resolved().lr == 0.1
+
+
+def test_muon_for_the_ssm_layers_alone(umamba: nn.Module) -> None:
+    optimizers = build_optimizers(umamba, TrainingConfig(ssm_optimizer="muon", ssm_weight_decay=0.03))
+    [rest], [weights], [others, fixed] = names_by_group(umamba, optimizers)
+    assert weights | others | fixed == ssm_parameters(umamba)
+    assert rest.isdisjoint(weights)
+    assert {name.rsplit(".")[-1] for name in fixed} == {"A_log", "D"}
+    assert [group["weight_decay"] for o in optimizers for group in o.param_groups] == [3e-5, 0.03, 0.03, 0]
+    assert [o.defaults["lr"] for o in optimizers] == [0.01, 0.1, pytest.approx(0.01)]
 
 
 @pytest.mark.parametrize(

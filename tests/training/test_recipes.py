@@ -13,11 +13,26 @@ def test_without_a_recipe_the_papers() -> None:
 
 
 def test_what_is_given_wins_over_the_recipe_and_the_recipe_over_the_model() -> None:
-    quick = TrainingConfig.from_options({"recipe": "quick", "lr": 5e-4})
-    assert (quick.optimizer, quick.lr, quick.epochs) == ("adamw", 5e-4, recipes.RECIPES["quick"]["epochs"])
+    quick = TrainingConfig.from_options({"recipe": "quick", "lr": 5e-2})
+    assert (quick.optimizer, quick.lr, quick.epochs) == ("muon", 5e-2, recipes.RECIPES["quick"]["epochs"])
     swin = TrainingConfig.from_options({"model": "swin_unetr", "recipe": "quick"})
+    assert swin.optimizer == recipes.RECIPES["quick"]["optimizer"]
     assert swin.lr == recipes.RECIPES["quick"]["lr"]
     assert swin.deep_supervision is False
+
+
+def test_a_rate_goes_with_its_optimiser() -> None:
+    for options, expected in (
+        ({"recipe": "quick", "optimizer": "adamw"}, ("adamw", 1e-3, 1e-2, 1e-8)),
+        ({"recipe": "quick", "optimizer": "sgd", "lr": 0.02}, ("sgd", 0.02, 3e-5, 1e-8)),
+        ({"recipe": "quick", "optimizer": "muon"}, ("muon", 0.1, 1e-2, 1e-8)),
+        ({"model": "segresnet", "optimizer": "sgd"}, ("sgd", 1e-2, 3e-5, 1e-8)),
+        ({"model": "segresnet", "recipe": "quick"}, ("muon", 0.1, 1e-2, 1e-8)),
+        ({"model": "segresnet", "optimizer": "adam"}, ("adam", 1e-4, 1e-5, 1e-5)),
+        ({"model": "segresnet", "weight_decay": 0.5}, ("adam", 1e-4, 0.5, 1e-5)),
+    ):
+        config = TrainingConfig.from_options(options).resolved()
+        assert (config.optimizer, config.lr, config.weight_decay, config.eps) == expected, options
 
 
 def test_the_published_settings_of_the_networks_to_compare_with() -> None:

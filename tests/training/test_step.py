@@ -64,7 +64,7 @@ def test_activation_checkpoints_change_no_bit(model: str) -> None:
         assert torch.equal(one, other)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "muon"])
 def test_a_step_with_a_bad_number_is_left_out(optimizer: str, caplog: pytest.LogCaptureFixture) -> None:
     step, undisturbed = make_step(optimizer=optimizer), make_step(optimizer=optimizer)
     before = weights(step)

@@ -17,13 +17,13 @@ from umseg.training.augmentation import StyleName, patch_geometry
 from umseg.training.batches import AugmentationPlace
 from umseg.training.loss import LossName
 from umseg.training.processes import environment
-from umseg.training.recipes import DEFAULT_RECIPE, model_defaults, recipe_defaults
+from umseg.training.recipes import DEFAULT_RECIPE, with_defaults
 from umseg.training.schedule import ScheduleName
 
-OptimizerName = Literal["sgd", "adam", "adamw"]
+OptimizerName = Literal["sgd", "adam", "adamw", "muon"]
 
-DEFAULT_LR: dict[OptimizerName, float] = {"sgd": 1e-2, "adam": 1e-3, "adamw": 1e-3}
-DEFAULT_WEIGHT_DECAY: dict[OptimizerName, float] = {"sgd": 3e-5, "adam": 0.0, "adamw": 1e-2}
+DEFAULT_LR: dict[OptimizerName, float] = {"sgd": 1e-2, "adam": 1e-3, "adamw": 1e-3, "muon": 1e-1}
+DEFAULT_WEIGHT_DECAY: dict[OptimizerName, float] = {"sgd": 3e-5, "adam": 0.0, "adamw": 1e-2, "muon": 1e-2}
 
 
 def _split(value: Any) -> Any:
@@ -48,9 +48,9 @@ class TrainingConfig(Record):
         iterations: Batches per epoch.
         validation_iterations: Validation batches per epoch; None means a fifth of ``iterations``.
         optimizer: Optimiser of the network (of the convolutions only, where the SSM layers have their own).
-        lr: Initial learning rate; None means 0.01 for SGD, 0.001 for Adam and AdamW.
+        lr: Initial learning rate; None means 0.01 for SGD, 0.001 for Adam and AdamW, 0.1 for Muon.
         momentum: Of SGD (Nesterov).
-        weight_decay: None means 3e-5 for SGD, 0 for Adam, 0.01 for AdamW.
+        weight_decay: None means 3e-5 for SGD, 0 for Adam, 0.01 for AdamW and Muon.
         ssm_optimizer: Optimiser of the SSM layers; None means they are trained with all the rest.
         ssm_lr: Initial learning rate of the SSM layers; None means ``lr``, or the default of an optimiser of their own.
         ssm_weight_decay: Of the SSM layers, but never of ``A_log`` and ``D``; None as for ``ssm_lr``.
@@ -132,7 +132,7 @@ class TrainingConfig(Record):
         given = {**options}
         recipe = given.pop("recipe", DEFAULT_RECIPE)
         try:
-            return cls.model_validate({**model_defaults(given.get("model")), **recipe_defaults(recipe), **given})
+            return cls.model_validate(with_defaults(given.get("model"), recipe, given))
         except ValidationError as error:
             first = error.errors()[0]
             option = "--" + str(first["loc"][0]).replace("_", "-")

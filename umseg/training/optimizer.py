@@ -1,4 +1,4 @@
-"""The optimisers: one for the network, or a second one for its SSM layers."""
+"""The optimisers: one for the network, or several, each for some of its weights."""
 
 from __future__ import annotations
 
@@ -9,13 +9,21 @@ from torch import Tensor, nn
 
 from umseg.models.ssm import MambaLayer
 from umseg.training.config import DEFAULT_LR, DEFAULT_WEIGHT_DECAY, OptimizerName, TrainingConfig
+from umseg.training.muon import Muon, matrix_weights
 
 _FUSED = ("cpu", "cuda")
 """Devices whose fused optimisers can be told on the device, without waiting for it, to leave a step out."""
 
+ADAMW_SHARE = 0.1
+"""Of Muon's learning rate, for the parameters that are no matrices."""
+
+Groups = list[dict[str, Any]]
+
 
 def build_optimizers(network: nn.Module, config: TrainingConfig) -> list[torch.optim.Optimizer]:
-    """SGD with Nesterov momentum 0.99 and weight decay 3e-5 on all parameters (facts 1.11), or Adam or AdamW.
+    """SGD with Nesterov momentum 0.99 and weight decay 3e-5 on all parameters (facts 1.11), or Adam, AdamW or Muon.
+
+    Muon trains the weights of convolutions and linear layers; AdamW, at a share of its rate, trains all else.
 
     Where the configuration gives the SSM layers an optimiser, a learning rate or a weight decay of their own, they
     leave the first optimiser for a second one, in which the state matrix and the skip (``A_log``, ``D``) are not
@@ -30,18 +38,19 @@ def build_optimizers(network: nn.Module, config: TrainingConfig) -> list[torch.o
     }
     named = dict(network.named_parameters())
     rest = [p for name, p in named.items() if not (own and name in ssm_names)]
-    optimizers = [_optimizer(config, config.optimizer, config.lr, config.weight_decay, [{"params": rest}])]
+    matrices = {id(weight) for weight in matrix_weights(network)}
+    optimizers = _optimizers(config, config.optimizer, config.lr, config.weight_decay, [{"params": rest}], matrices)
     if own and ssm_names:
         fixed = [named[n] for n in sorted(ssm_names) if n.endswith((".A_log", ".D"))]
         decayed = [named[n] for n in sorted(ssm_names) if not n.endswith((".A_log", ".D"))]
-        groups: list[dict[str, object]] = [{"params": decayed}, {"params": fixed, "weight_decay": 0.0}]
+        groups: Groups = [{"params": decayed}, {"params": fixed, "weight_decay": 0.0}]
         kind, lr, decay = config.ssm_optimizer, config.ssm_lr, config.ssm_weight_decay
         if kind is None:
             # The network's, and with its values where none is given.
             kind = config.optimizer
             lr = config.lr if lr is None else lr
             decay = config.weight_decay if decay is None else decay
-        optimizers.append(_optimizer(config, kind, lr, decay, groups))
+        optimizers += _optimizers(config, kind, lr, decay, groups, matrices)
     return optimizers
 
 
@@ -63,15 +72,40 @@ def step_unless(optimizer: torch.optim.Optimizer, found_inf: Tensor) -> None:
         optimizer.step()
 
 
-def _optimizer(
+def _optimizers(
     config: TrainingConfig,
     name: OptimizerName,
     lr: float | None,
     decay: float | None,
-    groups: list[dict[str, Any]],
-) -> torch.optim.Optimizer:
+    groups: Groups,
+    matrices: set[int],
+) -> list[torch.optim.Optimizer]:
+    """What trains some groups of parameters; ``matrices`` holds the ``id`` of those that Muon can train."""
     lr = DEFAULT_LR[name] if lr is None else lr
     decay = DEFAULT_WEIGHT_DECAY[name] if decay is None else decay
+    if name != "muon":
+        return [_optimizer(config, name, lr, decay, groups)]
+    weights, others = _split(groups, matrices)
+    return [
+        Muon(weights, lr=lr, weight_decay=decay),
+        _optimizer(config, "adamw", ADAMW_SHARE * lr, decay, others),
+    ]
+
+
+def _split(groups: Groups, chosen: set[int]) -> tuple[Groups, Groups]:
+    """Each group's parameters whose ``id`` is chosen, and the others; groups of none are left out."""
+    parts: tuple[Groups, Groups] = ([], [])
+    for group in groups:
+        for part, wanted in zip(parts, (True, False), strict=True):
+            params = [p for p in group["params"] if (id(p) in chosen) == wanted]
+            if params:
+                part.append({**group, "params": params})
+    return parts
+
+
+def _optimizer(
+    config: TrainingConfig, name: OptimizerName, lr: float, decay: float, groups: Groups
+) -> torch.optim.Optimizer:
     fused = all(p.device.type in _FUSED for group in groups for p in group["params"])
     if name == "adam":
         return torch.optim.Adam(groups, lr=lr, weight_decay=decay, eps=config.eps, fused=fused)

@@ -14,8 +14,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "paper": {},
     "quick": {
         "epochs": 100,
-        "optimizer": "adamw",
-        "lr": 5e-3,
+        "optimizer": "muon",
+        "lr": 0.1,
         "schedule": "cosine",
         "warmup": 10,
         # Organs that are each other's mirror images are told apart much later with mirrored patches.
@@ -39,17 +39,23 @@ MODELS: dict[str, dict[str, Any]] = {
 """How the released U-Mamba trains the networks that it compares with (facts 2.4); weight decay 0.01 is AdamW's."""
 
 
-def recipe_defaults(recipe: str) -> Mapping[str, Any]:
-    """Options of a recipe.
+_OF_THE_OPTIMIZER = ("lr", "weight_decay", "eps")
+
+
+def with_defaults(model: str | None, recipe: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options given by the user, completed by those of the recipe and of the model; earlier ones win.
+
+    A learning rate suits one optimiser: where a stronger set names another optimiser, a weaker set's rate, weight decay
+    and epsilon do not hold.
 
     Raises:
         UserError: Lists the known recipes.
     """
     if recipe not in RECIPES:
         raise UserError("--recipe is not known.", found=recipe, expected=" or ".join(RECIPES))
-    return RECIPES[recipe]
-
-
-def model_defaults(model: str | None) -> Mapping[str, Any]:
-    """Options that a model brings; most bring none."""
-    return MODELS.get(model or "", {})
+    options: dict[str, Any] = dict(MODELS.get(model or "", {}))
+    for stronger in (RECIPES[recipe], given):
+        if stronger.get("optimizer", options.get("optimizer")) != options.get("optimizer"):
+            options = {name: value for name, value in options.items() if name not in _OF_THE_OPTIMIZER}
+        options |= stronger
+    return options
