@@ -7,10 +7,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tests.models.plans import SMALL
+from tests.models.plans import SMALL, make_configuration
 from umseg.common.errors import UserError
-from umseg.models.registry import MODELS, ModelOptions, build_network, check_model, fit_configuration
+from umseg.models.registry import MODELS, ModelOptions, build_network, check_model, fit_configuration, output_layers
 from umseg.planning.architecture import ARCHITECTURES
+from umseg.planning.baselines import BASELINES
 
 CONFIGURATION = SMALL["3d"]
 
@@ -83,3 +84,16 @@ def test_patches_fit_the_network_that_is_trained() -> None:
     plan = CONFIGURATION.model_copy(update={"patch_size": (40, 56, 40)})
     assert fit_configuration("umamba_enc", plan) is plan
     assert fit_configuration("swin_unetr", plan) == plan.model_copy(update={"patch_size": (64, 64, 64)})
+
+
+@pytest.mark.parametrize("patch", [(64, 64), (64, 32, 32)])
+@pytest.mark.parametrize("model", MODELS)
+def test_output_layers_give_the_classes(model: str, patch: tuple[int, ...]) -> None:
+    if model in BASELINES:
+        pytest.importorskip("monai", reason="the extra 'baselines' is not installed")
+    axes = len(patch)
+    configuration = make_configuration(patch, (4, 8, 8), [[1] * axes, [2] * axes, [2] * axes])
+    network = build_network(model, configuration, 2, 5, deep_supervision=True)
+    layers = output_layers(network)
+    assert len(layers) == (1 if model in BASELINES else 2)
+    assert {layer.out_channels for layer in layers} == {5}

@@ -142,6 +142,13 @@ def network_heads(network: nn.Module) -> list[nn.Module]:
     return list(network.heads)[::-1] if isinstance(network, UNet) and network.deep_supervision else []
 
 
+def output_layers(network: nn.Module) -> list[nn.Module]:
+    """The layers that give scores: one per decoder stage of a U-Net, the last convolution of MONAI's networks."""
+    if isinstance(network, UNet):
+        return list(network.heads)
+    return [module for module in network.modules() if isinstance(module, (nn.Conv2d, nn.Conv3d))][-1:]
+
+
 def enable_activation_checkpoints(network: nn.Module, model: str) -> None:
     """Let every stage compute its activations again on the way back, instead of keeping them.
 

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from umseg.models.registry import output_layers
+
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients of x, x^3 and x^5: they raise small singular values fast and leave all between about 0.7 and 1.2."""
 NEWTON_SCHULZ_STEPS = 5
@@ -24,8 +26,12 @@ _MATRIX_LAYERS = (nn.Linear, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTr
 
 
 def matrix_weights(network: nn.Module) -> list[Tensor]:
-    """The weights that act as one matrix: of convolutions and linear layers, in the network's order."""
-    layers = [module for module in network.modules() if isinstance(module, _MATRIX_LAYERS)]
+    """Weights that act as one matrix: of convolutions and linear layers but the output's, in the network's order.
+
+    The steps of an output layer, whose rows are classes, are better for their different lengths (docs/quick.md).
+    """
+    outputs = set(output_layers(network))
+    layers = [m for m in network.modules() if isinstance(m, _MATRIX_LAYERS) and m not in outputs]
     # A grouped convolution's kernel is many small matrices, a depthwise one's is none.
     return list(dict.fromkeys(layer.weight for layer in layers if getattr(layer, "groups", 1) == 1))
 
@@ -45,16 +51,23 @@ def orthogonalize(matrices: Tensor) -> Tensor:
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-12)
-    a, b, c = NEWTON_SCHULZ
     gram = x @ x.mT
-    collected = torch.eye(gram.shape[1], dtype=x.dtype, device=x.device).expand_as(gram)
-    for _ in range(NEWTON_SCHULZ_STEPS):
-        step = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-        step.diagonal(dim1=1, dim2=2).add_(a)
-        collected = step @ collected
+    step = _polynomial(gram)
+    collected = step
+    for _ in range(NEWTON_SCHULZ_STEPS - 1):
         gram = step @ gram @ step
+        step = _polynomial(gram)
+        collected = step @ collected
     found: Tensor = collected @ x
     return found.mT if tall else found
+
+
+def _polynomial(gram: Tensor) -> Tensor:
+    """What one step multiplies X by, of X X^T."""
+    a, b, c = NEWTON_SCHULZ
+    step = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+    step.diagonal(dim1=1, dim2=2).add_(a)
+    return step
 
 
 class Muon(torch.optim.Optimizer):

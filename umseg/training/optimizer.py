@@ -23,7 +23,7 @@ Groups = list[dict[str, Any]]
 def build_optimizers(network: nn.Module, config: TrainingConfig) -> list[torch.optim.Optimizer]:
     """SGD with Nesterov momentum 0.99 and weight decay 3e-5 on all parameters (facts 1.11), or Adam, AdamW or Muon.
 
-    Muon trains the weights of convolutions and linear layers; AdamW, at a share of its rate, trains all else.
+    Muon trains the weights of convolutions and linear layers but the output's; AdamW, at a share of its rate, all else.
 
     Where the configuration gives the SSM layers an optimiser, a learning rate or a weight decay of their own, they
     leave the first optimiser for a second one, in which the state matrix and the skip (``A_log``, ``D``) are not
