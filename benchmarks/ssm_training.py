@@ -2,6 +2,7 @@
 
     umseg plan DATASET --preset cpu --config 3d_fullres --patch-size 32,40,32 --batch-size 2
     python benchmarks/ssm_training.py umseg-workspace/DATASET [--seeds 0 1 2] [--iterations 250] [--only NAME ...]
+                                      [--optimizers NAME ...]
 
 Trains every variant with every seed on fold 0, segments the held-out cases and scores them; DSC and seconds per
 iteration go to ``ssm_training.jsonl`` in the workspace, a line per run. Runs that are there already are not repeated,
@@ -27,6 +28,7 @@ _OPTIMIZERS: dict[str, tuple[OptimizerName, OptimizerName | None]] = {
     "SGD": ("sgd", None),
     "SGD, AdamW for the SSM layers": ("sgd", "adamw"),
     "AdamW": ("adamw", None),
+    "Muon": ("muon", None),
 }
 _NETWORKS = {
     "no SSM": ("umamba_enc", ModelOptions(ssm=False)),
@@ -106,6 +108,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--iterations", type=int, default=250)
     parser.add_argument("--only", nargs="+", choices=list(_NETWORKS), default=list(_NETWORKS))
+    parser.add_argument("--optimizers", nargs="+", choices=list(_OPTIMIZERS), default=list(_OPTIMIZERS))
     parser.add_argument("--table", action="store_true", help="only print what is there")
     arguments = parser.parse_args()
     workspace = Workspace(arguments.workspace.absolute())
@@ -113,7 +116,9 @@ def main() -> None:
     for seed in [] if arguments.table else arguments.seeds:
         for network, optimizer in VARIANTS:
             key = {"network": network, "optimizer": optimizer, "seed": seed, "iterations": arguments.iterations}
-            if network not in arguments.only or any(key.items() <= done.items() for done in read_runs(path)):
+            if network not in arguments.only or optimizer not in arguments.optimizers:
+                continue
+            if any(key.items() <= done.items() for done in read_runs(path)):
                 continue
             result = run(workspace, network, optimizer, seed, arguments.iterations)
             with path.open("a") as file:

@@ -119,3 +119,23 @@ def test_matrices_are_the_kernels_and_the_linear_layers() -> None:
 def test_grouped_convolutions_are_no_matrices() -> None:
     network = nn.Sequential(nn.Conv2d(4, 4, 3, groups=4), nn.Conv2d(4, 2, 3), nn.Embedding(3, 4), nn.Conv2d(2, 2, 1))
     assert [id(weight) for weight in matrix_weights(network)] == [id(network[1].weight)]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU")
+def test_on_a_gpu_a_step_does_not_wait_for_the_device() -> None:
+    values, gradient = torch.randn((2, 6, 2, 3, 3), generator=torch.Generator().manual_seed(5))
+    weight = nn.Parameter(values.cuda())
+    weight.grad = gradient.cuda()
+    optimizer = Muon([weight], lr=0.1)
+    optimizer.found_inf = torch.zeros((), device="cuda")
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        optimizer.step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    torch.testing.assert_close(weight.detach().cpu(), stepped(values, [gradient], lr=0.1), atol=1e-4, rtol=0)
+    kept = weight.detach().clone()
+    optimizer.found_inf = torch.ones((), device="cuda")
+    optimizer.step()
+    assert torch.equal(weight, kept)

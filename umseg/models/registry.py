@@ -146,7 +146,8 @@ def output_layers(network: nn.Module) -> list[nn.Module]:
     """The layers that give scores: one per decoder stage of a U-Net, the last convolution of MONAI's networks."""
     if isinstance(network, UNet):
         return list(network.heads)
-    return [module for module in network.modules() if isinstance(module, (nn.Conv2d, nn.Conv3d))][-1:]
+    layers: list[nn.Module] = [m for m in network.modules() if isinstance(m, (nn.Conv2d, nn.Conv3d))]
+    return layers[-1:]
 
 
 def enable_activation_checkpoints(network: nn.Module, model: str) -> None:
