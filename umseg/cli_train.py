@@ -49,7 +49,12 @@ def train(
     ssm_residual: Annotated[
         bool, typer.Option("--ssm-residual", help="Connection around each Mamba layer, which starts as the identity.")
     ] = False,
-    optimizer: Annotated[str, typer.Option(help=_OPTIMIZER)] = "sgd",
+    optimizer: Annotated[
+        str,
+        typer.Option(
+            help=f"{_OPTIMIZER} muon leaves norms, biases and output layers to adamw, at a tenth of its rate."
+        ),
+    ] = "sgd",
     lr: Annotated[
         float | None,
         typer.Option(help="Initial learning rate. [default: 0.01 for sgd, 0.001 for adam and adamw, 0.1 for muon]"),

@@ -47,7 +47,8 @@ class TrainingConfig(Record):
         epochs: Training epochs; the learning-rate schedule spans them.
         iterations: Batches per epoch.
         validation_iterations: Validation batches per epoch; None means a fifth of ``iterations``.
-        optimizer: Optimiser of the network (of the convolutions only, where the SSM layers have their own).
+        optimizer: Optimiser of the network (of the convolutions only, where the SSM layers have their own); with Muon
+            AdamW trains what is no matrix, at a tenth of the learning rate.
         lr: Initial learning rate; None means 0.01 for SGD, 0.001 for Adam and AdamW, 0.1 for Muon.
         momentum: Of SGD (Nesterov).
         weight_decay: None means 3e-5 for SGD, 0 for Adam, 0.01 for AdamW and Muon.

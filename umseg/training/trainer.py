@@ -246,7 +246,7 @@ class Trainer:
         for name in unlearned_classes(self.rows):
             log.warning(
                 "class '%s' is still not found after %d epochs: check its labels with `umseg inspect`; a lower --lr, "
-                "a higher --oversampling or --optimizer adamw may help",
+                "a higher --oversampling or --optimizer muon may help",
                 name,
                 len(self.rows),
             )
