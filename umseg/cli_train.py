@@ -52,7 +52,8 @@ def train(
     optimizer: Annotated[
         str,
         typer.Option(
-            help=f"{_OPTIMIZER} muon leaves norms, biases and output layers to adamw, at a tenth of its rate."
+            help=f"{_OPTIMIZER} muon leaves norms, biases and output layers to adamw, at a tenth of its rate, and "
+            "Mamba layers to adamw with its own."
         ),
     ] = "sgd",
     lr: Annotated[
@@ -64,7 +65,8 @@ def train(
         float | None, typer.Option(help="[default: 3e-5 for sgd, 0 for adam, 0.01 for adamw and muon]")
     ] = None,
     ssm_optimizer: Annotated[
-        str | None, typer.Option(help=f"Optimiser {_OF_MAMBA}: {_OPTIMIZER} [default: as all the rest]")
+        str | None,
+        typer.Option(help=f"Optimiser {_OF_MAMBA}: {_OPTIMIZER} [default: as all the rest, but adamw beside muon]"),
     ] = None,
     ssm_lr: Annotated[float | None, typer.Option(help=f"Initial learning rate {_OF_MAMBA}. [default: --lr]")] = None,
     ssm_weight_decay: Annotated[

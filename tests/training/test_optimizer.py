@@ -50,14 +50,26 @@ def test_adamw_with_its_own_defaults(umamba: nn.Module) -> None:
     assert (optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["weight_decay"]) == (1e-3, 1e-2)
 
 
-def test_muon_trains_the_matrices_and_adamw_all_else(umamba: nn.Module) -> None:
-    muon, adamw = build_optimizers(umamba, TrainingConfig(optimizer="muon", lr=0.2, weight_decay=0.03))
-    names_by_group(umamba, [muon, adamw])
+def test_muon_trains_the_matrices_and_adamw_all_else() -> None:
+    network = make_network()
+    muon, adamw = build_optimizers(network, TrainingConfig(optimizer="muon", lr=0.2, weight_decay=0.03))
+    names_by_group(network, [muon, adamw])
     assert (type(muon), type(adamw)) == (Muon, torch.optim.AdamW)
-    assert {id(p) for p in muon.param_groups[0]["params"]} == {id(p) for p in matrix_weights(umamba)}
+    assert {id(p) for p in muon.param_groups[0]["params"]} == {id(p) for p in matrix_weights(network)}
     assert [o.param_groups[0]["lr"] for o in (muon, adamw)] == [0.2, pytest.approx(0.02)]
     assert [o.param_groups[0]["weight_decay"] for o in (muon, adamw)] == [0.03, 0.03]
     assert TrainingConfig(optimizer="muon").resolved().lr == 0.1
+
+
+@pytest.mark.parametrize("options", [{}, {"ssm_lr": 3e-3}, {"ssm_optimizer": "adamw", "ssm_weight_decay": 0.0}])
+def test_beside_muon_the_ssm_layers_have_adamw(umamba: nn.Module, options: dict[str, Any]) -> None:
+    optimizers = build_optimizers(umamba, TrainingConfig(optimizer="muon", **options))
+    [weights], [rest], [decayed, fixed] = names_by_group(umamba, optimizers)
+    assert decayed | fixed == ssm_parameters(umamba)
+    assert all(name.endswith((".A_log", ".D")) for name in fixed)
+    assert weights | rest == {name for name, _ in umamba.named_parameters()} - ssm_parameters(umamba)
+    assert [type(o) for o in optimizers] == [Muon, torch.optim.AdamW, torch.optim.AdamW]
+    assert [o.defaults["lr"] for o in optimizers] == [0.1, pytest.approx(0.01), options.get("ssm_lr", 1e-3)]
 
 
 def test_muon_for_the_ssm_layers_alone(umamba: nn.Module) -> None:

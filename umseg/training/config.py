@@ -52,7 +52,8 @@ class TrainingConfig(Record):
         lr: Initial learning rate; None means 0.01 for SGD, 0.001 for Adam and AdamW, 0.1 for Muon.
         momentum: Of SGD (Nesterov).
         weight_decay: None means 3e-5 for SGD, 0 for Adam, 0.01 for AdamW and Muon.
-        ssm_optimizer: Optimiser of the SSM layers; None means they are trained with all the rest.
+        ssm_optimizer: Optimiser of the SSM layers; None means they are trained with all the rest, but by AdamW where
+            that is Muon.
         ssm_lr: Initial learning rate of the SSM layers; None means ``lr``, or the default of an optimiser of their own.
         ssm_weight_decay: Of the SSM layers, but never of ``A_log`` and ``D``; None as for ``ssm_lr``.
         eps: Of Adam and AdamW: what is added to the root of the second moment.
