@@ -29,7 +29,6 @@ _OPTIMIZERS: dict[str, tuple[OptimizerName, OptimizerName | None]] = {
     "SGD, AdamW for the SSM layers": ("sgd", "adamw"),
     "AdamW": ("adamw", None),
     "Muon": ("muon", None),
-    "Muon, AdamW for the SSM layers": ("muon", "adamw"),
 }
 _NETWORKS = {
     "no SSM": ("umamba_enc", ModelOptions(ssm=False)),
