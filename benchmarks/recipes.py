@@ -139,7 +139,8 @@ def main() -> None:
             print(name, iterations, seed, f"{done.score:.3f}", f"{done.seconds:.0f} s", flush=True)
     print(table(read_runs(path)))
     if given.picture:
-        draw(given.picture, read_runs(path), f"{workspace.folder.name}, {given.model}")
+        shown = [r for r in read_runs(path) if r.iterations == given.iterations // SHARE.get(r.recipe, 1)]
+        draw(given.picture, shown, f"{workspace.folder.name}, {given.model}")
 
 
 if __name__ == "__main__":
