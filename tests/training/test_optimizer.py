@@ -70,6 +70,11 @@ def test_beside_muon_the_ssm_layers_have_adamw(umamba: nn.Module, options: dict[
     assert weights | rest == {name for name, _ in umamba.named_parameters()} - ssm_parameters(umamba)
     assert [type(o) for o in optimizers] == [Muon, torch.optim.AdamW, torch.optim.AdamW]
     assert [o.defaults["lr"] for o in optimizers] == [0.1, pytest.approx(0.01), options.get("ssm_lr", 1e-3)]
+    shown = TrainingConfig(optimizer="muon").resolved()
+    assert (shown.ssm_optimizer, shown.model_copy(update={"model": "nnunet"}).resolved().ssm_optimizer) == (
+        "adamw",
+        None,
+    )
 
 
 def test_muon_for_the_ssm_layers_alone(umamba: nn.Module) -> None:

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 from umseg.common.errors import UserError
 from umseg.common.parallel import default_workers
 from umseg.common.record import Record
-from umseg.models.registry import ModelOptions
+from umseg.models.registry import ModelOptions, has_mamba_layers
 from umseg.planning.plan import Configuration
 from umseg.training.augmentation import StyleName, patch_geometry
 from umseg.training.batches import AugmentationPlace
@@ -146,6 +146,7 @@ class TrainingConfig(Record):
         values: dict[str, Any] = {
             "lr": self.initial_lr,
             "weight_decay": decay,
+            "ssm_optimizer": self.own_ssm_optimizer if has_mamba_layers(self.model, self.options) else None,
             "validation_iterations": self.validation_batches,
         }
         if configuration is not None:
@@ -158,6 +159,15 @@ class TrainingConfig(Record):
     def initial_lr(self) -> float:
         """Learning rate of the (first) optimiser before the schedule."""
         return DEFAULT_LR[self.optimizer] if self.lr is None else self.lr
+
+    @property
+    def own_ssm_optimizer(self) -> OptimizerName | None:
+        """What trains the SSM layers, where that is not the optimiser of all the rest.
+
+        Beside Muon that is AdamW: Muon's large steps let a network with SSM layers in every stage diverge
+        (docs/ssm_training.md).
+        """
+        return self.ssm_optimizer or ("adamw" if self.optimizer == "muon" else None)
 
     @property
     def validation_batches(self) -> int:

@@ -27,11 +27,10 @@ def build_optimizers(network: nn.Module, config: TrainingConfig) -> list[torch.o
 
     Where the configuration gives the SSM layers an optimiser, a learning rate or a weight decay of their own, they
     leave the first optimiser for a second one, in which the state matrix and the skip (``A_log``, ``D``) are not
-    decayed, as the Mamba authors ask. Beside Muon they have AdamW unless told otherwise: Muon's large steps let a
-    network with an SSM layer in every stage diverge (docs/ssm_training.md).
+    decayed, as the Mamba authors ask.
     """
-    ssm_kind = config.ssm_optimizer or ("adamw" if config.optimizer == "muon" else None)
-    own = any(value is not None for value in (ssm_kind, config.ssm_lr, config.ssm_weight_decay))
+    kind = config.own_ssm_optimizer
+    own = any(value is not None for value in (kind, config.ssm_lr, config.ssm_weight_decay))
     ssm_names = {
         f"{prefix}.{name}"
         for prefix, module in network.named_modules()
@@ -46,7 +45,7 @@ def build_optimizers(network: nn.Module, config: TrainingConfig) -> list[torch.o
         fixed = [named[n] for n in sorted(ssm_names) if n.endswith((".A_log", ".D"))]
         decayed = [named[n] for n in sorted(ssm_names) if not n.endswith((".A_log", ".D"))]
         groups: Groups = [{"params": decayed}, {"params": fixed, "weight_decay": 0.0}]
-        kind, lr, decay = ssm_kind, config.ssm_lr, config.ssm_weight_decay
+        lr, decay = config.ssm_lr, config.ssm_weight_decay
         if kind is None:
             # The network's, and with its values where none is given.
             kind = config.optimizer
