@@ -68,9 +68,11 @@ def train(
         str | None,
         typer.Option(help=f"Optimiser {_OF_MAMBA}: {_OPTIMIZER} [default: as all the rest, but adamw beside muon]"),
     ] = None,
-    ssm_lr: Annotated[float | None, typer.Option(help=f"Initial learning rate {_OF_MAMBA}. [default: --lr]")] = None,
+    ssm_lr: Annotated[
+        float | None, typer.Option(help=f"Initial learning rate {_OF_MAMBA}. [default: --lr, or their optimiser's]")
+    ] = None,
     ssm_weight_decay: Annotated[
-        float | None, typer.Option(help=f"Weight decay {_OF_MAMBA}. [default: --weight-decay]")
+        float | None, typer.Option(help=f"Weight decay {_OF_MAMBA}. [default: --weight-decay, or their optimiser's]")
     ] = None,
     eps: Annotated[float, typer.Option(help="Of adam and adamw: added to the root of the second moment.")] = 1e-8,
     schedule: Annotated[str, typer.Option(help="Fall of the learning rate: poly, cosine or constant.")] = "poly",
