@@ -35,8 +35,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from umseg.kernels.runtime.memory_format import channels_last
 from umseg.models import norm
-from umseg.models.device import autocast, channels_last
+from umseg.models.device import autocast
 from umseg.models.norm import InstanceNormAct
 from umseg.models.registry import MODELS, ModelOptions, build_network, fit_configuration
 from umseg.planning.architecture import ARCHITECTURES

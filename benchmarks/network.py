@@ -72,8 +72,9 @@ def steps(model: str, ssm: bool, precision: str) -> dict[str, Callable[[], objec
     """A training step and an inference of one variant of ours."""
     import torch
 
+    from umseg.kernels.runtime.memory_format import channels_last
     from umseg.models import ModelOptions, build_network
-    from umseg.models.device import autocast, channels_last, place, resolve_precision
+    from umseg.models.device import autocast, place, resolve_precision
     from umseg.planning import Configuration
     from umseg.training.config import TrainingConfig
     from umseg.training.loss import SegmentationLoss

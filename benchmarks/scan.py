@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from umseg.models.scan import selective_scan
+from umseg.kernels.scan import selective_scan
 
 
 def make_inputs(batch: int, channels: int, states: int, length: int) -> list[Tensor]:

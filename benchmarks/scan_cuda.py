@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from umseg.models.scan import available_backends, selective_scan
+from umseg.kernels.scan import available_backends, selective_scan
 
 # Plan, batch, and (features, tokens) per Mamba layer (facts 2.1); the last stages scan over channels. The scan has two
 # channels per feature.

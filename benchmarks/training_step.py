@@ -16,8 +16,9 @@ import torch
 from torch import nn
 
 from umseg.dataset import DatasetDescription
+from umseg.kernels.runtime.memory_format import channels_last
 from umseg.models import ModelOptions, build_network
-from umseg.models.device import autocast, channels_last, place, resolve_precision
+from umseg.models.device import autocast, place, resolve_precision
 from umseg.models.memory import keep_freed_memory
 from umseg.planning import Configuration, Fingerprint, IntensityStatistics, make_plan
 from umseg.training.batches import deep_supervision_targets

@@ -11,7 +11,8 @@ from torch import nn
 
 from tests.training.factories import make_configuration, make_network
 from umseg.common.errors import UserError
-from umseg.models.device import channels_last, place
+from umseg.kernels.runtime.memory_format import channels_last
+from umseg.models.device import place
 from umseg.training import checkpoint
 from umseg.training.config import TrainingConfig
 from umseg.training.loss import SegmentationLoss

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from umseg import __version__
 from umseg.cli import app
-from umseg.models.scan import interface
-from umseg.models.scan.obstacles import Obstacle
+from umseg.kernels.runtime.obstacles import Obstacle
+from umseg.kernels.scan import interface
 from umseg.workflows import doctor
 
 

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor, nn
 
-from umseg.models.device import autocast, channels_last
+from umseg.kernels.runtime.memory_format import channels_last
+from umseg.models.device import autocast
 
 PEAK = 10.0
 

@@ -8,10 +8,10 @@ from umseg.common.lazy import lazy_names
 from umseg.models.memory import use_huge_pages
 
 if TYPE_CHECKING:
+    from umseg.kernels.scan import selective_scan
     from umseg.models.convert import convert_state_dict
     from umseg.models.mamba import MambaBlock
     from umseg.models.registry import MODELS, ModelOptions, build_network
-    from umseg.models.scan import selective_scan
 
 _HOME = {
     "MODELS": "registry",
@@ -19,7 +19,7 @@ _HOME = {
     "ModelOptions": "registry",
     "build_network": "registry",
     "convert_state_dict": "convert",
-    "selective_scan": "scan",
+    "selective_scan": "mamba",
 }
 
 __all__ = ["MODELS", "MambaBlock", "ModelOptions", "build_network", "convert_state_dict", "selective_scan"]

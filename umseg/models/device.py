@@ -6,9 +6,10 @@ import contextlib
 from contextlib import AbstractContextManager
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from umseg.common.errors import UserError
+from umseg.kernels.runtime.memory_format import channels_last
 
 THIN = 3
 """Voxels below which oneDNN's bfloat16 gradients of the weights were found to be memory that nobody wrote to: an axis
@@ -81,16 +82,6 @@ def place(network: nn.Module, device: torch.device) -> nn.Module:
         if parameter.dim() in (4, 5):
             parameter.data = channels_last(parameter.data)
     return network
-
-
-def channels_last(x: Tensor) -> Tensor:
-    """(batch, channels, *spatial) with the channels innermost in memory.
-
-    The strides say so too where there is one channel only, which is dense in both layouts: from them a convolution
-    takes the layout of its output.
-    """
-    layout = torch.channels_last if x.dim() == 4 else torch.channels_last_3d
-    return x.contiguous(memory_format=layout).to(memory_format=layout)
 
 
 def _cpu_has_bfloat16() -> bool:

@@ -17,8 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from umseg.models.device import THIN, channels_last
-from umseg.models.recompute import concatenated
+from umseg.kernels.runtime.memory_format import channels_last
+from umseg.kernels.runtime.saved_activations import concatenated
+from umseg.models.device import THIN
 
 WORTH = 8
 """Multiplications that must be saved per one that it takes to compose the weights, which is done in every pass and in

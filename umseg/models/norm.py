@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from umseg.models import norm_cpu, norm_cuda
-from umseg.models.scan.interface import OBSTACLES
+from umseg.kernels.norm import cpu, triton
+from umseg.kernels.scan.interface import OBSTACLES
 
 NEGATIVE_SLOPE = 0.01
 Fused = Callable[[Tensor, "Tensor | None", Tensor, Tensor, float, float], Tensor]
@@ -43,6 +43,6 @@ class InstanceNormAct(nn.Module):
 def _fused(x: Tensor) -> Fused | None:
     """What computes in the memory, device and dtype of ``x``, if anything but torch does."""
     if x.device.type == "cpu":
-        return norm_cpu.norm_act if x.dtype in (torch.float32, torch.bfloat16) else None
+        return cpu.norm_act if x.dtype in (torch.float32, torch.bfloat16) else None
     short = x.dtype in (torch.float32, torch.bfloat16, torch.float16)
-    return norm_cuda.norm_act if x.device.type == "cuda" and short and OBSTACLES["triton"] is None else None
+    return triton.norm_act if x.device.type == "cuda" and short and OBSTACLES["triton"] is None else None

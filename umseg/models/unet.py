@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from umseg.kernels.runtime.saved_activations import recomputing
 from umseg.models.blocks import (
     ConvNormAct,
     ResidualBlock,
@@ -20,7 +21,6 @@ from umseg.models.blocks import (
     transposed_convolution,
 )
 from umseg.models.joining import Joined, joined
-from umseg.models.recompute import recomputing
 from umseg.models.ssm import MambaLayer
 from umseg.planning.architecture import Architecture, BlockKind, Row
 from umseg.planning.stages import Stage

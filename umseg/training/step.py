@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from umseg.common.errors import UserError
-from umseg.models.device import autocast, channels_last
+from umseg.kernels.runtime.memory_format import channels_last
+from umseg.models.device import autocast
 from umseg.models.mamba import MambaBlock
 from umseg.models.memory import keep_freed_memory, return_freed_memory
 from umseg.models.registry import network_heads

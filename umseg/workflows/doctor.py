@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 
 from umseg import __version__
+from umseg.kernels.scan import selective_scan
+from umseg.kernels.scan.interface import OBSTACLES, choose_backend, fitting_backends
+from umseg.kernels.scan.reference import scan as reference
 from umseg.models.device import PRECISIONS, resolve_precision
-from umseg.models.scan import selective_scan
-from umseg.models.scan.interface import OBSTACLES, choose_backend, fitting_backends
-from umseg.models.scan.reference import scan as reference
 
 _PACKAGES = (
     "torch",

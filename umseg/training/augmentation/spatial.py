@@ -64,32 +64,32 @@ def turn(
 
 
 def _cubic_on_cpu(coefficients: Tensor, where: Placement) -> Tensor:
-    from umseg.training.augmentation import kernels
+    from umseg.kernels.interpolation import cpu_kernels
 
     spatial = where.in_space()
     volume = (coefficients.unsqueeze(1) if len(where.sizes) == 2 else coefficients).contiguous()
     turned = coefficients.new_empty(len(coefficients), *spatial.patch)
-    kernels.sample_cubic(volume.numpy(), spatial.sizes[0], spatial.matrix, spatial.origin, turned.numpy())
+    cpu_kernels.sample_cubic(volume.numpy(), spatial.sizes[0], spatial.matrix, spatial.origin, turned.numpy())
     return turned.view(-1, *where.patch)
 
 
 def _linear_on_cpu(image: Tensor, where: Placement) -> Tensor:
-    from umseg.training.augmentation import kernels
+    from umseg.kernels.interpolation import cpu_kernels
 
     spatial = where.in_space()
     turned = image.new_empty(len(image), *spatial.patch)
     volume = image.reshape(-1, *spatial.sizes).contiguous()
-    kernels.sample_linear(volume.numpy(), spatial.matrix, spatial.origin, turned.numpy())
+    cpu_kernels.sample_linear(volume.numpy(), spatial.matrix, spatial.origin, turned.numpy())
     return turned.view(-1, *where.patch)
 
 
 def _majority_on_cpu(label: Tensor, where: Placement) -> Tensor:
-    from umseg.training.augmentation import kernels
+    from umseg.kernels.interpolation import cpu_kernels
 
     spatial = where.in_space()
     turned = label.new_empty(len(label), *spatial.patch)
     volume = label.reshape(-1, *spatial.sizes).contiguous()
-    kernels.sample_majority(volume.numpy(), spatial.matrix, spatial.origin, OUTSIDE, turned.numpy())
+    cpu_kernels.sample_majority(volume.numpy(), spatial.matrix, spatial.origin, OUTSIDE, turned.numpy())
     return turned.view(-1, *where.patch)
 
 

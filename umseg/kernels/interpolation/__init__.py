@@ -1,0 +1,1 @@
+"""Splines and majorities at the voxels of a turned patch."""

@@ -1,0 +1,1 @@
+"""Instance normalisation with its activation and the residual sum before it."""

@@ -1,0 +1,131 @@
+"""Instance normalisation with activation and residual on an NVIDIA GPU: torch operators around the Triton kernels.
+
+torch's own instance norm copies a channels-last tensor into the default layout, forward and backward, and leaves its
+result there, where the next convolution copies it back.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from umseg.kernels.runtime.layout import ceil_div
+from umseg.kernels.runtime.memory_format import channels_last
+
+# Numbers of a program's tile: 64 per lane of its four warps. At most so many channels of them.
+_TILE, _WIDEST = 8192, 128
+_OPTIONS: dict[str, Any] = {"num_warps": 4, "enable_fp_fusion": True}
+# Tiles and channels that a program of `combine` takes at once.
+_COMBINED: dict[str, Any] = {"TILES": 1024, "LANES": 4, "num_warps": 8, "enable_fp_fusion": True}
+
+
+def norm_act(x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, eps: float, slope: float) -> Tensor:
+    """leaky_relu(instance_norm(x) + residual) of float32, bfloat16 or float16."""
+    out: Tensor = forward_op(x, residual, weight, bias, eps, slope)[0]
+    return out
+
+
+@torch.library.custom_op("umseg::instance_norm_act_triton", mutates_args=())
+def forward_op(
+    x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, eps: float, slope: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The output, and per sample and channel the mean and the reciprocal standard deviation.
+
+    With TRITON_INTERPRET=1 in the environment it also takes tensors on CPU.
+    """
+    from umseg.kernels.norm.triton_kernels import combine, measure, normalize
+    from umseg.kernels.runtime.triton_math import on_device_of
+
+    x, cut = channels_last(x), _cut(x)
+    y, parts = torch.empty_like(x), _parts(x, cut)
+    mean, scale = (x.new_empty(x.shape[:2], dtype=torch.float32) for _ in range(2))
+    sizes = cut.voxels, cut.channels
+    other = x if residual is None else channels_last(residual)
+    with on_device_of(x):
+        measure[cut.grid](x, parts, *sizes, **cut.tile, **_OPTIONS)
+        blocks = ceil_div(cut.channels, _COMBINED["LANES"]), cut.batches
+        combine[blocks](parts, mean, scale, *sizes, cut.grid[0], eps, VOXELS=cut.tile["VOXELS"], **_COMBINED)
+        normalize[cut.grid](
+            x, other, weight, bias, mean, scale, y, *sizes, slope, SUM=residual is not None, **cut.tile, **_OPTIONS
+        )
+    return y, mean, scale
+
+
+@forward_op.register_fake
+def _(
+    x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, eps: float, slope: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    statistics = x.new_empty(x.shape[:2], dtype=torch.float32)
+    return channels_last(torch.empty_like(x)), statistics, torch.empty_like(statistics)
+
+
+@torch.library.custom_op("umseg::instance_norm_act_triton_backward", mutates_args=())
+def backward_op(
+    grad: Tensor, x: Tensor, y: Tensor, weight: Tensor, mean: Tensor, scale: Tensor, with_residual: bool, slope: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The gradients of x, the residual (empty without one), weight and bias."""
+    from umseg.kernels.norm.triton_kernels import input_gradients, sum_gradients
+    from umseg.kernels.runtime.triton_math import on_device_of
+
+    grad, x, y = (channels_last(t) for t in (grad, x, y))
+    cut = _cut(x)
+    dx, parts = torch.empty_like(x), _parts(x, cut)
+    dresidual = torch.empty_like(x) if with_residual else x.new_empty(0)
+    sizes = cut.voxels, cut.channels, slope
+    with on_device_of(x):
+        sum_gradients[cut.grid](grad, x, y, mean, parts, *sizes, **cut.tile, **_OPTIONS)
+        sums = parts.sum(1)
+        input_gradients[cut.grid](
+            grad, x, y, weight, mean, scale, sums, dx, dresidual, *sizes, SUM=with_residual, **cut.tile, **_OPTIONS
+        )
+    return dx, dresidual, (sums[:, 1] * scale).sum(0), sums[:, 0].sum(0)
+
+
+@backward_op.register_fake
+def _(
+    grad: Tensor, x: Tensor, y: Tensor, weight: Tensor, mean: Tensor, scale: Tensor, with_residual: bool, slope: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    dx = channels_last(torch.empty_like(x))
+    dresidual = torch.empty_like(dx) if with_residual else x.new_empty(0)
+    return dx, dresidual, torch.empty_like(weight), torch.empty_like(weight)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    x, residual, weight, _, _, slope = inputs
+    y, mean, scale = output
+    ctx.with_residual, ctx.slope = residual is not None, slope
+    # The output only says where the activation was cut off: without one it need not be kept.
+    ctx.save_for_backward(x, x if slope == 1 else y, weight, mean, scale)
+
+
+def _gradients(ctx: Any, grad: Tensor, _mean: Tensor, _scale: Tensor) -> tuple[Tensor | None, ...]:
+    dx, dresidual, dweight, dbias = backward_op(grad, *ctx.saved_tensors, ctx.with_residual, ctx.slope)
+    return dx, dresidual if ctx.with_residual else None, dweight, dbias, None, None
+
+
+forward_op.register_autograd(_gradients, setup_context=_save)
+
+
+class _Cut(NamedTuple):
+    """How the voxels and channels of a batch are cut into programs."""
+
+    batches: int
+    voxels: int
+    channels: int
+    grid: tuple[int, int, int]
+    tile: dict[str, int]
+
+
+def _cut(x: Tensor) -> _Cut:
+    batches, channels = x.shape[:2]
+    voxels = x[0, 0].numel()
+    lanes = min(1 << (channels - 1).bit_length(), _WIDEST)
+    tile = {"VOXELS": _TILE // lanes, "LANES": lanes}
+    grid = ceil_div(voxels, tile["VOXELS"]), ceil_div(channels, lanes), batches
+    return _Cut(batches, voxels, channels, grid, tile)
+
+
+def _parts(x: Tensor, cut: _Cut) -> Tensor:
+    return x.new_empty(cut.batches, cut.grid[0], 2, cut.channels, dtype=torch.float32)

@@ -1,0 +1,241 @@
+"""The selective scan on an NVIDIA GPU: torch operators around the Triton kernels."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from umseg.kernels.runtime.layout import ceil_div
+from umseg.kernels.scan.operator import Gradients, differentiable, empty_gate, empty_gradients, sum_groups
+
+# Tokens between two kept states. Fewer: more memory from forward to backward; more: states that leave the cache.
+CHUNK = 16
+# Channels per program: the lanes of a warp.
+_LANES = 32
+# Bounds of the tokens per span, multiples of CHUNK, and programs per multiprocessor that the span is chosen for.
+_SHORTEST, _LONGEST = 64, 1024
+_PROGRAMS = 48
+# Groups of tokens that are on their way from memory while one is computed with, plus one.
+_STAGES = 3
+
+
+@torch.library.custom_op("umseg::selective_scan_triton", mutates_args=())
+def forward_op(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    delta_softplus: bool,
+    keep: bool,
+) -> tuple[Tensor, Tensor]:
+    """Return the output and, where ``keep``, the states at the start of each chunk, for backward."""
+    from umseg.kernels.runtime.triton_math import OPTIONS, on_device_of
+    from umseg.kernels.scan.triton_forward import carry, outputs, summarise
+
+    y, kept = _forward_outputs(u, A, keep)
+    cut = _cut(u, A)
+    inputs = _prepare(u, delta, A, B, C, D, z, delta_bias, cut)
+    states = u.new_zeros(u.shape[0], cut.spans, cut.padded, cut.width)
+    sizes = u.shape[2], u.shape[1], *inputs.strides, A.shape[1], cut.span
+    constants: dict[str, Any] = {"PADDED": cut.padded, "LANES": cut.lanes, "STAGES": _STAGES, **OPTIONS}
+    with on_device_of(u):
+        if cut.spans > 1:
+            totals = u.new_empty(u.shape[0], cut.spans, cut.width)
+            summarise[cut.grid](
+                inputs.u, inputs.delta, inputs.decay, inputs.B, inputs.bias, states, totals, *sizes,
+                SOFTPLUS=delta_softplus, **constants,
+            )  # fmt: skip
+            carry[cut.carry_grid](states, totals, inputs.decay, cut.spans, REVERSE=False, LANES=cut.lanes, **OPTIONS)
+        outputs[cut.grid](
+            inputs.u, inputs.delta, inputs.decay, inputs.B, inputs.C, inputs.D, inputs.z, inputs.bias, states,
+            y, kept, *sizes, kept.shape[1],
+            SOFTPLUS=delta_softplus, GATED=z is not None, KEEP=keep, CHUNK=CHUNK, **constants,
+        )  # fmt: skip
+    return y, kept
+
+
+@forward_op.register_fake
+def _(*inputs: Any) -> tuple[Tensor, Tensor]:
+    u, _, A, *_, keep = inputs
+    return _forward_outputs(u, A, keep)
+
+
+@torch.library.custom_op("umseg::selective_scan_triton_backward", mutates_args=())
+def backward_op(
+    grad: Tensor,
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    delta_softplus: bool,
+    kept: Tensor,
+) -> Gradients:
+    """Return the gradients."""
+    from umseg.kernels.runtime.triton_math import OPTIONS, on_device_of
+    from umseg.kernels.scan.triton_backward import gradients, summarise_adjoint
+    from umseg.kernels.scan.triton_forward import carry
+
+    batches, channels, length = u.shape
+    cut = _cut(u, A)
+    inputs = _prepare(u, delta, A, B, C, D, z, delta_bias, cut)
+    grad = _channels_innermost(grad)
+    grad_u, grad_delta, grad_z = _like(u), _like(u), empty_gate(u, z, _like)
+    adjoints = u.new_zeros(batches, cut.spans, cut.padded, cut.width)
+    grad_a = torch.empty_like(adjoints)
+    grad_b = u.new_empty(batches, cut.blocks, length, cut.padded)
+    grad_c = torch.empty_like(grad_b)
+    grad_d = u.new_empty(batches, cut.spans, cut.width)
+    grad_bias = torch.empty_like(grad_d)
+    scratch = u.new_empty(math.prod(cut.grid), CHUNK, cut.padded, cut.lanes)
+    sizes = length, channels, *inputs.strides, A.shape[1], cut.span
+    constants: dict[str, Any] = {"PADDED": cut.padded, "LANES": cut.lanes, "STAGES": _STAGES, **OPTIONS}
+    constants |= {"SOFTPLUS": delta_softplus, "GATED": z is not None}
+    with on_device_of(u):
+        if cut.spans > 1:
+            totals = torch.empty_like(grad_d)
+            summarise_adjoint[cut.grid](
+                grad, inputs.delta, inputs.decay, inputs.C, inputs.z, inputs.bias, adjoints, totals, *sizes,
+                **constants,
+            )  # fmt: skip
+            carry[cut.carry_grid](adjoints, totals, inputs.decay, cut.spans, REVERSE=True, LANES=cut.lanes, **OPTIONS)
+        gradients[cut.grid](
+            grad, inputs.u, inputs.delta, inputs.decay, inputs.B, inputs.C, inputs.D, inputs.z, inputs.bias,
+            kept, adjoints, scratch, grad_u, grad_delta, grad_z, grad_a, grad_b, grad_c, grad_d, grad_bias,
+            *sizes, kept.shape[1], CHUNK=CHUNK, **constants,
+        )  # fmt: skip
+    return (
+        grad_u,
+        grad_delta,
+        grad_a.sum((0, 1)).t()[:channels, : A.shape[1]].contiguous(),
+        sum_groups(grad_b, A.shape[1]),
+        sum_groups(grad_c, A.shape[1]),
+        grad_d.sum((0, 1))[:channels].clone(),
+        grad_z,
+        grad_bias.sum((0, 1))[:channels].clone(),
+    )
+
+
+@backward_op.register_fake
+def _(*inputs: Any) -> Gradients:
+    _, u, _, A, _, _, _, z, *_ = inputs
+    return empty_gradients(u, A, z, _like)
+
+
+scan = differentiable(forward_op, backward_op)
+"""Shapes as in :func:`umseg.kernels.scan.interface.selective_scan`; float32 on a CUDA device.
+
+Fastest where channels, or for B and C states, are innermost in memory; others are copied into that layout first. The
+result has it. With TRITON_INTERPRET=1 in the environment it also takes tensors on CPU.
+"""
+
+
+class _Cut(NamedTuple):
+    """How a scan is cut into programs: ``spans`` of ``span`` tokens, ``blocks`` of ``lanes`` channels."""
+
+    batches: int
+    span: int
+    spans: int
+    padded: int
+    lanes: int
+    blocks: int
+
+    @property
+    def width(self) -> int:
+        """Padded channels."""
+        return self.blocks * self.lanes
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        return self.spans, self.blocks, self.batches
+
+    @property
+    def carry_grid(self) -> tuple[int, int, int]:
+        return self.blocks, self.padded, self.batches
+
+
+class _Inputs(NamedTuple):
+    """What the kernels read (see ``triton_forward``); an absent z is never read, an absent D or bias is zero."""
+
+    u: Tensor
+    delta: Tensor
+    decay: Tensor
+    B: Tensor
+    C: Tensor
+    D: Tensor
+    z: Tensor
+    bias: Tensor
+    strides: tuple[int, int]
+
+
+def _cut(u: Tensor, A: Tensor) -> _Cut:
+    batches, channels, length = u.shape
+    lanes, padded = min(_LANES, _power_of_two(channels)), _power_of_two(A.shape[1])
+    blocks = ceil_div(channels, lanes)
+    processors = torch.cuda.get_device_properties(u.device).multi_processor_count if u.is_cuda else 1
+    spans = ceil_div(_PROGRAMS * processors, batches * blocks)
+    span = min(max(CHUNK * ceil_div(length, CHUNK * spans), _SHORTEST), _LONGEST)
+    return _Cut(batches, span, ceil_div(length, span), padded, lanes, blocks)
+
+
+def _prepare(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    cut: _Cut,
+) -> _Inputs:
+    more = cut.width - u.shape[1]
+    u = _channels_innermost(u)
+    if B.stride() != C.stride() or B.stride(1) != 1:
+        B, C = _channels_innermost(B), _channels_innermost(C)
+    return _Inputs(
+        u,
+        _channels_innermost(delta),
+        # Where nothing is padded, the product has the memory layout of A.
+        F.pad(A.t() * math.log2(math.e), (0, more, 0, cut.padded - A.shape[1])).contiguous(),
+        B,
+        C,
+        u.new_zeros(cut.width) if D is None else F.pad(D, (0, more)),
+        u if z is None else _channels_innermost(z),
+        u.new_zeros(cut.width) if delta_bias is None else F.pad(delta_bias, (0, more)),
+        (B.stride(0), B.stride(2)),
+    )
+
+
+def _channels_innermost(x: Tensor) -> Tensor:
+    """The same values, (batch, channels, length), in memory as (batch, length, channels)."""
+    return x.transpose(1, 2).contiguous().transpose(1, 2)
+
+
+def _like(u: Tensor) -> Tensor:
+    batches, channels, length = u.shape
+    return u.new_empty(batches, length, channels).transpose(1, 2)
+
+
+def _forward_outputs(u: Tensor, A: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
+    batches, channels, length = u.shape
+    lanes = min(_LANES, _power_of_two(channels))
+    chunks = ceil_div(length, CHUNK) if keep else 0
+    kept = u.new_empty(batches, chunks, _power_of_two(A.shape[1]), lanes * ceil_div(channels, lanes))
+    return _like(u), kept
+
+
+def _power_of_two(n: int) -> int:
+    """The smallest power of two that is not less."""
+    return 1 << (n - 1).bit_length()
