@@ -95,7 +95,7 @@ def plan_with_peer(dataset: Path, peer: Path, environment: dict[str, str], targe
 def run_ours(dataset: Path, plans: Path, configurations: list[str], folder: Path, workers: int) -> None:
     """What is measured of umseg."""
     from umseg.dataset import load_dataset
-    from umseg.dataset.digest import case_digest
+    from umseg.dataset.check.digest import case_digest
     from umseg.planning import Plan
     from umseg.planning.foreign import read_foreign_plan
     from umseg.preprocess import case_origins, preprocess_dataset

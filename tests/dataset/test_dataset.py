@@ -9,8 +9,8 @@ import pytest
 
 from tests.dataset.builder import LABELS, make_case, write_dataset, write_description, write_image
 from umseg.common.errors import UserError
+from umseg.dataset.check.problems import DatasetError
 from umseg.dataset.dataset import Dataset, find_cases, load_dataset, survey_dataset
-from umseg.dataset.problems import DatasetError
 
 
 def touch(folder: Path, *names: str) -> Path:

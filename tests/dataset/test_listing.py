@@ -14,9 +14,9 @@ import pytest
 from tests.dataset.builder import write_dataset, write_image
 from tests.dataset.dicom_builder import write_series
 from umseg.common.errors import UserError
+from umseg.dataset.check.digest import case_digest
 from umseg.dataset.dataset import find_cases, survey_dataset
-from umseg.dataset.digest import case_digest
-from umseg.dataset.images import read_image
+from umseg.dataset.io.images import read_image
 from umseg.dataset.listing import list_folder
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs permissions of POSIX")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from umseg.common.errors import UserError
-from umseg.dataset.tiff_write import write_stack
+from umseg.dataset.io.tiff_write import write_stack
 from umseg.evaluation import (
     Pair,
     dice,

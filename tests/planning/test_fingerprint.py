@@ -8,8 +8,8 @@ import pytest
 
 from tests.dataset.builder import make_case, write_dataset, write_description, write_image
 from umseg.common.errors import UserError
+from umseg.dataset.check.problems import Problem
 from umseg.dataset.dataset import load_dataset, survey_dataset
-from umseg.dataset.problems import Problem
 from umseg.planning.fingerprint import Fingerprint, extract_fingerprint
 from umseg.planning.foreign import read_foreign_plan
 from umseg.planning.planner import make_plan

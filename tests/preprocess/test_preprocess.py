@@ -10,9 +10,9 @@ import pytest
 
 from tests.preprocess.cases import make_configuration, make_image, make_label, make_plan, write_dataset
 from umseg.common.errors import UserError
+from umseg.dataset.check.digest import case_digest
 from umseg.dataset.dataset import Dataset
-from umseg.dataset.digest import case_digest
-from umseg.dataset.images import Image, read_image
+from umseg.dataset.io.images import Image, read_image
 from umseg.planning.plan import Plan
 from umseg.preprocess import CaseStore, case_origins, preprocess_case, preprocess_dataset
 from umseg.preprocess import preprocess as module

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from umseg.dataset.images import read_image, read_label
+from umseg.dataset.io.images import read_image, read_label
 from umseg.planning.foreign import read_foreign_plan
 from umseg.preprocess import preprocess_case, restore_label_map, restore_probabilities
 

@@ -10,7 +10,7 @@ import torch
 
 from tests.blobs import make_blobs, write_blobs
 from umseg.common.errors import UserError
-from umseg.dataset.images import read_label
+from umseg.dataset.io.images import read_label
 from umseg.inference import Predictor
 from umseg.models.card import load_card
 from umseg.planning import Overrides

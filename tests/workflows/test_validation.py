@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from tests.blobs import write_blobs
 from umseg.cli import app
-from umseg.dataset.images import read_label, write_label
+from umseg.dataset.io.images import read_label, write_label
 from umseg.evaluation import InstanceMetrics, Metrics
 from umseg.evaluation.metrics import load_metrics
 

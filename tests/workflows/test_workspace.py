@@ -14,7 +14,7 @@ import SimpleITK as sitk
 
 from tests.blobs import write_blobs
 from umseg.common.errors import UserError
-from umseg.dataset.images import read_image, read_label
+from umseg.dataset.io.images import read_image, read_label
 from umseg.models import ModelOptions
 from umseg.planning import Overrides
 from umseg.preprocess import CaseStore

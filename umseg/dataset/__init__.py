@@ -7,33 +7,33 @@ from typing import TYPE_CHECKING
 from umseg.common.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from umseg.dataset.check.fix_headers import fix_geometry
+    from umseg.dataset.check.problems import DatasetError, Problem
+    from umseg.dataset.check.report import report_problems, write_problems
     from umseg.dataset.dataset import Case, Dataset, find_cases, load_dataset, survey_dataset
     from umseg.dataset.description import DatasetDescription, load_description
-    from umseg.dataset.geometry import fix_geometry
-    from umseg.dataset.grid import Geometry
-    from umseg.dataset.images import Image, LabelMap, read_image, read_label, write_label
-    from umseg.dataset.problems import DatasetError, Problem
-    from umseg.dataset.report import report_problems, write_problems
+    from umseg.dataset.io.grid import Geometry
+    from umseg.dataset.io.images import Image, LabelMap, read_image, read_label, write_label
 
 _HOME = {
     "Case": "dataset",
     "Dataset": "dataset",
     "DatasetDescription": "description",
-    "DatasetError": "problems",
-    "Geometry": "grid",
-    "Image": "images",
-    "LabelMap": "images",
-    "Problem": "problems",
+    "DatasetError": "check.problems",
+    "Geometry": "io.grid",
+    "Image": "io.images",
+    "LabelMap": "io.images",
+    "Problem": "check.problems",
     "find_cases": "dataset",
-    "fix_geometry": "geometry",
+    "fix_geometry": "check.fix_headers",
     "load_dataset": "dataset",
     "load_description": "description",
-    "read_image": "images",
-    "read_label": "images",
-    "report_problems": "report",
+    "read_image": "io.images",
+    "read_label": "io.images",
+    "report_problems": "check.report",
     "survey_dataset": "dataset",
-    "write_label": "images",
-    "write_problems": "report",
+    "write_label": "io.images",
+    "write_problems": "check.report",
 }
 
 __all__ = [

@@ -9,14 +9,14 @@ from typing import Literal
 
 from umseg.common.errors import UserError
 from umseg.common.record import Record
+from umseg.dataset.check.problems import Problem
+from umseg.dataset.check.report import report_problems
 from umseg.dataset.description import REMEDY, DatasetDescription, load_description
-from umseg.dataset.dicom import DICOM_ENDING, is_dicom_image, label_ending
 from umseg.dataset.dicom_inputs import find_series, unusable_series
 from umseg.dataset.filemap import load_file_map, mapped_files
+from umseg.dataset.io.dicom import DICOM_ENDING, is_dicom_image, label_ending
 from umseg.dataset.listing import is_folder
 from umseg.dataset.naming import few, group_inputs, group_training, list_files, list_images, sibling_channels, stem
-from umseg.dataset.problems import Problem
-from umseg.dataset.report import report_problems
 
 log = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from umseg.common.errors import UserError
-from umseg.dataset.dicom import DICOM_ENDING, is_dicom, is_series, open_series, series_files, series_folders
+from umseg.dataset.check.problems import Problem
+from umseg.dataset.io.dicom import DICOM_ENDING, is_dicom, is_series, open_series, series_files, series_folders
 from umseg.dataset.listing import list_folder
 from umseg.dataset.naming import few, sibling_channels
-from umseg.dataset.problems import Problem
 
 log = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from pydantic import ConfigDict, Field, field_validator
 
 from umseg.common.record import Record
+from umseg.dataset.check.problems import Problem
 from umseg.dataset.description import read_description_fields
-from umseg.dataset.dicom import is_series
+from umseg.dataset.io.dicom import is_series
 from umseg.dataset.naming import channels_problem
-from umseg.dataset.problems import Problem
 
 
 class FileEntry(Record):

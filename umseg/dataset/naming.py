@@ -10,13 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from umseg.common.errors import UserError
-from umseg.dataset.channels import may_hold
-from umseg.dataset.companions import companions
+from umseg.dataset.check.problems import Problem
 from umseg.dataset.description import REMEDY
-from umseg.dataset.dicom import DICOM_ENDING, series_folders
-from umseg.dataset.images import count_components
+from umseg.dataset.io.channels import may_hold
+from umseg.dataset.io.companions import companions
+from umseg.dataset.io.dicom import DICOM_ENDING, series_folders
+from umseg.dataset.io.images import count_components
 from umseg.dataset.listing import is_folder, list_folder
-from umseg.dataset.problems import Problem
 
 Grouped = tuple[dict[str, tuple[Path, ...]], list[Problem]]
 """Case to its files in channel order, and what is wrong with all other cases."""

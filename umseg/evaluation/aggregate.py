@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from umseg.dataset.grid import Unit
+from umseg.dataset.io.grid import Unit
 from umseg.evaluation.classes import Classes
 from umseg.evaluation.instances import count_objects
 from umseg.evaluation.metrics import (

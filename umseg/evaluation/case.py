@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from umseg.dataset.grid import Unit
+from umseg.dataset.io.grid import Unit
 from umseg.evaluation.classes import Classes
 from umseg.evaluation.metrics import ClassScores
 from umseg.evaluation.overlap import overlap

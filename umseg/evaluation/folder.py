@@ -10,7 +10,7 @@ from pathlib import Path
 from umseg.common.errors import UserError
 from umseg.common.parallel import map_cases
 from umseg.dataset.description import DatasetDescription, load_description
-from umseg.dataset.images import read_label
+from umseg.dataset.io.images import read_label
 from umseg.evaluation.aggregate import summarise, summarise_case
 from umseg.evaluation.case import score_labels
 from umseg.evaluation.classes import Classes, class_tolerances, make_classes, values_of

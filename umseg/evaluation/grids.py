@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
 from umseg.common.parallel import map_cases
-from umseg.dataset.grid import SPACING_TOLERANCE, Geometry, Unit, most_telling, spacings_agree
-from umseg.dataset.images import LabelMap, read_label
+from umseg.dataset.io.grid import SPACING_TOLERANCE, Geometry, Unit, most_telling, spacings_agree
+from umseg.dataset.io.images import LabelMap, read_label
 from umseg.evaluation.pairs import Pair, listed
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PlainSerializer
 
 from umseg.common.record import Record, read_json
-from umseg.dataset.grid import Unit
+from umseg.dataset.io.grid import Unit
 
 _REMEDY = "Evaluate the predictions again with `umseg evaluate`; it writes the file."
 

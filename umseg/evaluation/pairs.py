@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from umseg.common.errors import UserError
-from umseg.dataset.formats import LABEL_ENDINGS
+from umseg.dataset.io.formats import LABEL_ENDINGS
 from umseg.dataset.listing import is_folder, list_folder
 
 

@@ -16,9 +16,9 @@ from torch import nn
 from tqdm import tqdm
 
 from umseg.common.errors import UserError
-from umseg.dataset.companions import companions
 from umseg.dataset.dataset import Case, find_cases
-from umseg.dataset.images import Image, read_image, write_label
+from umseg.dataset.io.companions import companions
+from umseg.dataset.io.images import Image, read_image, write_label
 from umseg.inference.sliding_window import SlidingWindow, predict_logits
 from umseg.models.card import load_card
 from umseg.models.device import place, resolve_device, resolve_precision

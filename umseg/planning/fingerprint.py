@@ -14,14 +14,14 @@ from pydantic import Field
 from umseg.common.errors import UserError
 from umseg.common.parallel import map_cases
 from umseg.common.record import Record
-from umseg.dataset.check import check_case, expected_values
+from umseg.dataset.check.case import check_case, expected_values
+from umseg.dataset.check.digest import case_digest, dataset_digest
+from umseg.dataset.check.problems import Problem
+from umseg.dataset.check.report import report_problems
 from umseg.dataset.crop import box_slices, nonzero_region
 from umseg.dataset.dataset import Case, Dataset
 from umseg.dataset.description import DatasetDescription
-from umseg.dataset.digest import case_digest, dataset_digest
-from umseg.dataset.images import Image, LabelMap, read_image, read_label
-from umseg.dataset.problems import Problem
-from umseg.dataset.report import report_problems
+from umseg.dataset.io.images import Image, LabelMap, read_image, read_label
 from umseg.planning.classes import ClassSizes, ClassStatistics, describe_classes, measure_classes
 from umseg.planning.intensity import NUM_SAMPLES, Draw, IntensityStatistics, describe, draw_foreground
 

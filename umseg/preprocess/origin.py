@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from umseg.common.record import Record
+from umseg.dataset.check.digest import digest_of_record
 from umseg.dataset.dataset import Dataset
-from umseg.dataset.digest import digest_of_record
 from umseg.planning.intensity import IntensityStatistics
 from umseg.planning.plan import Configuration, Plan
 from umseg.preprocess.locations import location_classes

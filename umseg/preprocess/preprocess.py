@@ -18,7 +18,7 @@ from umseg.common.memory import keep_freed_memory
 from umseg.common.parallel import map_cases
 from umseg.dataset.crop import box_slices, nonzero_region
 from umseg.dataset.dataset import Case, Dataset
-from umseg.dataset.images import Image, read_image, read_label
+from umseg.dataset.io.images import Image, read_image, read_label
 from umseg.planning.plan import Configuration, Plan
 from umseg.planning.spacing import permute, resampled_shape
 from umseg.preprocess.case import CaseProperties, PreprocessedCase

@@ -11,10 +11,10 @@ from pathlib import Path
 from umseg.common.errors import UserError
 from umseg.common.files import remove_leftovers
 from umseg.common.record import RecordT
+from umseg.dataset.check.fix_headers import fix_geometry as with_fixed_geometry
+from umseg.dataset.check.problems import Problem
+from umseg.dataset.check.report import report_problems
 from umseg.dataset.dataset import Dataset, survey_dataset
-from umseg.dataset.geometry import fix_geometry as with_fixed_geometry
-from umseg.dataset.problems import Problem
-from umseg.dataset.report import report_problems
 from umseg.models.card import load_card
 from umseg.planning import Fingerprint, Overrides, Plan, extract_fingerprint, make_plan
 from umseg.planning.planner import check_rules

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from tests.dataset.builder import write_image
 from umseg.common.errors import UserError
 from umseg.dataset import load_dataset, read_image, read_label
+from umseg.dataset.check.problems import DatasetError
 from umseg.dataset.convert.instances import convert_instances, renumber
 from umseg.dataset.convert.manifest import Columns
-from umseg.dataset.problems import DatasetError
 
 SHAPE = (6, 8)
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
 from umseg.dataset import load_dataset, read_image, read_label
+from umseg.dataset.check.problems import DatasetError
 from umseg.dataset.convert.msd import convert_msd
-from umseg.dataset.problems import DatasetError
 
 AFFINE = np.array([[0.0, -1.5, 0, 10], [2.0, 0, 0, -20], [0, 0, 3.0, 5], [0, 0, 0, 1]])
 SHAPE = (5, 6, 4)

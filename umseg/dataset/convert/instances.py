@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
 from umseg.common.parallel import map_cases
-from umseg.dataset.channels import fit_channels
+from umseg.dataset.check.problems import Problem
+from umseg.dataset.check.report import report_problems
 from umseg.dataset.convert.manifest import USUAL_COLUMNS, Columns, write_groups
 from umseg.dataset.convert.pairs import list_cases
 from umseg.dataset.convert.pictures import save_picture, smallest_type
 from umseg.dataset.convert.target import copy_file, new_folder, require_free, write_description
 from umseg.dataset.dataset import Case
-from umseg.dataset.images import count_components, read_image, read_label
+from umseg.dataset.io.channels import fit_channels
+from umseg.dataset.io.images import count_components, read_image, read_label
 from umseg.dataset.labels import check_instance_labels
-from umseg.dataset.problems import Problem
-from umseg.dataset.report import report_problems
 
 # What a 16-bit PNG can hold.
 _PNG_LIMIT = np.iinfo(np.uint16).max

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from umseg.common.errors import UserError
 from umseg.common.files import write_text
-from umseg.dataset.formats import NATURAL_ENDINGS
+from umseg.dataset.io.formats import NATURAL_ENDINGS
 from umseg.dataset.naming import few
 
 _CASE_COLUMNS = ("case", "id", "image", "file", "name")

@@ -14,13 +14,13 @@ from pydantic import ConfigDict, Field, field_validator
 from umseg.common.errors import UserError
 from umseg.common.parallel import map_cases
 from umseg.common.record import Record, read_json
+from umseg.dataset.check.problems import Problem
+from umseg.dataset.check.report import report_problems
 from umseg.dataset.convert.nifti import FILE_ENDING, checked_grid, product, write_channels
 from umseg.dataset.convert.target import new_folder, require_free, write_description
 from umseg.dataset.dataset import Case
-from umseg.dataset.formats import NIFTI_ENDINGS
+from umseg.dataset.io.formats import NIFTI_ENDINGS
 from umseg.dataset.labels import check_labels
-from umseg.dataset.problems import Problem
-from umseg.dataset.report import report_problems
 
 log = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ import nibabel
 from umseg.common.errors import UserError
 from umseg.common.files import atomic_path
 from umseg.dataset.convert.target import copy_file
-from umseg.dataset.images import count_components
-from umseg.dataset.integrity import check_file
-from umseg.dataset.source import DamagedFileError
+from umseg.dataset.io.images import count_components
+from umseg.dataset.io.integrity import check_file
+from umseg.dataset.io.source import DamagedFileError
 
 FILE_ENDING = ".nii.gz"
 

@@ -7,11 +7,11 @@ from collections.abc import Container, Mapping
 from pathlib import Path
 
 from umseg.common.errors import UserError
+from umseg.dataset.check.problems import Problem
 from umseg.dataset.convert.manifest import USUAL_COLUMNS, Columns, Row, case_name, read_manifest
 from umseg.dataset.dataset import Case
-from umseg.dataset.formats import NATURAL_ENDINGS, has_ending
+from umseg.dataset.io.formats import NATURAL_ENDINGS, has_ending
 from umseg.dataset.listing import list_folder
-from umseg.dataset.problems import Problem
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,332 @@
+"""TIFF: stacks and their spacing, layouts, damage. Files are written byte by byte, as other programs write them."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image as Picture
+
+from tests.dataset.builder import write_description, write_image
+from umseg.common.errors import UserError
+from umseg.dataset.check.case import check_case
+from umseg.dataset.check.digest import case_digest
+from umseg.dataset.check.fix_headers import fix_geometry
+from umseg.dataset.dataset import find_cases, load_dataset
+from umseg.dataset.io import tiff_write
+from umseg.dataset.io.grid import Geometry
+from umseg.dataset.io.images import read_image, read_label, write_label
+from umseg.dataset.io.tiff import read_pages
+from umseg.dataset.io.tiff_write import write_stack
+
+IMAGEJ = "ImageJ=1.53t\nimages=4\nslices=4\nunit=micron\nspacing=3.0\nloop=false\n"
+OME = (
+    '<?xml version="1.0"?><OME><Image><Pixels DimensionOrder="XYZCT" Type="uint16" SizeX="6" SizeY="5" SizeZ="4" '
+    'SizeC="1" SizeT="1" PhysicalSizeX="500" PhysicalSizeXUnit="nm" PhysicalSizeY="0.25" PhysicalSizeZ="2.0">'
+    "</Pixels></Image></OME>"
+)
+STACK = np.random.default_rng(0).integers(1, 60_000, (4, 5, 6)).astype(np.uint16)
+
+
+def save(path: Path, values: NDArray[Any] = STACK, text: str = "", **fields: Any) -> Path:
+    """Write pages with Pillow."""
+    pages = [Picture.fromarray(plane) for plane in values]
+    info = {270: text} if text else {}
+    pages[0].save(path, save_all=True, append_images=pages[1:], tiffinfo=info, **fields)
+    return path
+
+
+class TestSpacing:
+    def test_imagej(self, tmp_path: Path) -> None:
+        path = save(tmp_path / "a.tif", text=IMAGEJ, x_resolution=4.0, y_resolution=2.0)
+        image = read_image([path])
+        np.testing.assert_array_equal(image.array[0], STACK)
+        assert image.spacing == pytest.approx((3e-3, 0.5e-3, 0.25e-3), rel=1e-6)
+        assert image.geometry.spacing == pytest.approx((0.25e-3, 0.5e-3, 3e-3), rel=1e-6)
+        assert image.notices == ()
+
+    @pytest.mark.parametrize("unit", ["um", "\\u00B5m", "micron"])
+    def test_units_of_a_micrometre(self, tmp_path: Path, unit: str) -> None:
+        text = IMAGEJ.replace("micron", unit)
+        path = save(tmp_path / "a.tif", text=text, x_resolution=1.0, y_resolution=1.0)
+        assert read_image([path]).spacing == pytest.approx((3e-3, 1e-3, 1e-3))
+
+    def test_ome(self, tmp_path: Path) -> None:
+        image = read_image([save(tmp_path / "a.ome.tif", text=OME)])
+        np.testing.assert_array_equal(image.array[0], STACK)
+        assert image.spacing == pytest.approx((2e-3, 0.25e-3, 0.5e-3))
+
+    def test_nothing_told_is_noticed_once(self, tmp_path: Path) -> None:
+        path = save(tmp_path / "a.tif")
+        image = read_image([path])
+        assert image.spacing == (1.0, 1.0, 1.0)
+        assert image.geometry.unit is None
+        (notice,) = image.notices
+        assert (notice.file, notice.found) == (path, "4 slices without a spacing")
+
+    @pytest.mark.parametrize("text", [IMAGEJ.replace("unit=micron\n", ""), IMAGEJ.replace("micron", "pixel")])
+    def test_imagej_without_a_unit_says_how_long_the_axes_are_in_pixels(self, tmp_path: Path, text: str) -> None:
+        image = read_image([save(tmp_path / "a.tif", text=text)])
+        assert (image.spacing, image.geometry.unit) == ((3.0, 1.0, 1.0), "px")
+        write_label(tmp_path / "b.tif", STACK % 3, image.geometry)
+        assert read_label(tmp_path / "b.tif").geometry == image.geometry
+
+    def test_ome_without_a_unit_of_length(self, tmp_path: Path) -> None:
+        text = OME.replace('Unit="nm"', 'Unit="pixel"')
+        image = read_image([save(tmp_path / "a.tif", text=text)])
+        assert image.geometry.unit == "px"
+
+    @pytest.mark.parametrize("texts", [(IMAGEJ, ""), ("", IMAGEJ), (IMAGEJ.replace("unit=micron\n", ""), IMAGEJ)])
+    def test_one_channel_tells_it_for_all(self, tmp_path: Path, texts: tuple[str, str]) -> None:
+        fields = {"x_resolution": 4.0, "y_resolution": 2.0}
+        paths = [
+            save(tmp_path / f"a_{n:04d}.tif", text=text, **(fields if text else {})) for n, text in enumerate(texts)
+        ]
+        image = read_image(paths, 2)
+        assert image.spacing == pytest.approx((3e-3, 0.5e-3, 0.25e-3), rel=1e-6)
+        assert (image.geometry.unit, image.notices) == ("mm", ())
+
+    def test_channels_that_tell_nothing_are_noticed_once(self, tmp_path: Path) -> None:
+        image = read_image([save(tmp_path / f"a_{n:04d}.tif") for n in range(2)], 2)
+        assert [notice.file.name for notice in image.notices] == ["a_0000.tif"]
+
+    def test_channels_that_tell_different_spacings_are_refused(self, tmp_path: Path) -> None:
+        texts = ("", IMAGEJ, IMAGEJ.replace("3.0", "2.0"))
+        paths = [save(tmp_path / f"a_{n:04d}.tif", text=text) for n, text in enumerate(texts)]
+        with pytest.raises(UserError, match="differ in spacing") as raised:
+            read_image(paths, 3)
+        assert raised.value.file == str(paths[2])
+
+    def test_resolutions_of_print_are_not_compared(self, tmp_path: Path) -> None:
+        paths = [save(tmp_path / f"a_{n:04d}.tif", STACK[:1], dpi=(dots, dots)) for n, dots in enumerate((72, 300))]
+        assert read_image(paths, 2).spacing == (999.0, 1.0, 1.0)
+
+    @pytest.mark.parametrize("name", ["a.json", "a_0000.json"])
+    def test_json_beside_the_file_goes_first(self, tmp_path: Path, name: str) -> None:
+        path = save(tmp_path / "a_0000.tif", text=IMAGEJ)
+        (tmp_path / name).write_text(json.dumps({"spacing": [5, 0.4, 0.3]}))
+        image = read_image([path])
+        assert image.spacing == (5.0, 0.4, 0.3)
+        assert image.notices == ()
+
+    @pytest.mark.parametrize("spacing", [[1, 2], [1, 2, "x"], [1, 2, -1], None, 3])
+    def test_wrong_json(self, tmp_path: Path, spacing: object) -> None:
+        path = save(tmp_path / "a.tif")
+        (tmp_path / "a.json").write_text(json.dumps({"spacing": spacing}))
+        with pytest.raises(UserError, match="not three positive numbers") as raised:
+            read_image([path])
+        assert raised.value.file == str(tmp_path / "a.json")
+
+
+class TestDatasets:
+    def write(self, folder: Path, text: str = IMAGEJ, label_text: str = "") -> Path:
+        write_description(folder, 1, file_ending=".tif", labels={"background": 0, "cell": 1})
+        for place in ("imagesTr", "labelsTr"):
+            (folder / place).mkdir()
+        save(folder / "imagesTr" / "c_0000.tif", text=text)
+        save(folder / "labelsTr" / "c.tif", (STACK % 2).astype(np.uint8), text=label_text)
+        return folder
+
+    @pytest.mark.parametrize(("text", "label_text"), [(IMAGEJ, ""), (IMAGEJ, IMAGEJ), ("", IMAGEJ)])
+    def test_a_label_map_without_spacing_has_that_of_its_image(
+        self, tmp_path: Path, text: str, label_text: str
+    ) -> None:
+        dataset = load_dataset(self.write(tmp_path, text, label_text))
+        (case,) = dataset.cases
+        assert case.label is not None
+        image = read_image(case.images, 1)
+        problems = check_case(case, image, read_label(case.label), dataset.description)
+        assert [problem.severity for problem in problems] == ["warning"] * len(image.notices)
+
+    def test_spacings_that_differ_are_an_error(self, tmp_path: Path) -> None:
+        dataset = load_dataset(self.write(tmp_path, IMAGEJ, IMAGEJ.replace("3.0", "2.0")))
+        (case,) = dataset.cases
+        assert case.label is not None
+        (problem,) = check_case(case, read_image(case.images, 1), read_label(case.label), dataset.description)
+        assert problem.problem == "Image and label map differ in spacing."
+        assert "--fix-geometry" in problem.remedy
+        (fixed,) = fix_geometry(dataset, tmp_path / "fixed", quiet=True).cases
+        assert fixed.label == tmp_path / "fixed" / "c.tif"
+        assert check_case(fixed, read_image(case.images, 1), read_label(fixed.label), dataset.description) == []
+
+    def test_json_files_are_no_strange_files_and_count_in_the_digest(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        folder = self.write(tmp_path)
+        for place in ("imagesTr", "labelsTr"):
+            (folder / place / "c.json").write_text(json.dumps({"spacing": [5, 0.4, 0.3]}))
+        (case,) = load_dataset(folder).cases
+        before = case_digest(case)
+        (folder / "imagesTr" / "c.json").write_text(json.dumps({"spacing": [5, 0.4, 0.4]}))
+        assert case_digest(case) != before
+        assert len(find_cases(folder / "imagesTr", 1, ".tif")) == 1
+        assert caplog.text == ""
+
+
+class TestRefusal:
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "ImageJ=1.53t\nimages=4\nchannels=2\nslices=2\nhyperstack=true\n",
+            "ImageJ=1.53t\nimages=4\nframes=4\nhyperstack=true\n",
+            OME.replace('SizeZ="4"', 'SizeZ="1"').replace('SizeT="1"', 'SizeT="4"'),
+            OME.replace('SizeZ="4"', 'SizeZ="2"').replace('SizeC="1"', 'SizeC="2"'),
+        ],
+    )
+    def test_channels_and_time_points(self, tmp_path: Path, text: str) -> None:
+        with pytest.raises(UserError, match="channels or time points") as raised:
+            read_image([save(tmp_path / "a.tif", text=text)])
+        assert raised.value.found
+        assert raised.value.remedy
+
+    def test_fewer_pages_than_promised(self, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match="another number of pages"):
+            read_image([save(tmp_path / "a.tif", text=IMAGEJ.replace("=4", "=9"))])
+
+    def test_pages_of_different_size(self, tmp_path: Path) -> None:
+        pages = [Picture.fromarray(STACK[0]), Picture.fromarray(STACK[0, :3, :3])]
+        pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+        with pytest.raises(UserError, match="not the slices of one image"):
+            read_image([tmp_path / "a.tif"])
+
+    def test_16_bits_in_tiles_would_lose_half_of_them(self, tmp_path: Path) -> None:
+        values = np.random.default_rng(0).integers(0, 60_000, (16, 16)).astype(np.uint16)
+        path = tmp_path / "a.tif"
+        write_tiled(path, values)
+        with pytest.raises(UserError, match="cannot be read without loss") as raised:
+            read_image([path])
+        assert raised.value.found == "16 bits, 1 numbers per pixel, in tiles or planes"
+
+    def test_8_bits_in_tiles(self, tmp_path: Path) -> None:
+        values = np.random.default_rng(0).integers(0, 255, (16, 16)).astype(np.uint8)
+        write_tiled(tmp_path / "a.tif", values)
+        np.testing.assert_array_equal(read_image([tmp_path / "a.tif"], 1).array[0, 0], values)
+
+    def test_pages_in_a_circle(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.tif"
+        write_stack(path, STACK[:1], (1.0, 1.0, 1.0), None)
+        content = bytearray(path.read_bytes())
+        count = struct.unpack_from("<H", content, 8)[0]
+        struct.pack_into("<I", content, 10 + 12 * count, 8)
+        path.write_bytes(content)
+        with pytest.raises(UserError, match="damaged") as raised:
+            read_image([path])
+        assert "circle" in str(raised.value.found)
+
+    @settings(max_examples=60, deadline=None)
+    @given(data=st.data(), compression=st.sampled_from([None, "tiff_adobe_deflate", "tiff_lzw"]))
+    def test_a_truncated_stack_is_never_a_shorter_one(
+        self, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, compression: str | None
+    ) -> None:
+        path = save(tmp_path_factory.mktemp("cut") / "a.tif", compression=compression)
+        whole = path.read_bytes()
+        path.write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
+        try:
+            array = read_image([path]).array[0]
+        except UserError:
+            return
+        np.testing.assert_array_equal(array, STACK)
+
+    @pytest.mark.parametrize("place", [33, 577])
+    def test_a_page_of_impossible_height_is_refused_at_once(self, tmp_path: Path, place: int) -> None:
+        """The highest byte of the rows of the first and of the third page."""
+        path = save(tmp_path / "a.tif", text=IMAGEJ)
+        content = bytearray(path.read_bytes())
+        assert content[place] == 0
+        content[place] = 82
+        path.write_bytes(content)
+        with pytest.raises(UserError) as caught:
+            read_image([path])
+        assert "more than" in str(caught.value.found)
+
+    @settings(max_examples=150, deadline=None)
+    @given(data=st.data())
+    def test_changed_bytes_end_in_an_image_or_a_clear_error(
+        self, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+    ) -> None:
+        path = save(tmp_path_factory.mktemp("changed") / "a.tif", text=IMAGEJ)
+        content = bytearray(path.read_bytes())
+        for _ in range(3):
+            content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+        path.write_bytes(content)
+        try:
+            image = read_image([path])
+        except UserError:
+            return
+        assert image.array.size < 1 << 24
+
+
+class TestWriting:
+    @settings(max_examples=40, deadline=None)
+    @given(
+        shape=st.tuples(st.integers(2, 4), st.integers(1, 9), st.integers(1, 9)),
+        spacing=st.tuples(*[st.floats(1e-5, 1e4)] * 3),
+        highest=st.sampled_from([1, 255, 256, 65_535, 65_536, 2**31 + 5]),
+        big=st.booleans(),
+    )
+    def test_round_trip(
+        self,
+        tmp_path_factory: pytest.TempPathFactory,
+        shape: tuple[int, int, int],
+        spacing: tuple[float, float, float],
+        highest: int,
+        big: bool,
+    ) -> None:
+        path = tmp_path_factory.mktemp("stack") / "a.tif"
+        values = np.random.default_rng(0).integers(0, highest, shape, endpoint=True)
+        values.flat[0] = highest
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(tiff_write, "_PLAIN_LIMIT", 0 if big else 1 << 31)
+            write_label(path, values, Geometry(shape[::-1], spacing, (0.0,) * 3, tuple(np.eye(3).ravel())))
+        label = read_label(path)
+        np.testing.assert_array_equal(label.array, values)
+        assert label.geometry.unit == "mm"
+        assert label.geometry.spacing == pytest.approx(spacing, rel=1e-6)
+        assert read_pages(path)[0].bits == 8 * np.min_scalar_type(highest).itemsize
+
+    def test_other_programs_read_it(self, tmp_path: Path) -> None:
+        write_stack(tmp_path / "a.tif", STACK, (0.5, 0.25, 2.0), "mm")
+        with Picture.open(tmp_path / "a.tif") as picture:
+            assert picture.n_frames == 4
+            for number in range(4):
+                picture.seek(number)
+                np.testing.assert_array_equal(np.asarray(picture), STACK[number])
+            picture.seek(0)
+            assert (float(picture.tag_v2[282]), float(picture.tag_v2[283])) == (2.0, 4.0)
+
+    def test_a_stack_without_spacing_stays_so(self, tmp_path: Path) -> None:
+        image = read_image([save(tmp_path / "a.tif")])
+        write_label(tmp_path / "b.tif", STACK % 3, image.geometry)
+        label = read_label(tmp_path / "b.tif")
+        assert label.geometry == image.geometry
+        np.testing.assert_array_equal(label.array, STACK % 3)
+
+    def test_colours_in_a_stack(self, tmp_path: Path) -> None:
+        values = np.random.default_rng(0).integers(0, 255, (4, 5, 6, 3)).astype(np.uint8)
+        image = read_image([save(tmp_path / "a.tif", values, text=IMAGEJ)], 3)
+        np.testing.assert_array_equal(image.array, np.moveaxis(values, -1, 0))
+        assert image.spacing[0] == pytest.approx(3e-3)
+
+    @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.float32])
+    def test_types_of_voxels(self, tmp_path: Path, dtype: type) -> None:
+        values = (STACK.astype(np.float64) % 250 - (100 if np.dtype(dtype).kind != "u" else 0)).astype(dtype)
+        image = read_image([write_image(tmp_path / "a.tif", values)])
+        np.testing.assert_array_equal(image.array[0], values.astype(np.float32))
+
+
+def write_tiled(path: Path, values: NDArray[Any]) -> None:
+    """One page of one tile."""
+    height, width = values.shape
+    pixels = zlib.compress(values.tobytes())
+    tags = [(256, width), (257, height), (258, values.itemsize * 8), (259, 8), (262, 1), (277, 1)]
+    tags += [(322, width), (323, height), (324, 8 + 2 + 10 * 12 + 4), (325, len(pixels))]
+    table = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    path.write_bytes(struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + table + struct.pack("<I", 0) + pixels)

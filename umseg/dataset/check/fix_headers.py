@@ -1,0 +1,72 @@
+"""Label maps whose header disagrees with the image's: corrected copies of them."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from pathlib import Path
+
+from umseg.common.errors import UserError
+from umseg.common.parallel import map_cases
+from umseg.dataset.dataset import Case, Dataset
+from umseg.dataset.io.formats import NATURAL_ENDINGS, has_ending
+from umseg.dataset.io.grid import Geometry, placement_difference, spacings_agree
+from umseg.dataset.io.images import read_geometry, read_label, write_label
+
+log = logging.getLogger(__name__)
+
+
+def fix_geometry(dataset: Dataset, folder: Path, workers: int = 0, quiet: bool = False) -> Dataset:
+    """Copy label maps that have the image's shape, but another spacing, origin or direction, under its header.
+
+    The voxels stay as they are, and so do the user's files. What cannot be corrected this way (another shape, an
+    unreadable file) is left to the data set check.
+
+    Args:
+        dataset: The data set.
+        folder: For the copies, ``CASE.ext``.
+        workers: Number of processes; 0 works in this process.
+        quiet: No progress bar.
+
+    Returns:
+        The data set with the copies in place of the label maps that differ.
+
+    Raises:
+        UserError: A copy cannot be written.
+    """
+    names = [case.id for case in dataset.cases]
+    work = partial(_with_fixed_label, folder=Path(folder).absolute())
+    cases = tuple(map_cases(work, dataset.cases, names, workers=workers, title="Fix geometry", quiet=quiet))
+    changed = sum(new.label != old.label for new, old in zip(cases, dataset.cases, strict=True))
+    if changed:
+        log.warning("%d label maps got the header of their image, as copies in %s", changed, folder)
+    return dataset.model_copy(update={"cases": cases})
+
+
+def _with_fixed_label(case: Case, folder: Path) -> Case:
+    if case.label is None:
+        raise ValueError(f"case {case.id} has no label file")
+    try:
+        grid = read_geometry(case.images[0])
+        if not _correctable(case.label, read_geometry(case.label), case.images[0], grid):
+            return case
+        values = read_label(case.label).array
+    except UserError:
+        return case
+    if values.min() < 0:
+        return case
+    copy = folder / f"{case.id}{_ending(case.label)}"
+    write_label(copy, values, grid)
+    return case.model_copy(update={"label": copy})
+
+
+def _correctable(label: Path, label_grid: Geometry, image: Path, grid: Geometry) -> bool:
+    """Equal shapes, different headers. Those of pictures and TIFF stacks say nothing of the place."""
+    if label_grid.shape != grid.shape:
+        return False
+    placed = not any(has_ending(path, NATURAL_ENDINGS) for path in (label, image))
+    return not spacings_agree(label_grid, grid) or (placed and placement_difference(label_grid, grid) is not None)
+
+
+def _ending(path: Path) -> str:
+    return path.name[-len(".nii.gz") :] if path.name.lower().endswith(".nii.gz") else path.suffix

@@ -1,0 +1,1 @@
+"""File formats: how images and label maps are read, checked and written."""

@@ -1,0 +1,96 @@
+"""What is known of an image file before its voxels are read, and the errors that all formats share."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from umseg.common.errors import UserError
+from umseg.dataset.io.channels import Notice
+from umseg.dataset.io.grid import Geometry
+from umseg.dataset.listing import not_readable
+
+_NOT_ALLOCATED = "Failed to allocate memory"
+
+
+class DamagedFileError(Exception):
+    """The file is not whole, or does not hold what its header promises; the message says how that shows."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """An opened image: its header, and how to get at its voxels.
+
+    Attributes:
+        geometry: The grid; of more than three axes for a file that cannot be used (see ``refuse_many_axes``).
+        components: Numbers per voxel, e.g. 3 for RGB.
+        read: Reads the voxels: (components, z, y, x). Raises a ``RuntimeError``, ``OSError`` or ``DamagedFileError``
+            rather than return an image that is partly filled.
+        notices: What the user should know of the file.
+    """
+
+    geometry: Geometry
+    components: int
+    read: Callable[[], NDArray[Any]]
+    notices: tuple[Notice, ...] = ()
+
+
+def refuse_many_axes(path: Path, size: Sequence[int]) -> None:
+    """Only 2-D and 3-D images can be used.
+
+    Raises:
+        UserError: There are more axes, or fewer.
+    """
+    if len(size) in (2, 3):
+        return
+    raise UserError(
+        f"The image has {len(size)} dimensions; only 2-D and 3-D images can be used.",
+        file=path,
+        found="size " + " x ".join(map(str, size)),
+        expected="2 or 3 dimensions",
+        remedy="Split the file into one 3-D file per channel or time point (CASE_0000, CASE_0001, ... for channels): "
+        "`umseg convert msd` splits the channels of a Decathlon task, nibabel's four_to_three any NIfTI file.",
+    )
+
+
+def unreadable(path: Path, error: Exception) -> UserError:
+    """The error for a file that its format's library could not read."""
+    if isinstance(error, PermissionError):
+        return not_readable(path, error)
+    return UserError(
+        "An image file is damaged, incomplete or in an unknown format.",
+        file=path,
+        found="an empty file" if path.is_file() and path.stat().st_size == 0 else last_line(error),
+        remedy="Copy the file again from its source, or take the case out of the data set.",
+    )
+
+
+def last_line(error: Exception) -> str:
+    """What an error says at its end; ITK begins with lines about its own source code."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+@contextlib.contextmanager
+def within_memory(path: Path, geometry: Geometry, components: int) -> Iterator[None]:
+    """Turn the failure to allocate an image into an error that says how large it is.
+
+    Raises:
+        UserError: There was not enough memory.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and _NOT_ALLOCATED not in str(error):
+            raise
+        raise UserError(
+            "The image does not fit into memory.",
+            file=path,
+            found="size " + " x ".join(map(str, geometry.size)) + f", {components} numbers per voxel",
+            remedy="Check that this size is right; cut the image in parts, or work where there is more memory.",
+        ) from error
