@@ -17,7 +17,7 @@ from tests.dataset.convert.test_instances import add as write_picture
 from tests.dataset.convert.test_instances import colour, instances
 from tests.dataset.convert.test_msd import write_task
 from tests.workflows.test_import_model import write_results
-from umseg.cli import app
+from umseg.cli.app import app
 from umseg.workflows import demo
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from tests.dataset.builder import write_image
 from tests.dataset.dicom_builder import PATIENT, write_series
 from tests.inference.test_predictor import write_model
-from umseg.cli import app
+from umseg.cli.app import app
 from umseg.dataset.io.images import read_image, read_label
 
 VALUES = np.random.default_rng(0).integers(-5, 5, (9, 10, 11)).astype(np.int16)

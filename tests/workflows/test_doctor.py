@@ -8,7 +8,7 @@ import torch
 from typer.testing import CliRunner
 
 from umseg import __version__
-from umseg.cli import app
+from umseg.cli.app import app
 from umseg.kernels.runtime.obstacles import Obstacle
 from umseg.kernels.scan import interface
 from umseg.workflows import doctor

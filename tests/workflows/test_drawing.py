@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from tests.blobs import write_blobs
 from tests.models.plans import SMALL
 from tests.workflows.test_models import DESCRIPTION, HIPPOCAMPUS
-from umseg.cli import app
+from umseg.cli.app import app
 from umseg.models import MODELS, build_network
 from umseg.models.registry import fit_configuration
 from umseg.models.ssm import MambaLayer

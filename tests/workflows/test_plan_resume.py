@@ -17,7 +17,7 @@ import SimpleITK as sitk
 from typer.testing import CliRunner
 
 from tests.blobs import write_blobs
-from umseg.cli import app
+from umseg.cli.app import app
 from umseg.common.errors import UserError
 from umseg.planning import Overrides
 from umseg.planning.fingerprint import extract_fingerprint

@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from typer.testing import CliRunner
 
 from tests.blobs import write_blobs
-from umseg.cli import app
+from umseg.cli.app import app
 from umseg.dataset.io.images import read_label, write_label
 from umseg.evaluation import InstanceMetrics, Metrics
 from umseg.evaluation.metrics import load_metrics

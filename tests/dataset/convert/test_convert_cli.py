@@ -6,7 +6,7 @@ from typer.testing import CliRunner, Result
 
 from tests.dataset.convert.test_instances import add, colour, instances
 from tests.dataset.convert.test_msd import write_task
-from umseg.cli import app
+from umseg.cli.app import app
 
 
 def convert(*arguments: object) -> Result:

@@ -18,7 +18,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from tests.blobs import write_blobs
-from umseg.cli import app
+from umseg.cli.app import app
 from umseg.planning.architecture import ARCHITECTURES
 
 SHORT = ("--epochs", "2", "--iterations", "4", "--workers", "0", "--quiet", "--precision", "fp32")
@@ -324,7 +324,7 @@ def test_help_lists_the_models() -> None:
 def test_help_imports_nothing_heavy() -> None:
     """``umseg --help`` answers at once: no library that takes long to load is imported for it."""
     code = (
-        "import sys, umseg.cli\n"
+        "import sys, umseg.cli.app\n"
         "heavy = {'torch', 'numpy', 'scipy', 'SimpleITK', 'pydantic', 'matplotlib', 'numba'} & set(sys.modules)\n"
         "sys.exit(' '.join(sorted(heavy)) or 0)"
     )

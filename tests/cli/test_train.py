@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.blobs import write_blobs
-from umseg import cli_train
-from umseg.cli import app
+from umseg.cli import train
+from umseg.cli.app import app
 from umseg.common.errors import UserError
 from umseg.models import ModelOptions
 from umseg.training.config import TrainingConfig
@@ -36,7 +36,7 @@ def shown(root: Path, *options: str) -> TrainingConfig:
 
 
 def test_every_field_is_an_option_with_the_same_default() -> None:
-    options = {name: p.default for name, p in inspect.signature(cli_train.train).parameters.items()}
+    options = {name: p.default for name, p in inspect.signature(train.train).parameters.items()}
     fields = {**TrainingConfig.model_fields, **ModelOptions.model_fields}
     for special in ("schema_version", "options", "configuration", "fold"):
         del fields[special]
@@ -95,13 +95,13 @@ def test_a_wrong_file_is_explained(root: Path, tmp_path: Path, content: str, pro
 
 @pytest.mark.parametrize(("text", "seconds"), [("08:00:00", 28800), ("0:01:30", 90), ("100:00:01", 360001)])
 def test_durations(text: str, seconds: float) -> None:
-    assert cli_train.parse_duration(text) == seconds
+    assert train.parse_duration(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["8", "08:61:00", "1:2:3:4", "-1:00:00", "eight"])
 def test_other_durations_are_refused(text: str) -> None:
     with pytest.raises(UserError, match="--max-time"):
-        cli_train.parse_duration(text)
+        train.parse_duration(text)
 
 
 def test_several_folds_one_after_another(root: Path) -> None:

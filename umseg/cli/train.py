@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from umseg.cli_options import WORKSPACE_ROOT, Config, Debug, Device, LoaderWorkers, Planned, Precision, Quiet, Workspace
+from umseg.cli.options import WORKSPACE_ROOT, Config, Debug, Device, LoaderWorkers, Planned, Precision, Quiet, Workspace
 from umseg.common.errors import UserError
 
 _OPTIMIZER = "sgd, adam, adamw or muon."

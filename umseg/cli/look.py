@@ -1,0 +1,81 @@
+"""The verbs that show something: ``umseg models``, ``inspect``, ``status`` and ``doctor``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from umseg.cli.options import (
+    WORKSPACE_ROOT,
+    Config,
+    Debug,
+    Planned,
+    Quiet,
+    Workspace,
+)
+
+
+def models(
+    dataset: Planned,
+    workspace: Workspace = WORKSPACE_ROOT,
+    config: Config = None,
+    draw: Annotated[
+        Path | None,
+        typer.Option("--draw", help="Folder for a picture of every model: its stages, blocks and Mamba layers (SVG)."),
+    ] = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """List the models with what they would be on a plan: parameters, multiply-accumulates, expected memory."""
+    from umseg.workflows.models import describe_models, format_models
+    from umseg.workflows.workspace import Workspace as PlannedWorkspace
+
+    planned = PlannedWorkspace.of(dataset, workspace)
+    plan = planned.plan()
+    configuration = plan.configuration(config or plan.default_configuration, planned.folder / "plan.json")
+    description = planned.dataset().description
+    typer.echo(format_models(describe_models(configuration, description), configuration.batch_size))
+    if draw is not None:
+        from umseg.workflows.drawing import draw_models
+
+        drawn = draw_models(draw, configuration, description)
+        typer.echo("Pictures: " + ", ".join(str(file) for file in drawn))
+
+
+def inspect(
+    dataset: Planned,
+    workspace: Workspace = WORKSPACE_ROOT,
+    config: Config = None,
+    patches: Annotated[int, typer.Option(min=1, help="How many patches.")] = 8,
+    seed: Annotated[int, typer.Option(min=0, help="The first batches of `umseg train --fold all` with this seed.")] = 0,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Draw training patches as the network sees them, before and after augmentation, with their labels."""
+    from umseg.workflows.inspect import inspect_training
+    from umseg.workflows.workspace import Workspace as PlannedWorkspace
+
+    path = inspect_training(PlannedWorkspace.of(dataset, workspace), config, patches=patches, seed=seed)
+    typer.echo(f"Picture: {path}")
+
+
+def status(
+    dataset: Planned,
+    workspace: Workspace = WORKSPACE_ROOT,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """List the runs of a data set: model, fold, epoch, Dice, when the last epoch ended, and whether it is complete."""
+    from umseg.workflows.status import find_runs, format_runs
+    from umseg.workflows.workspace import Workspace as PlannedWorkspace
+
+    typer.echo(format_runs(find_runs(PlannedWorkspace.of(dataset, workspace))))
+
+
+def doctor(quiet: Quiet = False, debug: Debug = False) -> None:
+    """Say what this machine has: versions, devices, and for each device the precision and the scan that it will use."""
+    from umseg.workflows.doctor import examine
+
+    typer.echo(examine())

@@ -1,0 +1,92 @@
+"""``umseg plan``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from umseg.cli.options import (
+    WORKSPACE_ROOT,
+    Debug,
+    Quiet,
+    Workers,
+    Workspace,
+)
+
+
+def plan(
+    dataset: Annotated[Path, typer.Argument(help="Data set folder: dataset.json, imagesTr/, labelsTr/.")],
+    workspace: Workspace = WORKSPACE_ROOT,
+    preset: Annotated[
+        str,
+        typer.Option(help="Planning rules: default (the paper's), nnunet, resenc-m, resenc-l, resenc-xl, or cpu."),
+    ] = "default",
+    memory_gb: Annotated[
+        float | None,
+        typer.Option("--memory-gb", help="GPU memory to plan for. [default: the preset's, 8 for default]"),
+    ] = None,
+    for_model: Annotated[
+        str | None,
+        typer.Option(help="Plan so that this model's own expected memory fits, not the published estimate's."),
+    ] = None,
+    like: Annotated[
+        Path | None,
+        typer.Option(help="Model folder whose plan to take over, so that `umseg train --init-from` fits."),
+    ] = None,
+    spacing: Annotated[
+        str | None,
+        typer.Option(help="Target spacing z,y,x in mm, e.g. 2.5,0.8,0.8. [default: chosen from the data]"),
+    ] = None,
+    patch_size: Annotated[
+        str | None,
+        typer.Option(help="Patch z,y,x of the 3-D configurations, or y,x of 2d, in voxels. [default: what fits]"),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Patches per training iteration. [default: what fits]"),
+    ] = None,
+    config: Annotated[
+        list[str] | None,
+        typer.Option("--config", help="Configuration to preprocess; repeat for several. [default: all]"),
+    ] = None,
+    splits: Annotated[
+        Path | None,
+        typer.Option(help="JSON file of the folds, ours or nnU-Net's splits_final.json. [default: five random folds]"),
+    ] = None,
+    fix_geometry: Annotated[
+        bool, typer.Option("--fix-geometry", help="Use copies of label maps under the header of their image.")
+    ] = False,
+    store_dtype: Annotated[
+        str, typer.Option(help="How preprocessed images are stored: float32, or float16 in half the space.")
+    ] = "float32",
+    workers: Workers = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Check a data set, measure it, decide how to train on it, and preprocess it."""
+    from umseg.common.parallel import default_workers
+    from umseg.planning import Overrides
+    from umseg.preprocess.store import as_store_dtype
+    from umseg.workflows.summary import plan_summary
+    from umseg.workflows.workspace import plan_dataset
+
+    workers = default_workers() if workers is None else workers
+    made, fingerprint, decided = plan_dataset(
+        dataset,
+        workspace,
+        preset=preset,
+        memory_gb=memory_gb,
+        for_model=for_model,
+        like=like,
+        overrides=Overrides.parse(spacing, patch_size, batch_size),
+        configurations=config,
+        splits=splits,
+        fix_geometry=fix_geometry,
+        store_dtype=as_store_dtype(store_dtype),
+        workers=workers,
+        quiet=quiet,
+    )
+    typer.echo(plan_summary(fingerprint, decided, made.dataset().description))
+    typer.echo(f"Workspace: {made.folder}")
