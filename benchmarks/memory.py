@@ -1,4 +1,4 @@
-"""Memory of a training step: what it takes beside what ``umseg.planning.training_memory`` expects.
+"""Memory of a training step: what it takes beside what ``umseg.architectures.memory.model`` expects.
 
     python benchmarks/memory.py [--model umamba_enc] [--real]
 
@@ -35,14 +35,14 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from umseg.architectures.memory.layers import Device, Precision
+from umseg.architectures.monai import BASELINES
+from umseg.architectures.unet import ARCHITECTURES
 from umseg.kernels.runtime.memory_format import channels_last
 from umseg.models import norm
 from umseg.models.device import autocast
 from umseg.models.norm import InstanceNormAct
 from umseg.models.registry import MODELS, ModelOptions, build_network, fit_configuration
-from umseg.planning.architecture import ARCHITECTURES
-from umseg.planning.baselines import BASELINES
-from umseg.planning.layer_memory import Device, Precision
 from umseg.planning.plan import Configuration
 from umseg.planning.stages import configuration_stages
 from umseg.planning.topology import plan_topology

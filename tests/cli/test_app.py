@@ -18,8 +18,8 @@ import typer
 from typer.testing import CliRunner, Result
 
 from tests.blobs import write_blobs
+from umseg.architectures.unet import ARCHITECTURES
 from umseg.cli.app import app
-from umseg.planning.architecture import ARCHITECTURES
 
 SHORT = ("--epochs", "2", "--iterations", "4", "--workers", "0", "--quiet", "--precision", "fp32")
 

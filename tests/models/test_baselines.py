@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from tests.models.plans import make_configuration
+from umseg.architectures.monai import BASELINES
 from umseg.common.errors import UserError
 from umseg.models.baselines import SingleHead, build_baseline
-from umseg.planning.baselines import BASELINES
 
 
 def configuration(patch: tuple[int, ...]):  # type: ignore[no-untyped-def]

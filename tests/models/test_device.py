@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from tests.models.plans import SMALL
+from umseg.architectures.unet import ARCHITECTURES
 from umseg.common.errors import UserError
 from umseg.kernels.runtime.memory_format import channels_last
 from umseg.models import device as module
 from umseg.models.device import autocast, place, resolve_device, resolve_precision
 from umseg.models.registry import build_network
-from umseg.planning.architecture import ARCHITECTURES
 
 CPU = torch.device("cpu")
 CUDA = torch.device("cuda")

@@ -8,10 +8,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tests.models.plans import SMALL, make_configuration
+from umseg.architectures.monai import BASELINES
+from umseg.architectures.unet import ARCHITECTURES
 from umseg.common.errors import UserError
 from umseg.models.registry import MODELS, ModelOptions, build_network, check_model, fit_configuration, output_layers
-from umseg.planning.architecture import ARCHITECTURES
-from umseg.planning.baselines import BASELINES
 
 CONFIGURATION = SMALL["3d"]
 

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from tests.models.plans import HIPPOCAMPUS, SMALL, make_configuration
+from umseg.architectures.unet import ARCHITECTURES
 from umseg.models.blocks import ConvNormAct, ResidualBlock
 from umseg.models.device import autocast, place
 from umseg.models.registry import ModelOptions, build_network
 from umseg.models.ssm import MambaLayer
 from umseg.models.unet import UNet
-from umseg.planning.architecture import ARCHITECTURES
 from umseg.planning.plan import Configuration
 
 CLASSES = 3

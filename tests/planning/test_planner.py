@@ -10,17 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.planning.test_memory import topology_of
+from umseg.architectures.memory.model import KNOWN_MODELS
+from umseg.architectures.monai import BASELINES
 from umseg.common.errors import UserError
 from umseg.dataset.description import DatasetDescription
 from umseg.models.registry import fit_configuration
-from umseg.planning.baselines import BASELINES
 from umseg.planning.fingerprint import Fingerprint, IntensityStatistics
 from umseg.planning.overrides import Overrides
 from umseg.planning.plan import Plan
 from umseg.planning.planner import make_plan, normalization_schemes
 from umseg.planning.presets import PRESETS
 from umseg.planning.topology import plan_topology
-from umseg.planning.training_memory import KNOWN_MODELS, training_memory
+from umseg.planning.training_memory import training_memory
 
 STATISTICS = IntensityStatistics(
     mean=1.0, median=2.0, std=3.0, min=4.0, max=5.0, percentile_00_5=6.0, percentile_99_5=7.0

@@ -14,13 +14,13 @@ from typer.testing import CliRunner
 from tests.blobs import write_blobs
 from tests.models.plans import SMALL
 from tests.workflows.test_models import DESCRIPTION, HIPPOCAMPUS
+from umseg.architectures.monai import BASELINES
+from umseg.architectures.unet import ARCHITECTURES
 from umseg.cli.app import app
 from umseg.models import MODELS, build_network
 from umseg.models.registry import fit_configuration
 from umseg.models.ssm import MambaLayer
 from umseg.models.unet import UNet
-from umseg.planning.architecture import ARCHITECTURES
-from umseg.planning.baselines import BASELINES
 from umseg.planning.plan import Configuration
 from umseg.planning.stages import configuration_stages
 from umseg.workflows.diagram import Level, make_diagram

@@ -5,9 +5,9 @@ import sys
 import pytest
 
 from tests.models.plans import HIPPOCAMPUS as ANY_BATCH
+from umseg.architectures.monai import BASELINES
 from umseg.dataset.description import DatasetDescription
 from umseg.models import MODELS, build_network
-from umseg.planning.baselines import BASELINES
 from umseg.planning.training_memory import training_memory
 from umseg.workflows.models import describe_models, format_models
 

@@ -1,4 +1,4 @@
-"""The networks that the paper compares with, built by MONAI from the settings of ``umseg.planning.baselines``."""
+"""The networks that the paper compares with, built by MONAI from the settings of ``umseg.architectures.monai``."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import asdict
 
 from torch import Tensor, nn
 
+from umseg.architectures.monai import BASELINES
 from umseg.common.errors import UserError
 from umseg.models.convolution import replace_convolutions
-from umseg.planning.baselines import BASELINES
 from umseg.planning.plan import Configuration
 
 

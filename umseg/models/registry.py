@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 from torch import nn
 
+from umseg.architectures.monai import BASELINES, rounded_patch
+from umseg.architectures.unet import ARCHITECTURES
 from umseg.common.errors import UserError
 from umseg.common.record import Record
 from umseg.models.baselines import build_baseline
 from umseg.models.unet import UNet
-from umseg.planning.architecture import ARCHITECTURES
-from umseg.planning.baselines import BASELINES, rounded_patch
 from umseg.planning.plan import Configuration
 from umseg.planning.stages import configuration_stages
 
@@ -32,7 +32,7 @@ Builder = Callable[[Configuration, int, int, bool, ModelOptions], nn.Module]
 
 
 def _unet(model: str) -> Builder:
-    """The builder of a U-Net that ``umseg.planning.architecture`` describes."""
+    """The builder of a U-Net that ``umseg.architectures.unet`` describes."""
 
     def build(
         configuration: Configuration, in_channels: int, num_classes: int, deep_supervision: bool, options: ModelOptions

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from umseg.architectures.stage import Stage
+from umseg.architectures.unet import Architecture, BlockKind, Row
 from umseg.kernels.runtime.saved_activations import recomputing
 from umseg.models.blocks import (
     ConvNormAct,
@@ -22,8 +24,6 @@ from umseg.models.blocks import (
 )
 from umseg.models.joining import Joined, joined
 from umseg.models.ssm import MambaLayer
-from umseg.planning.architecture import Architecture, BlockKind, Row
-from umseg.planning.stages import Stage
 
 _BLOCKS: dict[BlockKind, Callable[[int, int, Sequence[int], Sequence[int]], nn.Module]] = {
     "plain": ConvNormAct,

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from umseg.architectures.memory.model import stages_memory
 from umseg.planning.presets import Preset
 from umseg.planning.stages import topology_stages
 from umseg.planning.topology import Topology, plan_topology
-from umseg.planning.training_memory import stages_memory
 
 log = logging.getLogger(__name__)
 

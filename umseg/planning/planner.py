@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from umseg.architectures.memory.model import check_known
 from umseg.common.errors import UserError
 from umseg.dataset.description import DatasetDescription
 from umseg.planning.fingerprint import Fingerprint
@@ -15,7 +16,6 @@ from umseg.planning.plan import Configuration, Plan
 from umseg.planning.presets import Preset, look_up_preset
 from umseg.planning.spacing import axis_medians, axis_order, median_shape, permute, target_spacing
 from umseg.planning.topology import plan_topology
-from umseg.planning.training_memory import check_known
 
 _LOWRES_THRESHOLD = 0.25
 _LOWRES_STEP = 1.03

@@ -1,37 +1,14 @@
-"""The levels of a U-Net: what a plan says about each of them."""
+"""The levels of a U-Net as a plan, finished or not, describes them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from umseg.architectures.stage import Stage
 from umseg.planning.memory import stage_sizes
 from umseg.planning.plan import Configuration
 from umseg.planning.topology import Topology
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One level of a U-Net.
-
-    Attributes:
-        features: Channels.
-        size: Voxels per axis.
-        stride: Stride on entering the stage from the one above.
-        kernel: Convolution kernel.
-        encoder_convs: Convolutions of a plain encoder stage; None where a residual encoder was planned.
-        encoder_blocks: Residual blocks of an encoder stage; None where a plain one was planned.
-        decoder_convs: Convolutions of the decoder stage; unused in the last stage.
-    """
-
-    features: int
-    size: tuple[int, ...]
-    stride: tuple[int, ...]
-    kernel: tuple[int, ...]
-    encoder_convs: int | None = 2
-    encoder_blocks: int | None = None
-    decoder_convs: int = 2
 
 
 def configuration_stages(configuration: Configuration) -> tuple[Stage, ...]:

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from umseg.planning.architecture import ARCHITECTURES, BlockKind, Row, Tokens
-from umseg.planning.baselines import BASELINES, UNETR, SegResNet, SwinUNETR
+from umseg.architectures.monai import BASELINES, UNETR, SegResNet, SwinUNETR
+from umseg.architectures.stage import Stage
+from umseg.architectures.unet import ARCHITECTURES, BlockKind, Row, Tokens
 from umseg.planning.plan import Configuration
-from umseg.planning.stages import Stage, configuration_stages
+from umseg.planning.stages import configuration_stages
 
 
 class Part(NamedTuple):

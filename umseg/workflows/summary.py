@@ -7,11 +7,12 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from umseg.architectures.memory.model import models_for
 from umseg.dataset.description import DatasetDescription
 from umseg.planning import Configuration, Fingerprint, Plan
 from umseg.planning.classes import ClassStatistics
 from umseg.planning.stages import configuration_stages
-from umseg.planning.training_memory import models_for, training_memory
+from umseg.planning.training_memory import training_memory
 
 _MM3_PER_ML = 1000
 _NO_PHYSICAL_SIZE = 999.0

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from umseg.planning.layer_memory import CUDA_ALLOWANCE, Layer, Training, peak_memory
+from umseg.architectures.memory.layers import CUDA_ALLOWANCE, Layer, Training, peak_memory
 
 LAYERS = st.lists(st.builds(Layer, st.integers(0, 50), st.integers(0, 500), st.integers(0, 500)), max_size=6)
 

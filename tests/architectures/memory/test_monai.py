@@ -6,11 +6,13 @@ from hypothesis import strategies as st
 
 from benchmarks.memory import PLANS, Case, measure, predict
 from tests.models.plans import make_configuration
+from umseg.architectures.memory.layers import Precision
+from umseg.architectures.memory.model import parameter_count, stages_memory
+from umseg.architectures.monai import BASELINES
+from umseg.architectures.stage import Stage
 from umseg.models.registry import build_network, fit_configuration
-from umseg.planning.baselines import BASELINES
-from umseg.planning.layer_memory import Precision
-from umseg.planning.stages import Stage, configuration_stages
-from umseg.planning.training_memory import parameter_count, stages_memory, training_memory
+from umseg.planning.stages import configuration_stages
+from umseg.planning.training_memory import training_memory
 
 # The networks differ by less than this from what is counted; 15 % is what was asked for.
 TOLERANCE = 0.03

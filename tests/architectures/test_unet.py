@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import pytest
 
 from tests.models.plans import SMALL, make_configuration
-from umseg.planning.architecture import ARCHITECTURES
-from umseg.planning.stages import Stage, configuration_stages, topology_stages
+from umseg.architectures.stage import Stage
+from umseg.architectures.unet import ARCHITECTURES
+from umseg.planning.stages import configuration_stages, topology_stages
 from umseg.planning.topology import plan_topology
 
 

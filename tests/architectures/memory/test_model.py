@@ -7,19 +7,14 @@ import pytest
 
 from benchmarks.memory import PLANS, QUICK_HELD_OUT, Case, measure, predict
 from tests.models.plans import SMALL
+from umseg.architectures.memory.layers import CUDA_ALLOWANCE
+from umseg.architectures.memory.model import KNOWN_MODELS, models_for, parameter_count, stages_memory
+from umseg.architectures.unet import ARCHITECTURES
 from umseg.common.errors import UserError
 from umseg.models.registry import ModelOptions, build_network
-from umseg.planning.architecture import ARCHITECTURES
-from umseg.planning.layer_memory import CUDA_ALLOWANCE
 from umseg.planning.stages import configuration_stages, topology_stages
 from umseg.planning.topology import plan_topology
-from umseg.planning.training_memory import (
-    KNOWN_MODELS,
-    models_for,
-    parameter_count,
-    stages_memory,
-    training_memory,
-)
+from umseg.planning.training_memory import training_memory
 
 # A plan must not exceed the memory, so the model may err by more above than below.
 LOWEST, HIGHEST = 0.98, 1.05
@@ -141,6 +136,6 @@ def test_unknown_model_is_refused() -> None:
 
 
 def test_module_loads_no_torch() -> None:
-    code = "import sys, umseg.planning.training_memory; print('torch' in sys.modules)"
+    code = "import sys, umseg.architectures.memory.model; print('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False"

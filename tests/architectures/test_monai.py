@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from umseg.planning.baselines import BASELINES, rounded_patch
+from umseg.architectures.monai import BASELINES, rounded_patch
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from umseg.planning.baselines import UNETR, SegResNet, SwinUNETR
-from umseg.planning.layer_memory import FLOAT, INT64, Layer, Training
-from umseg.planning.parameters import norm_parameters
+from umseg.architectures.memory.layers import FLOAT, INT64, Layer, Training
+from umseg.architectures.monai import UNETR, SegResNet, SwinUNETR
+from umseg.architectures.parameters import norm_parameters
 
 _PASSING = 4  # feature maps that a convolutional block holds at once on its way back, fitted
 _ATTENTION_PASSING = 3  # attention matrices in float32: two before the softmax, or two gradients and a rounded one

@@ -12,9 +12,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from umseg.planning.architecture import Architecture, BlockKind, Row, Tokens
-from umseg.planning.layer_memory import FLOAT, INT64, Device, Layer, Training
-from umseg.planning.parameters import (
+from umseg.architectures.memory.layers import FLOAT, INT64, Device, Layer, Training
+from umseg.architectures.parameters import (
     MAMBA_EXPANSION,
     MAMBA_STATES,
     convolution_parameters,
@@ -22,7 +21,8 @@ from umseg.planning.parameters import (
     mamba_rank,
     norm_parameters,
 )
-from umseg.planning.stages import Stage
+from umseg.architectures.stage import Stage
+from umseg.architectures.unet import Architecture, BlockKind, Row, Tokens
 
 _WIDEST_FUSED = 64  # inner channels up to which a Mamba block keeps no low-rank step sizes
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from umseg.architectures.stage import Stage
 from umseg.common.errors import UserError
-from umseg.planning.stages import Stage
 
 BlockKind = Literal["plain", "residual", "projected", "pooled"]
 """``plain``: convolution, norm, activation. The others have two convolutions and a shortcut: ``residual`` the identity,

@@ -1,0 +1,1 @@
+"""What networks are made of and what memory they take: data, without torch."""

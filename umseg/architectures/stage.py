@@ -1,0 +1,28 @@
+"""The levels of a U-Net: what a plan says about each of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One level of a U-Net.
+
+    Attributes:
+        features: Channels.
+        size: Voxels per axis.
+        stride: Stride on entering the stage from the one above.
+        kernel: Convolution kernel.
+        encoder_convs: Convolutions of a plain encoder stage; None where a residual encoder was planned.
+        encoder_blocks: Residual blocks of an encoder stage; None where a plain one was planned.
+        decoder_convs: Convolutions of the decoder stage; unused in the last stage.
+    """
+
+    features: int
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+    kernel: tuple[int, ...]
+    encoder_convs: int | None = 2
+    encoder_blocks: int | None = None
+    decoder_convs: int = 2
