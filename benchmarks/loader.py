@@ -155,8 +155,8 @@ def run_ours(workspace: Path, configuration: str, workers: int, batches: int, tr
 
     from umseg.planning import Plan
     from umseg.preprocess import CaseStore
-    from umseg.training.batches import BatchFactory
-    from umseg.training.loader import load_batches
+    from umseg.training.data.batches import BatchFactory
+    from umseg.training.data.loader import load_batches
 
     torch.set_num_threads(1)
     plan = Plan.load(workspace / "plan.json", "")

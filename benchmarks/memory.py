@@ -47,10 +47,10 @@ from umseg.planning.plan import Configuration
 from umseg.planning.stages import configuration_stages
 from umseg.planning.topology import plan_topology
 from umseg.planning.training_memory import training_memory
-from umseg.training.config import TrainingConfig
-from umseg.training.loss import SegmentationLoss
-from umseg.training.optimizer import build_optimizers
-from umseg.training.targets import Targets
+from umseg.training.config.training_config import TrainingConfig
+from umseg.training.loss.segmentation import SegmentationLoss
+from umseg.training.loss.targets import Targets
+from umseg.training.optim.optimizer import build_optimizers
 
 
 class LiveBytes(TorchDispatchMode):
@@ -291,7 +291,7 @@ def gpu_operators() -> Iterator[None]:
         _CudaAutocast(),
         mock.patch.object(norm.InstanceNormAct, "forward", _norm),
         mock.patch("umseg.models.unet.recomputing", return_value=contextlib.nullcontext()),
-        mock.patch("umseg.models.joining.WORTH", math.inf),
+        mock.patch("umseg.models.fused_upsampling.WORTH", math.inf),
         mock.patch("umseg.models.mamba.causal_conv1d_silu", _convolution),
         mock.patch("umseg.models.mamba.selective_scan", _scan),
     ):

@@ -76,10 +76,10 @@ def steps(model: str, ssm: bool, precision: str) -> dict[str, Callable[[], objec
     from umseg.models import ModelOptions, build_network
     from umseg.models.device import autocast, place, resolve_precision
     from umseg.planning import Configuration
-    from umseg.training.config import TrainingConfig
-    from umseg.training.loss import SegmentationLoss
-    from umseg.training.optimizer import build_optimizers
-    from umseg.training.targets import Targets
+    from umseg.training.config.training_config import TrainingConfig
+    from umseg.training.loss.segmentation import SegmentationLoss
+    from umseg.training.loss.targets import Targets
+    from umseg.training.optim.optimizer import build_optimizers
 
     configuration = Configuration(
         spacing=(1.0,) * 3,

@@ -24,8 +24,8 @@ from training import training
 from umseg.models.convert import convert_state_dict
 from umseg.models.device import place
 from umseg.training.augmentation import STYLES
-from umseg.training.batches import Batch
-from umseg.training.config import TrainingConfig
+from umseg.training.config.training_config import TrainingConfig
+from umseg.training.data.batches import Batch
 
 CONFIGURATION = "3d_fullres"
 DESCRIPTIONS = ("first class", "second class", "mean", "std", "minimum", "maximum", "std inside", "steps", "zeros")

@@ -23,8 +23,8 @@ import yaml
 from umseg.common.record import Record
 from umseg.evaluation import InstanceMetrics
 from umseg.training import TrainingConfig, train
-from umseg.training.log import EpochLog
-from umseg.workflows.validation import validate_fold
+from umseg.training.watch.log import EpochLog
+from umseg.workflows.validate import validate_fold
 from umseg.workflows.workspace import Workspace
 
 EPOCHS = 20

@@ -19,8 +19,8 @@ from typing import Any
 
 from umseg.models import ModelOptions
 from umseg.training import TrainingConfig, train
-from umseg.training.config import OptimizerName
-from umseg.workflows.validation import validate_fold
+from umseg.training.config.training_config import OptimizerName
+from umseg.workflows.validate import validate_fold
 from umseg.workflows.workspace import Workspace
 
 EPOCHS = 10

@@ -29,9 +29,9 @@ from processes import sample
 if TYPE_CHECKING:
     import torch
 
-    from umseg.training.batches import Batch
-    from umseg.training.config import TrainingConfig
-    from umseg.training.trainer import Trainer
+    from umseg.training.config.training_config import TrainingConfig
+    from umseg.training.data.batches import Batch
+    from umseg.training.loop.trainer import Trainer
 
 WARM_UP = 3
 
@@ -66,12 +66,12 @@ def training(
     """A trainer on fold 0 as ``umseg train`` sets it up, and the batches of one long epoch."""
     # Not above: a worker process imports this module, but nothing of what trains.
     from umseg.models.device import resolve_precision
-    from umseg.training.batches import BatchFactory
-    from umseg.training.card import model_card
-    from umseg.training.loader import load_batches
-    from umseg.training.loss import SegmentationLoss
-    from umseg.training.targets import Targets
-    from umseg.training.trainer import Trainer
+    from umseg.training.data.batches import BatchFactory
+    from umseg.training.data.loader import load_batches
+    from umseg.training.loop.trainer import Trainer
+    from umseg.training.loss.segmentation import SegmentationLoss
+    from umseg.training.loss.targets import Targets
+    from umseg.training.saved.card import model_card
     from umseg.workflows.workspace import Workspace
 
     card = model_card(workspace, config)
@@ -105,7 +105,7 @@ def run_ours(workspace: Path, configuration: str, precision: str, workers: int, 
     """What is measured of umseg: the steps of one long epoch."""
     import torch
 
-    from umseg.training.config import TrainingConfig
+    from umseg.training.config.training_config import TrainingConfig
 
     config = TrainingConfig(configuration=configuration, model="nnunet", precision=precision)
     with training(workspace, config, torch.device("cpu"), workers) as (trainer, batches):

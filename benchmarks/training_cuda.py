@@ -21,7 +21,7 @@ from torch.profiler import ProfilerActivity, profile
 from training import training
 
 from umseg.planning import Overrides
-from umseg.training.config import TrainingConfig
+from umseg.training.config.training_config import TrainingConfig
 from umseg.workflows.workspace import plan_dataset
 
 SHAPE, SPACING, CLASSES, CASES = (95, 512, 512), (2.5, 0.8, 0.8), 13, 6

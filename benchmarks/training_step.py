@@ -21,11 +21,11 @@ from umseg.models import ModelOptions, build_network
 from umseg.models.device import autocast, place, resolve_precision
 from umseg.models.memory import keep_freed_memory
 from umseg.planning import Configuration, Fingerprint, IntensityStatistics, make_plan
-from umseg.training.batches import deep_supervision_targets
-from umseg.training.config import TrainingConfig
-from umseg.training.loss import SegmentationLoss
-from umseg.training.optimizer import build_optimizers
-from umseg.training.targets import Targets
+from umseg.training.config.training_config import TrainingConfig
+from umseg.training.data.batches import deep_supervision_targets
+from umseg.training.loss.segmentation import SegmentationLoss
+from umseg.training.loss.targets import Targets
+from umseg.training.optim.optimizer import build_optimizers
 
 CLASSES = 4
 # Name to configuration, spacing and shape of every case.

@@ -15,7 +15,7 @@ from umseg.cli import train
 from umseg.cli.app import app
 from umseg.common.errors import UserError
 from umseg.models import ModelOptions
-from umseg.training.config import TrainingConfig
+from umseg.training.config.training_config import TrainingConfig
 from umseg.workflows.workspace import Workspace, plan_dataset
 
 

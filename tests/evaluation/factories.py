@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from umseg.evaluation.aggregate import summarise, summarise_case
 from umseg.evaluation.classes import Classes
-from umseg.evaluation.metrics import ClassScores, Metrics
+from umseg.evaluation.records import ClassScores, Metrics
 
 
 def make_metrics(

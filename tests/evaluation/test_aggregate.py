@@ -5,7 +5,7 @@ import math
 import pytest
 
 from tests.evaluation.factories import make_metrics
-from umseg.evaluation.metrics import Metrics
+from umseg.evaluation.records import Metrics
 
 NAN = math.nan
 

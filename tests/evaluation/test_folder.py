@@ -18,7 +18,7 @@ from umseg.evaluation import (
     surface_dice,
     write_metrics,
 )
-from umseg.evaluation.metrics import load_metrics
+from umseg.evaluation.records import load_metrics
 
 SPACING = (2.0, 0.8, 0.8)
 

@@ -12,7 +12,7 @@ import pytest
 
 from umseg.common.errors import UserError
 from umseg.evaluation import evaluate_folder, format_table, instance_f1, write_metrics
-from umseg.evaluation.metrics import InstanceMetrics, load_metrics
+from umseg.evaluation.records import InstanceMetrics, load_metrics
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from tests.evaluation.factories import make_metrics
 from umseg.common.errors import UserError
 from umseg.evaluation import format_table, write_metrics
-from umseg.evaluation.metrics import load_metrics
+from umseg.evaluation.records import load_metrics
 
 NAN = math.nan
 

@@ -22,7 +22,7 @@ from umseg.models.registry import ModelOptions
 from umseg.planning.intensity import IntensityStatistics
 from umseg.planning.plan import Plan
 from umseg.preprocess.instances import find_instances
-from umseg.training import checkpoint
+from umseg.training.saved import checkpoint
 
 GEOMETRY: dict[str, Any] = {
     "spacing": (0.5, 0.75, 2.0),

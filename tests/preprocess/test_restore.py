@@ -12,9 +12,9 @@ from scipy import ndimage
 from tests.preprocess.cases import make_configuration, make_image, make_label, make_plan
 from umseg.planning.plan import Configuration, Plan
 from umseg.preprocess import preprocess_case, restore, restore_label_map, restore_probabilities
-from umseg.preprocess.arrays import NumpyArrays
-from umseg.preprocess.resample import resample
-from umseg.preprocess.tensors import TorchArrays
+from umseg.preprocess.resampling.arrays import NumpyArrays
+from umseg.preprocess.resampling.resample import resample
+from umseg.preprocess.resampling.tensors import TorchArrays
 
 SHAPE = (22, 30, 26)
 SPACING = (1.0, 0.9, 1.1)

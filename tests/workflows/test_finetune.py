@@ -12,7 +12,7 @@ from tests.blobs import write_blobs
 from umseg.common.errors import UserError
 from umseg.planning import Overrides
 from umseg.training import TrainingConfig, train
-from umseg.training.checkpoint import FINAL, load_tensors
+from umseg.training.saved.checkpoint import FINAL, load_tensors
 from umseg.workflows.workspace import plan_dataset
 
 CONFIG = TrainingConfig(model="nnunet", epochs=1, iterations=1, validation_iterations=1)

@@ -19,10 +19,10 @@ from umseg.models import ModelOptions
 from umseg.planning import Overrides
 from umseg.preprocess import CaseStore
 from umseg.preprocess.locations import location_classes
+from umseg.reports.summary import plan_summary
 from umseg.training import TrainingConfig, train
-from umseg.training.splits import Split, Splits
-from umseg.workflows.summary import plan_summary
-from umseg.workflows.validation import validate_fold
+from umseg.training.data.splits import Split, Splits
+from umseg.workflows.validate import validate_fold
 from umseg.workflows.workspace import Workspace, plan_dataset
 
 

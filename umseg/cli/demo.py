@@ -24,7 +24,7 @@ def demo(
 ) -> None:
     """Run the whole job on real MRI that a PyPI package carries: grey and white matter of the ICBM 152 template."""
     from umseg.evaluation import format_table
-    from umseg.training.config import default_loader_workers
+    from umseg.training.config.training_config import default_loader_workers
     from umseg.workflows.demo import run_demo
 
     workers = default_loader_workers() if workers is None else workers

@@ -29,7 +29,7 @@ def models(
     debug: Debug = False,
 ) -> None:
     """List the models with what they would be on a plan: parameters, multiply-accumulates, expected memory."""
-    from umseg.workflows.models import describe_models, format_models
+    from umseg.reports.models import describe_models, format_models
     from umseg.workflows.workspace import Workspace as PlannedWorkspace
 
     planned = PlannedWorkspace.of(dataset, workspace)
@@ -38,7 +38,7 @@ def models(
     description = planned.dataset().description
     typer.echo(format_models(describe_models(configuration, description), configuration.batch_size))
     if draw is not None:
-        from umseg.workflows.drawing import draw_models
+        from umseg.reports.drawing import draw_models
 
         drawn = draw_models(draw, configuration, description)
         typer.echo("Pictures: " + ", ".join(str(file) for file in drawn))
@@ -54,7 +54,7 @@ def inspect(
     debug: Debug = False,
 ) -> None:
     """Draw training patches as the network sees them, before and after augmentation, with their labels."""
-    from umseg.workflows.inspect import inspect_training
+    from umseg.reports.inspect import inspect_training
     from umseg.workflows.workspace import Workspace as PlannedWorkspace
 
     path = inspect_training(PlannedWorkspace.of(dataset, workspace), config, patches=patches, seed=seed)
@@ -68,7 +68,7 @@ def status(
     debug: Debug = False,
 ) -> None:
     """List the runs of a data set: model, fold, epoch, Dice, when the last epoch ended, and whether it is complete."""
-    from umseg.workflows.status import find_runs, format_runs
+    from umseg.reports.status import find_runs, format_runs
     from umseg.workflows.workspace import Workspace as PlannedWorkspace
 
     typer.echo(format_runs(find_runs(PlannedWorkspace.of(dataset, workspace))))
@@ -76,6 +76,6 @@ def status(
 
 def doctor(quiet: Quiet = False, debug: Debug = False) -> None:
     """Say what this machine has: versions, devices, and for each device the precision and the scan that it will use."""
-    from umseg.workflows.doctor import examine
+    from umseg.reports.doctor import examine
 
     typer.echo(examine())

@@ -68,8 +68,8 @@ def plan(
     """Check a data set, measure it, decide how to train on it, and preprocess it."""
     from umseg.common.parallel import default_workers
     from umseg.planning import Overrides
-    from umseg.preprocess.store import as_store_dtype
-    from umseg.workflows.summary import plan_summary
+    from umseg.preprocess.store.case_store import as_store_dtype
+    from umseg.reports.summary import plan_summary
     from umseg.workflows.workspace import plan_dataset
 
     workers = default_workers() if workers is None else workers

@@ -149,8 +149,8 @@ def train(
 
     On several GPUs: torchrun --nproc-per-node 4 -m umseg train ...; they share every batch.
     """
-    from umseg.training.config import TrainingConfig, default_loader_workers
-    from umseg.training.processes import environment
+    from umseg.training.config.training_config import TrainingConfig, default_loader_workers
+    from umseg.training.loop.processes import environment
     from umseg.workflows.workspace import Workspace as PlannedWorkspace
 
     planned = PlannedWorkspace.of(dataset, workspace)
@@ -204,9 +204,9 @@ def _train_fold(workspace: Path, settings: Any, *, validate: bool, device: str, 
     """Train, and validate if asked to; returns whether training is complete."""
     from umseg.evaluation import format_table
     from umseg.training import train as run
-    from umseg.training.checkpoint import FINAL
-    from umseg.training.processes import environment
-    from umseg.workflows.validation import earlier_validation, validate_fold
+    from umseg.training.loop.processes import environment
+    from umseg.training.saved.checkpoint import FINAL
+    from umseg.workflows.validate import earlier_validation, validate_fold
     from umseg.workflows.workspace import Workspace as PlannedWorkspace
 
     first = environment().first

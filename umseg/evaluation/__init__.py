@@ -9,26 +9,26 @@ from umseg.common.lazy import lazy_names
 if TYPE_CHECKING:
     from umseg.evaluation.folder import evaluate_described, evaluate_folder, evaluate_pairs
     from umseg.evaluation.instance_pairs import evaluate_instances
-    from umseg.evaluation.instances import instance_f1
-    from umseg.evaluation.metrics import InstanceMetrics, Metrics
-    from umseg.evaluation.overlap import dice
+    from umseg.evaluation.metrics.instances import instance_f1
+    from umseg.evaluation.metrics.overlap import dice
+    from umseg.evaluation.metrics.surface import surface_dice
     from umseg.evaluation.pairs import Pair
+    from umseg.evaluation.records import InstanceMetrics, Metrics
     from umseg.evaluation.report import format_table, load_metrics, write_metrics
-    from umseg.evaluation.surface import surface_dice
 
 _HOME = {
-    "InstanceMetrics": "metrics",
-    "Metrics": "metrics",
+    "InstanceMetrics": "records",
+    "Metrics": "records",
     "Pair": "pairs",
-    "dice": "overlap",
+    "dice": "metrics.overlap",
     "evaluate_described": "folder",
     "evaluate_folder": "folder",
     "evaluate_instances": "instance_pairs",
     "evaluate_pairs": "folder",
     "format_table": "report",
-    "instance_f1": "instances",
+    "instance_f1": "metrics.instances",
     "load_metrics": "report",
-    "surface_dice": "surface",
+    "surface_dice": "metrics.surface",
     "write_metrics": "report",
 }
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from umseg.dataset.io.grid import Unit
 from umseg.evaluation.classes import Classes
-from umseg.evaluation.instances import count_objects
-from umseg.evaluation.metrics import (
+from umseg.evaluation.metrics.instances import count_objects
+from umseg.evaluation.records import (
     CaseMetrics,
     ClassScores,
     InstanceCase,

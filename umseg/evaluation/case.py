@@ -12,9 +12,9 @@ from scipy import ndimage
 
 from umseg.dataset.io.grid import Unit
 from umseg.evaluation.classes import Classes
-from umseg.evaluation.metrics import ClassScores
-from umseg.evaluation.overlap import overlap
-from umseg.evaluation.surface import surface_dice
+from umseg.evaluation.metrics.overlap import overlap
+from umseg.evaluation.metrics.surface import surface_dice
+from umseg.evaluation.records import ClassScores
 
 
 def score_labels(

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
-from umseg.evaluation.metrics import Label
 from umseg.evaluation.pairs import listed
+from umseg.evaluation.records import Label
 
 # What 16 bits hold. Larger values are not classes but damage, or numbers of instances.
 _HIGHEST_LABEL = 65535

@@ -12,12 +12,12 @@ from umseg.common.parallel import map_cases
 from umseg.dataset.description import DatasetDescription, load_description
 from umseg.dataset.io.images import read_label
 from umseg.evaluation.aggregate import summarise, summarise_case
+from umseg.evaluation.alignment import ScoredPair, read_pair, score_pairs
 from umseg.evaluation.case import score_labels
 from umseg.evaluation.classes import Classes, class_tolerances, make_classes, values_of
-from umseg.evaluation.grids import ScoredPair, read_pair, score_pairs
 from umseg.evaluation.instance_pairs import IOU, evaluate_instances
-from umseg.evaluation.metrics import CaseMetrics, InstanceMetrics, Metrics
 from umseg.evaluation.pairs import Pair, find_pairs, listed
+from umseg.evaluation.records import CaseMetrics, InstanceMetrics, Metrics
 
 log = logging.getLogger(__name__)
 

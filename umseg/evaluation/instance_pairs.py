@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
 from umseg.evaluation.aggregate import summarise_instances
-from umseg.evaluation.grids import ScoredPair, read_pair, score_pairs
-from umseg.evaluation.instances import instance_f1
-from umseg.evaluation.metrics import InstanceCase, InstanceMetrics
-from umseg.evaluation.overlap import dice
+from umseg.evaluation.alignment import ScoredPair, read_pair, score_pairs
+from umseg.evaluation.metrics.instances import instance_f1
+from umseg.evaluation.metrics.overlap import dice
 from umseg.evaluation.pairs import Pair
+from umseg.evaluation.records import InstanceCase, InstanceMetrics
 
 IOU = 0.5
 

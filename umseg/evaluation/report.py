@@ -9,7 +9,7 @@ from pathlib import Path
 
 from umseg.common.files import atomic_path
 from umseg.common.record import read_json
-from umseg.evaluation.metrics import InstanceMetrics, Label, Metrics, Statistic, Summary
+from umseg.evaluation.records import InstanceMetrics, Label, Metrics, Statistic, Summary
 
 _WORST_CASES = 3
 _CLASS_SCORES = ("Dice", "NSD", "TP", "FP", "FN", "n_pred", "n_ref", "volume_pred_ml", "volume_ref_ml")

@@ -22,12 +22,12 @@ from umseg.dataset.io.images import Image, read_image, write_label
 from umseg.inference.sliding_window import SlidingWindow, predict_logits
 from umseg.models.card import load_card
 from umseg.models.device import place, resolve_device, resolve_precision
+from umseg.preprocess.cascade_input import fit_label_map, one_hot
 from umseg.preprocess.case import PreprocessedCase
 from umseg.preprocess.instances import find_instances
 from umseg.preprocess.preprocess import preprocess_case
-from umseg.preprocess.previous import fit_label_map, one_hot
 from umseg.preprocess.restore import restore_label_map
-from umseg.training import checkpoint
+from umseg.training.saved import checkpoint
 
 log = logging.getLogger(__name__)
 

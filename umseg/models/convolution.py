@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from umseg.models.device import THIN
-from umseg.models.joining import Joined
+from umseg.models.fused_upsampling import Joined
 
 
 class Conv2d(nn.Conv2d):

@@ -10,7 +10,7 @@ from umseg.architectures.monai import BASELINES, rounded_patch
 from umseg.architectures.unet import ARCHITECTURES
 from umseg.common.errors import UserError
 from umseg.common.record import Record
-from umseg.models.baselines import build_baseline
+from umseg.models.monai import build_baseline
 from umseg.models.unet import UNet
 from umseg.planning.plan import Configuration
 from umseg.planning.stages import configuration_stages

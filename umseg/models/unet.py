@@ -22,7 +22,7 @@ from umseg.models.blocks import (
     projected_block,
     transposed_convolution,
 )
-from umseg.models.joining import Joined, joined
+from umseg.models.fused_upsampling import Joined, joined
 from umseg.models.ssm import MambaLayer
 
 _BLOCKS: dict[BlockKind, Callable[[int, int, Sequence[int], Sequence[int]], nn.Module]] = {

@@ -8,21 +8,21 @@ from umseg.common.lazy import lazy_names
 
 if TYPE_CHECKING:
     from umseg.preprocess.case import CaseProperties, PreprocessedCase
-    from umseg.preprocess.origin import Origin, case_origins
     from umseg.preprocess.preprocess import preprocess_case, preprocess_dataset
     from umseg.preprocess.restore import restore_label_map, restore_probabilities
-    from umseg.preprocess.space import most_bytes
-    from umseg.preprocess.store import CaseStore, StoredCase, StoreDtype
+    from umseg.preprocess.store.case_store import CaseStore, StoredCase, StoreDtype
+    from umseg.preprocess.store.disk_usage import most_bytes
+    from umseg.preprocess.store.provenance import Origin, case_origins
 
 _HOME = {
     "CaseProperties": "case",
-    "CaseStore": "store",
-    "Origin": "origin",
+    "CaseStore": "store.case_store",
+    "Origin": "store.provenance",
     "PreprocessedCase": "case",
-    "StoreDtype": "store",
-    "StoredCase": "store",
-    "case_origins": "origin",
-    "most_bytes": "space",
+    "StoreDtype": "store.case_store",
+    "StoredCase": "store.case_store",
+    "case_origins": "store.provenance",
+    "most_bytes": "store.disk_usage",
     "preprocess_case": "preprocess",
     "preprocess_dataset": "preprocess",
     "restore_label_map": "restore",

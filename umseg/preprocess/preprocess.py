@@ -25,9 +25,9 @@ from umseg.preprocess.case import CaseProperties, PreprocessedCase
 from umseg.preprocess.instances import instance_classes
 from umseg.preprocess.locations import location_classes, sample_class_locations
 from umseg.preprocess.normalize import normalize
-from umseg.preprocess.origin import Origin
-from umseg.preprocess.resample import as_shape, resample, resample_label
-from umseg.preprocess.store import CaseStore, StoreDtype
+from umseg.preprocess.resampling.resample import as_shape, resample, resample_label
+from umseg.preprocess.store.case_store import CaseStore, StoreDtype
+from umseg.preprocess.store.provenance import Origin
 
 log = logging.getLogger(__name__)
 

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from umseg.dataset.crop import box_slices
 from umseg.planning.plan import Configuration, Plan
-from umseg.preprocess.arrays import Array, Arrays, NumpyArrays
 from umseg.preprocess.case import CaseProperties
 from umseg.preprocess.preprocess import full_spacing
-from umseg.preprocess.resampler import Resampler
-from umseg.preprocess.tensors import TorchArrays, has_room
+from umseg.preprocess.resampling.arrays import Array, Arrays, NumpyArrays
+from umseg.preprocess.resampling.resampler import Resampler
+from umseg.preprocess.resampling.tensors import TorchArrays, has_room
 
 LOGITS_ORDER = 1
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from umseg.common.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from umseg.training.config import TrainingConfig
-    from umseg.training.run import train
+    from umseg.training.config.training_config import TrainingConfig
+    from umseg.training.loop.run import train
 
-_HOME = {"TrainingConfig": "config", "train": "run"}
+_HOME = {"TrainingConfig": "config.training_config", "train": "loop.run"}
 
 __all__ = ["TrainingConfig", "train"]
 

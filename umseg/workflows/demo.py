@@ -14,10 +14,10 @@ from umseg.dataset.io.images import read_label
 from umseg.evaluation import InstanceMetrics, Metrics, evaluate_folder, write_metrics
 from umseg.inference import Predictor
 from umseg.models.registry import ModelOptions
+from umseg.reports.pictures import Slice, draw_overlays
 from umseg.training import TrainingConfig
 from umseg.training import train as run_training
 from umseg.workflows.demo_data import BRAIN, LABELS, DemoData, write_demo_data
-from umseg.workflows.pictures import Slice, draw_overlays
 from umseg.workflows.workspace import plan_dataset
 
 CONFIG = TrainingConfig(

@@ -19,7 +19,7 @@ from umseg.models.convert import convert_state_dict
 from umseg.models.registry import ModelOptions
 from umseg.planning.foreign import read_foreign_plan
 from umseg.planning.plan import Plan
-from umseg.training import checkpoint
+from umseg.training.saved import checkpoint
 
 REMEDY = "Give the folder of a trained model: plans.json, dataset.json, fold_0/checkpoint_final.pth, ..."
 _CHECKPOINTS = {"checkpoint_final.pth": checkpoint.FINAL, "checkpoint_best.pth": checkpoint.BEST}

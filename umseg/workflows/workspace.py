@@ -20,7 +20,7 @@ from umseg.planning import Fingerprint, Overrides, Plan, extract_fingerprint, ma
 from umseg.planning.planner import check_rules
 from umseg.planning.transfer import transfer_plan
 from umseg.preprocess import CaseStore, Origin, StoreDtype, case_origins, most_bytes, preprocess_dataset
-from umseg.training.splits import Splits, make_splits, read_splits
+from umseg.training.data.splits import Splits, make_splits, read_splits
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from umseg.preprocess.resample import axis_operator
+from umseg.preprocess.resampling.resample import axis_operator
 from umseg.training.augmentation.operators import Operator, enlarging, spline_coefficients, zooming
 
 CPU = torch.device("cpu")

@@ -50,7 +50,7 @@ class _Run:
 
     @property
     def joins(self) -> bool:
-        """Whether no upsampled map and no concatenation is made (``umseg.models.joining``)."""
+        """Whether no upsampled map and no concatenation is made (``umseg.models.fused_upsampling``)."""
         return self.training.device == "cpu" and self.architecture.upsampling == "transposed"
 
     def map_bytes(self, stage: Stage) -> int:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from umseg.preprocess.resample import nearest_indices
+from umseg.preprocess.resampling.resample import nearest_indices
 
 # Output rows that are computed together in small pieces: few enough to skip the zeros.
 _BAND = 32

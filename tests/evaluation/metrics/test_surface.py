@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.conftest import GOLDEN
+from tests.evaluation.strategies import mask_pairs, spacings, tolerances
+from umseg.evaluation import surface_dice
+from umseg.evaluation.metrics.surface import assd, hd95, surface_distances
+
+
+def recorded() -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray, dict]]:
+    """Name, reference, prediction, spacing and scores that surface-distance gave."""
+    folder = GOLDEN / "metrics"
+    cases = []
+    for name, scores in json.loads((folder / "binary_expected.json").read_text()).items():
+        with np.load(folder / f"binary_{name}.npz", allow_pickle=False) as arrays:
+            cases.append((name, arrays["gt"], arrays["pred"], arrays["spacing"], scores))
+    with np.load(folder / "surface_random.npz", allow_pickle=False) as arrays:
+        for name, scores in json.loads((folder / "surface_random_expected.json").read_text()).items():
+            cases.append((name, arrays[f"{name}_gt"], arrays[f"{name}_pred"], scores["spacing"], scores))
+    return cases
+
+
+RECORDED = recorded()
+
+
+@pytest.mark.parametrize("case", RECORDED, ids=[case[0] for case in RECORDED])
+def test_recorded_values(case):
+    _, reference, prediction, spacing, scores = case
+    for tolerance, expected in scores["nsd"].items():
+        found = surface_dice(prediction, reference, spacing, float(tolerance))
+        assert found == pytest.approx(math.nan if expected is None else expected, rel=1e-9, nan_ok=True), tolerance
+    if "hd95" in scores:
+        assert hd95(prediction, reference, spacing) == pytest.approx(scores["hd95"], rel=1e-9)
+        assert assd(prediction, reference, spacing) == pytest.approx(sum(scores["assd"]) / 2, rel=1e-9)
+        found = surface_distances(prediction, reference, spacing)
+        assert max(found.prediction.max(), found.reference.max()) == pytest.approx(scores["hd100"], rel=1e-9)
+
+
+def test_recorded_values_cover_every_code():
+    """The random masks must contain all 256 kinds of cell, or the recorded areas would prove less than they seem to."""
+    seen = set()
+    for name, reference, prediction, _, _ in RECORDED:
+        for mask in (reference, prediction) if name.startswith("random") else ():
+            windows = np.lib.stride_tricks.sliding_window_view(np.pad(mask, 1), (2, 2, 2)).reshape(-1, 8)
+            seen |= set((windows @ (128 >> np.arange(8))).tolist())
+    assert len(seen) == 256
+
+
+@given(mask_pairs(), spacings, tolerances)
+def test_symmetry_and_bounds(pair, spacing, tolerance):
+    value = surface_dice(pair[0], pair[1], spacing, tolerance)
+    assert value == pytest.approx(surface_dice(pair[1], pair[0], spacing, tolerance), nan_ok=True)
+    assert math.isnan(value) == (not pair.any())
+    assert math.isnan(value) or 0 <= value <= 1 + 1e-12
+
+
+@given(mask_pairs(), spacings, tolerances)
+def test_identity_is_perfect(pair, spacing, tolerance):
+    mask = pair[0]
+    if mask.any():
+        assert surface_dice(mask, mask, spacing, tolerance) == 1
+        assert hd95(mask, mask, spacing) == assd(mask, mask, spacing) == 0
+
+
+@given(mask_pairs(), spacings)
+def test_a_larger_tolerance_never_lowers_the_score(pair, spacing):
+    values = [surface_dice(pair[0], pair[1], spacing, tolerance) for tolerance in (0.0, 0.5, 1.0, 2.0, 4.0, 1e3)]
+    assert all(math.isnan(value) for value in values) or values == sorted(values)
+    if pair[0].any() and pair[1].any():
+        assert values[-1] == 1
+
+
+@given(mask_pairs(low=2), spacings, tolerances, st.tuples(*[st.tuples(st.integers(0, 3), st.integers(0, 3))] * 3))
+def test_translation_and_padding_change_nothing(pair, spacing, tolerance, margins):
+    moved = np.pad(pair, ((0, 0), *margins))
+    expected = surface_dice(pair[0], pair[1], spacing, tolerance)
+    assert surface_dice(moved[0], moved[1], spacing, tolerance) == pytest.approx(expected, nan_ok=True)
+
+
+@given(mask_pairs(), spacings, tolerances, st.sampled_from([0.125, 0.5, 2.0, 1024.0]))
+def test_the_unit_of_length_does_not_matter(pair, spacing, tolerance, factor):
+    """Powers of two: they scale without rounding, which decides about distances equal to the tolerance."""
+    scaled = [factor * side for side in spacing]
+    expected = surface_dice(pair[0], pair[1], spacing, tolerance)
+    assert surface_dice(pair[0], pair[1], scaled, factor * tolerance) == pytest.approx(expected, nan_ok=True)
+
+
+@given(mask_pairs(low=2), spacings, tolerances, st.permutations(range(3)))
+def test_the_order_of_the_axes_does_not_matter(pair, spacing, tolerance, axes):
+    expected = surface_dice(pair[0], pair[1], spacing, tolerance)
+    turned = [mask.transpose(axes) for mask in pair]
+    found = surface_dice(turned[0], turned[1], [spacing[a] for a in axes], tolerance)
+    assert found == pytest.approx(expected, nan_ok=True)
+
+
+@given(mask_pairs(), spacings, tolerances)
+def test_one_slice_is_a_two_dimensional_image(pair, spacing, tolerance):
+    first = pair[:, 0]
+    expected = surface_dice(first[0], first[1], spacing[1:], tolerance)
+    assert surface_dice(first[0][None], first[1][None], spacing, tolerance) == pytest.approx(expected, nan_ok=True)
+
+
+@settings(max_examples=30)
+@given(mask_pairs(), spacings, tolerances)
+def test_the_bounded_search_finds_what_the_full_one_finds(pair, spacing, tolerance):
+    full = surface_distances(pair[0], pair[1], spacing)
+    bounded = surface_distances(pair[0], pair[1], spacing, limit=tolerance)
+    for everything, near in ((full.prediction, bounded.prediction), (full.reference, bounded.reference)):
+        within = everything <= tolerance
+        np.testing.assert_allclose(near[within], everything[within])
+        assert (near[~within] > tolerance).all()
+
+
+def test_a_shift_is_measured_in_millimetres():
+    """A plate two voxels of 0.7 mm aside: a tolerance of exactly 1.4 mm forgives it, a smaller one does not."""
+    reference = np.zeros((9, 9, 20), bool)
+    reference[:, :, 4:8] = True
+    prediction = np.roll(reference, 2, axis=2)
+    spacing = (5.0, 5.0, 0.7)
+    assert surface_dice(prediction, reference, spacing, 1.4) == 1
+    assert surface_dice(prediction, reference, spacing, 1.39) < 1
+    assert hd95(prediction, reference, spacing) == pytest.approx(1.4)
+
+
+def test_the_border_closes_a_mask():
+    """The full volume has the surface of a box: faces, and edges and corners cut off by half a voxel."""
+    full = np.ones((4, 5, 6), bool)
+    found = surface_distances(full, full, (1, 1, 1))
+    faces = 2 * (3 * 4 + 3 * 5 + 4 * 5)
+    edges = 4 * (3 + 4 + 5) * math.sqrt(0.5)
+    assert found.prediction_areas.sum() == pytest.approx(faces + edges + math.sqrt(3))
+
+
+def test_a_single_pixel_has_the_contour_of_a_diamond():
+    pixel = np.zeros((5, 6), bool)
+    pixel[0, 0] = True
+    found = surface_distances(pixel, pixel, (3, 4))
+    assert found.prediction_areas.sum() == pytest.approx(4 * 2.5)
+
+
+@pytest.mark.parametrize("shape", [(4, 5, 6), (1, 5, 6), (5, 6)])
+def test_empty_masks(shape):
+    empty, full = np.zeros(shape, bool), np.ones(shape, bool)
+    spacing = (1.0,) * len(shape)
+    assert surface_dice(empty, full, spacing, 100) == surface_dice(full, empty, spacing, 100) == 0
+    assert hd95(empty, full, spacing) == assd(full, empty, spacing) == math.inf
+    for score in (surface_dice(empty, empty, spacing, 1), hd95(empty, empty, spacing), assd(empty, empty, spacing)):
+        assert math.isnan(score)
+
+
+def test_arrays_without_voxels_are_empty():
+    nothing = np.zeros((0, 0, 0), bool)
+    assert math.isnan(surface_dice(nothing, nothing, (1, 1, 1), 1))
+
+
+def test_arguments_that_make_no_sense():
+    mask = np.ones((3, 3, 3), bool)
+    for spacing in [(1, 1), (1, 1, 0), (1, 1, -1), (1, 1, math.nan)]:
+        with pytest.raises(ValueError, match="spacing"):
+            surface_dice(mask, mask, spacing, 1)
+    for tolerance in (-1, math.nan):
+        with pytest.raises(ValueError, match="tolerance"):
+            surface_dice(mask, mask, (1, 1, 1), tolerance)
+    with pytest.raises(ValueError, match="boolean"):
+        surface_dice(mask.astype(int), mask, (1, 1, 1), 1)
+    with pytest.raises(ValueError, match="shape"):
+        surface_dice(mask, mask[:2], (1, 1, 1), 1)
+    with pytest.raises(ValueError, match="2-D or 3-D"):
+        surface_dice(mask[None], mask[None], (1, 1, 1, 1), 1)
+
+
+def test_the_recorded_values_are_those_of_the_shared_folder(shared: Path):
+    expected = json.loads((shared / "reference" / "metrics" / "binary_expected.json").read_text())
+    copied = json.loads((GOLDEN / "metrics" / "binary_expected.json").read_text())
+    assert copied == {name: scores["umamba"] for name, scores in expected.items()}
+
+
+def test_surface_that_touches_the_unknown_does_not_count():
+    mask, unknown = np.zeros((2, 12, 20), bool)
+    mask[4:8, 2:18] = True
+    unknown[:, 10:] = True
+    found = surface_distances(mask, mask, (1.0, 1.0), unknown=unknown)
+    # Both long sides from column 2 to column 9, the left end and its two corners.
+    expected = 2 * 7 + 3 + 2 * math.sqrt(0.5)
+    assert found.prediction_areas.sum() == pytest.approx(expected)
+    assert found.reference_areas.sum() == pytest.approx(expected)
+    # A voxel that is unknown hides the surface beside it, also where it lies outside both masks.
+    unknown = np.zeros_like(mask)
+    unknown[3, 10] = True
+    found = surface_distances(mask, mask, (1.0, 1.0), unknown=unknown)
+    whole = surface_distances(mask, mask, (1.0, 1.0))
+    assert found.reference_areas.sum() == pytest.approx(whole.reference_areas.sum() - 2)
+    assert math.isnan(surface_dice(mask, mask, (1.0, 1.0), 1.0, np.ones_like(mask)))

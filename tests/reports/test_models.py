@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from tests.models.plans import HIPPOCAMPUS as ANY_BATCH
+from umseg.architectures.monai import BASELINES
+from umseg.dataset.description import DatasetDescription
+from umseg.models import MODELS, build_network
+from umseg.planning.training_memory import training_memory
+from umseg.reports.models import describe_models, format_models
+
+HIPPOCAMPUS = ANY_BATCH.model_copy(update={"batch_size": 7})
+DESCRIPTION = DatasetDescription(
+    channel_names={"0": "MRI"},
+    labels={"background": 0, "anterior": 1, "posterior": 2},
+    numTraining=208,
+    file_ending=".nii.gz",
+)
+
+
+def test_every_model_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "monai.networks.nets", None)
+    facts = {fact.name: fact for fact in describe_models(HIPPOCAMPUS, DESCRIPTION)}
+    assert list(facts) == list(MODELS)
+    plain = facts["nnunet"]
+    assert plain.parameters == sum(p.numel() for p in build_network("nnunet", HIPPOCAMPUS, 1, 3).parameters())
+    assert plain.memory == training_memory("nnunet", HIPPOCAMPUS, 1, 3).total
+    assert facts["umamba_enc"].macs > facts["umamba_bot"].macs > plain.macs
+    text = format_models(list(facts.values()), HIPPOCAMPUS.batch_size)
+    assert "training memory (batch 7)" in text
+    assert 'pip install "umseg[baselines]"' in text
+    (row,) = (line for line in text.splitlines() if line.startswith("nnunet "))
+    assert row.split() == ["nnunet", "40x56x40", "5.6", "M", "19", "G", "1.8", "GB"]
+
+
+def test_multiply_accumulates_are_those_of_the_convolutions() -> None:
+    configuration = HIPPOCAMPUS.model_copy(
+        update={
+            "patch_size": (8, 8, 8),
+            "features_per_stage": (4,),
+            "strides": ((1, 1, 1),),
+            "kernel_sizes": ((3, 3, 3),),
+            "num_pool_per_axis": (0, 0, 0),
+            "n_conv_per_stage": (2,),
+            "n_conv_per_stage_decoder": (),
+        }
+    )
+    (plain,) = (fact for fact in describe_models(configuration, DESCRIPTION) if fact.name == "nnunet")
+    assert plain.macs == 8**3 * (27 * 1 * 4 + 27 * 4 * 4 + 4 * 3)
+
+
+def test_networks_of_monai_have_patches_of_their_own() -> None:
+    pytest.importorskip("monai", reason="the extra 'baselines' is not installed")
+    facts = {fact.name: fact for fact in describe_models(HIPPOCAMPUS, DESCRIPTION)}
+    assert facts["swin_unetr"].patch == (64, 64, 64)
+    assert facts["unetr"].parameters > 90e6
+    for model in BASELINES:
+        assert facts[model].memory == training_memory(model, HIPPOCAMPUS, 1, 3).total
+    assert "12.6 GB" in format_models([facts["swin_unetr"]], 7)

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.training.factories import make_configuration, make_network
+from umseg.common.errors import UserError
+from umseg.dataset import DatasetDescription
+from umseg.models import ModelOptions, build_network
+from umseg.models.card import FILE_NAME, ModelCard
+from umseg.planning import Plan
+from umseg.training.saved import checkpoint
+from umseg.training.saved.pretrained import load_pretrained
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Path:
+    """A model folder with a network of three classes."""
+    plan: dict[str, Any] = {
+        "dataset_name": "Dataset001_Other",
+        "preset": "default",
+        "original_median_spacing_after_transp": (1.0, 1.0, 1.0),
+        "original_median_shape_after_transp": (8, 8, 8),
+        "transpose_forward": (0, 1, 2),
+        "transpose_backward": (0, 1, 2),
+        "foreground_intensity_properties_per_channel": {},
+        "configurations": {"3d_fullres": make_configuration()},
+    }
+    card = ModelCard(
+        umseg_version="0",
+        model="nnunet",
+        options=ModelOptions(),
+        configuration_name="3d_fullres",
+        dataset=DatasetDescription(
+            channel_names={"0": "MRI"}, labels={"background": 0, "a": 1, "b": 2}, numTraining=1, file_ending=".nii.gz"
+        ),
+        plan=Plan(**plan),
+        mirror_axes=(0, 1, 2),
+    )
+    card.save(tmp_path / FILE_NAME)
+    for fold, seed in (("0", 5), ("all", 6)):
+        network = make_network(seed=seed)
+        checkpoint.save_tensors(tmp_path / f"fold_{fold}" / checkpoint.FINAL, network.state_dict())
+    return tmp_path
+
+
+def test_all_weights_of_an_equal_network(other: Path) -> None:
+    network = make_network()
+    loaded = load_pretrained(network, other)
+    assert loaded.file.parent.name == "fold_all"
+    assert not loaded.fresh
+    expected = make_network(seed=6).state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in network.state_dict().items())
+
+
+def test_heads_of_other_classes_stay_fresh(other: Path) -> None:
+    torch.manual_seed(0)
+    network = build_network("nnunet", make_configuration(), 1, 5)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    loaded = load_pretrained(network, other)
+    assert loaded.fresh == ("heads.0.bias", "heads.0.weight")
+    assert "initialised anew: heads.0" in str(loaded)
+    after = network.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in loaded.fresh)
+    expected = make_network(seed=6).state_dict()
+    assert all(torch.equal(after[name], expected[name]) for name in loaded.taken)
+
+
+def test_another_network_is_refused(other: Path) -> None:
+    wide = make_network(make_configuration(features_per_stage=(6, 12)))
+    with pytest.raises(UserError, match="do not fit") as caught:
+        load_pretrained(wide, other)
+    assert "--like" in str(caught.value.remedy)
+
+
+def test_a_folder_without_weights_is_refused(other: Path) -> None:
+    for file in other.glob("fold_*/*"):
+        file.unlink()
+    with pytest.raises(UserError, match="no trained weights"):
+        load_pretrained(make_network(), other)

@@ -1,0 +1,1 @@
+"""The metrics: pure functions of masks and label maps."""

@@ -1,0 +1,1 @@
+"""Resampling, axis by axis."""

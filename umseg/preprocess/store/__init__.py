@@ -1,0 +1,1 @@
+"""Preprocessed cases on disk, and what each of them was made from."""

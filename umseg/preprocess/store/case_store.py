@@ -1,0 +1,375 @@
+"""Preprocessed cases on disk: compressed arrays of which a training patch reads only what it touches."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import zlib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar, cast, get_args
+
+import blosc2
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from umseg.common.errors import UserError
+from umseg.common.files import atomic_path, remove_leftovers
+from umseg.common.parallel import map_cases
+from umseg.common.record import Record
+from umseg.dataset.naming import few
+from umseg.preprocess.case import CaseProperties, PreprocessedCase
+from umseg.preprocess.store.layout import compress
+from umseg.preprocess.store.provenance import Origin
+
+StoreDtype = Literal["float32", "float16"]
+OpenedT = TypeVar("OpenedT")
+
+log = logging.getLogger(__name__)
+
+REMEDY = "Run `umseg plan` again: it makes this case anew and keeps the others."
+
+_RECORD = ".json"
+_DATA = ".data.b2nd"
+_LABEL = ".label.b2nd"
+_LOCATIONS = ".locations.safetensors"
+_ARRAYS = (_DATA, _LABEL, _LOCATIONS)
+
+_DEFAULT_PATCH = (64, 64, 64)
+_BLOCK = 1 << 20
+
+
+def as_store_dtype(name: str) -> StoreDtype:
+    """Check a name that the user gave.
+
+    Raises:
+        UserError: It is none.
+    """
+    for known in get_args(StoreDtype):
+        if name == known:
+            return cast(StoreDtype, known)
+    raise UserError("Images cannot be stored in this type.", found=name, expected=" or ".join(get_args(StoreDtype)))
+
+
+class LazyArray(Protocol):
+    """An array on disk; indexing it with slices gives a numpy array and reads only the blocks concerned."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    def __getitem__(self, key: Any) -> NDArray[Any]: ...
+
+
+@dataclass(frozen=True)
+class StoredCase:
+    """A preprocessed case, its arrays still on disk. Open it in the process that uses it.
+
+    Attributes:
+        data: (channels, z, y, x); read as float32, however it is stored.
+        label: (z, y, x) int8 or int16; None if the case was stored without.
+        class_locations: Class to (n, 3) int32 coordinates in ``label``.
+        properties: The way back.
+    """
+
+    data: LazyArray
+    label: LazyArray | None
+    class_locations: dict[int, NDArray[np.int32]]
+    properties: CaseProperties
+
+
+class CaseRecord(Record):
+    """``CASE.json``: what a stored case is.
+
+    Attributes:
+        origin: What it was made from.
+        dtype: How the image is stored.
+        checksums: CRC-32, eight hexadecimal digits, of each other file of the case by what follows the case's id.
+        properties: The way back.
+    """
+
+    schema_version: Literal[2] = 2
+    origin: Origin
+    dtype: StoreDtype
+    checksums: dict[str, str]
+    properties: CaseProperties
+
+
+@dataclass(frozen=True)
+class CaseStore:
+    """The preprocessed cases of one configuration in one folder.
+
+    A case is there when its ``CASE.json`` is: that file is written last and removed first. Files appear whole, whenever
+    a process is killed; what a power cut tears, checksums show. The store holds no open file, so it may be sent to
+    other processes.
+
+    Attributes:
+        folder: Where the files are.
+        threads: Threads that decompress an array; more than one only helps a process that has cores to spare.
+    """
+
+    folder: Path
+    threads: int = 1
+
+    def case_ids(self) -> tuple[str, ...]:
+        """The ids of all complete cases, sorted.
+
+        Raises:
+            UserError: The folder does not exist.
+        """
+        if not self.folder.is_dir():
+            raise UserError(
+                "There are no preprocessed cases.",
+                file=self.folder,
+                found="no folder",
+                remedy="Run `umseg plan` again.",
+            )
+        return self._with(_RECORD)
+
+    def record(self, case_id: str) -> CaseRecord:
+        """What a case was made from and how it is stored.
+
+        Raises:
+            UserError: The case is not there, or its record is damaged or of another version.
+        """
+        return CaseRecord.load(self._path(case_id, _RECORD), REMEDY)
+
+    def write(
+        self,
+        case_id: str,
+        case: PreprocessedCase,
+        origin: Origin,
+        patch_size: Sequence[int] = _DEFAULT_PATCH,
+        dtype: StoreDtype = "float32",
+    ) -> None:
+        """Write one case, replacing an older one. The same case gives the same bytes.
+
+        Args:
+            case_id: Name of the case.
+            case: What to write.
+            origin: What the case was made from, for ``prune``.
+            patch_size: What training will read at once, 3 or 2 axes; it decides the layout on disk only.
+            dtype: Half precision takes half the space and rounds to 11 binary digits.
+
+        Raises:
+            UserError: The disk is full, the folder cannot be written, or values do not fit half precision.
+        """
+        if dtype == "float16":
+            _check_half(case_id, case.data)
+        self._remove(case_id)
+        try:
+            checksums = {_DATA: self._write(case_id, _DATA, compress(case.data.astype(dtype, copy=False), patch_size))}
+            if case.label is not None:
+                checksums[_LABEL] = self._write(case_id, _LABEL, compress(case.label, patch_size))
+            tensors = {str(value): np.ascontiguousarray(found) for value, found in case.class_locations.items()}
+            checksums[_LOCATIONS] = self._write(case_id, _LOCATIONS, save_tensors(tensors))
+            record = CaseRecord(origin=origin, dtype=dtype, checksums=checksums, properties=case.properties)
+            self._write(case_id, _RECORD, record.to_json().encode())
+        except BaseException:
+            # On a full disk what was written takes space that is needed elsewhere.
+            with contextlib.suppress(UserError):
+                self._remove(case_id)
+            raise
+
+    def open(self, case_id: str) -> StoredCase:
+        """Open one case without reading its arrays; only ``verify`` finds damage inside them.
+
+        Raises:
+            UserError: A file is missing or damaged.
+        """
+        record = self.record(case_id)
+        data: LazyArray = self._open(case_id, _DATA)
+        label = self._open(case_id, _LABEL) if _LABEL in record.checksums else None
+        return StoredCase(
+            data if record.dtype == "float32" else _AsSingle(data),
+            label,
+            self._read(case_id, _LOCATIONS, _load_locations),
+            record.properties,
+        )
+
+    def verify(self, case_ids: Collection[str], quiet: bool = False) -> None:
+        """Read all files of the cases and compare their checksums.
+
+        Raises:
+            UserError: The folder or some of the cases are missing, or the first file that is missing or damaged.
+        """
+        missing = sorted(set(case_ids) - set(self.case_ids()))
+        if missing:
+            raise UserError(
+                "Some cases are not preprocessed.",
+                file=self.folder,
+                found=f"{len(missing)} of {len(case_ids)} missing: {few(missing)}",
+                remedy="Run `umseg plan` again: it continues where it stopped.",
+            )
+        for error in self.damage(case_ids, quiet).values():
+            raise error
+
+    def damage(self, case_ids: Collection[str], quiet: bool = False) -> dict[str, UserError]:
+        """What is wrong with each case of which a file is missing or does not have its checksum."""
+        # In this process: it computes faster than disks read.
+        ids = list(case_ids)
+        found = map_cases(self._damage, ids, ids, workers=0, title=f"verify {self.folder.name}", quiet=quiet)
+        return {case_id: error for case_id, error in zip(ids, found, strict=True) if error is not None}
+
+    def prune(self, wanted: Mapping[str, Origin], dtype: StoreDtype | None = None) -> list[str]:
+        """Keep only complete cases that are wanted and were made from just that; remove what a killed run left.
+
+        Args:
+            wanted: Case id to what it has to be made from.
+            dtype: How images have to be stored; None: either way.
+
+        Returns:
+            The complete cases that were removed.
+
+        Raises:
+            UserError: A file cannot be removed.
+        """
+        remove_leftovers(self.folder)
+        complete = self._with(_RECORD)
+        halves = {case_id for ending in _ARRAYS for case_id in self._with(ending)} - set(complete)
+        stale = [case_id for case_id in complete if not self._holds(case_id, wanted.get(case_id), dtype)]
+        for case_id in (*halves, *stale):
+            self._remove(case_id)
+        return stale
+
+    def keep(self, wanted: Mapping[str, Origin], dtype: StoreDtype, quiet: bool = False) -> tuple[str, ...]:
+        """``prune``, and remove cases that are damaged; the cases that are left.
+
+        Raises:
+            UserError: A file cannot be removed.
+        """
+        self.prune(wanted, dtype)
+        complete = self._with(_RECORD)
+        damage = self.damage(complete, quiet) if complete else {}
+        for case_id, error in damage.items():
+            log.warning("%s\nIt is made anew.", error)
+            self._remove(case_id)
+        return tuple(case_id for case_id in complete if case_id not in damage)
+
+    def _holds(self, case_id: str, origin: Origin | None, dtype: StoreDtype | None) -> bool:
+        try:
+            record = self.record(case_id)
+        except UserError:
+            return False
+        return record.origin == origin and dtype in (None, record.dtype)
+
+    def _damage(self, case_id: str) -> UserError | None:
+        try:
+            for ending, expected in self.record(case_id).checksums.items():
+                path = self._path(case_id, ending)
+                found = self._read(case_id, ending, _file_checksum)
+                if found != expected:
+                    return _damaged(path, f"CRC-32 {found}", f"CRC-32 {expected}")
+        except UserError as error:
+            return error
+        return None
+
+    def _remove(self, case_id: str) -> None:
+        for ending in (_RECORD, *_ARRAYS):
+            path = self._path(case_id, ending)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise UserError(
+                    "A preprocessed case cannot be replaced.",
+                    file=path,
+                    found=error.strerror or str(error),
+                    remedy="Check that you may write to the folder, and that no training on these images is running.",
+                ) from error
+
+    def _with(self, ending: str) -> tuple[str, ...]:
+        names = (path.name for path in self.folder.glob(f"*{ending}") if not path.name.startswith("."))
+        return tuple(sorted(name.removesuffix(ending) for name in names))
+
+    def _path(self, case_id: str, ending: str) -> Path:
+        return self.folder / f"{case_id}{ending}"
+
+    def _write(self, case_id: str, ending: str, content: bytes) -> str:
+        with atomic_path(self._path(case_id, ending), needed=len(content), sync=False) as temporary:
+            temporary.write_bytes(content)
+        return _hex(zlib.crc32(content))
+
+    def _open(self, case_id: str, ending: str) -> LazyArray:
+        # Mapped: reads faster, and what is open stays what it was when the file is replaced. But Windows does not
+        # replace files that are mapped.
+        mapped = {} if sys.platform == "win32" else {"mmap_mode": "r"}
+
+        def opened(path: Path) -> LazyArray:
+            array: LazyArray = blosc2.open(str(path), mode="r", dparams={"nthreads": self.threads}, **mapped)
+            return array
+
+        return self._read(case_id, ending, opened)
+
+    def _read(self, case_id: str, ending: str, read: Callable[[Path], OpenedT]) -> OpenedT:
+        path = self._path(case_id, ending)
+        try:
+            return read(path)
+        except FileNotFoundError as error:
+            raise UserError(
+                "A file of a preprocessed case is missing.", file=path, found="no such file", remedy=REMEDY
+            ) from error
+        except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+            raise _damaged(path, str(error) or type(error).__name__, "a readable file") from error
+
+
+@dataclass(frozen=True)
+class _AsSingle:
+    """An array in half precision, read in single precision."""
+
+    stored: LazyArray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.stored.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(np.float32)
+
+    def __getitem__(self, key: Any) -> NDArray[Any]:
+        return self.stored[key].astype(np.float32)
+
+
+def _check_half(case_id: str, data: NDArray[np.float32]) -> None:
+    limit = float(np.finfo(np.float16).max)
+    # fmin and fmax pass over NaN.
+    smallest, largest = float(np.fmin.reduce(data, axis=None)), float(np.fmax.reduce(data, axis=None))
+    if smallest < -limit or largest > limit:
+        raise UserError(
+            f"The intensities of case {case_id} do not fit half precision.",
+            found=f"values from {smallest:g} to {largest:g} after normalisation",
+            expected=f"values from {-limit:g} to {limit:g}",
+            remedy="Run `umseg plan` with --store-dtype float32, or name the channel in dataset.json such that it is "
+            "normalised (not noNorm).",
+        )
+
+
+def _load_locations(path: Path) -> dict[int, NDArray[np.int32]]:
+    found = {int(value): locations for value, locations in load_tensors(path.read_bytes()).items()}
+    # The reader's order varies from run to run; draws among classes must not.
+    return dict(sorted(found.items()))
+
+
+def _file_checksum(path: Path) -> str:
+    checksum = 0
+    with open(path, "rb") as handle:
+        while block := handle.read(_BLOCK):
+            checksum = zlib.crc32(block, checksum)
+    return _hex(checksum)
+
+
+def _hex(checksum: int) -> str:
+    return f"{checksum:08x}"
+
+
+def _damaged(path: Path, found: str, expected: str) -> UserError:
+    return UserError(
+        "A file of a preprocessed case is damaged.", file=path, found=found, expected=expected, remedy=REMEDY
+    )

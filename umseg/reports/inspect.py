@@ -1,0 +1,111 @@
+"""``umseg inspect``: training patches as the network sees them, before and after augmentation."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from umseg.dataset.description import DatasetDescription
+from umseg.planning.plan import Configuration
+from umseg.preprocess.store.case_store import CaseStore
+from umseg.reports.pictures import Patch, draw_patches
+from umseg.training.augmentation.spatial import centre_crop
+from umseg.training.data.batches import Batch, BatchFactory, Patches
+from umseg.workflows.workspace import Workspace
+
+FOLDER = "inspect"
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """One patch of a batch: (channels, *patch) and (*patch), as cut and as augmented."""
+
+    case: str
+    cut: tuple[NDArray[Any], NDArray[Any]]
+    augmented: tuple[NDArray[Any], NDArray[Any]]
+
+
+def inspect_training(
+    workspace: Workspace, configuration_name: str | None = None, *, patches: int = 8, seed: int = 0
+) -> Path:
+    """Draw the first training patches of a seed.
+
+    A row per patch: the slice with most foreground of the patch as it was cut, bare and with its labels, and the same
+    of the augmented patch.
+
+    Args:
+        workspace: A planned data set.
+        configuration_name: ``3d_fullres``, ``2d``, ...; None: the plan's default.
+        patches: How many are drawn.
+        seed: Of ``umseg train --seed``; the patches are those of its first iterations with ``--fold all``.
+
+    Returns:
+        The PNG file, ``inspect/<configuration>.png`` in the workspace.
+
+    Raises:
+        UserError: The data set has not been planned, or a preprocessed case is damaged.
+    """
+    plan, description = workspace.plan(), workspace.dataset().description
+    name = configuration_name or plan.default_configuration
+    configuration = plan.configuration(name, workspace.folder / "plan.json")
+    store = CaseStore(workspace.preprocessed(configuration.inherits_from or name))
+    factory = BatchFactory(store.folder, configuration, {"train": tuple(store.case_ids())}, seed, augmentation="gpu")
+    samples: list[_Sample] = []
+    batch = 0
+    while len(samples) < patches:
+        # Of a 2-D batch with hundreds of samples only as many as are drawn.
+        wanted = range(min(patches - len(samples), configuration.batch_size))
+        raw = dataclasses.replace(factory, samples=wanted).prepare(0, "train", batch)
+        samples += _samples(raw, factory.finish(raw), configuration)
+        batch += 1
+    path = workspace.folder / FOLDER / f"{name}.png"
+    draw_patches(path, [_patch(sample, description) for sample in samples], label_names(description))
+    return path
+
+
+def label_names(description: DatasetDescription) -> dict[str, int]:
+    """What the values of preprocessed label maps mean, for a legend."""
+    if description.has_regions:
+        names = {f"label {value}": value for value in description.foreground_values}
+    else:
+        names = dict(description.foreground)
+    return names if description.ignore_label is None else {**names, "ignore": description.ignore_label}
+
+
+def _samples(raw: Patches, batch: Batch, configuration: Configuration) -> list[_Sample]:
+    patch = configuration.patch_size
+    return [
+        _Sample(
+            case=case,
+            cut=(centre_crop(raw.data[i], patch).numpy(), centre_crop(raw.label[i, 0], patch).numpy()),
+            augmented=(batch.data[i].numpy(), batch.targets[0][i].numpy()),
+        )
+        for i, case in enumerate(raw.cases)
+    ]
+
+
+def _patch(sample: _Sample, description: DatasetDescription) -> Patch:
+    before, after = (_slice(image, label) for image, label in (sample.cut, sample.augmented))
+    colour = description.num_channels == 3 and sample.cut[1].ndim == 2
+    channels = slice(0, 3) if colour else slice(0, 1)
+    low, high = sample.augmented[0].min(), sample.augmented[0].max()
+    return Patch(
+        title=f"{sample.case}, values {low:.2g} to {high:.2g}",
+        before=(np.moveaxis(before[0][channels], 0, -1), before[1]),
+        after=(np.moveaxis(after[0][channels], 0, -1), after[1]),
+    )
+
+
+def _slice(image: NDArray[Any], label: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """(channels, y, x) and (y, x): of a 3-D patch the slice along axis 0 that shows most foreground."""
+    if label.ndim == 2:
+        return image, label
+    foreground = (label > 0).sum(axis=(1, 2))
+    # Without any, the middle.
+    index = int(foreground.argmax()) if foreground.any() else len(label) // 2
+    return image[:, index], label[index]

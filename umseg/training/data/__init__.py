@@ -1,0 +1,1 @@
+"""Cases to batches: folds, sampled patches, and the processes that prepare them."""

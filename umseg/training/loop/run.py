@@ -1,0 +1,190 @@
+"""``umseg train``: from a planned workspace to trained weights."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from umseg.common.errors import UserError
+from umseg.dataset.dataset import Dataset
+from umseg.models.card import ModelCard
+from umseg.models.device import resolve_precision
+from umseg.preprocess.store.case_store import CaseStore
+from umseg.training.config.training_config import TrainingConfig, model_folder
+from umseg.training.data.batches import BatchFactory
+from umseg.training.data.loader import load_batches
+from umseg.training.data.splits import Split, Splits, fold_cases
+from umseg.training.loop.processes import environment, joined
+from umseg.training.loop.stop import StopRequest
+from umseg.training.loop.trainer import Trainer
+from umseg.training.loss.segmentation import SegmentationLoss
+from umseg.training.loss.targets import Targets
+from umseg.training.saved.card import PLAN_REMEDY, model_card
+from umseg.training.saved.cascade import FirstStage
+from umseg.training.saved.folder import RunFolder
+from umseg.training.saved.pretrained import load_pretrained
+
+log = logging.getLogger(__name__)
+
+
+def train(
+    workspace: Path,
+    config: TrainingConfig,
+    *,
+    device: str = "auto",
+    workers: int = 0,
+    tag: str | None = None,
+    discard: Collection[int | str] = (),
+    max_seconds: float = math.inf,
+    tensorboard: bool = False,
+    quiet: bool = False,
+) -> Path:
+    """Train a network on one fold; continue if the same run was begun before.
+
+    Several processes that ``torchrun`` started share every batch.
+
+    Args:
+        workspace: The data set's workspace, ``W/<DatasetName>``, as made by ``umseg plan``.
+        config: What to train. Two CPU runs with equal configurations give bit-identical weights.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        workers: Processes that prepare batches; 0 prepares them in this process.
+        tag: Suffix of the model folder's name, to keep experiments apart.
+        discard: Folds whose earlier runs are discarded instead of continued, once it is clear that this one can start.
+        max_seconds: Stop after this time as after Ctrl-C: the iteration is finished and everything saved.
+        tensorboard: Write the log for TensorBoard too.
+        quiet: No progress bar.
+
+    Returns:
+        The fold's folder. It holds ``weights_final.safetensors`` if training is complete.
+
+    Raises:
+        UserError: The workspace is incomplete, a name is unknown, the device is missing, an earlier run had another
+            configuration, or training diverged.
+    """
+    workspace = Path(workspace)
+    card = model_card(workspace, config, tag)
+    dataset = Dataset.load(workspace / "dataset.json", PLAN_REMEDY)
+    split = _split(workspace, config, dataset)
+    processes = environment()
+    target = processes.device(device)
+    if config.augmentation == "gpu" and target.type != "cuda":
+        raise UserError("--augmentation gpu needs a CUDA device.", found=str(target), remedy="Use --augmentation cpu.")
+    precision = resolve_precision(config.precision, target)
+    with joined(processes, target) as processes:
+        folder = RunFolder(model_folder(workspace, config, tag), config, discard)
+        if folder.complete:
+            log.info("%s is complete", folder.path)
+            return folder.path
+        folder.check(card)
+        factory = BatchFactory(
+            workspace / "preprocessed" / (card.configuration.inherits_from or config.configuration),
+            card.configuration,
+            {"train": split.train, "validation": split.validation},
+            config.seed,
+            config.augmentation,
+            config.oversampling,
+            card.mirror_axes,
+            transforms=config.transforms,
+            samples=processes.share(card.configuration.batch_size),
+        )
+        cases = sorted({*split.train, *split.validation})
+        if processes.first:
+            CaseStore(factory.folder).verify(cases, quiet)
+        if card.configuration.previous_stage is not None:
+            stage = FirstStage.of(workspace, config, card.configuration.previous_stage, tag)
+            if processes.first:
+                stage.prepare(card, dataset, cases, quiet)
+            values = card.dataset.foreground_values
+            factory = replace(factory, first_stage=stage.store(card).folder, first_stage_values=values)
+        _set_up(config, target)
+        trainer = Trainer(
+            network=card.build_network(config.deep_supervision),
+            config=config,
+            batch_size=card.configuration.batch_size,
+            loss=SegmentationLoss(Targets.of(card.dataset), card.configuration.batch_dice, config.loss, processes),
+            folder=folder.path,
+            device=target,
+            precision=precision,
+            quiet=quiet,
+            tensorboard=tensorboard,
+        )
+        _start(trainer, folder, card)
+        _describe(trainer, split)
+        _run(trainer, factory, workers, StopRequest(max_seconds, patient=processes.count > 1))
+    return folder.path
+
+
+def _set_up(config: TrainingConfig, device: torch.device) -> None:
+    """Process-wide settings, before anything is random."""
+    # Every batch has the same shape: let cuDNN try its algorithms once and keep the fastest.
+    torch.backends.cudnn.benchmark = device.type == "cuda" and not config.deterministic
+    if config.deterministic:
+        # Without it cuBLAS refuses to be deterministic; it is read when CUDA starts.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.manual_seed(config.seed)
+
+
+def _start(trainer: Trainer, folder: RunFolder, card: ModelCard) -> None:
+    """Load what training starts from; then, when nothing can be refused any more, change the folder."""
+    config, processes = trainer.config, trainer.processes
+    if folder.begun:
+        trainer.resume()
+        log.info("continuing after epoch %d of %d", len(trainer.rows), config.epochs)
+    elif config.init_from is not None:
+        log.info("starting from %s", load_pretrained(trainer.network, Path(config.init_from)))
+        trainer.restart_average()
+    # No process may look at the folder any more.
+    processes.wait()
+    if processes.first:
+        folder.prepare(card)
+
+
+def _describe(trainer: Trainer, split: Split) -> None:
+    log.info(
+        "training %s on %d cases, validating on %d; %s%s, %s; %s",
+        trainer.config.model,
+        len(split.train),
+        len(split.validation),
+        trainer.device,
+        f", {trainer.processes.count} processes" if trainer.processes.count > 1 else "",
+        str(trainer.precision).removeprefix("torch."),
+        trainer.folder,
+    )
+
+
+def _run(trainer: Trainer, factory: BatchFactory, workers: int, stop: StopRequest) -> None:
+    config = trainer.config
+    batches = load_batches(
+        factory,
+        first_epoch=len(trainer.rows),
+        first_iteration=len(trainer.losses),
+        epochs=config.epochs,
+        train=config.iterations,
+        validation=config.validation_batches,
+        workers=workers,
+        device=trainer.device,
+    )
+    # Closed at once, whatever ends the training, so that no worker process outlives it.
+    with contextlib.closing(batches), stop:
+        if not trainer.run(batches, stop):
+            log.warning(
+                "stopped (%s) in epoch %d of %d; everything is saved",
+                stop.reason or "by another process",
+                len(trainer.rows) + 1,
+                config.epochs,
+            )
+    # Until the first one has written the last file, which the others look for.
+    trainer.processes.wait()
+
+
+def _split(workspace: Path, config: TrainingConfig, dataset: Dataset) -> Split:
+    path = workspace / "splits.json"
+    return fold_cases(Splits.load(path, PLAN_REMEDY), config.fold, [case.id for case in dataset.cases], path)

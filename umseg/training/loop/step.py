@@ -1,0 +1,188 @@
+"""One step of training: forward, loss, backward, clipping, update; and what happens when a number is not finite."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from umseg.common.errors import UserError
+from umseg.kernels.runtime.memory_format import channels_last
+from umseg.models.device import autocast
+from umseg.models.mamba import MambaBlock
+from umseg.models.memory import keep_freed_memory, return_freed_memory
+from umseg.models.registry import network_heads
+from umseg.training.config.training_config import TrainingConfig
+from umseg.training.data.batches import Batch
+from umseg.training.loop.processes import even_parts
+from umseg.training.loss.segmentation import SegmentationLoss, deep_supervision_weights
+from umseg.training.optim.optimizer import step_unless
+
+log = logging.getLogger(__name__)
+
+STEPS_BETWEEN_LOOKS = 10
+"""The host asks the device for the flags of so many steps at once, so that it seldom waits."""
+MOST_IN_A_ROW = 5
+MOST_IN_A_ROW_FP16 = 20
+"""Steps without a finite number before training stops. The scale of float16 finds its size by such steps."""
+LARGE_BLOCK = 16 * 2**20
+"""Bytes from which a freed block goes back to the system at once: a few activations, which leave the largest gaps."""
+
+
+@dataclass
+class TrainingStep:
+    """Updates a network batch by batch.
+
+    A step whose loss or gradient is not finite is left out: weights and optimisers stay as they were. The device
+    decides that by itself; the host hears of it later and counts.
+
+    Attributes:
+        network: In training mode.
+        optimizers: Of its parameters.
+        loss: Of its outputs.
+        config: Clipping, accumulation.
+        device: Of the network.
+        precision: Number format of the convolutions.
+        batch_size: Samples of a batch, in all processes together.
+    """
+
+    network: nn.Module
+    optimizers: list[torch.optim.Optimizer]
+    loss: SegmentationLoss
+    config: TrainingConfig
+    device: torch.device
+    precision: torch.dtype
+    batch_size: int
+    _in_a_row: int = 0
+    _unseen: list[tuple[Tensor, tuple[str, ...]]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == torch.float16)
+        self.processes = self.loss.processes
+        heads = network_heads(self.network)
+        for head, weight in zip(heads, deep_supervision_weights(len(heads)), strict=True):
+            # The lowest head under deep supervision does not count; nor is it to be decayed.
+            head.requires_grad_(weight > 0)
+        self._returns_memory = self._prepare_memory()
+        self.parallel: DistributedDataParallel | None = None
+        if self.processes.count > 1:
+            # MONAI's networks may hold weights that they do not use.
+            self.parallel = DistributedDataParallel(self.network, find_unused_parameters=not heads)
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Update the weights by a batch on the device; returns the loss, a scalar there, NaN if the step was left out.
+
+        Raises:
+            UserError: Too many steps in a row had to be left out.
+        """
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        loss = self._backward(batch)
+        for optimizer in self.optimizers:
+            self.scaler.unscale_(optimizer)
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip or math.inf)
+        bad = ~(torch.isfinite(norm) & torch.isfinite(loss))
+        # Not by `scaler.step`: it judges each optimiser by its own gradients, but clipping mixes them.
+        for optimizer in self.optimizers:
+            step_unless(optimizer, bad.float())
+        self.scaler.update()
+        self._unseen.append((bad, batch.cases))
+        if len(self._unseen) >= STEPS_BETWEEN_LOOKS or self.device.type == "cpu":
+            self.look()
+        self._return_memory()
+        return torch.where(bad, torch.nan, loss)
+
+    def _prepare_memory(self) -> bool:
+        """Set, on a CPU, how the process keeps what it frees; says whether steps shall give it back."""
+        if self.device.type != "cpu":
+            return False
+        # The scan's buffers would be given back and asked for again, layer after layer.
+        scans = any(isinstance(module, MambaBlock) for module in self.network.modules())
+        keep_freed_memory(None if scans else LARGE_BLOCK)
+        return not scans
+
+    def _return_memory(self) -> None:
+        if self._returns_memory:
+            return_freed_memory()
+
+    def _backward(self, batch: Batch) -> Tensor:
+        """Gradients of a batch, part by part; returns its loss."""
+        data, labels = self._inputs(batch)
+        parts = self._parts()
+        losses = []
+        for number, (start, size, all_sizes) in enumerate(parts):
+            part = slice(start, start + size)
+            last = number == len(parts) - 1
+            with contextlib.nullcontext() if last or self.parallel is None else self.parallel.no_sync():
+                with autocast(self.device, self.precision):
+                    outputs = self._heads(self.parallel or self.network, data[part])
+                    # A network with one head has no use for the targets of lower resolutions.
+                    targets = [label[part] for label in labels[: len(outputs)]]
+                    loss = all_sizes / self.batch_size * self.loss(outputs, targets, size / all_sizes)
+                self._return_memory()  # the gaps of the way forward
+                self.scaler.scale(loss).backward()
+            losses.append(loss.detach())
+        return torch.stack(losses).sum()
+
+    def _parts(self) -> list[tuple[int, int, int]]:
+        """First sample and size of each part of this process's share, and the part's size in all processes together."""
+        shares = [len(share) for share in even_parts(self.batch_size, self.processes.count)]
+        count = min(self.config.accumulate, *shares, self.batch_size)
+        parts = [even_parts(share, count) for share in shares]
+        together = [sum(map(len, column)) for column in zip(*parts, strict=True)]
+        return [(p.start, len(p), size) for p, size in zip(parts[self.processes.rank], together, strict=True)]
+
+    def evaluate(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Loss of a batch, and the counts of its hard prediction (``Targets.count``); use without gradients.
+
+        With several processes the loss is that of the whole batch, the counts are those of this process's share.
+        """
+        data, labels = self._inputs(batch)
+        with autocast(self.device, self.precision):
+            outputs = self._heads(self.network, data)
+            loss = self.loss(outputs, labels[: len(outputs)], len(data) / self.batch_size)
+        return loss, self.loss.targets.count(outputs[0], labels[0])
+
+    @staticmethod
+    def _heads(network: nn.Module, images: Tensor) -> Sequence[Tensor]:
+        outputs: Tensor | list[Tensor] = network(images)
+        return [outputs] if isinstance(outputs, Tensor) else outputs
+
+    def _inputs(self, batch: Batch) -> tuple[Tensor, list[Tensor]]:
+        """Images and label maps as network and loss want them."""
+        return channels_last(batch.data), [target.long() for target in batch.targets]
+
+    def look(self) -> None:
+        """Name the steps that were left out since the last look.
+
+        Raises:
+            UserError: Too many in a row.
+        """
+        unseen, self._unseen = self._unseen, []
+        if not unseen:
+            return
+        flags = torch.stack([bad for bad, _ in unseen]).tolist()
+        for bad, (_, cases) in zip(flags, unseen, strict=True):
+            self._in_a_row = self._in_a_row + 1 if bad else 0
+            if bad and not self.scaler.is_enabled():
+                log.warning("step left out, loss or gradient not finite; cases: %s", ", ".join(cases))
+            if self._in_a_row >= (MOST_IN_A_ROW_FP16 if self.scaler.is_enabled() else MOST_IN_A_ROW):
+                raise self._diverged(cases)
+
+    def _diverged(self, cases: tuple[str, ...]) -> UserError:
+        rate = self.optimizers[0].param_groups[0]["lr"]
+        precision = str(self.precision).removeprefix("torch.")
+        return UserError(
+            f"Training diverged: in {self._in_a_row} steps in a row the loss or a gradient was not finite.",
+            found=f"precision {precision}, lr {rate:.3g}; the last batch: {', '.join(cases)}",
+            expected="finite numbers",
+            remedy="No such number has reached the weights, and a checkpoint that was saved before is kept. Try "
+            "--precision fp32 or a lower --lr (with --restart or --tag); if always the same case is named, look at it "
+            "with `umseg inspect`.",
+        )

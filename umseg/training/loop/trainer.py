@@ -1,0 +1,256 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from umseg.common.errors import UserError
+from umseg.models.device import place
+from umseg.models.registry import enable_activation_checkpoints
+from umseg.training.config.training_config import TrainingConfig
+from umseg.training.data.batches import Batch
+from umseg.training.loop.step import TrainingStep
+from umseg.training.loop.stop import StopRequest
+from umseg.training.loss.segmentation import SegmentationLoss
+from umseg.training.optim.average import WeightAverage
+from umseg.training.optim.optimizer import build_optimizers, scale_learning_rates
+from umseg.training.optim.schedule import learning_rate_factor
+from umseg.training.saved import checkpoint
+from umseg.training.watch.log import EpochLog, draw_progress, unlearned_classes, write_csv, write_json_lines
+from umseg.training.watch.tensorboard import TensorBoard
+
+log = logging.getLogger(__name__)
+
+EMA = 0.9
+SECONDS_BETWEEN_PICTURES = 30.0
+
+
+@dataclass
+class Trainer:
+    """Trains one network on one fold.
+
+    Attributes:
+        network: Freshly initialised.
+        config: All choices.
+        batch_size: Samples of a batch, in all processes together.
+        loss: Of outputs and label maps.
+        folder: The fold's folder; checkpoints, log and pictures are written here.
+        device: Where to compute.
+        precision: Number format of the convolutions.
+        quiet: No progress bar.
+        tensorboard: Write the log for TensorBoard too.
+        rows: The log so far.
+        losses: Of the unfinished epoch's iterations; NaN where a step was left out.
+    """
+
+    network: nn.Module
+    config: TrainingConfig
+    batch_size: int
+    loss: SegmentationLoss
+    folder: Path
+    device: torch.device
+    precision: torch.dtype
+    quiet: bool = False
+    tensorboard: bool = False
+    rows: list[EpochLog] = field(default_factory=list)
+    losses: list[Tensor] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.network = place(self.network, self.device)
+        self.processes = self.loss.processes
+        self.optimizers = build_optimizers(self.network, self.config)
+        self.average = WeightAverage(self.network, self.config.ema) if self.config.ema else None
+        self.step = TrainingStep(
+            self.network, self.optimizers, self.loss, self.config, self.device, self.precision, self.batch_size
+        )
+        if self.config.checkpoint_activations:
+            enable_activation_checkpoints(self.network, self.config.model)
+        if self.config.compile:
+            self.network.compile()
+        self._last_picture = 0.0
+
+    def resume(self) -> None:
+        """Continue after the last iteration that was saved.
+
+        Raises:
+            UserError: The checkpoint is damaged.
+        """
+        path = self.folder / checkpoint.LATEST
+        remedy = "Start this fold anew with --restart."
+        state = checkpoint.load_training(path, self.network, self.optimizers, self.average, remedy)
+        self.rows = [EpochLog.from_json(row, path, remedy) for row in state["log"]]
+        self.losses = list(torch.tensor(state.get("losses", []), device=self.device))
+        self.step.scaler.load_state_dict(state["scaler"])
+
+    def restart_average(self) -> None:
+        """Average from the present weights on: they were replaced."""
+        if self.average is not None:
+            self.average = WeightAverage(self.network, self.config.ema)
+
+    def run(self, batches: Iterator[Batch], stop: StopRequest) -> bool:
+        """Train from the first unfinished iteration to the end.
+
+        Args:
+            batches: Per epoch the training and then the validation batches, from that iteration on.
+            stop: Asked after every iteration.
+
+        Returns:
+            Whether training is complete; False if it was stopped and can be continued.
+
+        Raises:
+            UserError: The loss is no longer finite, or the disk is full.
+        """
+        config = self.config
+        per_epoch = config.iterations + config.validation_batches
+        done = len(self.rows) * per_epoch + len(self.losses)
+        with contextlib.ExitStack() as stack:
+            hidden = self.quiet or not self.processes.first
+            bar = stack.enter_context(tqdm(total=config.epochs * per_epoch, initial=done, unit="it", disable=hidden))
+            board = TensorBoard(self.folder, len(self.rows)) if self.tensorboard and self.processes.first else None
+            if board is not None:
+                stack.callback(board.close)
+            for epoch in range(len(self.rows), config.epochs):
+                bar.set_description(f"epoch {epoch + 1}/{config.epochs}")
+                row = self._epoch(epoch, batches, bar, stop)
+                if row is None:
+                    self._save_state()
+                    return False
+                self.rows.append(row)
+                self.losses = []
+                self._save(board)
+                bar.set_postfix(loss=f"{row.train_loss:.3f}", dice=f"{row.mean_dice:.3f}", lr=f"{row.lr:.2g}")
+                if epoch + 1 < config.epochs and self._stopped(stop):
+                    return False
+        self._save_weights(checkpoint.FINAL)
+        return True
+
+    def _stopped(self, stop: StopRequest) -> bool:
+        """Whether any of the processes has been asked to stop."""
+        return self.processes.any(bool(stop))
+
+    def _epoch(self, epoch: int, batches: Iterator[Batch], bar: tqdm[None], stop: StopRequest) -> EpochLog | None:
+        """Train and validate; None if it was stopped in between."""
+        start, begun = time.perf_counter(), len(self.losses)
+        if not self._train(epoch, batches, bar, stop):
+            return None
+        losses = torch.stack(self.losses)
+        train_loss = self._finite(losses.nanmean())
+        trained = time.perf_counter()
+        with self._averaged():
+            validation = self._validate(batches, bar, stop)
+        if validation is None:
+            return None
+        validation_loss, dice = validation
+        present = [value for value in dice.values() if value is not None]
+        mean = sum(present) / len(present) if present else 0.0
+        return EpochLog(
+            epoch=epoch + 1,
+            lr=self.optimizers[0].param_groups[0]["lr"],
+            train_loss=train_loss,
+            validation_loss=validation_loss,
+            dice=dice,
+            mean_dice=mean,
+            ema_dice=EMA * self.rows[-1].ema_dice + (1 - EMA) * mean if self.rows else mean,
+            seconds=time.perf_counter() - start,
+            seconds_per_iteration=(trained - start) / max(1, self.config.iterations - begun),
+            skipped_steps=int(losses.isnan().sum()),
+        )
+
+    def _train(self, epoch: int, batches: Iterator[Batch], bar: tqdm[None], stop: StopRequest) -> bool:
+        """The rest of an epoch's training batches; False if it was stopped."""
+        config = self.config
+        self.network.train()
+        while len(self.losses) < config.iterations:
+            total = epoch * config.iterations + len(self.losses)
+            scale_learning_rates(self.optimizers, learning_rate_factor(config, epoch, total))
+            self.losses.append(self.step(next(batches)))
+            if self.average is not None:
+                self.average.update()
+            bar.update()
+            if self._stopped(stop):
+                self.step.look()
+                return False
+        self.step.look()
+        return True
+
+    @torch.no_grad()
+    def _validate(
+        self, batches: Iterator[Batch], bar: tqdm[None], stop: StopRequest
+    ) -> tuple[float, dict[str, float | None]] | None:
+        """Loss, and Dice per class over all validation batches together; None if it was stopped."""
+        self.network.eval()
+        losses, counts = [], []
+        for _ in range(self.config.validation_batches):
+            loss, count = self.step.evaluate(next(batches))
+            losses.append(loss)
+            counts.append(count)
+            bar.update()
+            if len(losses) < self.config.validation_batches and self._stopped(stop):
+                return None
+        count = self.processes.sum_(torch.stack(counts).sum(0))
+        return self._finite(torch.stack(losses).mean()), self.loss.targets.dice(count)
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        return contextlib.nullcontext() if self.average is None else self.average.in_network()
+
+    def _finite(self, mean: Tensor) -> float:
+        value = mean.item()
+        if not math.isfinite(value):
+            raise UserError(
+                f"Training diverged in epoch {len(self.rows) + 1}: the loss is not a finite number.",
+                file=self.folder,
+                found=f"loss {value}, precision {self.precision}, lr {self.optimizers[0].param_groups[0]['lr']:.3g}",
+                remedy="A checkpoint of an earlier epoch is kept. Try --precision fp32 or a lower --lr (with --restart "
+                "or --tag).",
+            )
+        return value
+
+    def _save_state(self) -> None:
+        if not self.processes.first:
+            return
+        state = {
+            "log": [row.model_dump(mode="json") for row in self.rows],
+            "losses": torch.stack(self.losses).tolist() if self.losses else [],
+            "scaler": self.step.scaler.state_dict(),
+        }
+        checkpoint.save_training(self.folder / checkpoint.LATEST, self.network, self.optimizers, self.average, state)
+
+    def _save_weights(self, name: str) -> None:
+        if self.processes.first:
+            with self._averaged():
+                checkpoint.save_tensors(self.folder / name, self.network.state_dict())
+
+    def _save(self, board: TensorBoard | None) -> None:
+        """Everything after an epoch."""
+        row = self.rows[-1]
+        if all(row.ema_dice > earlier.ema_dice for earlier in self.rows[:-1]):
+            self._save_weights(checkpoint.BEST)
+        self._save_state()
+        if not self.processes.first:
+            return
+        write_csv(self.folder / "log.csv", self.rows)
+        write_json_lines(self.folder / "log.jsonl", self.rows)
+        if board is not None:
+            board.write(row)
+        for name in unlearned_classes(self.rows):
+            log.warning(
+                "class '%s' is still not found after %d epochs: check its labels with `umseg inspect`; a lower --lr, "
+                "a higher --oversampling or --optimizer muon may help",
+                name,
+                len(self.rows),
+            )
+        if row.epoch == self.config.epochs or time.monotonic() - self._last_picture > SECONDS_BETWEEN_PICTURES:
+            with contextlib.suppress(ImportError):
+                draw_progress(self.folder / "progress.png", self.rows, self.config.model)
+            self._last_picture = time.monotonic()

@@ -1,0 +1,1 @@
+"""The losses and what they compare the outputs with."""

@@ -1,0 +1,1 @@
+"""Optimisers, the schedule of the learning rate, and the average of the weights."""

@@ -1,0 +1,84 @@
+"""What a run trains: the model card, with what the training options change in the plan."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import umseg
+from umseg.common.errors import UserError
+from umseg.dataset.dataset import Dataset
+from umseg.models.card import ModelCard
+from umseg.models.registry import check_model, has_mamba_layers
+from umseg.planning.plan import Configuration, Plan
+from umseg.training.augmentation import patch_geometry
+from umseg.training.config.training_config import TrainingConfig, model_folder
+from umseg.training.saved.cascade import FirstStage
+
+PLAN_REMEDY = "Run `umseg plan DATASET` first, or give its --workspace."
+
+
+def model_card(workspace: Path, config: TrainingConfig, tag: str | None = None) -> ModelCard:
+    """Everything about the model but its weights.
+
+    Raises:
+        UserError: The workspace is incomplete, a name is unknown, or options do not fit the model or the plan.
+    """
+    check_model(config.model, config.options)
+    _refuse_idle_ssm_options(config)
+    dataset = Dataset.load(workspace / "dataset.json", PLAN_REMEDY)
+    plan = Plan.load(workspace / "plan.json", PLAN_REMEDY)
+    configuration = _overridden(plan.configuration(config.configuration, workspace / "plan.json"), config)
+    first_stage = None
+    if configuration.previous_stage is not None:
+        models = FirstStage.of(workspace, config, configuration.previous_stage, tag)
+        first_stage = models.relative_to(model_folder(workspace, config, tag))
+    elif config.first_stage is not None:
+        raise UserError(
+            "--first-stage is for the second stage of a cascade.",
+            found=config.configuration,
+            expected=" or ".join(name for name, c in plan.configurations.items() if c.previous_stage) or "no cascade",
+        )
+    return ModelCard(
+        umseg_version=umseg.__version__,
+        model=config.model,
+        options=config.options,
+        configuration_name=config.configuration,
+        dataset=dataset.description,
+        plan=plan.model_copy(update={"configurations": {**plan.configurations, config.configuration: configuration}}),
+        mirror_axes=patch_geometry(configuration.patch_size, config.mirror_axes).mirror_axes,
+        first_stage=first_stage,
+    )
+
+
+def _overridden(configuration: Configuration, config: TrainingConfig) -> Configuration:
+    """The configuration with the patch and batch that the options ask for."""
+    axes = configuration.dimensions
+    if config.mirror_axes is not None and not set(config.mirror_axes) <= set(range(axes)):
+        raise UserError(
+            "--mirror-axes names an axis that the patch does not have.",
+            found=",".join(map(str, config.mirror_axes)),
+            expected=f"some of {','.join(map(str, range(axes)))}, or none",
+        )
+    patch, batch = config.patch_size or configuration.patch_size, config.batch_size or configuration.batch_size
+    multiples = [math.prod(strides) for strides in zip(*configuration.strides, strict=True)]
+    if len(patch) != axes or any(size < 1 or size % step for size, step in zip(patch, multiples, strict=False)):
+        raise UserError(
+            "--patch-size does not fit the network.",
+            found=",".join(map(str, patch)),
+            expected=f"{axes} sizes that are multiples of {','.join(map(str, multiples))}",
+            remedy="The plan's is " + ",".join(map(str, configuration.patch_size)) + "; for a network that is made "
+            "for other sizes use `umseg plan --patch-size`.",
+        )
+    return configuration.model_copy(update={"patch_size": tuple(patch), "batch_size": batch})
+
+
+def _refuse_idle_ssm_options(config: TrainingConfig) -> None:
+    given = [name for name in ("ssm_optimizer", "ssm_lr", "ssm_weight_decay") if getattr(config, name) is not None]
+    if given and not has_mamba_layers(config.model, config.options):
+        raise UserError(
+            " and ".join("--" + name.replace("_", "-") for name in given)
+            + " mean nothing to a network without Mamba layers.",
+            found=config.model + ("" if config.options.ssm else " --no-ssm"),
+            remedy="Leave the options out, or train a U-Mamba with its Mamba layers.",
+        )

@@ -1,0 +1,120 @@
+"""The second stage of a cascade is given the first one's segmentation of every case (facts 1.15)."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from umseg.common.errors import UserError
+from umseg.dataset.check.digest import digest_of_file, digest_of_record
+from umseg.dataset.dataset import Case, Dataset
+from umseg.dataset.io.images import read_label
+from umseg.dataset.naming import few
+from umseg.models.card import ModelCard
+from umseg.preprocess.cascade_input import fit_label_map
+from umseg.preprocess.case import PreprocessedCase
+from umseg.preprocess.store.case_store import CaseStore
+from umseg.preprocess.store.provenance import Origin
+from umseg.training.config.training_config import TrainingConfig, model_folder
+from umseg.training.data.splits import Splits
+
+log = logging.getLogger(__name__)
+
+VALIDATION = "validation"
+"""Folder in a fold's for the label maps of its held-out cases."""
+
+
+@dataclass(frozen=True)
+class FirstStage:
+    """The model whose segmentations are an input.
+
+    Attributes:
+        workspace: The data set's.
+        models: Its model folder.
+        configuration: Its configuration, ``3d_lowres``.
+    """
+
+    workspace: Path
+    models: Path
+    configuration: str
+
+    @classmethod
+    def of(cls, workspace: Path, config: TrainingConfig, configuration: str, tag: str | None) -> FirstStage:
+        """The folder that was named, or that of the same model and tag."""
+        if config.first_stage is not None:
+            return cls(workspace, Path(config.first_stage), configuration)
+        same = config.model_copy(update={"configuration": configuration})
+        return cls(workspace, model_folder(workspace, same, tag), configuration)
+
+    def relative_to(self, models: Path) -> str:
+        """How a model card names this folder, so that both can be moved together."""
+        return Path(os.path.relpath(self.models, models)).as_posix()
+
+    def store(self, card: ModelCard) -> CaseStore:
+        """Where the segmentations lie for the second stage: images with one channel, label values."""
+        return CaseStore(self.workspace / "preprocessed" / card.configuration_name / self.models.name)
+
+    def prepare(self, card: ModelCard, dataset: Dataset, case_ids: Iterable[str], quiet: bool) -> None:
+        """Bring the segmentations of all cases to the voxels of the second stage.
+
+        Each case's comes from the fold that did not train on it. Those that are there already are kept.
+
+        Args:
+            card: Of the second stage.
+            dataset: The cases.
+            case_ids: Those that are needed.
+            quiet: No progress bar.
+
+        Raises:
+            UserError: A fold of the first stage has not been validated yet, or a label map is damaged.
+        """
+        wanted = set(case_ids)
+        cases = [case for case in dataset.cases if case.id in wanted]
+        files = self._files(cases, dataset.description.file_ending)
+        configuration = card.configuration
+        images = CaseStore(self.workspace / "preprocessed" / (configuration.inherits_from or card.configuration_name))
+        recipe = digest_of_record(configuration.model_copy(update={"patch_size": (), "batch_size": 0}))
+        origins = {
+            case.id: Origin(source=digest_of_file(file), recipe=recipe + images.record(case.id).origin.recipe)
+            for case, file in zip(cases, files, strict=True)
+        }
+        store = self.store(card)
+        there = set(store.keep(origins, "float16", quiet)) if store.folder.exists() else set()
+        for case, file in zip(cases, files, strict=True):
+            if case.id in there:
+                continue
+            properties = images.record(case.id).properties
+            label = fit_label_map(read_label(file).array, properties, card.plan, configuration)
+            previous = PreprocessedCase(label[None].astype(np.float32), None, {}, properties)
+            store.write(case.id, previous, origins[case.id], configuration.patch_size, "float16")
+        log.info("first stage: %s, %d label maps", self.models, len(cases))
+
+    def _files(self, cases: list[Case], file_ending: str) -> list[Path]:
+        splits = Splits.load(self.workspace / "splits.json", "Run `umseg plan` again.")
+        fold_of = {case_id: fold for fold, split in enumerate(splits.folds) for case_id in split.validation}
+        homeless = [case.id for case in cases if case.id not in fold_of]
+        if homeless:
+            raise self._incomplete(f"cases that no fold validates: {few(homeless)}", len(splits.folds))
+        files = [
+            self.models / f"fold_{fold_of[case.id]}" / VALIDATION / f"{case.id}{case.label_ending(file_ending)}"
+            for case in cases
+        ]
+        missing = sorted({file.parent.parent.name.removeprefix("fold_") for file in files if not file.is_file()})
+        if missing:
+            raise self._incomplete(f"no validation of fold {', '.join(missing)}", len(splits.folds))
+        return files
+
+    def _incomplete(self, found: str, folds: int) -> UserError:
+        return UserError(
+            "The second stage of a cascade needs the first one's segmentation of every case.",
+            file=self.models,
+            found=found,
+            expected="label maps of all cases, each from the fold that did not train on it",
+            remedy=f"Train the same --model with --config {self.configuration} --fold "
+            f"{','.join(map(str, range(folds)))}, or name another model folder with --first-stage.",
+        )

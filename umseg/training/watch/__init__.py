@@ -1,0 +1,1 @@
+"""What one looks at while a run goes on: the log, its curves, TensorBoard."""

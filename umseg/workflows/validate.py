@@ -1,0 +1,79 @@
+"""The final validation of a fold: segment its held-out cases whole and score them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from umseg.common.errors import UserError
+from umseg.evaluation import InstanceMetrics, Metrics, Pair, evaluate_described, load_metrics, write_metrics
+from umseg.inference import Predictor
+from umseg.training.data.splits import fold_cases
+from umseg.training.loop.processes import environment, joined
+from umseg.training.saved import checkpoint
+from umseg.training.saved.cascade import VALIDATION
+from umseg.workflows.workspace import Workspace
+
+
+def earlier_validation(fold_folder: Path) -> Metrics | InstanceMetrics | None:
+    """The scores of a fold that has been validated since its training ended; None if there are none."""
+    file = fold_folder / VALIDATION / "metrics.json"
+    if not file.exists() or file.stat().st_mtime < (fold_folder / checkpoint.FINAL).stat().st_mtime:
+        return None
+    return load_metrics(file)
+
+
+def validate_fold(
+    workspace: Workspace,
+    fold_folder: Path,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    tolerance: float = 1.0,
+    workers: int = 0,
+    quiet: bool = False,
+) -> Metrics | InstanceMetrics | None:
+    """Predict the validation cases of a trained fold from their original images and evaluate them.
+
+    Processes that ``torchrun`` started each predict some of the cases; the first one evaluates them all.
+
+    Args:
+        workspace: Of the data set.
+        fold_folder: ``models/<model>__<configuration>/fold_<k>``; label maps and scores go to its ``validation/``.
+        device: As in training.
+        precision: As in training.
+        tolerance: Of the NSD, mm; of no meaning in an instance task.
+        workers: Processes for the scores.
+        quiet: No progress bars.
+
+    Returns:
+        The scores; None in another process than the first.
+
+    Raises:
+        UserError: The images have moved since planning, or are no longer readable.
+    """
+    name = fold_folder.name.removeprefix("fold_")
+    dataset = workspace.dataset()
+    if not any(case.label is not None and case.label.is_file() for case in dataset.cases):
+        raise UserError(
+            "The data set is no longer where it was planned from, so the fold cannot be validated.",
+            file=dataset.folder,
+            remedy="Move it back or run `umseg plan` on its new place; the trained weights are complete.",
+        )
+    target = environment().device(device)
+    predictor = Predictor(fold_folder.parent, str(target), folds=[name], precision=precision)
+    fold: int | Literal["all"] = "all" if name == "all" else int(name)
+    split = fold_cases(workspace.splits(), fold, [case.id for case in dataset.cases], workspace.folder / "splits.json")
+    cases = [case for case in dataset.cases if case.id in set(split.validation)]
+    output = fold_folder / VALIDATION
+    with joined(environment(), target) as processes:
+        share = cases[processes.rank :: processes.count]
+        predictor.predict_cases(share, output, quiet=quiet or not processes.first)
+        processes.wait()
+        if not processes.first:
+            return None
+    # The planned label maps: they may be named in a file map, or be corrected copies.
+    pairs = [Pair(case.id, predictor.target(case, output), case.label) for case in cases if case.label]
+    metrics = evaluate_described(pairs, dataset.description, tolerance=tolerance, workers=workers, quiet=quiet)
+    write_metrics(metrics, output)
+    return metrics
