@@ -16,8 +16,8 @@ from torch import Tensor
 
 from umseg.kernels.scan import available_backends, selective_scan
 
-# Plan, batch, and (features, tokens) per Mamba layer (facts 2.1); the last stages scan over channels. The scan has two
-# channels per feature.
+# Plan, batch, and (features, tokens) per Mamba layer (docs/rules.md, Networks); the last stages scan over channels. The
+# scan has two channels per feature.
 _ENC_3D = [(32, 1_720_320), (64, 430_080), (128, 53_760), (256, 6_720), (320, 840), (210, 320)]
 PLANS = {
     "Abdomen CT": (2, _ENC_3D),

@@ -29,7 +29,7 @@ def make_stages(dimensions: int, count: int, edge: int = 1024) -> tuple[Stage, .
 )
 @pytest.mark.parametrize("dimensions", [2, 3])
 def test_released_blocks_per_stage(dimensions: int, count: int, encoder: list[int], decoder: list[int]) -> None:
-    """The examples of facts 2.1 for six and eight stages, the decoder here from the full resolution down."""
+    """The examples in docs/rules.md, Networks; the decoder is listed from the full resolution down."""
     architecture = ARCHITECTURES["umamba_bot_released"](make_stages(dimensions, count))
     assert [len(row) for row in architecture.encoder] == encoder
     assert [len(row) for row in architecture.decoder] == decoder

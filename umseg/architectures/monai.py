@@ -1,4 +1,4 @@
-"""The networks that the paper compares with, as data: how MONAI builds them (paper 3.3; settings of facts 2.4)."""
+"""The networks that the paper compares with, as data: how MONAI builds them (paper 3.3; docs/rules.md, Baselines)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers of parameters of the layers that networks are made of (facts 2.1, 2.2)."""
+"""Numbers of parameters of the layers that networks are made of (docs/rules.md, Networks)."""
 
 from __future__ import annotations
 

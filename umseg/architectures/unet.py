@@ -77,7 +77,10 @@ def _bottleneck(stages: Sequence[Stage]) -> tuple[Tokens | None, ...]:
 
 
 def _released(stages: Sequence[Stage], ssm: tuple[Tokens | None, ...]) -> Architecture:
-    """The released code (facts 2.1): an extra stem, fewer blocks in the lower half, no full-resolution skip in 2-D."""
+    """The released code: an extra stem, fewer blocks in the lower half, no full-resolution skip in 2-D.
+
+    Source: docs/rules.md, Networks.
+    """
     count, levels, flat = len(stages), len(stages) - 1, len(stages[0].size) == 2
     half = math.ceil(count / 2)
     two: Row = ("projected", "residual")
@@ -135,7 +138,7 @@ _RESIDUAL_BLOCKS = (1, 3, 4, 6)
 
 
 def _nnunet_resenc(stages: Sequence[Stage]) -> Architecture:
-    """Residual encoder behind one convolution, plain decoder (facts 1.4, 1.11).
+    """Residual encoder behind one convolution, plain decoder (docs/rules.md, Networks).
 
     Blocks and convolutions are the plan's if it was made for residual encoders, else those of nnU-Net's presets: 1, 3,
     4, 6, 6, ... blocks, one convolution per decoder stage.

@@ -18,7 +18,7 @@ _FEW = 0.03
 
 
 def nonzero_region(array: NDArray[Any]) -> tuple[BoundingBox, NDArray[np.bool_]]:
-    """Find the nonzero region of an image (facts 1.3, step 2).
+    """Find the nonzero region of an image (docs/rules.md, Fingerprint).
 
     A voxel belongs to it if any channel is not zero there, or if such voxels enclose it (3-D hole filling, six
     neighbours).

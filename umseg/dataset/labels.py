@@ -1,4 +1,4 @@
-"""Which ``labels`` a ``dataset.json`` may have (facts 1.1: regions, ignore label)."""
+"""Which ``labels`` a ``dataset.json`` may have (docs/rules.md, Data set)."""
 
 from __future__ import annotations
 

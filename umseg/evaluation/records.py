@@ -111,8 +111,8 @@ class Metrics(Record):
         unit: ``mm``, ``px``, or ``mixed``: mm in some cases, pixels in others, as each case says.
         cases: Every case, sorted by name.
         classes: Class name to its summary over cases.
-        foreground_mean: ``mean`` is the mean of the class means (facts 1.15); ``std`` is taken over the cases'
-            means over classes.
+        foreground_mean: ``mean`` is the mean of the class means (docs/rules.md, Evaluation); ``std`` is taken over the
+            cases' means over classes.
     """
 
     schema_version: Literal[1] = 1

@@ -1,4 +1,4 @@
-"""Sliding-window prediction with Gaussian weights (facts 1.12)."""
+"""Sliding-window prediction with Gaussian weights (docs/rules.md, Inference)."""
 
 from __future__ import annotations
 
@@ -132,7 +132,9 @@ def _average(
 
 
 def tile_starts(size: int, patch: int, step: float) -> tuple[int, ...]:
-    """First voxels of the patches along one axis: evenly spread, at most ``step`` patches apart (facts 1.12).
+    """First voxels of the patches along one axis: evenly spread, at most ``step`` patches apart.
+
+    Source: docs/rules.md, Inference.
 
     >>> tile_starts(110, 64, 0.5)
     (0, 23, 46)
@@ -151,7 +153,9 @@ def patch_corners(shape: Sequence[int], patch: Sequence[int], step: float) -> li
 
 @lru_cache(maxsize=4)
 def gaussian_weight(patch: tuple[int, ...]) -> Tensor:
-    """Weight of every voxel of a patch: a Gaussian of sigma = patch / 8 about ``patch // 2``, peak 10 (facts 1.12).
+    """Weight of every voxel of a patch: a Gaussian of sigma = patch / 8 about ``patch // 2``, peak 10.
+
+    Source: docs/rules.md, Inference.
 
     The published weights are float16, in which the far corners vanish and are set to the smallest that did not; so the
     smallest value here is float16's smallest, and no voxel has weight zero.

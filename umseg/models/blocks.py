@@ -1,7 +1,7 @@
 """Convolutional building blocks, in 2-D and 3-D.
 
-Every network here is made of convolution, instance normalisation and leaky ReLU (U-Mamba paper 2.2; facts 2.1:
-convolutions with bias, InstanceNorm eps 1e-5 with affine parameters, LeakyReLU slope 0.01).
+Every network here is made of convolution, instance normalisation and leaky ReLU (U-Mamba paper 2.2; docs/rules.md,
+Networks: convolutions with bias, InstanceNorm eps 1e-5 with affine parameters, LeakyReLU slope 0.01).
 """
 
 from __future__ import annotations
@@ -74,12 +74,17 @@ class ResidualBlock(nn.Module):
 
 
 def projected_block(in_channels: int, out_channels: int, kernel: Sequence[int], stride: Sequence[int]) -> ResidualBlock:
-    """Residual block with a projection also where shapes match (the released U-Mamba's block A, facts 2.1)."""
+    """Residual block with a projection also where shapes match: the released U-Mamba's block A.
+
+    Source: docs/rules.md, Networks.
+    """
     return ResidualBlock(in_channels, out_channels, kernel, stride, projection)
 
 
 def pooled_block(in_channels: int, out_channels: int, kernel: Sequence[int], stride: Sequence[int]) -> ResidualBlock:
-    """Residual block of nnU-Net's residual encoder: it starts as its shortcut, for its last norm is zero (facts 1.11).
+    """Residual block of nnU-Net's residual encoder: it starts as its shortcut, for its last norm is zero.
+
+    Source: docs/rules.md, Optimisation.
 
     He et al. 2019 ("Bag of tricks", ResNet-D) proposed both the pooling shortcut and the zero.
     """
@@ -131,7 +136,9 @@ class AveragePool(nn.Module):
 
 
 def initialize(module: nn.Module) -> None:
-    """Kaiming-normal weights and zero biases for the image convolutions (facts 1.11); use with ``Module.apply``.
+    """Kaiming-normal weights and zero biases for the image convolutions; use with ``Module.apply``.
+
+    Source: docs/rules.md, Optimisation.
 
     1-D convolutions and linear layers belong to the Mamba blocks, which bring their own initialisation.
     """

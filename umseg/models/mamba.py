@@ -17,7 +17,7 @@ _WIDEST_FUSED = 64
 
 
 class MambaBlock(nn.Module):
-    """Mamba: gated selective state space model over a sequence (Gu and Dao 2023; facts 2.2).
+    """Mamba: gated selective state space model over a sequence (Gu and Dao 2023; docs/rules.md, Mamba block).
 
     Parameters have the names, shapes and initialisation of ``mamba_ssm.Mamba``, so its state dict loads as it is.
     The block computes in the dtype of its parameters (float32, or float64 after ``.double()``), also under autocast:
@@ -50,7 +50,7 @@ class MambaBlock(nn.Module):
         self._initialise_steps()
 
     def _initialise_steps(self, shortest: float = 1e-3, longest: float = 1e-1, floor: float = 1e-4) -> None:
-        """Step sizes softplus(dt_proj.bias) are log-uniform in [shortest, longest] (facts 2.2)."""
+        """Step sizes softplus(dt_proj.bias) are log-uniform in [shortest, longest] (docs/rules.md, Mamba block)."""
         nn.init.uniform_(self.dt_proj.weight, -(self.dt_rank**-0.5), self.dt_rank**-0.5)
         with torch.no_grad():
             steps = torch.empty_like(self.dt_proj.bias).uniform_(math.log(shortest), math.log(longest)).exp_()

@@ -17,7 +17,9 @@ Fused = Callable[[Tensor, "Tensor | None", Tensor, Tensor, float, float], Tensor
 
 
 class InstanceNormAct(nn.Module):
-    """LeakyReLU(InstanceNorm(x) + residual), slope 0.01, eps 1e-5, affine (facts 2.1). Slope 1 is no activation.
+    """LeakyReLU(InstanceNorm(x) + residual), slope 0.01, eps 1e-5, affine. Slope 1 is no activation.
+
+    Source: docs/rules.md, Networks.
 
     On a CPU in float32 or bfloat16, and on a GPU where Triton can run, fused kernels over channels-last memory are
     used: normalisation is bound by memory, and torch's own works badly in that layout. Elsewhere it is torch's own.

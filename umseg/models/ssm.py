@@ -12,7 +12,7 @@ class MambaLayer(nn.Module):
     """Layer norm and a Mamba block over the tokens of a feature map (U-Mamba paper 2.2, Fig. 1a).
 
     Tokens are the voxels in raster order, last axis fastest, and the model dimension is the number of channels; or the
-    other way round (facts 2.1), and then the layer takes feature maps of one size only.
+    other way round (docs/rules.md, Networks), and then the layer takes feature maps of one size only.
 
     Args:
         width: Model dimension: channels of the feature map, or its voxels where channels are the tokens.
@@ -33,7 +33,7 @@ class MambaLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(batch, channels, *spatial) to the same shape and dtype.
 
-        Computed in the dtype of the parameters, which is float32 also under autocast (facts 2.1).
+        Computed in the dtype of the parameters, which is float32 also under autocast (docs/rules.md, Networks).
         """
         with torch.autocast(x.device.type, enabled=False):
             mixed = self._mix(x.flatten(2).to(self.norm.weight.dtype)).reshape(x.shape).to(x.dtype)

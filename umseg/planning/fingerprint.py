@@ -1,4 +1,4 @@
-"""``fingerprint.json``: what planning needs to know of the images (facts 1.3)."""
+"""``fingerprint.json``: what planning needs to know of the images (docs/rules.md, Fingerprint)."""
 
 from __future__ import annotations
 

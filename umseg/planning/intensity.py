@@ -1,4 +1,7 @@
-"""Foreground intensities of a data set: a reproducible draw per case, exact statistics over all (facts 1.3)."""
+"""Foreground intensities of a data set: a reproducible draw per case, exact statistics over all.
+
+Source: docs/rules.md, Fingerprint.
+"""
 
 from __future__ import annotations
 

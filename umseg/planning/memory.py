@@ -1,4 +1,6 @@
-"""The published planners' estimate of a network's memory: feature-map values per training sample (facts 1.4).
+"""The published planners' estimate of a network's memory: feature-map values per training sample.
+
+Source: docs/rules.md, Planning.
 
 What a network of umseg really takes is another matter: see ``training_memory``.
 """
@@ -39,7 +41,7 @@ class NetworkShape:
         return tuple(self.encoder_units[min(stage, len(self.encoder_units) - 1)] for stage in range(num_stages))
 
     def estimate(self, topology: Topology, num_classes: int) -> int:
-        """Number of feature-map values that the network computes for one patch (the estimate E of facts 1.4).
+        """Number of feature-map values that the network computes for one patch (docs/rules.md, Planning).
 
         Counted are the convolutions of the encoder (and its stem and shortcuts where it is residual) and of the
         decoder, the transposed convolutions and the full-resolution head. Kernel sizes and input channels do not enter.

@@ -1,4 +1,4 @@
-"""How large a patch, and how many in a batch, for a given memory (facts 1.4, "Patch / batch loop")."""
+"""How large a patch, and how many in a batch, for a given memory (docs/rules.md, Planning)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the fingerprint of a data set to the plan of its networks (facts 1.4)."""
+"""From the fingerprint of a data set to the plan of its networks (docs/rules.md, Planning)."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def make_plan(
     for_model: str | None = None,
     overrides: Overrides | None = None,
 ) -> Plan:
-    """Decide how networks for a data set are trained (paper, section 2.2; facts 1.4).
+    """Decide how networks for a data set are trained (paper, section 2.2; docs/rules.md, Planning).
 
     Args:
         fingerprint: The measured data set.
@@ -132,7 +132,10 @@ def _memory_rule(
 
 
 def normalization_schemes(description: DatasetDescription) -> tuple[str, ...]:
-    """Normalisation per channel, chosen by the channel's name; z-score where the name says nothing (facts 1.4)."""
+    """Normalisation per channel, chosen by the channel's name; z-score where the name says nothing.
+
+    Source: docs/rules.md, Planning.
+    """
     names = description.channel_names.values()
     return tuple(_NORMALIZATION.get(name.casefold(), "ZScoreNormalization") for name in names)
 

@@ -1,4 +1,4 @@
-"""The presets: constants in which planners differ (facts 1.4, "Constants")."""
+"""The presets: constants in which planners differ (docs/rules.md, Planning)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Target spacing, axis order and median shape of a data set (facts 1.4)."""
+"""Target spacing, axis order and median shape of a data set (docs/rules.md, Planning)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How often to halve which axis, and with which kernels: the shape of a U-Net for a patch (facts 1.4, 1.16)."""
+"""How often to halve which axis, and with which kernels: the shape of a U-Net for a patch (docs/rules.md, Planning)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Topology:
 
 
 def plan_topology(spacing: Sequence[float], patch: Sequence[float]) -> Topology:
-    """Derive the stages of a U-Net (the function T of facts 1.4).
+    """Derive the stages of a U-Net (docs/rules.md, Planning).
 
     Axes are halved while they have at least twice the minimal bottleneck edge and while their spacing is within a
     factor of two of the finest such axis, so that voxels become isotropic towards the bottleneck. An axis gets

@@ -1,4 +1,4 @@
-"""The segmentation of a cascade's first stage, as an input of its second (facts 1.15)."""
+"""The segmentation of a cascade's first stage, as an input of its second (docs/rules.md, Cascade)."""
 
 from __future__ import annotations
 

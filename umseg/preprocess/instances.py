@@ -41,8 +41,8 @@ def find_instances(classes: NDArray[np.integer[Any]]) -> NDArray[np.unsignedinte
     and each voxel going to the one that reaches it first, so that objects get back their full size. Pieces of boundary
     that no interior reaches are objects of their own: those that are too small to have an interior.
 
-    Voxels are connected over faces, edges and corners, as in the published evaluation (facts 2.5): the interiors of
-    touching objects are far enough apart, while thin objects would fall to pieces over faces alone.
+    Voxels are connected over faces, edges and corners, as in the published evaluation (docs/rules.md, Evaluation): the
+    interiors of touching objects are far enough apart, while thin objects would fall to pieces over faces alone.
 
     Args:
         classes: (z, y, x): 0 background, 1 interior, 2 boundary.

@@ -34,7 +34,9 @@ def location_classes(description: DatasetDescription) -> dict[int, tuple[int, ..
 def sample_class_locations(
     label: NDArray[Any], classes: Mapping[int, Collection[int]] | None = None
 ) -> dict[int, NDArray[np.int32]]:
-    """Draw voxels of each class without replacement (facts 1.6): at most 10,000, yet at least one in a hundred.
+    """Draw voxels of each class without replacement: at most 10,000, yet at least one in a hundred.
+
+    Source: docs/rules.md, Preprocessing.
 
     The draw depends on the label map alone (a fixed seed per case), so that preprocessing twice gives the same files.
     It takes a byte of memory per voxel, and a few bytes per location.

@@ -1,4 +1,7 @@
-"""Intensity normalisation, one function per scheme, which changes the channel in place (facts 1.5)."""
+"""Intensity normalisation, one function per scheme, which changes the channel in place.
+
+Source: docs/rules.md, Normalisation.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From an image as it was recorded to an image as the network sees it (facts 1.6)."""
+"""From an image as it was recorded to an image as the network sees it (docs/rules.md, Preprocessing)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The way back: from the network's output to a label map on the voxels of the original image (facts 1.12, step 8)."""
+"""The way back: from the network's output to a label map on the voxels of the original image.
+
+Source: docs/rules.md, Inference.
+"""
 
 from __future__ import annotations
 

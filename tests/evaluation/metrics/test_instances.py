@@ -40,7 +40,7 @@ def test_recorded_counts(name: str, threshold: float, border: int, rule: str) ->
 
 
 def published_count(prediction: np.ndarray, reference: np.ndarray, threshold: float) -> int:
-    """Matches by the rule of the published script: an assignment over all pairs (facts 2.5)."""
+    """Matches by the rule of the published script: an assignment over all pairs (docs/rules.md, Evaluation)."""
     predicted, wanted = (np.unique(array[array > 0]) for array in (prediction, reference))
     if not len(predicted) or not len(wanted):
         return 0

@@ -32,7 +32,7 @@ def plain_resize(volume: np.ndarray, shape: tuple[int, ...], order: int) -> np.n
 
 
 def plain_separate(volume: np.ndarray, shape: tuple[int, int, int], order: int, axis: int | None) -> np.ndarray:
-    """The rule of facts 1.6 written down: whole volume, or slice by slice and then the nearest slice."""
+    """The rule in docs/rules.md, Preprocessing: the whole volume, or slice by slice and then the nearest slice."""
     if axis is None:
         return plain_resize(volume, shape, order)
     slices = np.moveaxis(volume, axis, 0)

@@ -44,7 +44,10 @@ def spatial_transform(
 def augment(
     data: NDArray[np.float32], label: NDArray[np.integer[Any]], patch: tuple[int, ...], geometry: Geometry
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Facts 1.9, column U, on (batch, channels, *initial) and (batch, *initial); draws from numpy's global state."""
+    """U-Mamba's pipeline on (batch, channels, *initial) and (batch, *initial); draws from numpy's global state.
+
+    Source: docs/rules.md, Augmentation.
+    """
     turned = patch[1:] if geometry.in_plane else patch
     angle = (-geometry.angle, geometry.angle)
     spatial = spatial_transform(turned, [angle] * (3 if len(turned) == 3 else 1), (0.7, 1.4), 0.2)

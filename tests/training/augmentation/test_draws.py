@@ -1,4 +1,4 @@
-"""20,000 draws of every parameter against the stated distribution (facts 1.9)."""
+"""20,000 draws of every parameter against the stated distribution (docs/rules.md, Augmentation)."""
 
 from __future__ import annotations
 

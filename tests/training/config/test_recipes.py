@@ -36,7 +36,7 @@ def test_a_rate_goes_with_its_optimiser() -> None:
 
 
 def test_the_published_settings_of_the_networks_to_compare_with() -> None:
-    """Facts 2.4."""
+    """The settings in docs/rules.md, Baselines."""
     found = {name: TrainingConfig.from_options({"model": name}) for name in recipes.MODELS}
     assert set(found) <= set(MODELS)
     assert [(c.optimizer, c.lr, c.schedule, c.power, c.lr_end) for c in found.values()] == [

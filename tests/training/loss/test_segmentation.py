@@ -28,7 +28,7 @@ def with_regions(ignore: bool = False) -> Targets:
 def softmax_loss(
     logits: NDArray[Any], target: NDArray[Any], batch_dice: bool, valid: NDArray[Any] | None = None
 ) -> tuple[float, float]:
-    """Dice loss and cross-entropy of facts 1.10, voxel by voxel in float64."""
+    """Dice loss and cross-entropy of docs/rules.md, Loss, voxel by voxel in float64."""
     logits = np.moveaxis(logits.astype(np.float64), 1, -1)
     shifted = logits - logits.max(-1, keepdims=True)
     log_probability = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))

@@ -1,4 +1,4 @@
-"""Do image, label map and dataset.json of a case agree? (facts 1.1, "dataset check")"""
+"""Do image, label map and dataset.json of a case agree? (docs/rules.md, Data set)"""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def facet_normals() -> NDArray[np.float64]:
     Returns:
         (256 codes, 4 triangles, 3 axes): each triangle's normal, as long as its area, in voxels; zero where there
         is none. In a grid with spacing (s0, s1, s2) the normal (n0, n1, n2) becomes
-        (n0 s1 s2, n1 s0 s2, n2 s0 s1) (facts 2.5).
+        (n0 s1 s2, n1 s0 s2, n2 s0 s1) (docs/rules.md, Evaluation).
     """
     table = np.zeros((256, _MAX_TRIANGLES, 3))
     for code in range(256):

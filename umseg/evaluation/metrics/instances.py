@@ -1,4 +1,4 @@
-"""How well single objects are found: F1 over matched instances (facts 2.5, microscopy)."""
+"""How well single objects are found: F1 over matched instances (docs/rules.md, Evaluation)."""
 
 from __future__ import annotations
 

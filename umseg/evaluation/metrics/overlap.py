@@ -35,7 +35,7 @@ class Overlap:
 
     @property
     def dice(self) -> float:
-        """2 TP / (2 TP + FP + FN); NaN where both masks are empty (facts 1.15)."""
+        """2 TP / (2 TP + FP + FN); NaN where both masks are empty (docs/rules.md, Evaluation)."""
         total = self.n_pred + self.n_ref
         return 2 * self.TP / total if total else float("nan")
 
@@ -76,7 +76,7 @@ def dice(prediction: NDArray[np.bool_], reference: NDArray[np.bool_]) -> float:
 
     Returns:
         0 (nothing in common) to 1 (identical). NaN where both masks are empty: nothing was there to be found and
-        nothing was claimed, so the case says nothing about the class (nnU-Net's convention, facts 1.15).
+        nothing was claimed, so the case says nothing about the class (docs/rules.md, Evaluation).
 
     Raises:
         ValueError: The masks differ in shape, or one is not boolean.

@@ -3,8 +3,9 @@
 The surface of a mask consists of one element per cell of 2x2x2 voxels that lies neither inside nor outside: placed at
 the cell, with the area that marching cubes gives it (``facets``). Beyond the array everything is
 outside, so a mask that touches the border is closed there. The distance of an element is the Euclidean distance from
-its cell to the nearest surface cell of the other mask (facts 2.5; Nikolov et al. 2018, arXiv:1809.04430). All lengths
-are in the unit of the spacing: mm, or pixels where a file does not say how large they are.
+its cell to the nearest surface cell of the other mask (docs/rules.md, Evaluation; Nikolov et al. 2018,
+arXiv:1809.04430). All lengths are in the unit of the spacing: mm, or pixels where a file does not say how large they
+are.
 
 Where a part of the image is not annotated, both masks must be given what the prediction says there, so that neither
 ends where the annotation does. Elements that touch this part do not count; those beside it may still find there what

@@ -61,7 +61,7 @@ def selective_scan(
     delta_softplus: bool = False,
     backend: str = "auto",
 ) -> Tensor:
-    """Run the selective state space recurrence of Mamba over a sequence (facts 2.2).
+    """Run the selective state space recurrence of Mamba over a sequence (docs/rules.md, Mamba block).
 
     h_t = exp(delta_t A) h_(t-1) + delta_t B_t u_t with h_0 = 0; y_t = <C_t, h_t> + D u_t; with ``z`` the result is
     y_t silu(z_t). Computed in float32, or in float64 where ``u`` is float64, whatever the dtypes of the others.

@@ -18,7 +18,9 @@ def scan(
     delta_bias: Tensor | None,
     delta_softplus: bool,
 ) -> Tensor:
-    """h_t = exp(delta_t A) h_(t-1) + delta_t B_t u_t; y_t = <C_t, h_t> + D u_t; y_t silu(z_t) (facts 2.2).
+    """h_t = exp(delta_t A) h_(t-1) + delta_t B_t u_t; y_t = <C_t, h_t> + D u_t; y_t silu(z_t).
+
+    Source: docs/rules.md, Mamba block.
 
     Shapes as in :func:`umseg.kernels.scan.interface.selective_scan`; every tensor has the same dtype, float32 or
     float64, in which everything is computed. Differentiable by autograd any number of times, on any device; memory

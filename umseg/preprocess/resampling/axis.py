@@ -1,4 +1,4 @@
-"""One axis of an image: how its voxels before and after resampling correspond (facts 1.6)."""
+"""One axis of an image: how its voxels before and after resampling correspond (docs/rules.md, Preprocessing)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SMALLEST_WEIGHT = 1e-10
 
 
 def separate_axis(spacing: Sequence[float], target_spacing: Sequence[float]) -> int | None:
-    """The axis to resample by itself, or None (facts 1.6).
+    """The axis to resample by itself, or None (docs/rules.md, Preprocessing).
 
     The first of the two spacings that is anisotropic decides; if its largest value belongs to more than one axis, no
     axis is separate.

@@ -1,4 +1,4 @@
-"""Resampling of images, logits and label maps (facts 1.6)."""
+"""Resampling of images, logits and label maps (docs/rules.md, Preprocessing)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Resampling as products with small matrices, one per axis (facts 1.6).
+"""Resampling as products with small matrices, one per axis (docs/rules.md, Preprocessing).
 
 Spline interpolation is linear and separable: the operator of one axis is a matrix that is found exactly by resampling
 unit vectors. Its entries fall off fast away from the diagonal, so a block of output voxels needs only a few more input

@@ -1,4 +1,6 @@
-"""Augmentation: the transforms, order, probabilities and ranges of batchgenerators (facts 1.9), in torch.
+"""Augmentation: the transforms, order, probabilities and ranges of batchgenerators, in torch.
+
+Source: docs/rules.md, Augmentation.
 
 Runs on the device that holds the batch. Randomness is drawn first, by a pure function; then each transform is applied
 to the samples and channels that it was drawn for.

@@ -1,6 +1,7 @@
 """What is done to the first stage's segmentation in training, so that the second learns to correct it.
 
-Facts 1.9, #12 and #13, column U. Channels of zeros and ones are kept as one label map: what a class gains others lose.
+docs/rules.md, Augmentation, as U-Mamba has it. Channels of zeros and ones are kept as one label map: what a class gains
+others lose.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The random choices of the augmentation: what is done to which sample, and how much (facts 1.9)."""
+"""The random choices of the augmentation: what is done to which sample, and how much (docs/rules.md, Augmentation)."""
 
 from __future__ import annotations
 

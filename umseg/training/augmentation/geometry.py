@@ -1,4 +1,4 @@
-"""How a patch may be turned, and how much larger the patch is that is cut for it (facts 1.9)."""
+"""How a patch may be turned, and how much larger the patch is that is cut for it (docs/rules.md, Augmentation)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ class Geometry:
 
 
 def patch_geometry(patch: Sequence[int], mirror_axes: tuple[int, ...] | None = None) -> Geometry:
-    """Rotation range, dummy 2-D, mirror axes and initial patch for a 2-D or 3-D patch size (facts 1.9).
+    """Rotation range, dummy 2-D, mirror axes and initial patch for a 2-D or 3-D patch size.
+
+    Source: docs/rules.md, Augmentation.
 
     All axes are mirrored unless ``mirror_axes`` says otherwise.
     """

@@ -1,4 +1,4 @@
-"""What changes the values of an image, not its shape (facts 1.9, #2 to #8).
+"""What changes the values of an image, not its shape (docs/rules.md, Augmentation).
 
 Images are (k, *spatial) float32, each by itself; parameters are (k) numbers unless said otherwise. Functions return a
 new tensor.

@@ -1,4 +1,4 @@
-"""Rotation, zoom and crop in one interpolation; majorities for labels (facts 1.9, #1)."""
+"""Rotation, zoom and crop in one interpolation; majorities for labels (docs/rules.md, Augmentation)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose variants of the transforms are used (facts 1.9)."""
+"""Whose variants of the transforms are used (docs/rules.md, Augmentation)."""
 
 from __future__ import annotations
 

@@ -36,7 +36,10 @@ MODELS: dict[str, dict[str, Any]] = {
         "deep_supervision": False,
     },
 }
-"""How the released U-Mamba trains the networks that it compares with (facts 2.4); weight decay 0.01 is AdamW's."""
+"""How the released U-Mamba trains the networks that it compares with; weight decay 0.01 is AdamW's.
+
+Source: docs/rules.md, Baselines.
+"""
 
 
 _OF_THE_OPTIMIZER = ("lr", "weight_decay", "eps")

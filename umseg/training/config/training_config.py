@@ -37,7 +37,7 @@ Axes = Annotated[tuple[int, ...] | None, Field(strict=False), BeforeValidator(_s
 
 
 class TrainingConfig(Record):
-    """All options of ``umseg train``; defaults are the paper's (3.2; facts 1.8 to 1.11).
+    """All options of ``umseg train``; defaults are the paper's (3.2; docs/rules.md).
 
     Attributes:
         configuration: Name of the plan's configuration.

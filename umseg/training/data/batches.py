@@ -124,7 +124,9 @@ class BatchFactory:
         return empty_batch(len(self.numbers), self.channels, self.planes, self.size(phase))
 
     def prepare(self, epoch: int, phase: Phase, index: int, out: tuple[Tensor, Tensor] | None = None) -> Patches:
-        """Draw cases with replacement, cut patches (facts 1.8) and, in training, augment them (facts 1.9).
+        """Draw cases with replacement, cut patches and, in training, augment them (docs/rules.md, Augmentation).
+
+        Source: docs/rules.md, Patch sampling.
 
         Args:
             epoch: From 0.
@@ -225,7 +227,7 @@ class BatchFactory:
 
 
 def deep_supervision_targets(label: Tensor, strides: Sequence[Sequence[int]]) -> tuple[Tensor, ...]:
-    """Label maps for every head by nearest-neighbour reduction (facts 1.9, #15).
+    """Label maps for every head by nearest-neighbour reduction (docs/rules.md, Augmentation).
 
     Args:
         label: (batch, *spatial).

@@ -1,4 +1,4 @@
-"""Where a training patch is cut (facts 1.8)."""
+"""Where a training patch is cut (docs/rules.md, Patch sampling)."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class Splits(Record):
 
 
 def make_splits(case_ids: Sequence[str]) -> Splits:
-    """Five-fold cross-validation, the same folds that nnU-Net makes (facts 1.7).
+    """Five-fold cross-validation, the same folds that nnU-Net makes (docs/rules.md, Splits).
 
     The sorted ids are shuffled with a fixed seed and cut into consecutive chunks, the first ``n mod 5`` one larger.
     With fewer than five cases there are as many folds as cases, with one case none.
@@ -89,7 +89,7 @@ def fold_cases(splits: Splits, fold: int | Literal["all"], case_ids: Sequence[st
     Args:
         splits: The cross-validation.
         fold: Index of a fold; ``all`` trains and validates on every case; an index past the last fold is a random 80:20
-            split drawn with seed 12345 + fold (facts 1.7).
+            split drawn with seed 12345 + fold (docs/rules.md, Splits).
         case_ids: The cases that were preprocessed.
         file: Where the splits come from, for the error message.
 

@@ -1,4 +1,7 @@
-"""The losses: Dice, cross-entropy and their relatives, with deep supervision (U-Mamba paper 3.2; facts 1.10)."""
+"""The losses: Dice, cross-entropy and their relatives, with deep supervision.
+
+Source: U-Mamba paper 3.2; docs/rules.md, Loss.
+"""
 
 from __future__ import annotations
 
@@ -104,7 +107,7 @@ class SegmentationLoss:
             return self._mean(worst.mean(), share)
         if valid is None:
             return self._mean(values.mean(), share)
-        # Facts 1.10: with regions the sum goes over all of them, the count over the voxels once.
+        # docs/rules.md, Loss: with regions the sum goes over all of them, the count over the voxels once.
         return self.processes.total(values.sum()) / self.processes.sum_(valid.sum()).clamp_min(1)
 
 

@@ -61,7 +61,7 @@ class Targets:
         return label if self.ignore_label is None else label.masked_fill(label == self.ignore_label, 0)
 
     def count(self, logits: Tensor, label: Tensor) -> Tensor:
-        """Voxels of the hard prediction that are right and wrong (facts 1.11, pseudo Dice).
+        """Voxels of the hard prediction that are right and wrong (docs/rules.md, Optimisation).
 
         Args:
             logits: (batch, outputs, *spatial).

@@ -21,7 +21,9 @@ Groups = list[dict[str, Any]]
 
 
 def build_optimizers(network: nn.Module, config: TrainingConfig) -> list[torch.optim.Optimizer]:
-    """SGD with Nesterov momentum 0.99 and weight decay 3e-5 on all parameters (facts 1.11), or Adam, AdamW or Muon.
+    """SGD with Nesterov momentum 0.99 and weight decay 3e-5 on all parameters, or Adam, AdamW or Muon.
+
+    Source: docs/rules.md, Optimisation.
 
     Muon trains the weights of convolutions and linear layers but the output's; AdamW, at a share of its rate, all else.
 

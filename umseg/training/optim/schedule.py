@@ -12,7 +12,9 @@ ScheduleName = Literal["poly", "cosine", "constant"]
 
 
 def learning_rate_factor(config: TrainingConfig, epoch: int, step: int) -> float:
-    """Factor on the initial learning rate; but for the warm-up it stays the same for a whole epoch (facts 1.11).
+    """Factor on the initial learning rate; but for the warm-up it stays the same for a whole epoch.
+
+    Source: docs/rules.md, Optimisation.
 
     ``poly`` is (1 - epoch / epochs)^power; ``cosine`` falls from 1 to the share of ``lr_end`` as half a period of the
     cosine; ``constant`` is 1. In the first ``warmup`` iterations it is multiplied by (step + 1) / warmup.

@@ -1,4 +1,4 @@
-"""The second stage of a cascade is given the first one's segmentation of every case (facts 1.15)."""
+"""The second stage of a cascade is given the first one's segmentation of every case (docs/rules.md, Cascade)."""
 
 from __future__ import annotations
 

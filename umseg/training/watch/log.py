@@ -22,7 +22,7 @@ class EpochLog(Record):
         lr: Factor times initial rate of the first optimiser.
         train_loss: Mean over the epoch's training batches.
         validation_loss: Mean over the epoch's validation batches.
-        dice: Dice per foreground class over all validation patches together ("pseudo Dice", facts 1.11); None for a
+        dice: Dice per foreground class over all validation patches together ("pseudo Dice"); None for a
             class that none of them contained, nor the prediction.
         mean_dice: Mean over the classes.
         ema_dice: Exponential moving average of ``mean_dice``: 0.9 old + 0.1 new.
