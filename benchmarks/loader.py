@@ -111,7 +111,7 @@ def write_pictures(folder: Path) -> None:
 
 def prepare_ours(task: Task, scratch: Path) -> None:
     """Plan and preprocess, unless it was done before."""
-    from umseg.workflows.workspace import plan_dataset
+    from umseg.workflows.plan import plan_dataset
 
     if not (scratch / "umseg" / task.dataset.name / "preprocessed" / task.configuration).is_dir():
         plan_dataset(

@@ -22,10 +22,11 @@ import yaml
 
 from umseg.common.record import Record
 from umseg.evaluation import InstanceMetrics
+from umseg.planning.plan import Plan
 from umseg.training import TrainingConfig, train
 from umseg.training.watch.log import EpochLog
 from umseg.workflows.validate import validate_fold
-from umseg.workflows.workspace import Workspace
+from umseg.workspace import Workspace
 
 EPOCHS = 20
 SHARE = {"paper": 1, "quick": 10}
@@ -131,7 +132,7 @@ def main() -> None:
             iterations = given.iterations // SHARE[recipe]
             if any((r.recipe, r.iterations, r.seed) == (name, iterations, seed) for r in read_runs(path)):
                 continue
-            configuration = given.config or workspace.plan().default_configuration
+            configuration = given.config or workspace.load(Plan).default_configuration
             options = {"recipe": recipe, "configuration": configuration, "model": given.model, "seed": seed, **changed}
             done = run(workspace, name, iterations, options)
             with path.open("a") as file:

@@ -21,7 +21,7 @@ from umseg.models import ModelOptions
 from umseg.training import TrainingConfig, train
 from umseg.training.config.training_config import OptimizerName
 from umseg.workflows.validate import validate_fold
-from umseg.workflows.workspace import Workspace
+from umseg.workspace import Workspace
 
 EPOCHS = 10
 _OPTIMIZERS: dict[str, tuple[OptimizerName, OptimizerName | None]] = {

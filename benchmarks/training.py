@@ -26,6 +26,8 @@ from typing import TYPE_CHECKING
 from loader import Task, clock, environment, prepare_ours, prepare_theirs
 from processes import sample
 
+from umseg.training.data.splits import Splits
+
 if TYPE_CHECKING:
     import torch
 
@@ -72,23 +74,23 @@ def training(
     from umseg.training.loss.segmentation import SegmentationLoss
     from umseg.training.loss.targets import Targets
     from umseg.training.saved.card import model_card
-    from umseg.workflows.workspace import Workspace
+    from umseg.workspace import FoldFolder, Workspace
 
-    card = model_card(workspace, config)
-    split = Workspace(workspace).splits().folds[0]
+    card = model_card(Workspace(workspace), config)
+    split = Workspace(workspace).load(Splits).folds[0]
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
             network=card.build_network(deep_supervision=True),
             config=config,
             batch_size=card.configuration.batch_size,
             loss=SegmentationLoss(Targets.of(card.dataset), card.configuration.batch_dice),
-            folder=Path(folder),
+            folder=FoldFolder(Path(folder)),
             device=device,
             precision=resolve_precision(config.precision, device),
             quiet=True,
         )
         factory = BatchFactory(
-            workspace / "preprocessed" / config.configuration,
+            Workspace(workspace).preprocessed(config.configuration),
             card.configuration,
             {"train": split.train, "validation": ()},
             config.seed,

@@ -22,7 +22,7 @@ from training import training
 
 from umseg.planning import Overrides
 from umseg.training.config.training_config import TrainingConfig
-from umseg.workflows.workspace import plan_dataset
+from umseg.workflows.plan import plan_dataset
 
 SHAPE, SPACING, CLASSES, CASES = (95, 512, 512), (2.5, 0.8, 0.8), 13, 6
 PATCH, BATCH = (40, 224, 192), 2

@@ -15,8 +15,10 @@ from umseg.cli import train
 from umseg.cli.app import app
 from umseg.common.errors import UserError
 from umseg.models import ModelOptions
+from umseg.planning.plan import Plan
 from umseg.training.config.training_config import TrainingConfig
-from umseg.workflows.workspace import Workspace, plan_dataset
+from umseg.workflows.plan import plan_dataset
+from umseg.workspace import Workspace
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +47,7 @@ def test_every_field_is_an_option_with_the_same_default() -> None:
 
 
 def test_without_options_the_papers_configuration(root: Path) -> None:
-    configuration = Workspace(root / "Dataset903_Options").plan().configuration("3d_fullres")
+    configuration = Workspace(root / "Dataset903_Options").load(Plan).configuration("3d_fullres")
     found = shown(root)
     assert found == TrainingConfig().resolved(configuration)
     assert (found.lr, found.weight_decay, found.validation_iterations) == (0.01, 3e-5, 50)

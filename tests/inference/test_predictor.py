@@ -23,6 +23,7 @@ from umseg.planning.intensity import IntensityStatistics
 from umseg.planning.plan import Plan
 from umseg.preprocess.instances import find_instances
 from umseg.training.saved import checkpoint
+from umseg.workspace import BEST, FINAL, LATEST
 
 GEOMETRY: dict[str, Any] = {
     "spacing": (0.5, 0.75, 2.0),
@@ -69,7 +70,7 @@ def write_model(
     return folder
 
 
-def write_weights(folder: Path, fold: str, network: nn.Module, name: str = checkpoint.FINAL) -> None:
+def write_weights(folder: Path, fold: str, network: nn.Module, name: str = FINAL) -> None:
     checkpoint.save_tensors(folder / f"fold_{fold}" / name, network.state_dict())
 
 
@@ -148,7 +149,7 @@ def test_objects_are_numbered(tmp_path: Path) -> None:
 
 
 def test_best_weights_can_be_chosen(model: Path) -> None:
-    write_weights(model, "0", make_network(seed=5), checkpoint.BEST)
+    write_weights(model, "0", make_network(seed=5), BEST)
     image = make_image((8, 8, 8))
     label = Predictor(model, "cpu", weights="best", precision="fp32").predict(image[None], (1.0, 1.0, 1.0))
     np.testing.assert_array_equal(label, expected_logits(image, 5).argmax(0))
@@ -334,13 +335,13 @@ def test_a_fold_that_is_missing(model: Path, folds: tuple[str, ...]) -> None:
 
 def test_a_fold_that_is_not_finished(model: Path) -> None:
     """A checkpoint of a running training is no final weights file."""
-    (model / "fold_0" / checkpoint.FINAL).rename(model / "fold_0" / checkpoint.LATEST)
+    (model / "fold_0" / FINAL).rename(model / "fold_0" / LATEST)
     with pytest.raises(UserError, match="incomplete"):
         Predictor(model, "cpu")
 
 
 def test_damaged_weights(model: Path) -> None:
-    path = model / "fold_0" / checkpoint.FINAL
+    path = model / "fold_0" / FINAL
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(UserError, match="damaged") as caught:
         Predictor(model, "cpu")

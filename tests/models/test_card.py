@@ -9,9 +9,10 @@ import torch
 from tests.models.plans import SMALL
 from umseg.common.errors import UserError
 from umseg.dataset.description import DatasetDescription
-from umseg.models.card import FILE_NAME, ModelCard, load_card
+from umseg.models.card import ModelCard, load_card
 from umseg.models.registry import ModelOptions
 from umseg.planning.plan import Plan
+from umseg.workspace import CARD
 
 
 @pytest.fixture
@@ -42,12 +43,12 @@ def card() -> ModelCard:
 
 
 def write(folder: Path, card: ModelCard, **changes: object) -> Path:
-    (folder / FILE_NAME).write_text(json.dumps({**card.model_dump(mode="json"), **changes}))
+    (folder / CARD).write_text(json.dumps({**card.model_dump(mode="json"), **changes}))
     return folder
 
 
 def test_round_trip(tmp_path: Path, card: ModelCard) -> None:
-    card.save(tmp_path / FILE_NAME)
+    card.save(tmp_path / CARD)
     assert load_card(tmp_path) == card
 
 
@@ -67,20 +68,20 @@ def test_missing_folder(tmp_path: Path) -> None:
 def test_file_in_place_of_the_folder(tmp_path: Path, card: ModelCard) -> None:
     write(tmp_path, card)
     with pytest.raises(UserError, match="folder does not exist"):
-        load_card(tmp_path / FILE_NAME)
+        load_card(tmp_path / CARD)
 
 
 def test_folder_without_a_card(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"model\.json does not exist") as caught:
         load_card(tmp_path)
-    assert caught.value.file == str(tmp_path / FILE_NAME)
+    assert caught.value.file == str(tmp_path / CARD)
     assert "umseg train" in str(caught.value.remedy)
 
 
 def test_damaged_card(tmp_path: Path, card: ModelCard) -> None:
     write(tmp_path, card)
-    text = (tmp_path / FILE_NAME).read_text()
-    (tmp_path / FILE_NAME).write_text(text[: len(text) // 2])
+    text = (tmp_path / CARD).read_text()
+    (tmp_path / CARD).write_text(text[: len(text) // 2])
     with pytest.raises(UserError, match=r"model\.json is not valid JSON"):
         load_card(tmp_path)
 
@@ -98,7 +99,7 @@ def test_damaged_card(tmp_path: Path, card: ModelCard) -> None:
 def test_wrong_field_is_named(tmp_path: Path, card: ModelCard, changes: dict[str, object], field: str) -> None:
     with pytest.raises(UserError, match=f"field '{field}'") as caught:
         load_card(write(tmp_path, card, **changes))
-    assert caught.value.file == str(tmp_path / FILE_NAME)
+    assert caught.value.file == str(tmp_path / CARD)
 
 
 def test_unknown_configuration_and_model(tmp_path: Path, card: ModelCard) -> None:

@@ -9,11 +9,14 @@ import torch
 
 from tests.blobs import write_blobs
 from umseg.dataset import DatasetDescription
+from umseg.dataset.dataset import Dataset
+from umseg.planning.plan import Plan
 from umseg.reports import inspect as module
 from umseg.reports.inspect import inspect_training, label_names
 from umseg.reports.pictures import Patch
 from umseg.training.data.batches import BatchFactory
-from umseg.workflows.workspace import Workspace, plan_dataset
+from umseg.workflows.plan import plan_dataset
+from umseg.workspace import Workspace
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +33,8 @@ def test_the_patches_are_those_that_are_trained(
     drawn: list[Patch] = []
     monkeypatch.setattr(module, "draw_patches", lambda path, patches, labels: drawn.extend(patches))
     inspect_training(workspace, name, patches=3, seed=5)
-    configuration = workspace.plan().configuration(name)
-    cases = tuple(case.id for case in workspace.dataset().cases)
+    configuration = workspace.load(Plan).configuration(name)
+    cases = tuple(case.id for case in workspace.load(Dataset).cases)
     factory = BatchFactory(workspace.preprocessed(name), configuration, {"train": cases}, seed=5)
     batches = [factory.finish(factory.prepare(0, "train", index)) for index in range(2)]
     images, labels = (

@@ -5,9 +5,8 @@ from pathlib import Path
 
 from umseg.reports.status import find_runs, format_runs
 from umseg.training.config.training_config import TrainingConfig
-from umseg.training.saved.checkpoint import FINAL, LATEST
 from umseg.training.watch.log import EpochLog, write_json_lines
-from umseg.workflows.workspace import Workspace
+from umseg.workspace import FINAL, LATEST, Workspace
 
 
 def make_run(folder: Path, epochs: int, complete: bool = False) -> None:

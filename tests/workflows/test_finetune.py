@@ -12,8 +12,9 @@ from tests.blobs import write_blobs
 from umseg.common.errors import UserError
 from umseg.planning import Overrides
 from umseg.training import TrainingConfig, train
-from umseg.training.saved.checkpoint import FINAL, load_tensors
-from umseg.workflows.workspace import plan_dataset
+from umseg.training.saved.checkpoint import load_tensors
+from umseg.workflows.plan import plan_dataset
+from umseg.workspace import FINAL
 
 CONFIG = TrainingConfig(model="nnunet", epochs=1, iterations=1, validation_iterations=1)
 

@@ -24,7 +24,8 @@ from umseg.planning.fingerprint import extract_fingerprint
 from umseg.preprocess import CaseStore
 from umseg.training import TrainingConfig, train
 from umseg.workflows import workspace as module
-from umseg.workflows.workspace import Workspace, plan_dataset
+from umseg.workflows.plan import plan_dataset
+from umseg.workspace import Workspace
 
 CONFIGURATION = "3d_fullres"
 

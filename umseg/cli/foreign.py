@@ -80,9 +80,10 @@ def nnunet(
     """Import a trained nnU-Net v2 or released U-Mamba; its checkpoints are read without running anything in them."""
     from umseg.models.card import load_card
     from umseg.workflows.import_model import import_nnunet
+    from umseg.workspace import ModelFolder
 
     made = import_nnunet(source, destination)
-    folds = len(list(made.glob("fold_*")))
+    folds = len(ModelFolder(made).folds())
     path = shlex.quote(str(made))
     typer.echo(
         f"{load_card(made).model} with {folds} folds in {path}. "

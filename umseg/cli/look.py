@@ -15,6 +15,8 @@ from umseg.cli.options import (
     Quiet,
     Workspace,
 )
+from umseg.dataset.dataset import Dataset
+from umseg.planning.plan import Plan
 
 
 def models(
@@ -30,12 +32,12 @@ def models(
 ) -> None:
     """List the models with what they would be on a plan: parameters, multiply-accumulates, expected memory."""
     from umseg.reports.models import describe_models, format_models
-    from umseg.workflows.workspace import Workspace as PlannedWorkspace
+    from umseg.workspace import Workspace as PlannedWorkspace
 
     planned = PlannedWorkspace.of(dataset, workspace)
-    plan = planned.plan()
-    configuration = plan.configuration(config or plan.default_configuration, planned.folder / "plan.json")
-    description = planned.dataset().description
+    plan = planned.load(Plan)
+    configuration = plan.configuration(config or plan.default_configuration, planned.plan_file)
+    description = planned.load(Dataset).description
     typer.echo(format_models(describe_models(configuration, description), configuration.batch_size))
     if draw is not None:
         from umseg.reports.drawing import draw_models
@@ -55,7 +57,7 @@ def inspect(
 ) -> None:
     """Draw training patches as the network sees them, before and after augmentation, with their labels."""
     from umseg.reports.inspect import inspect_training
-    from umseg.workflows.workspace import Workspace as PlannedWorkspace
+    from umseg.workspace import Workspace as PlannedWorkspace
 
     path = inspect_training(PlannedWorkspace.of(dataset, workspace), config, patches=patches, seed=seed)
     typer.echo(f"Picture: {path}")
@@ -69,7 +71,7 @@ def status(
 ) -> None:
     """List the runs of a data set: model, fold, epoch, Dice, when the last epoch ended, and whether it is complete."""
     from umseg.reports.status import find_runs, format_runs
-    from umseg.workflows.workspace import Workspace as PlannedWorkspace
+    from umseg.workspace import Workspace as PlannedWorkspace
 
     typer.echo(format_runs(find_runs(PlannedWorkspace.of(dataset, workspace))))
 

@@ -14,6 +14,7 @@ from umseg.cli.options import (
     Workers,
     Workspace,
 )
+from umseg.dataset.dataset import Dataset
 
 
 def plan(
@@ -70,7 +71,7 @@ def plan(
     from umseg.planning import Overrides
     from umseg.preprocess.store.case_store import as_store_dtype
     from umseg.reports.summary import plan_summary
-    from umseg.workflows.workspace import plan_dataset
+    from umseg.workflows.plan import plan_dataset
 
     workers = default_workers() if workers is None else workers
     made, fingerprint, decided = plan_dataset(
@@ -88,5 +89,5 @@ def plan(
         workers=workers,
         quiet=quiet,
     )
-    typer.echo(plan_summary(fingerprint, decided, made.dataset().description))
+    typer.echo(plan_summary(fingerprint, decided, made.load(Dataset).description))
     typer.echo(f"Workspace: {made.folder}")

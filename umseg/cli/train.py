@@ -17,6 +17,7 @@ import typer
 
 from umseg.cli.options import WORKSPACE_ROOT, Config, Debug, Device, LoaderWorkers, Planned, Precision, Quiet, Workspace
 from umseg.common.errors import UserError
+from umseg.planning.plan import Plan
 
 _OPTIMIZER = "sgd, adam, adamw or muon."
 _OF_MAMBA = "of the Mamba layers alone"
@@ -151,15 +152,15 @@ def train(
     """
     from umseg.training.config.training_config import TrainingConfig, default_loader_workers
     from umseg.training.loop.processes import environment
-    from umseg.workflows.workspace import Workspace as PlannedWorkspace
+    from umseg.workspace import Workspace as PlannedWorkspace
 
     planned = PlannedWorkspace.of(dataset, workspace)
     choices = _choices(context, options)
-    choices["configuration"] = choices.pop("config", None) or planned.plan().default_configuration
+    choices["configuration"] = choices.pop("config", None) or planned.load(Plan).default_configuration
     folds = [_fold(text) for text in str(choices.pop("fold", 0)).split(",")]
     settings = [TrainingConfig.from_options({**choices, "fold": number}) for number in folds]
     if show_config:
-        configuration = planned.plan().configuration(settings[0].configuration, planned.folder / "plan.json")
+        configuration = planned.load(Plan).configuration(settings[0].configuration, planned.plan_file)
         typer.echo(json.dumps(settings[0].resolved(configuration).model_dump(mode="json"), indent=2))
         return
     # One limit for all folds together: it is the scheduler's.
@@ -205,9 +206,9 @@ def _train_fold(workspace: Path, settings: Any, *, validate: bool, device: str, 
     from umseg.evaluation import format_table
     from umseg.training import train as run
     from umseg.training.loop.processes import environment
-    from umseg.training.saved.checkpoint import FINAL
     from umseg.workflows.validate import earlier_validation, validate_fold
-    from umseg.workflows.workspace import Workspace as PlannedWorkspace
+    from umseg.workspace import FINAL
+    from umseg.workspace import Workspace as PlannedWorkspace
 
     first = environment().first
     folder = run(workspace, settings, device=device, **how)

@@ -28,6 +28,7 @@ from umseg.preprocess.instances import find_instances
 from umseg.preprocess.preprocess import preprocess_case
 from umseg.preprocess.restore import restore_label_map
 from umseg.training.saved import checkpoint
+from umseg.workspace import WEIGHTS, FoldFolder, ModelFolder
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ class Predictor:
         self.first_stage: Predictor | None = None
         if self.card.first_stage is not None:
             # The same folds: they have not seen the cases that these have not seen.
-            same = [file.parent.name.removeprefix("fold_") for file in files]
+            same = [FoldFolder(file.parent).name for file in files]
             first = Path(model_folder) / self.card.first_stage
             self.first_stage = Predictor(
                 first,
@@ -248,17 +249,17 @@ def find_weights(model_folder: Path, folds: Sequence[str] | None, weights: str) 
     Raises:
         UserError: A fold that was asked for, or any fold at all, has no such file.
     """
-    name = {"final": checkpoint.FINAL, "best": checkpoint.BEST}.get(weights)
-    if name is None:
-        raise UserError(f"Unknown weights '{weights}'.", found=weights, expected="final or best")
-    there = sorted(file.parent.name.removeprefix("fold_") for file in model_folder.glob(f"fold_*/{name}"))
+    if weights not in WEIGHTS:
+        raise UserError(f"Unknown weights '{weights}'.", found=weights, expected=" or ".join(WEIGHTS))
+    models = ModelFolder(model_folder)
+    there = [fold.name for fold in models.folds() if fold.weights(weights).exists()]
     missing = [fold for fold in (folds or []) if fold not in there]
     if missing or not there:
         raise UserError(
             "The model folder is incomplete: a fold has no trained weights.",
-            file=model_folder / f"fold_{missing[0] if missing else '*'}" / name,
+            file=models.fold(missing[0] if missing else "*").weights(weights),
             found="folds with weights: " + (", ".join(there) or "none"),
             expected="folds " + ", ".join(folds) if folds else "at least one trained fold",
             remedy=REMEDY,
         )
-    return [model_folder / f"fold_{fold}" / name for fold in (folds or there)]
+    return [models.fold(fold).weights(weights) for fold in (folds or there)]

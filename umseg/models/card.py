@@ -12,8 +12,7 @@ from umseg.common.record import Record
 from umseg.dataset.description import DatasetDescription
 from umseg.models.registry import ModelOptions, build_network, fit_configuration
 from umseg.planning.plan import Configuration, Plan
-
-FILE_NAME = "model.json"
+from umseg.workspace import MODEL_REMEDY, ModelFolder
 
 
 class ModelCard(Record):
@@ -63,7 +62,6 @@ def load_card(model_folder: Path) -> ModelCard:
     Raises:
         UserError: The folder does not exist or has no valid ``model.json``.
     """
-    remedy = "Give the folder that `umseg train` made: .../models/<model>__<configuration>."
     if not Path(model_folder).is_dir():
-        raise UserError("The model folder does not exist.", file=model_folder, remedy=remedy)
-    return ModelCard.load(Path(model_folder) / FILE_NAME, remedy)
+        raise UserError("The model folder does not exist.", file=model_folder, remedy=MODEL_REMEDY)
+    return ModelCard.load(ModelFolder(Path(model_folder)).card_file, MODEL_REMEDY)

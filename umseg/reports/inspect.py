@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from umseg.dataset.dataset import Dataset
 from umseg.dataset.description import DatasetDescription
-from umseg.planning.plan import Configuration
+from umseg.planning.plan import Configuration, Plan
 from umseg.preprocess.store.case_store import CaseStore
 from umseg.reports.pictures import Patch, draw_patches
 from umseg.training.augmentation.spatial import centre_crop
 from umseg.training.data.batches import Batch, BatchFactory, Patches
-from umseg.workflows.workspace import Workspace
+from umseg.workspace import Workspace
 
 FOLDER = "inspect"
 
@@ -50,9 +51,9 @@ def inspect_training(
     Raises:
         UserError: The data set has not been planned, or a preprocessed case is damaged.
     """
-    plan, description = workspace.plan(), workspace.dataset().description
+    plan, description = workspace.load(Plan), workspace.load(Dataset).description
     name = configuration_name or plan.default_configuration
-    configuration = plan.configuration(name, workspace.folder / "plan.json")
+    configuration = plan.configuration(name, workspace.plan_file)
     store = CaseStore(workspace.preprocessed(configuration.inherits_from or name))
     factory = BatchFactory(store.folder, configuration, {"train": tuple(store.case_ids())}, seed, augmentation="gpu")
     samples: list[_Sample] = []

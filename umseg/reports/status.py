@@ -9,9 +9,8 @@ from pathlib import Path
 
 from umseg.common.errors import UserError
 from umseg.training.config.training_config import TrainingConfig
-from umseg.training.saved import checkpoint
 from umseg.training.watch.log import EpochLog
-from umseg.workflows.workspace import Workspace
+from umseg.workspace import FoldFolder, Workspace
 
 _REMEDY = "Train this fold anew with --restart."
 _HEADER = ("model", "fold", "epoch", "Dice", "moving average", "last epoch", "state")
@@ -44,7 +43,7 @@ def find_runs(workspace: Workspace) -> list[Run]:
     Raises:
         UserError: A file of a run is damaged.
     """
-    folders = sorted(path.parent for path in (workspace.folder / "models").glob("*/fold_*/config.json"))
+    folders = [fold for models in workspace.models() for fold in models.folds() if fold.config_file.exists()]
     return [_read(folder) for folder in folders]
 
 
@@ -60,16 +59,16 @@ def format_runs(runs: list[Run], now: float | None = None) -> str:
     )
 
 
-def _read(folder: Path) -> Run:
-    config = TrainingConfig.load(folder / "config.json", _REMEDY)
-    log, latest = folder / "log.jsonl", folder / checkpoint.LATEST
+def _read(folder: FoldFolder) -> Run:
+    config = TrainingConfig.load(folder.config_file, _REMEDY)
+    log, latest = folder.log_records, folder.checkpoint
     return Run(
-        model=folder.parent.name,
-        fold=folder.name.removeprefix("fold_"),
+        model=folder.models.path.name,
+        fold=folder.name,
         config=config,
         row=_last_row(log) if log.exists() else None,
         seen=latest.stat().st_mtime if latest.exists() else None,
-        complete=(folder / checkpoint.FINAL).exists(),
+        complete=folder.weights("final").exists(),
     )
 
 

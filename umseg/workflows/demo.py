@@ -18,7 +18,7 @@ from umseg.reports.pictures import Slice, draw_overlays
 from umseg.training import TrainingConfig
 from umseg.training import train as run_training
 from umseg.workflows.demo_data import BRAIN, LABELS, DemoData, write_demo_data
-from umseg.workflows.workspace import plan_dataset
+from umseg.workflows.plan import plan_dataset
 
 CONFIG = TrainingConfig(
     model="umamba_bot",

@@ -13,16 +13,16 @@ import torch
 import umseg
 from umseg.common.errors import UserError
 from umseg.dataset.description import load_description
-from umseg.models.card import FILE_NAME as CARD
 from umseg.models.card import ModelCard
 from umseg.models.convert import convert_state_dict
 from umseg.models.registry import ModelOptions
 from umseg.planning.foreign import read_foreign_plan
 from umseg.planning.plan import Plan
 from umseg.training.saved import checkpoint
+from umseg.workspace import FoldFolder, ModelFolder, WeightsName
 
 REMEDY = "Give the folder of a trained model: plans.json, dataset.json, fold_0/checkpoint_final.pth, ..."
-_CHECKPOINTS = {"checkpoint_final.pth": checkpoint.FINAL, "checkpoint_best.pth": checkpoint.BEST}
+_CHECKPOINTS: dict[str, WeightsName] = {"checkpoint_final.pth": "final", "checkpoint_best.pth": "best"}
 _RELEASED = {"nnUNetTrainerUMambaBot": "umamba_bot_released", "nnUNetTrainerUMambaEnc": "umamba_enc_released"}
 # The losses and scores that these checkpoints hold are numbers of numpy, which torch does not read by itself. Making
 # one runs nothing but numpy's constructors.
@@ -67,7 +67,7 @@ def import_nnunet(source: Path, destination: Path) -> Path:
         mirror_axes=tuple(first.get("inference_allowed_mirroring_axes") or ()),
     )
     network = card.build_network()
-    weights = {}
+    models, weights = ModelFolder(destination), {}
     for file in files:
         theirs = _entry(_load(file), "network_weights", file)
         try:
@@ -75,10 +75,12 @@ def import_nnunet(source: Path, destination: Path) -> Path:
         except UserError as error:
             raise error.at(file) from error
         checkpoint.load_into(network, renamed, file, "Check that the checkpoint belongs to the plans.json beside it.")
-        weights[Path(file.parent.name) / _CHECKPOINTS[file.name]] = renamed
+        # Their folders of folds have the names of ours.
+        fold = FoldFolder(file.parent).name
+        weights[models.fold(fold).weights(_CHECKPOINTS[file.name])] = renamed
     for place, tensors in weights.items():
-        checkpoint.save_tensors(destination / place, tensors)
-    card.save(destination / CARD)
+        checkpoint.save_tensors(place, tensors)
+    card.save(models.card_file)
     return destination
 
 

@@ -6,19 +6,19 @@ from pathlib import Path
 from typing import Literal
 
 from umseg.common.errors import UserError
+from umseg.dataset.dataset import Dataset
 from umseg.evaluation import InstanceMetrics, Metrics, Pair, evaluate_described, load_metrics, write_metrics
 from umseg.inference import Predictor
-from umseg.training.data.splits import fold_cases
+from umseg.training.data.splits import Splits, fold_cases
 from umseg.training.loop.processes import environment, joined
-from umseg.training.saved import checkpoint
-from umseg.training.saved.cascade import VALIDATION
-from umseg.workflows.workspace import Workspace
+from umseg.workspace import FoldFolder, Workspace
 
 
 def earlier_validation(fold_folder: Path) -> Metrics | InstanceMetrics | None:
     """The scores of a fold that has been validated since its training ended; None if there are none."""
-    file = fold_folder / VALIDATION / "metrics.json"
-    if not file.exists() or file.stat().st_mtime < (fold_folder / checkpoint.FINAL).stat().st_mtime:
+    fold = FoldFolder(fold_folder)
+    file = fold.metrics_file
+    if not file.exists() or file.stat().st_mtime < fold.weights("final").stat().st_mtime:
         return None
     return load_metrics(file)
 
@@ -52,8 +52,9 @@ def validate_fold(
     Raises:
         UserError: The images have moved since planning, or are no longer readable.
     """
-    name = fold_folder.name.removeprefix("fold_")
-    dataset = workspace.dataset()
+    folder = FoldFolder(fold_folder)
+    name = folder.name
+    dataset = workspace.load(Dataset)
     if not any(case.label is not None and case.label.is_file() for case in dataset.cases):
         raise UserError(
             "The data set is no longer where it was planned from, so the fold cannot be validated.",
@@ -61,11 +62,11 @@ def validate_fold(
             remedy="Move it back or run `umseg plan` on its new place; the trained weights are complete.",
         )
     target = environment().device(device)
-    predictor = Predictor(fold_folder.parent, str(target), folds=[name], precision=precision)
+    predictor = Predictor(folder.models.path, str(target), folds=[name], precision=precision)
     fold: int | Literal["all"] = "all" if name == "all" else int(name)
-    split = fold_cases(workspace.splits(), fold, [case.id for case in dataset.cases], workspace.folder / "splits.json")
+    split = fold_cases(workspace.load(Splits), fold, [case.id for case in dataset.cases], workspace.file(Splits))
     cases = [case for case in dataset.cases if case.id in set(split.validation)]
-    output = fold_folder / VALIDATION
+    output = folder.validation
     with joined(environment(), target) as processes:
         share = cases[processes.rank :: processes.count]
         predictor.predict_cases(share, output, quiet=quiet or not processes.first)

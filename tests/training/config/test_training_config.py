@@ -8,6 +8,7 @@ import pytest
 from umseg.common.errors import UserError
 from umseg.models.registry import ModelOptions
 from umseg.training.config.training_config import TrainingConfig, default_loader_workers, model_folder
+from umseg.workspace import Workspace
 
 
 def test_defaults_are_the_papers() -> None:
@@ -70,7 +71,7 @@ def test_round_trip(tmp_path: Path) -> None:
     ],
 )
 def test_name_of_the_model_folder(config: TrainingConfig, tag: str | None, name: str) -> None:
-    assert model_folder(Path("w"), config, tag) == Path("w/models") / name
+    assert model_folder(Workspace(Path("w")), config, tag).path == Path("w/models") / name
 
 
 def test_at_least_one_loader_worker() -> None:

@@ -15,8 +15,9 @@ import pytest
 from tests.blobs import write_blobs
 from umseg.common.errors import UserError
 from umseg.training import TrainingConfig, train
-from umseg.training.saved.checkpoint import BEST, FINAL, LATEST, load_tensors
-from umseg.workflows.workspace import plan_dataset
+from umseg.training.saved.checkpoint import load_tensors
+from umseg.workflows.plan import plan_dataset
+from umseg.workspace import BEST, FINAL, LATEST
 
 CONFIG = TrainingConfig(model="nnunet", epochs=8, iterations=3, validation_iterations=1, ema=0.9, optimizer="adamw")
 KILLS = 20

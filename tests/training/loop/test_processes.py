@@ -22,6 +22,7 @@ from torch import multiprocessing
 from tests.blobs import write_blobs
 from tests.training.factories import make_configuration, make_network
 from umseg.common.errors import UserError
+from umseg.dataset.dataset import Dataset
 from umseg.evaluation import format_table
 from umseg.evaluation.records import load_metrics
 from umseg.models import ModelOptions
@@ -33,9 +34,10 @@ from umseg.training.loop.step import TrainingStep
 from umseg.training.loss.segmentation import LossName, SegmentationLoss
 from umseg.training.loss.targets import Targets
 from umseg.training.optim.optimizer import build_optimizers
-from umseg.training.saved.checkpoint import LATEST, load_tensors
+from umseg.training.saved.checkpoint import load_tensors
+from umseg.workflows.plan import plan_dataset
 from umseg.workflows.validate import validate_fold
-from umseg.workflows.workspace import Workspace, plan_dataset
+from umseg.workspace import LATEST, Workspace
 
 CPU = torch.device("cpu")
 SAMPLES = 5
@@ -150,10 +152,10 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_final_validation_is_shared(workspace: Path, tmp_path: Path) -> None:
     """Each process segments some of the held-out cases; the scores are those that one process finds."""
-    cases = [case.id for case in Workspace(workspace).dataset().cases]
+    cases = [case.id for case in Workspace(workspace).load(Dataset).cases]
     splits = tmp_path / "splits.json"
     splits.write_text(json.dumps([{"train": cases[3:], "val": cases[:3]}]))
-    dataset = Workspace(workspace).dataset().folder
+    dataset = Workspace(workspace).load(Dataset).folder
     planned, _, _ = plan_dataset(dataset, tmp_path, configurations=["3d_fullres"], splits=splits, quiet=True)
     out = subprocess.run(
         torchrun(planned.folder, "--model nnunet --epochs 1 --iterations 2 --validation-iterations 1"),

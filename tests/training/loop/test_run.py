@@ -19,8 +19,9 @@ from umseg.common.errors import UserError
 from umseg.models import ModelOptions
 from umseg.models.card import load_card
 from umseg.training import TrainingConfig, train
-from umseg.training.saved.checkpoint import LATEST, load_tensors
-from umseg.workflows.workspace import plan_dataset
+from umseg.training.saved.checkpoint import load_tensors
+from umseg.workflows.plan import plan_dataset
+from umseg.workspace import LATEST
 
 CONFIG = TrainingConfig(
     model="umamba_bot", options=ModelOptions(ssm_residual=True), epochs=3, iterations=6, validation_iterations=1

@@ -14,13 +14,16 @@ from umseg.dataset.io.images import read_label
 from umseg.inference import Predictor
 from umseg.models.card import load_card
 from umseg.planning import Overrides
+from umseg.planning.plan import Plan
 from umseg.preprocess import CaseStore
 from umseg.preprocess.cascade_input import fit_label_map
 from umseg.training import TrainingConfig, train
 from umseg.training.data.batches import BatchFactory
+from umseg.training.data.splits import Splits
 from umseg.training.saved.checkpoint import load_tensors
+from umseg.workflows.plan import plan_dataset
 from umseg.workflows.validate import validate_fold
-from umseg.workflows.workspace import Workspace, plan_dataset
+from umseg.workspace import Workspace
 
 LOW = TrainingConfig(configuration="3d_lowres", model="nnunet", epochs=2, iterations=8, optimizer="adamw", lr=3e-3)
 HIGH = LOW.model_copy(update={"configuration": "3d_cascade_fullres"})
@@ -65,9 +68,9 @@ def test_each_case_has_the_segmentation_of_the_fold_that_did_not_train_on_it(
     workspace: Workspace, first_stage: Path, second_stage: Path
 ) -> None:
     store = CaseStore(workspace.folder / "preprocessed" / "3d_cascade_fullres" / first_stage.name)
-    plan, images = workspace.plan(), CaseStore(workspace.preprocessed("3d_fullres"))
+    plan, images = workspace.load(Plan), CaseStore(workspace.preprocessed("3d_fullres"))
     seen = 0
-    for fold, split in enumerate(workspace.splits().folds):
+    for fold, split in enumerate(workspace.load(Splits).folds):
         for case_id in split.validation:
             label = read_label(first_stage / f"fold_{fold}" / "validation" / f"{case_id}.nii.gz").array
             properties = images.record(case_id).properties
@@ -79,7 +82,7 @@ def test_each_case_has_the_segmentation_of_the_fold_that_did_not_train_on_it(
 
 def test_the_network_sees_a_channel_per_class(workspace: Workspace, first_stage: Path, second_stage: Path) -> None:
     stage = workspace.folder / "preprocessed" / "3d_cascade_fullres" / first_stage.name
-    configuration = workspace.plan().configuration("3d_cascade_fullres")
+    configuration = workspace.load(Plan).configuration("3d_cascade_fullres")
     cases = {"train": ("blob_0", "blob_1"), "validation": ("blob_2",)}
     factory = BatchFactory(
         workspace.preprocessed("3d_fullres"), configuration, cases, 0, first_stage=stage, first_stage_values=(1, 2)
@@ -102,7 +105,7 @@ def test_the_network_sees_a_channel_per_class(workspace: Workspace, first_stage:
 def test_prediction_runs_both_stages(workspace: Workspace, first_stage: Path, second_stage: Path) -> None:
     metrics = validate_fold(workspace, second_stage, device="cpu", quiet=True)
     assert len(metrics.cases) == 1
-    [case_id] = workspace.splits().folds[0].validation
+    [case_id] = workspace.load(Splits).folds[0].validation
     written = read_label(second_stage / "validation" / f"{case_id}.nii.gz").array
     image, _ = make_blobs(int(case_id.removeprefix("blob_")))
     predictor = Predictor(second_stage.parent, "cpu")
@@ -120,9 +123,9 @@ def test_segmentations_that_are_there_stay_and_new_ones_are_taken(
 ) -> None:
     folder = workspace.folder / "preprocessed" / "3d_cascade_fullres" / first_stage.name
     before = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.json")}
-    [case_id] = workspace.splits().folds[1].validation
+    [case_id] = workspace.load(Splits).folds[1].validation
     file = first_stage / "fold_1" / "validation" / f"{case_id}.nii.gz"
-    other = first_stage / "fold_2" / "validation" / f"{workspace.splits().folds[2].validation[0]}.nii.gz"
+    other = first_stage / "fold_2" / "validation" / f"{workspace.load(Splits).folds[2].validation[0]}.nii.gz"
     file.write_bytes(other.read_bytes())
     longer = HIGH.model_copy(update={"epochs": 3})
     train(workspace.folder, longer, device="cpu", quiet=True)

@@ -18,6 +18,7 @@ from umseg.training.loss.segmentation import SegmentationLoss
 from umseg.training.loss.targets import Targets
 from umseg.training.optim.optimizer import build_optimizers
 from umseg.training.saved import checkpoint
+from umseg.workspace import LATEST
 
 REMEDY = "Begin anew."
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -62,7 +63,7 @@ def saved(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_an_interruption_changes_no_bit(tmp_path: Path, options: dict[str, Any]) -> None:
-    path = tmp_path / checkpoint.LATEST
+    path = tmp_path / LATEST
     whole = Run(options)
     for number in range(2):
         whole.step(number)

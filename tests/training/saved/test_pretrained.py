@@ -10,10 +10,11 @@ from tests.training.factories import make_configuration, make_network
 from umseg.common.errors import UserError
 from umseg.dataset import DatasetDescription
 from umseg.models import ModelOptions, build_network
-from umseg.models.card import FILE_NAME, ModelCard
+from umseg.models.card import ModelCard
 from umseg.planning import Plan
 from umseg.training.saved import checkpoint
 from umseg.training.saved.pretrained import load_pretrained
+from umseg.workspace import CARD, FINAL
 
 
 @pytest.fixture
@@ -40,10 +41,10 @@ def other(tmp_path: Path) -> Path:
         plan=Plan(**plan),
         mirror_axes=(0, 1, 2),
     )
-    card.save(tmp_path / FILE_NAME)
+    card.save(tmp_path / CARD)
     for fold, seed in (("0", 5), ("all", 6)):
         network = make_network(seed=seed)
-        checkpoint.save_tensors(tmp_path / f"fold_{fold}" / checkpoint.FINAL, network.state_dict())
+        checkpoint.save_tensors(tmp_path / f"fold_{fold}" / FINAL, network.state_dict())
     return tmp_path
 
 

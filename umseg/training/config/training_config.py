@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
@@ -19,6 +18,7 @@ from umseg.training.data.batches import AugmentationPlace
 from umseg.training.loop.processes import environment
 from umseg.training.loss.segmentation import LossName
 from umseg.training.optim.schedule import ScheduleName
+from umseg.workspace import ModelFolder, Workspace
 
 OptimizerName = Literal["sgd", "adam", "adamw", "muon"]
 
@@ -175,7 +175,7 @@ class TrainingConfig(Record):
         return self.validation_iterations or max(1, self.iterations // 5)
 
 
-def model_folder(workspace: Path, config: TrainingConfig, tag: str | None = None) -> Path:
+def model_folder(workspace: Workspace, config: TrainingConfig, tag: str | None = None) -> ModelFolder:
     """``models/<model>__<configuration>``; options that change the network, and ``tag``, become part of the name."""
     parts = [config.model]
     if not config.options.ssm:
@@ -184,7 +184,7 @@ def model_folder(workspace: Path, config: TrainingConfig, tag: str | None = None
         parts.append("ssm-residual")
     if tag:
         parts.append(tag)
-    return Path(workspace) / "models" / f"{'-'.join(parts)}__{config.configuration}"
+    return workspace.model("-".join(parts), config.configuration)
 
 
 def default_loader_workers() -> int:

@@ -26,10 +26,11 @@ from umseg.training.loop.stop import StopRequest
 from umseg.training.loop.trainer import Trainer
 from umseg.training.loss.segmentation import SegmentationLoss
 from umseg.training.loss.targets import Targets
-from umseg.training.saved.card import PLAN_REMEDY, model_card
+from umseg.training.saved.card import model_card
 from umseg.training.saved.cascade import FirstStage
 from umseg.training.saved.folder import RunFolder
 from umseg.training.saved.pretrained import load_pretrained
+from umseg.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
@@ -68,23 +69,23 @@ def train(
         UserError: The workspace is incomplete, a name is unknown, the device is missing, an earlier run had another
             configuration, or training diverged.
     """
-    workspace = Path(workspace)
-    card = model_card(workspace, config, tag)
-    dataset = Dataset.load(workspace / "dataset.json", PLAN_REMEDY)
-    split = _split(workspace, config, dataset)
+    planned = Workspace(Path(workspace))
+    card = model_card(planned, config, tag)
+    dataset = planned.load(Dataset)
+    split = _split(planned, config, dataset)
     processes = environment()
     target = processes.device(device)
     if config.augmentation == "gpu" and target.type != "cuda":
         raise UserError("--augmentation gpu needs a CUDA device.", found=str(target), remedy="Use --augmentation cpu.")
     precision = resolve_precision(config.precision, target)
     with joined(processes, target) as processes:
-        folder = RunFolder(model_folder(workspace, config, tag), config, discard)
+        folder = RunFolder(model_folder(planned, config, tag), config, discard)
         if folder.complete:
-            log.info("%s is complete", folder.path)
-            return folder.path
+            log.info("%s is complete", folder.fold.path)
+            return folder.fold.path
         folder.check(card)
         factory = BatchFactory(
-            workspace / "preprocessed" / (card.configuration.inherits_from or config.configuration),
+            planned.preprocessed(card.configuration.inherits_from or config.configuration),
             card.configuration,
             {"train": split.train, "validation": split.validation},
             config.seed,
@@ -98,7 +99,7 @@ def train(
         if processes.first:
             CaseStore(factory.folder).verify(cases, quiet)
         if card.configuration.previous_stage is not None:
-            stage = FirstStage.of(workspace, config, card.configuration.previous_stage, tag)
+            stage = FirstStage.of(planned, config, card.configuration.previous_stage, tag)
             if processes.first:
                 stage.prepare(card, dataset, cases, quiet)
             values = card.dataset.foreground_values
@@ -109,7 +110,7 @@ def train(
             config=config,
             batch_size=card.configuration.batch_size,
             loss=SegmentationLoss(Targets.of(card.dataset), card.configuration.batch_dice, config.loss, processes),
-            folder=folder.path,
+            folder=folder.fold,
             device=target,
             precision=precision,
             quiet=quiet,
@@ -118,7 +119,7 @@ def train(
         _start(trainer, folder, card)
         _describe(trainer, split)
         _run(trainer, factory, workers, StopRequest(max_seconds, patient=processes.count > 1))
-    return folder.path
+    return folder.fold.path
 
 
 def _set_up(config: TrainingConfig, device: torch.device) -> None:
@@ -156,7 +157,7 @@ def _describe(trainer: Trainer, split: Split) -> None:
         trainer.device,
         f", {trainer.processes.count} processes" if trainer.processes.count > 1 else "",
         str(trainer.precision).removeprefix("torch."),
-        trainer.folder,
+        trainer.folder.path,
     )
 
 
@@ -185,6 +186,6 @@ def _run(trainer: Trainer, factory: BatchFactory, workers: int, stop: StopReques
     trainer.processes.wait()
 
 
-def _split(workspace: Path, config: TrainingConfig, dataset: Dataset) -> Split:
-    path = workspace / "splits.json"
-    return fold_cases(Splits.load(path, PLAN_REMEDY), config.fold, [case.id for case in dataset.cases], path)
+def _split(workspace: Workspace, config: TrainingConfig, dataset: Dataset) -> Split:
+    case_ids = [case.id for case in dataset.cases]
+    return fold_cases(workspace.load(Splits), config.fold, case_ids, workspace.file(Splits))

@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +28,7 @@ from umseg.training.optim.schedule import learning_rate_factor
 from umseg.training.saved import checkpoint
 from umseg.training.watch.log import EpochLog, draw_progress, unlearned_classes, write_csv, write_json_lines
 from umseg.training.watch.tensorboard import TensorBoard
+from umseg.workspace import FoldFolder, WeightsName
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class Trainer:
     config: TrainingConfig
     batch_size: int
     loss: SegmentationLoss
-    folder: Path
+    folder: FoldFolder
     device: torch.device
     precision: torch.dtype
     quiet: bool = False
@@ -86,7 +86,7 @@ class Trainer:
         Raises:
             UserError: The checkpoint is damaged.
         """
-        path = self.folder / checkpoint.LATEST
+        path = self.folder.checkpoint
         remedy = "Start this fold anew with --restart."
         state = checkpoint.load_training(path, self.network, self.optimizers, self.average, remedy)
         self.rows = [EpochLog.from_json(row, path, remedy) for row in state["log"]]
@@ -117,7 +117,7 @@ class Trainer:
         with contextlib.ExitStack() as stack:
             hidden = self.quiet or not self.processes.first
             bar = stack.enter_context(tqdm(total=config.epochs * per_epoch, initial=done, unit="it", disable=hidden))
-            board = TensorBoard(self.folder, len(self.rows)) if self.tensorboard and self.processes.first else None
+            board = TensorBoard(self.folder.path, len(self.rows)) if self.tensorboard and self.processes.first else None
             if board is not None:
                 stack.callback(board.close)
             for epoch in range(len(self.rows), config.epochs):
@@ -132,7 +132,7 @@ class Trainer:
                 bar.set_postfix(loss=f"{row.train_loss:.3f}", dice=f"{row.mean_dice:.3f}", lr=f"{row.lr:.2g}")
                 if epoch + 1 < config.epochs and self._stopped(stop):
                     return False
-        self._save_weights(checkpoint.FINAL)
+        self._save_weights("final")
         return True
 
     def _stopped(self, stop: StopRequest) -> bool:
@@ -209,7 +209,7 @@ class Trainer:
         if not math.isfinite(value):
             raise UserError(
                 f"Training diverged in epoch {len(self.rows) + 1}: the loss is not a finite number.",
-                file=self.folder,
+                file=self.folder.path,
                 found=f"loss {value}, precision {self.precision}, lr {self.optimizers[0].param_groups[0]['lr']:.3g}",
                 remedy="A checkpoint of an earlier epoch is kept. Try --precision fp32 or a lower --lr (with --restart "
                 "or --tag).",
@@ -224,23 +224,23 @@ class Trainer:
             "losses": torch.stack(self.losses).tolist() if self.losses else [],
             "scaler": self.step.scaler.state_dict(),
         }
-        checkpoint.save_training(self.folder / checkpoint.LATEST, self.network, self.optimizers, self.average, state)
+        checkpoint.save_training(self.folder.checkpoint, self.network, self.optimizers, self.average, state)
 
-    def _save_weights(self, name: str) -> None:
+    def _save_weights(self, name: WeightsName) -> None:
         if self.processes.first:
             with self._averaged():
-                checkpoint.save_tensors(self.folder / name, self.network.state_dict())
+                checkpoint.save_tensors(self.folder.weights(name), self.network.state_dict())
 
     def _save(self, board: TensorBoard | None) -> None:
         """Everything after an epoch."""
         row = self.rows[-1]
         if all(row.ema_dice > earlier.ema_dice for earlier in self.rows[:-1]):
-            self._save_weights(checkpoint.BEST)
+            self._save_weights("best")
         self._save_state()
         if not self.processes.first:
             return
-        write_csv(self.folder / "log.csv", self.rows)
-        write_json_lines(self.folder / "log.jsonl", self.rows)
+        write_csv(self.folder.log_table, self.rows)
+        write_json_lines(self.folder.log_records, self.rows)
         if board is not None:
             board.write(row)
         for name in unlearned_classes(self.rows):
@@ -252,5 +252,5 @@ class Trainer:
             )
         if row.epoch == self.config.epochs or time.monotonic() - self._last_picture > SECONDS_BETWEEN_PICTURES:
             with contextlib.suppress(ImportError):
-                draw_progress(self.folder / "progress.png", self.rows, self.config.model)
+                draw_progress(self.folder.progress_picture, self.rows, self.config.model)
             self._last_picture = time.monotonic()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import umseg
 from umseg.common.errors import UserError
@@ -14,11 +13,10 @@ from umseg.planning.plan import Configuration, Plan
 from umseg.training.augmentation import patch_geometry
 from umseg.training.config.training_config import TrainingConfig, model_folder
 from umseg.training.saved.cascade import FirstStage
+from umseg.workspace import Workspace
 
-PLAN_REMEDY = "Run `umseg plan DATASET` first, or give its --workspace."
 
-
-def model_card(workspace: Path, config: TrainingConfig, tag: str | None = None) -> ModelCard:
+def model_card(workspace: Workspace, config: TrainingConfig, tag: str | None = None) -> ModelCard:
     """Everything about the model but its weights.
 
     Raises:
@@ -26,9 +24,9 @@ def model_card(workspace: Path, config: TrainingConfig, tag: str | None = None) 
     """
     check_model(config.model, config.options)
     _refuse_idle_ssm_options(config)
-    dataset = Dataset.load(workspace / "dataset.json", PLAN_REMEDY)
-    plan = Plan.load(workspace / "plan.json", PLAN_REMEDY)
-    configuration = _overridden(plan.configuration(config.configuration, workspace / "plan.json"), config)
+    dataset = workspace.load(Dataset)
+    plan = workspace.load(Plan)
+    configuration = _overridden(plan.configuration(config.configuration, workspace.plan_file), config)
     first_stage = None
     if configuration.previous_stage is not None:
         models = FirstStage.of(workspace, config, configuration.previous_stage, tag)

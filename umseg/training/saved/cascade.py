@@ -22,11 +22,9 @@ from umseg.preprocess.store.case_store import CaseStore
 from umseg.preprocess.store.provenance import Origin
 from umseg.training.config.training_config import TrainingConfig, model_folder
 from umseg.training.data.splits import Splits
+from umseg.workspace import FoldFolder, ModelFolder, Workspace
 
 log = logging.getLogger(__name__)
-
-VALIDATION = "validation"
-"""Folder in a fold's for the label maps of its held-out cases."""
 
 
 @dataclass(frozen=True)
@@ -39,25 +37,25 @@ class FirstStage:
         configuration: Its configuration, ``3d_lowres``.
     """
 
-    workspace: Path
-    models: Path
+    workspace: Workspace
+    models: ModelFolder
     configuration: str
 
     @classmethod
-    def of(cls, workspace: Path, config: TrainingConfig, configuration: str, tag: str | None) -> FirstStage:
+    def of(cls, workspace: Workspace, config: TrainingConfig, configuration: str, tag: str | None) -> FirstStage:
         """The folder that was named, or that of the same model and tag."""
         if config.first_stage is not None:
-            return cls(workspace, Path(config.first_stage), configuration)
+            return cls(workspace, ModelFolder(Path(config.first_stage)), configuration)
         same = config.model_copy(update={"configuration": configuration})
         return cls(workspace, model_folder(workspace, same, tag), configuration)
 
-    def relative_to(self, models: Path) -> str:
+    def relative_to(self, models: ModelFolder) -> str:
         """How a model card names this folder, so that both can be moved together."""
-        return Path(os.path.relpath(self.models, models)).as_posix()
+        return Path(os.path.relpath(self.models.path, models.path)).as_posix()
 
     def store(self, card: ModelCard) -> CaseStore:
         """Where the segmentations lie for the second stage: images with one channel, label values."""
-        return CaseStore(self.workspace / "preprocessed" / card.configuration_name / self.models.name)
+        return CaseStore(self.workspace.first_stage(card.configuration_name, self.models))
 
     def prepare(self, card: ModelCard, dataset: Dataset, case_ids: Iterable[str], quiet: bool) -> None:
         """Bring the segmentations of all cases to the voxels of the second stage.
@@ -77,7 +75,7 @@ class FirstStage:
         cases = [case for case in dataset.cases if case.id in wanted]
         files = self._files(cases, dataset.description.file_ending)
         configuration = card.configuration
-        images = CaseStore(self.workspace / "preprocessed" / (configuration.inherits_from or card.configuration_name))
+        images = CaseStore(self.workspace.preprocessed(configuration.inherits_from or card.configuration_name))
         recipe = digest_of_record(configuration.model_copy(update={"patch_size": (), "batch_size": 0}))
         origins = {
             case.id: Origin(source=digest_of_file(file), recipe=recipe + images.record(case.id).origin.recipe)
@@ -92,19 +90,19 @@ class FirstStage:
             label = fit_label_map(read_label(file).array, properties, card.plan, configuration)
             previous = PreprocessedCase(label[None].astype(np.float32), None, {}, properties)
             store.write(case.id, previous, origins[case.id], configuration.patch_size, "float16")
-        log.info("first stage: %s, %d label maps", self.models, len(cases))
+        log.info("first stage: %s, %d label maps", self.models.path, len(cases))
 
     def _files(self, cases: list[Case], file_ending: str) -> list[Path]:
-        splits = Splits.load(self.workspace / "splits.json", "Run `umseg plan` again.")
+        splits = self.workspace.load(Splits)
         fold_of = {case_id: fold for fold, split in enumerate(splits.folds) for case_id in split.validation}
         homeless = [case.id for case in cases if case.id not in fold_of]
         if homeless:
             raise self._incomplete(f"cases that no fold validates: {few(homeless)}", len(splits.folds))
         files = [
-            self.models / f"fold_{fold_of[case.id]}" / VALIDATION / f"{case.id}{case.label_ending(file_ending)}"
+            self.models.fold(fold_of[case.id]).validation / f"{case.id}{case.label_ending(file_ending)}"
             for case in cases
         ]
-        missing = sorted({file.parent.parent.name.removeprefix("fold_") for file in files if not file.is_file()})
+        missing = sorted({FoldFolder(file.parent.parent).name for file in files if not file.is_file()})
         if missing:
             raise self._incomplete(f"no validation of fold {', '.join(missing)}", len(splits.folds))
         return files
@@ -112,7 +110,7 @@ class FirstStage:
     def _incomplete(self, found: str, folds: int) -> UserError:
         return UserError(
             "The second stage of a cascade needs the first one's segmentation of every case.",
-            file=self.models,
+            file=self.models.path,
             found=found,
             expected="label maps of all cases, each from the fold that did not train on it",
             remedy=f"Train the same --model with --config {self.configuration} --fold "

@@ -18,10 +18,6 @@ from umseg.common.errors import UserError
 from umseg.common.files import atomic_path
 from umseg.training.optim.average import WeightAverage
 
-LATEST = "checkpoint_latest.safetensors"
-BEST = "weights_best.safetensors"
-FINAL = "weights_final.safetensors"
-
 _WINDOWS_DISK_FULL = 112
 
 

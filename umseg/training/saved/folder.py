@@ -4,38 +4,36 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Collection
-from pathlib import Path
 
 from umseg.common.errors import UserError
 from umseg.common.files import remove_leftovers
-from umseg.models.card import FILE_NAME as CARD
 from umseg.models.card import ModelCard
 from umseg.training.config.training_config import TrainingConfig
-from umseg.training.saved import checkpoint
+from umseg.workspace import ModelFolder
 
 
 class RunFolder:
     """One fold of a model folder.
 
     Attributes:
-        models: ``models/<model>__<configuration>``, which all folds share.
-        path: ``fold_<k>`` in it.
+        models: The folder that all folds share.
+        fold: The run's own.
         discarded: Folds whose earlier runs are to be thrown away.
         begun: A run is there and will be continued.
         complete: That run has trained all its epochs.
     """
 
-    def __init__(self, models: Path, config: TrainingConfig, discard: Collection[int | str] = ()) -> None:
+    def __init__(self, models: ModelFolder, config: TrainingConfig, discard: Collection[int | str] = ()) -> None:
         self.models = models
-        self.path = models / f"fold_{config.fold}"
+        self.fold = models.fold(config.fold)
         self.config = config
-        self.discarded = [models / f"fold_{fold}" for fold in discard]
-        self.begun = self.path not in self.discarded and (self.path / checkpoint.LATEST).exists()
+        self.discarded = [models.fold(fold) for fold in discard]
+        self.begun = self.fold not in self.discarded and self.fold.checkpoint.exists()
         self.complete = False
         if self.begun:
-            earlier = TrainingConfig.load(self.path / "config.json", "Start this fold anew with --restart.")
+            earlier = TrainingConfig.load(self.fold.config_file, "Start this fold anew with --restart.")
             self._refuse_change(earlier)
-            self.complete = (self.path / checkpoint.FINAL).exists() and config.epochs == earlier.epochs
+            self.complete = self.fold.weights("final").exists() and config.epochs == earlier.epochs
 
     def check(self, card: ModelCard) -> None:
         """All folds share one card; a fold of another plan or network must not join them.
@@ -43,8 +41,8 @@ class RunFolder:
         Raises:
             UserError: Another fold, or the run that is to be continued, has another card.
         """
-        path = self.models / CARD
-        others = [found.parent for found in self.models.glob(f"fold_*/{checkpoint.LATEST}")]
+        path = self.models.card_file
+        others = [fold for fold in self.models.folds() if fold.checkpoint.exists()]
         if not path.exists() or not set(others) - set(self.discarded):
             return
         there = ModelCard.load(path, "Remove the folder, or train with --tag NAME.")
@@ -58,14 +56,14 @@ class RunFolder:
 
     def prepare(self, card: ModelCard) -> None:
         """Discard what is to be discarded; write ``model.json`` and ``config.json``. Nothing is refused any more."""
-        for folder in self.discarded:
-            shutil.rmtree(folder, ignore_errors=True)
-        remove_leftovers(self.path)
-        card.save(self.models / CARD)
-        self.config.save(self.path / "config.json")
+        for fold in self.discarded:
+            shutil.rmtree(fold.path, ignore_errors=True)
+        remove_leftovers(self.fold.path)
+        card.save(self.models.card_file)
+        self.config.save(self.fold.config_file)
         if self.begun and not self.complete:
             # More epochs than before: the weights are no longer final.
-            (self.path / checkpoint.FINAL).unlink(missing_ok=True)
+            self.fold.weights("final").unlink(missing_ok=True)
 
     def _refuse_change(self, earlier: TrainingConfig) -> None:
         old, new = earlier.resolved().model_dump(), self.config.resolved().model_dump()
@@ -75,7 +73,7 @@ class RunFolder:
         if changed:
             raise UserError(
                 "This fold was begun with other options.",
-                file=self.path / "config.json",
+                file=self.fold.config_file,
                 found=", ".join(f"{name} = {new[name]}" for name in changed),
                 expected=", ".join(f"{name} = {old[name]}" for name in changed),
                 remedy="Repeat the earlier options to continue, begin anew with --restart, or keep both with --tag "

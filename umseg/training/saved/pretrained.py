@@ -10,6 +10,7 @@ from torch import nn
 from umseg.common.errors import UserError
 from umseg.models.card import load_card
 from umseg.training.saved import checkpoint
+from umseg.workspace import ModelFolder
 
 _REMEDY = "Name a model folder that `umseg train` or `umseg import` made: .../models/<model>__<configuration>."
 
@@ -46,7 +47,8 @@ def load_pretrained(network: nn.Module, model_folder: Path) -> Loaded:
         UserError: The folder holds no trained weights, or hardly any of them fit.
     """
     card = load_card(model_folder)
-    files = sorted(model_folder.glob(f"fold_*/{checkpoint.FINAL}"), key=lambda f: (f.parent.name != "fold_all", f))
+    trained = [fold for fold in ModelFolder(model_folder).folds() if fold.weights("final").exists()]
+    files = [fold.weights("final") for fold in sorted(trained, key=lambda fold: fold.name != "all")]
     if not files:
         raise UserError("The model folder holds no trained weights.", file=model_folder, remedy=_REMEDY)
     tensors, _ = checkpoint.load_tensors(files[0], _REMEDY)

@@ -14,6 +14,7 @@ import SimpleITK as sitk
 
 from tests.blobs import write_blobs
 from umseg.common.errors import UserError
+from umseg.dataset.dataset import Dataset
 from umseg.dataset.io.images import read_image, read_label
 from umseg.models import ModelOptions
 from umseg.planning import Overrides
@@ -22,8 +23,9 @@ from umseg.preprocess.locations import location_classes
 from umseg.reports.summary import plan_summary
 from umseg.training import TrainingConfig, train
 from umseg.training.data.splits import Split, Splits
+from umseg.workflows.plan import plan_dataset
 from umseg.workflows.validate import validate_fold
-from umseg.workflows.workspace import Workspace, plan_dataset
+from umseg.workspace import Workspace
 
 
 @pytest.fixture
@@ -54,7 +56,7 @@ def test_found_by_name_and_by_path(dataset: Path, tmp_path: Path) -> None:
 
 def test_splits_that_were_edited_stay(dataset: Path, tmp_path: Path) -> None:
     made = plan(dataset, tmp_path / "w")
-    assert len(made.splits().folds) == 4
+    assert len(made.load(Splits).folds) == 4
     edited = Splits(folds=(Split(train=("blob_0", "blob_1"), validation=("blob_2", "blob_3")),))
     edited.save(made.folder / "splits.json")
     assert plan(dataset, tmp_path / "w").splits() == edited
@@ -86,7 +88,7 @@ def test_images_that_the_new_plan_does_not_fit_are_removed(dataset: Path, tmp_pa
 
 def test_summary_names_cases_spacing_and_configurations(dataset: Path, tmp_path: Path) -> None:
     made, fingerprint, decided = plan_dataset(dataset, tmp_path / "w", configurations=["2d"], quiet=True)
-    text = plan_summary(fingerprint, decided, made.dataset().description)
+    text = plan_summary(fingerprint, decided, made.load(Dataset).description)
     assert "4 cases" in text
     assert "2 x 1 x 1.5 mm" in text
     assert "3d_fullres: spacing" in text
@@ -153,11 +155,11 @@ def test_fixed_copies_are_used_from_then_on(dataset: Path, tmp_path: Path) -> No
     )
     assert label.read_bytes() == before
     assert not (made.folder / "problems.csv").exists()
-    case = made.dataset().cases[2]
+    case = made.load(Dataset).cases[2]
     assert case.label == made.folder / "fixed" / "labelsTr" / "blob_2.nii.gz"
     assert read_label(case.label).geometry == read_image(case.images).geometry
     np.testing.assert_array_equal(read_label(case.label).array, read_label(label).array)
-    assert [case.label.parent for case in made.dataset().cases if case.id != "blob_2"] == [dataset / "labelsTr"] * 3
+    assert [case.label.parent for case in made.load(Dataset).cases if case.id != "blob_2"] == [dataset / "labelsTr"] * 3
 
     Splits(folds=(Split(train=("blob_0", "blob_1", "blob_3"), validation=("blob_2",)),)).save(
         made.folder / "splits.json"
@@ -189,7 +191,7 @@ def test_regions_and_ignore_are_planned_and_preprocessed(
     change_description(dataset, **fields)
     made = plan(dataset, tmp_path / "w")
     stored = CaseStore(made.preprocessed("3d_fullres")).open("blob_0")
-    assert set(stored.class_locations) == set(location_classes(made.dataset().description))
+    assert set(stored.class_locations) == set(location_classes(made.load(Dataset).description))
 
 
 def test_file_map_is_planned(dataset: Path, tmp_path: Path) -> None:
@@ -202,4 +204,4 @@ def test_file_map_is_planned(dataset: Path, tmp_path: Path) -> None:
     change_description(dataset, dataset=entries)
     made = plan(dataset, tmp_path / "w")
     assert CaseStore(made.preprocessed("3d_fullres")).case_ids() == tuple(sorted(entries))
-    assert "scans" not in made.dataset().description.model_dump_json()
+    assert "scans" not in made.load(Dataset).description.model_dump_json()

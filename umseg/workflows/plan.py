@@ -1,16 +1,14 @@
-"""A data set's workspace: where its files are, and ``umseg plan``, which fills it."""
+"""``umseg plan``: fill a data set's workspace."""
 
 from __future__ import annotations
 
 import logging
 import shutil
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from umseg.common.errors import UserError
 from umseg.common.files import remove_leftovers
-from umseg.common.record import RecordT
 from umseg.dataset.check.fix_headers import fix_geometry as with_fixed_geometry
 from umseg.dataset.check.problems import Problem
 from umseg.dataset.check.report import report_problems
@@ -21,66 +19,11 @@ from umseg.planning.planner import check_rules
 from umseg.planning.transfer import transfer_plan
 from umseg.preprocess import CaseStore, Origin, StoreDtype, case_origins, most_bytes, preprocess_dataset
 from umseg.training.data.splits import Splits, make_splits, read_splits
+from umseg.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
-DEFAULT_ROOT = Path("umseg-workspace")
-PLAN_REMEDY = "Run `umseg plan DATASET` first, or give the --workspace that it wrote to."
-
-
 CONFIGURATIONS = ("2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres")
-
-
-@dataclass(frozen=True)
-class Workspace:
-    """Everything that belongs to one data set, ``W/<DatasetName>``.
-
-    Attributes:
-        folder: The workspace of this data set.
-    """
-
-    folder: Path
-
-    @classmethod
-    def of(cls, dataset: str, root: Path) -> Workspace:
-        """The workspace of a data set given by its name or the path of its folder.
-
-        Raises:
-            UserError: Nothing has been planned for it.
-        """
-        workspace = cls(Path(root).absolute() / Path(dataset).absolute().name)
-        if not workspace.folder.is_dir():
-            known = sorted(p.name for p in Path(root).glob("*") if (p / "plan.json").exists())
-            raise UserError(
-                f"There is no workspace for '{dataset}'.",
-                file=workspace.folder,
-                found="planned data sets: " + (", ".join(known) or "none"),
-                remedy=PLAN_REMEDY,
-            )
-        return workspace
-
-    def dataset(self) -> Dataset:
-        """The cases that were planned."""
-        return self._load(Dataset, "dataset.json")
-
-    def plan(self) -> Plan:
-        """The decisions."""
-        return self._load(Plan, "plan.json")
-
-    def fingerprint(self) -> Fingerprint:
-        """The measurements."""
-        return self._load(Fingerprint, "fingerprint.json")
-
-    def splits(self) -> Splits:
-        """The cross-validation."""
-        return self._load(Splits, "splits.json")
-
-    def preprocessed(self, configuration: str) -> Path:
-        """Folder of a configuration's preprocessed cases."""
-        return self.folder / "preprocessed" / configuration
-
-    def _load(self, record: type[RecordT], name: str) -> RecordT:
-        return record.load(self.folder / name, PLAN_REMEDY)
 
 
 def plan_dataset(
@@ -135,14 +78,14 @@ def plan_dataset(
     _check_names(configurations or [], CONFIGURATIONS if other_plan is None else other_plan.configurations)
     dataset, structural = survey_dataset(dataset_folder)
     given_splits = None if splits is None else read_splits(splits, [case.id for case in dataset.cases])
-    workspace = Workspace(Path(root).absolute() / dataset.name)
+    workspace = Workspace.to_be(Path(dataset.name), root)
     if fix_geometry:
-        fixed = workspace.folder / "fixed" / "labelsTr"
+        fixed = workspace.fixed_labels
         remove_leftovers(fixed)
         dataset = with_fixed_geometry(dataset, fixed, workers=workers, quiet=quiet)
 
     def report(problems: Sequence[Problem]) -> None:
-        report_problems([*structural, *problems], dataset.folder, workspace.folder / "problems.csv")
+        report_problems([*structural, *problems], dataset.folder, workspace.problems_file)
 
     # What is missing or in excess is no part of the hash: then everything is looked at, and reported together.
     earlier = None if structural else _earlier_fingerprint(workspace)
@@ -160,9 +103,9 @@ def plan_dataset(
     }
     _remove_stale(workspace, origins, chosen, store_dtype)
     _warn_of_small_disk(workspace, fingerprint, plan, chosen, store_dtype)
-    dataset.save(workspace.folder / "dataset.json")
-    fingerprint.save(workspace.folder / "fingerprint.json")
-    plan.save(workspace.folder / "plan.json")
+    dataset.save(workspace.file(Dataset))
+    fingerprint.save(workspace.file(Fingerprint))
+    plan.save(workspace.file(Plan))
     _keep_or_make_splits(workspace, [case.id for case in dataset.cases], given_splits)
     preprocess_dataset(
         dataset,
@@ -189,7 +132,7 @@ def _check_names(names: Sequence[str], known: Collection[str]) -> None:
 
 def _earlier_fingerprint(workspace: Workspace) -> Fingerprint | None:
     try:
-        return workspace.fingerprint()
+        return workspace.load(Fingerprint)
     except UserError:
         # None yet; or of another version, or damaged: it is made anew.
         return None
@@ -207,7 +150,7 @@ def _remove_stale(
         dtype: How their images are to be stored.
     """
     remove_leftovers(workspace.folder)
-    for folder in sorted(path for path in (workspace.folder / "preprocessed").glob("*") if path.is_dir()):
+    for folder in sorted(path for path in workspace.stores.glob("*") if path.is_dir()):
         stale = CaseStore(folder).prune(origins.get(folder.name, {}), dtype if folder.name in chosen else None)
         if stale and folder.name in chosen:
             log.info("%s: %d cases no longer fit the data or the plan and are made anew", folder.name, len(stale))
@@ -237,12 +180,12 @@ def _warn_of_small_disk(
 
 def _keep_or_make_splits(workspace: Workspace, case_ids: Sequence[str], given: Splits | None) -> None:
     """Splits that the user edited, or that trained folds rely on, stay as long as they name only existing cases."""
-    path = workspace.folder / "splits.json"
+    path = workspace.file(Splits)
     if given is not None:
         given.save(path)
         return
     if path.exists():
-        there = workspace.splits()
+        there = workspace.load(Splits)
         named = {case for split in there.folds for case in (*split.train, *split.validation)}
         if named <= set(case_ids):
             log.info("keeping %s", path)

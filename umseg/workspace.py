@@ -1,0 +1,198 @@
+"""Where everything lies: the one place that knows the file names of workspaces, model folders and folds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from umseg.common.errors import UserError
+from umseg.common.record import Record, RecordT
+
+DEFAULT_ROOT = Path("umseg-workspace")
+PLAN_REMEDY = "Run `umseg plan DATASET` first, or give the --workspace that it wrote to."
+MODEL_REMEDY = "Give the folder that `umseg train` made: .../models/<model>__<configuration>."
+
+WeightsName = Literal["final", "best"]
+WEIGHTS: tuple[WeightsName, ...] = ("final", "best")
+"""``final``: of the last epoch. ``best``: of the epoch with the highest validation Dice."""
+
+CARD = "model.json"
+LATEST = "checkpoint_latest.safetensors"
+BEST = "weights_best.safetensors"
+FINAL = "weights_final.safetensors"
+METRICS = "metrics.json"
+_FOLD = "fold_"
+_RECORDS = {
+    "Dataset": "dataset.json",
+    "Fingerprint": "fingerprint.json",
+    "Plan": "plan.json",
+    "Splits": "splits.json",
+}
+"""The records of a workspace, by the names of their classes."""
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Everything that belongs to one data set, ``W/<DatasetName>``.
+
+    Attributes:
+        folder: The workspace of this data set.
+    """
+
+    folder: Path
+
+    @classmethod
+    def of(cls, dataset: str, root: Path) -> Workspace:
+        """The workspace of a data set given by its name or the path of its folder.
+
+        Raises:
+            UserError: Nothing has been planned for it.
+        """
+        workspace = cls.to_be(Path(dataset), root)
+        if not workspace.folder.is_dir():
+            known = sorted(path.name for path in Path(root).glob("*") if cls(path).plan_file.exists())
+            raise UserError(
+                f"There is no workspace for '{dataset}'.",
+                file=workspace.folder,
+                found="planned data sets: " + (", ".join(known) or "none"),
+                remedy=PLAN_REMEDY,
+            )
+        return workspace
+
+    @classmethod
+    def to_be(cls, dataset: Path, root: Path) -> Workspace:
+        """The workspace of a data set, whether it exists or not."""
+        return cls(Path(root).absolute() / Path(dataset).absolute().name)
+
+    def load(self, record: type[RecordT]) -> RecordT:
+        """Read the workspace's ``Dataset``, ``Fingerprint``, ``Plan`` or ``Splits``; the argument is that class.
+
+        Raises:
+            UserError: The file is missing or not valid.
+        """
+        return record.load(self.file(record), PLAN_REMEDY)
+
+    def file(self, record: type[Record]) -> Path:
+        """The file of one of these records."""
+        return self.folder / _RECORDS[record.__name__]
+
+    @property
+    def plan_file(self) -> Path:
+        """The decisions: a ``Plan``."""
+        return self.folder / _RECORDS["Plan"]
+
+    @property
+    def problems_file(self) -> Path:
+        """The table of everything that is wrong with the data."""
+        return self.folder / "problems.csv"
+
+    @property
+    def fixed_labels(self) -> Path:
+        """Folder of the label maps whose headers were corrected."""
+        return self.folder / "fixed" / "labelsTr"
+
+    @property
+    def stores(self) -> Path:
+        """Folder of all configurations' preprocessed cases."""
+        return self.folder / "preprocessed"
+
+    def preprocessed(self, configuration: str) -> Path:
+        """Folder of a configuration's preprocessed cases."""
+        return self.stores / configuration
+
+    def first_stage(self, configuration: str, models: ModelFolder) -> Path:
+        """Folder of the segmentations by a cascade's first stage, prepared for its second one's configuration."""
+        return self.preprocessed(configuration) / models.path.name
+
+    def model(self, name: str, configuration: str) -> ModelFolder:
+        """The folder that all folds of a model share."""
+        return ModelFolder(self.folder / "models" / f"{name}__{configuration}")
+
+    def models(self) -> list[ModelFolder]:
+        """All model folders, by name."""
+        return [ModelFolder(path) for path in sorted((self.folder / "models").glob("*__*")) if path.is_dir()]
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """One model on one configuration, ``models/<model>__<configuration>``.
+
+    Attributes:
+        path: The folder.
+    """
+
+    path: Path
+
+    @property
+    def card_file(self) -> Path:
+        """All that prediction needs to know: a ``ModelCard``."""
+        return self.path / CARD
+
+    def fold(self, name: int | str) -> FoldFolder:
+        """The folder of one fold, ``all`` included, whether it exists or not."""
+        return FoldFolder(self.path / f"{_FOLD}{name}")
+
+    def folds(self) -> list[FoldFolder]:
+        """The folders of the folds that exist, sorted by name."""
+        return [FoldFolder(path) for path in sorted(self.path.glob(f"{_FOLD}*")) if path.is_dir()]
+
+
+@dataclass(frozen=True)
+class FoldFolder:
+    """One training run, ``fold_<k>`` in a model folder.
+
+    Attributes:
+        path: The folder.
+    """
+
+    path: Path
+
+    @property
+    def models(self) -> ModelFolder:
+        """The model folder that it lies in."""
+        return ModelFolder(self.path.parent)
+
+    @property
+    def name(self) -> str:
+        """``0`` to ``4``, or ``all``."""
+        return self.path.name.removeprefix(_FOLD)
+
+    @property
+    def config_file(self) -> Path:
+        """Every choice that the run depends on: a ``TrainingConfig``."""
+        return self.path / "config.json"
+
+    @property
+    def checkpoint(self) -> Path:
+        """What a stopped run continues from."""
+        return self.path / LATEST
+
+    def weights(self, name: WeightsName) -> Path:
+        """The weights of the last epoch, or those of the best."""
+        return self.path / {"final": FINAL, "best": BEST}[name]
+
+    @property
+    def log_table(self) -> Path:
+        """One line per epoch, for people."""
+        return self.path / "log.csv"
+
+    @property
+    def log_records(self) -> Path:
+        """One JSON record per epoch, for programs."""
+        return self.path / "log.jsonl"
+
+    @property
+    def progress_picture(self) -> Path:
+        """The curves of the log."""
+        return self.path / "progress.png"
+
+    @property
+    def validation(self) -> Path:
+        """Folder of the label maps and scores of the held-out cases."""
+        return self.path / "validation"
+
+    @property
+    def metrics_file(self) -> Path:
+        """The scores of the held-out cases."""
+        return self.validation / METRICS
