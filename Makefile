@@ -5,13 +5,17 @@ VENV := .venv
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint clean
+.PHONY: demo test coverage lint clean
 
 demo: $(VENV)/installed-demo
 	$(BIN)/umseg demo --output umseg-demo
 
 test: $(VENV)/installed-dev lint
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
+# Apart from `make test`, because tracing lines makes the tests slower.
+coverage: $(VENV)/installed-dev
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --cov --cov-report term:skip-covered
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
