@@ -39,6 +39,13 @@ def oldest(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def docs(session: nox.Session) -> None:
+    """Build the site into ``site/``."""
+    session.install(*PINS, "--editable", ".[docs]")
+    session.run("mkdocs", "build", "--strict")
+
+
+@nox.session(default=False)
 def build(session: nox.Session) -> None:
     """Build the source distribution and the wheel into ``dist/``."""
     session.install("build")

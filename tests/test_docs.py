@@ -1,4 +1,4 @@
-"""The documentation is true: sections that the code cites exist."""
+"""The documentation is true: sections that the code cites and files that pages link to exist."""
 
 from __future__ import annotations
 
@@ -38,3 +38,15 @@ def test_every_section_of_the_rules_names_its_source() -> None:
     bodies = re.split(r"^## .+$", text, flags=re.MULTILINE)[1:]
     assert len(bodies) == len(sections())
     assert all(body.strip().startswith("Source: ") for body in bodies)
+
+
+def test_linked_files_exist() -> None:
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+    assert len(pages) > 10
+    links = [
+        (page, target)
+        for page in pages
+        for target in re.findall(r"\]\(([^):#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    ]
+    assert len(links) > 20
+    assert not [(page.name, target) for page, target in links if not (page.parent / target).exists()]

@@ -1,7 +1,8 @@
-"""The checks that pre-commit runs on the files of a commit."""
+"""Tools of the repository: a check of pre-commit, and the pages of the site."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tools.empty_files import MAY_BE_EMPTY, empty_files, main
+from tools.site_pages import ELSEWHERE, PAGES, pages, relink, split_readme
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -45,3 +47,28 @@ def test_no_file_of_the_repository_is_empty() -> None:
     assert len(names) > 100
     done = subprocess.run([sys.executable, "tools/empty_files.py", *names], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
+
+
+def test_the_readme_is_divided_into_home_page_and_tutorial() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    home, tutorial = split_readme(readme)
+    assert len(home) + len(tutorial) == len(readme) + len("# Tutorial\n\n")
+    assert "## Use" in tutorial
+    assert "## Install" in home
+    with pytest.raises(ValueError, match="lacks the sections"):
+        split_readme("# umseg\n\n## Install\n")
+
+
+def test_links_of_pages_lead_to_pages() -> None:
+    made = pages()
+    assert set(PAGES.values()) < set(made)
+    targets = {target for text in made.values() for target in re.findall(r"\]\(([^):#]+)\)", text)}
+    assert targets
+    assert all(target in made or (ROOT / "docs" / target).exists() for target in targets), targets
+
+
+def test_links_to_files_without_a_page_become_text() -> None:
+    (name,) = ELSEWHERE - {"LICENSE"}
+    assert relink(
+        f"the [code of conduct]({name}), [parity](docs/parity.md), [elsewhere](https://example.org/a.md)"
+    ) == ("the code of conduct, [parity](parity.md), [elsewhere](https://example.org/a.md)")
