@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint clean
+.PHONY: demo test coverage lint docs clean
 
 demo: $(VENV)/installed-demo
 	$(BIN)/umseg demo --output umseg-demo
@@ -13,11 +13,18 @@ demo: $(VENV)/installed-demo
 test: $(VENV)/installed-dev lint
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
+# Apart from `make test`, because tracing lines makes the tests slower.
+coverage: $(VENV)/installed-dev
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --cov --cov-report term:skip-covered
+
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(VENV)/installed-docs
+	$(BIN)/mkdocs build --strict
 
 # torch first and by itself: the pinned version must be in place before another package asks for "any torch".
 $(VENV)/bootstrapped: constraints.txt
@@ -30,4 +37,4 @@ $(VENV)/installed-%: $(VENV)/bootstrapped pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) umseg-demo build *.egg-info
+	rm -rf $(VENV) umseg-demo site build *.egg-info

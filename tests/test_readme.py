@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -82,6 +83,6 @@ def test_umseg_commands_and_python_run_in_order(tmp_path: Path, monkeypatch: pyt
     for shown in re.findall(r"[\w/]+\.(?:json|safetensors|csv|png)", tree):
         assert list(Path("umseg-workspace").rglob(shown)), shown
     (code,) = blocks("python")
-    names: dict[str, object] = {"image": np.zeros((1, *SHAPE), np.float32)}
+    names: dict[str, Any] = {"image": np.zeros((1, *SHAPE), np.float32)}
     exec(code, names)
     assert np.shape(names["label_map"]) == SHAPE

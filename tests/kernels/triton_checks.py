@@ -60,8 +60,8 @@ NORMS: dict[str, tuple[tuple[int, ...], bool, float]] = {
 
 
 def cut_shorter(span: int, chunk: int) -> None:
-    backend._SHORTEST = backend._LONGEST = span  # type: ignore[misc]
-    backend.CHUNK = chunk  # type: ignore[misc]
+    backend._SHORTEST = backend._LONGEST = span
+    backend.CHUNK = chunk
 
 
 def check_values() -> dict[str, Any]:
@@ -136,9 +136,9 @@ def norm_errors(shape: tuple[int, ...], with_residual: bool, slope: float) -> di
     residual = torch.randn(shape, generator=generator).double() if with_residual else None
     upstream = torch.randn(shape, generator=generator)
     exact = norm_and_gradients(torch_norm, x, residual, weight, bias, slope, upstream.double())
-    single = (None if t is None else t.float() for t in (x, residual, weight, bias))
-    norm._TILE, norm._COMBINED["TILES"] = 256, 8  # type: ignore[misc]
-    found = norm_and_gradients(norm.forward_op, *single, slope, upstream)
+    single = [None if t is None else t.float() for t in (x, residual, weight, bias)]
+    norm._TILE, norm._COMBINED["TILES"] = 256, 8
+    found = norm_and_gradients(norm.forward_op, single[0], single[1], single[2], single[3], slope, upstream)
     names = ("y", "x", "weight", "bias", "residual")
     # A gradient that is 0 but for rounding, as that of one voxel is, has no relative error.
     return {n: float((a - b).norm() / b.norm().clamp(min=1)) for n, a, b in zip(names, found, exact, strict=False)}

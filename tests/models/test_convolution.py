@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from umseg.models.convolution import Conv3d, replace_convolutions
 
@@ -12,7 +12,7 @@ def test_gradients_of_thin_inputs_under_autocast(size: tuple[int, int, int], str
     torch.manual_seed(0)
     layer = Conv3d(64, 64, 3, padding=1, stride=stride)
     x = torch.randn(2, 64, *size)
-    gradients = []
+    gradients: list[Tensor | None] = []
     for enabled in (False, True):
         layer.weight.grad = None
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
@@ -30,8 +30,9 @@ def test_larger_inputs_stay_in_sixteen_bits() -> None:
 
 
 def test_convolutions_of_others_are_replaced() -> None:
-    network = nn.Sequential(nn.Conv3d(1, 2, 3), nn.Sequential(nn.Conv3d(2, 2, 1)), nn.Conv2d(1, 1, 1))
+    inner = nn.Sequential(nn.Conv3d(2, 2, 1))
+    network = nn.Sequential(nn.Conv3d(1, 2, 3), inner, nn.Conv2d(1, 1, 1))
     weight = network[0].weight
     replace_convolutions(network)
-    assert [type(m) for m in (network[0], network[1][0], network[2])] == [Conv3d, Conv3d, nn.Conv2d]
+    assert [type(m) for m in (network[0], inner[0], network[2])] == [Conv3d, Conv3d, nn.Conv2d]
     assert network[0].weight is weight

@@ -34,7 +34,7 @@ def test_values_and_gradients_equal_the_recorded_ones(
     y = block(x)
     y.backward(recorded["grad_out"].to(dtype))
     assert relative_error(y.detach(), recorded["y_f64"]) < tolerance
-    assert relative_error(x.grad, recorded["grad_x"]) < tolerance  # type: ignore[arg-type]
+    assert relative_error(x.grad, recorded["grad_x"]) < tolerance
     for parameter, tensor in block.named_parameters():
         assert relative_error(tensor.grad, recorded["grads"][parameter]) < tolerance, parameter  # type: ignore[arg-type]
 

@@ -25,7 +25,7 @@ def test_logits_have_the_size_of_the_patch(model: str, patch: tuple[int, ...]) -
     with torch.no_grad():
         logits = network(image)
         assert logits.shape == (1, 5, *patch)
-        network.deep_supervision = True
+        network.deep_supervision = True  # type: ignore[assignment]
         (head,) = network(image)
     torch.testing.assert_close(head, logits)
 

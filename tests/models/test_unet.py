@@ -138,7 +138,9 @@ def test_blocks_per_stage(
     assert isinstance(network, UNet)
     assert [type(layer) for layer in network.stem] == [block] * stem
     for stages, counts in ((network.encoder, encoder), (network.decoder, decoder)):
-        assert [[type(layer) for layer in stage] for stage in stages] == [[block] * count for count in counts]
+        assert [[type(layer) for layer in stage.children()] for stage in stages] == [
+            [block] * count for count in counts
+        ]
 
 
 @pytest.mark.parametrize(("planned", "encoder", "decoder"), [(False, [1, 3, 4], [1, 1]), (True, [2, 1, 5], [1, 3])])
@@ -152,8 +154,12 @@ def test_residual_encoder_has_the_plans_blocks_or_the_usual(
     network = build("nnunet_resenc", configuration)
     assert isinstance(network, UNet)
     assert [type(layer) for layer in network.stem] == [ConvNormAct]
-    assert [[type(layer) for layer in stage] for stage in network.encoder] == [[ResidualBlock] * n for n in encoder]
-    assert [[type(layer) for layer in stage] for stage in network.decoder] == [[ConvNormAct] * n for n in decoder]
+    assert [[type(layer) for layer in stage.children()] for stage in network.encoder] == [
+        [ResidualBlock] * n for n in encoder
+    ]
+    assert [[type(layer) for layer in stage.children()] for stage in network.decoder] == [
+        [ConvNormAct] * n for n in decoder
+    ]
 
 
 def test_plain_network_follows_the_plans_number_of_convolutions() -> None:

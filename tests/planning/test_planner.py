@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import given, settings
@@ -325,7 +325,10 @@ def in_file_order(plan: Plan, name: str, field: str) -> list[float]:
     return [values[axis] for axis in plan.transpose_backward]
 
 
-def turn_axes(values: tuple[float, ...], order: list[int]) -> tuple[float, ...]:
+Number = TypeVar("Number", int, float)
+
+
+def turn_axes(values: tuple[Number, ...], order: list[int]) -> tuple[Number, ...]:
     return tuple(values[axis] for axis in order)
 
 

@@ -54,9 +54,9 @@ def make_plan(order: tuple[int, int, int] = (0, 1, 2), **configurations: Configu
 def make_image(shape: tuple[int, int, int], channels: int = 1, margin: int = 2, seed: int = 0) -> np.ndarray:
     """Noise with a zero margin."""
     image = np.zeros((channels, *shape), dtype=np.float32)
-    inner = tuple(slice(margin, size - margin) for size in shape)
-    size = image[(slice(None), *inner)].shape
-    image[(slice(None), *inner)] = np.random.default_rng(seed).normal(10, 3, size=size)
+    inner = (slice(None), *(slice(margin, size - margin) for size in shape))
+    size = image[inner].shape
+    image[inner] = np.random.default_rng(seed).normal(10, 3, size=size)
     return image
 
 

@@ -41,7 +41,7 @@ def test_transposing_first_is_the_same_as_transposed_files() -> None:
     configuration = make_configuration((1.0, 1.0, 1.0))
     first = preprocess_case(image, SPACING, make_plan(order, full=configuration), "full", label)
     moved = np.transpose(image, (0, *(axis + 1 for axis in order)))
-    spacing = tuple(SPACING[axis] for axis in order)
+    spacing = (SPACING[order[0]], SPACING[order[1]], SPACING[order[2]])
     second = preprocess_case(moved, spacing, make_plan(full=configuration), "full", np.transpose(label, order))
     np.testing.assert_array_equal(first.data, second.data)
     np.testing.assert_array_equal(first.label, second.label)

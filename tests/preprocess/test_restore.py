@@ -1,4 +1,4 @@
-"""The way back to the voxels of the original image."""
+"""Restoring the geometry of the original image."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from scipy import ndimage
 from tests.preprocess.cases import make_configuration, make_image, make_label, make_plan
 from umseg.planning.plan import Configuration, Plan
 from umseg.preprocess import preprocess_case, restore, restore_label_map, restore_probabilities
+from umseg.preprocess.case import CaseProperties
 from umseg.preprocess.resampling.arrays import NumpyArrays
 from umseg.preprocess.resampling.resample import resample
 from umseg.preprocess.resampling.tensors import TorchArrays
@@ -33,7 +34,7 @@ def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr(restore, "_place", lambda logits, device, resampler: (torch.from_numpy(logits), cpu))
 
 
-def random_logits(plan: Plan, configuration: Configuration, classes: int) -> tuple[np.ndarray, object]:
+def random_logits(plan: Plan, configuration: Configuration, classes: int) -> tuple[np.ndarray, CaseProperties]:
     properties = preprocess_case(make_image(SHAPE), SPACING, plan, configuration).properties
     generator = np.random.default_rng(classes)
     return generator.normal(size=(classes, *properties.shape_after_resampling)).astype(np.float32), properties
@@ -56,7 +57,8 @@ def test_equals_resampling_everything_at_once(order: tuple[int, int, int], confi
     probabilities[0] = 1
     inside = tuple(slice(*part) for part in properties.bbox)
     label[inside] = resampled.argmax(axis=0)
-    probabilities[(slice(None), *inside)] = exponentials / exponentials.sum(axis=0)
+    everywhere = (slice(None), *inside)
+    probabilities[everywhere] = exponentials / exponentials.sum(axis=0)
     back = plan.transpose_backward
 
     result = restore_label_map(logits, properties, plan, configuration)
@@ -113,7 +115,8 @@ def test_every_region_is_decided_by_itself(order: tuple[int, int, int]) -> None:
     label = np.zeros(properties.shape_before_cropping, dtype=np.uint8)
     probabilities = np.zeros((3, *properties.shape_before_cropping))
     inside = tuple(slice(*part) for part in properties.bbox)
-    probabilities[(slice(None), *inside)] = 1 / (1 + np.exp(-resampled))
+    everywhere = (slice(None), *inside)
+    probabilities[everywhere] = 1 / (1 + np.exp(-resampled))
     for value, likely in zip((2, 3, 1), probabilities > 0.5, strict=True):
         label[likely] = value
     back = plan.transpose_backward
@@ -132,7 +135,8 @@ def test_a_region_as_likely_as_not_is_not_there_and_large_values_fit() -> None:
     logits, properties = random_logits(plan, configuration, 2)
     assert not restore_label_map(np.zeros_like(logits), properties, plan, configuration, (1, 2)).any()
     large = restore_label_map(np.full_like(logits, 1e4), properties, plan, configuration, (1, 300))
-    assert (large.dtype, large.max()) == (np.uint16, 300)
+    assert large.dtype == np.uint16
+    assert large.max() == 300
     soft = restore_probabilities(np.full_like(logits, -1e4), properties, plan, configuration, regions=True)
     assert not soft.any()
 

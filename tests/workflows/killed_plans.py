@@ -22,7 +22,7 @@ from pathlib import Path
 from umseg.planning import Overrides
 from umseg.planning.fingerprint import extract_fingerprint
 from umseg.preprocess import preprocess_dataset
-from umseg.workflows import workspace
+from umseg.workflows import plan as workflow
 
 # Loaded before the forks, not in each of them.
 LOADED = preprocess_dataset
@@ -97,11 +97,11 @@ def run(work: Callable[[], None]) -> int:
 def main(dataset: Path, folder: Path, seed: int) -> None:
     """Fill ``folder``."""
     draw = random.Random(seed)
-    workspace.extract_fingerprint = partial(extract_fingerprint, num_samples=FEW_SAMPLES)
+    workflow.extract_fingerprint = partial(extract_fingerprint, num_samples=FEW_SAMPLES)
 
     def plan(root: Path, last: int | None = None, overrides: Overrides | None = None) -> None:
         steps = Steps(last)
-        workspace.plan_dataset(dataset, root, overrides=overrides, quiet=True)
+        workflow.plan_dataset(dataset, root, overrides=overrides, quiet=True)
         root.with_suffix(".steps").write_text(str(steps.count))
 
     other, undisturbed = folder / "other", folder / "undisturbed"

@@ -23,7 +23,7 @@ from umseg.planning import Overrides
 from umseg.planning.fingerprint import extract_fingerprint
 from umseg.preprocess import CaseStore
 from umseg.training import TrainingConfig, train
-from umseg.workflows import workspace as module
+from umseg.workflows import plan as module
 from umseg.workflows.plan import plan_dataset
 from umseg.workspace import Workspace
 

@@ -179,7 +179,8 @@ class Predictor:
                 expected=f"{len(expected)} channels: " + ", ".join(expected.values()),
                 remedy="Give every channel of each case, in the order of training.",
             )
-        if len(spacing) != 3 or not all(0 < size < math.inf for size in spacing):
+        # Types are not checked at run time.
+        if len(spacing) != 3 or not all(0 < size < math.inf for size in spacing):  # type: ignore[redundant-expr]
             raise UserError(
                 "The spacing is not the size of a voxel.",
                 found=spacing,

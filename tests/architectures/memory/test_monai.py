@@ -17,7 +17,7 @@ from umseg.planning.training_memory import training_memory
 # The networks differ by less than this from what is counted; 15 % is what was asked for.
 TOLERANCE = 0.03
 
-# Measured with `python benchmarks/memory.py --model NAME` (MONAI 1.6.1, torch 2.13), on GPU operators, in GB.
+# Measured with `python -m benchmarks.memory --model NAME` (MONAI 1.6.1, torch 2.13), on GPU operators, in GB.
 MEASURED: dict[tuple[str, str, Precision], float] = {
     ("2-D, 100 classes", "segresnet", "fp32"): 0.496,
     ("AbdomenCT 3-D", "segresnet", "fp32"): 8.236,

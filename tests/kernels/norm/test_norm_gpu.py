@@ -44,7 +44,7 @@ def test_equals_its_definition(case: tuple[tuple[int, ...], bool, float], memory
     found = [y, *torch.autograd.grad(y, wanted, upstream.cuda())]
 
     doubles = [None if t is None else t.double() for t in (x, residual, weight, bias)]
-    exact = norm_and_gradients(torch_norm, *doubles, slope, upstream.double())  # type: ignore[arg-type]
+    exact = norm_and_gradients(torch_norm, doubles[0], doubles[1], doubles[2], doubles[3], slope, upstream.double())
     allowed = 1e-5 if dtype == torch.float32 else 2e-2
     for a, b in zip(found, exact, strict=True):
         assert float((a.detach().cpu().double() - b).norm() / b.norm().clamp(min=1)) < allowed

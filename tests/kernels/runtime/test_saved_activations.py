@@ -47,7 +47,7 @@ def _saved(node: torch.autograd.graph.Node | None) -> list[Tensor]:
     """Inputs that the convolutions of a graph have saved."""
     if node is None:
         return []
-    own = [node._saved_input] if node.name() == "ConvolutionBackward0" else []
+    own: list[Tensor] = [node._saved_input] if node.name() == "ConvolutionBackward0" else []  # type: ignore[attr-defined]
     return own + [tensor for parent, _ in node.next_functions for tensor in _saved(parent)]
 
 

@@ -33,12 +33,12 @@ def exact_scan(inputs: list[Tensor | None], softplus: bool, upstream: Tensor) ->
     arrays = [np.ascontiguousarray(t.detach()) for t in given if t is not None]
     gradients = [np.zeros_like(array) for array in arrays]
     y = np.empty_like(arrays[0])
-    _scan(*arrays, softplus, z is not None, np.ascontiguousarray(upstream), y, *gradients)
+    _scan(*arrays, softplus, z is not None, np.ascontiguousarray(upstream), y, *gradients)  # type: ignore[call-arg, arg-type]
     present = [g for t, g in zip(inputs, gradients, strict=True) if t is not None]
     return [torch.from_numpy(array) for array in (y, *present)]
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True)
 def _scan(
     u: Array, delta: Array, A: Array, B: Array, C: Array, D: Array, z: Array, bias: Array, softplus: bool, gated: bool,
     upstream: Array, y: Array,

@@ -10,10 +10,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tests.kernels.scan.scans import NAMES, all_finite, errors, extreme_inputs, make_inputs, segmented_reference
+from tests.kernels.scan.scans import (
+    NAMES,
+    all_finite,
+    errors,
+    extreme_inputs,
+    make_inputs,
+    segmented_reference,
+    selective_scan,
+)
 from umseg.kernels.conv1d.interface import causal_conv1d_silu
 from umseg.kernels.runtime.obstacles import Obstacle
-from umseg.kernels.scan import available_backends, selective_scan
+from umseg.kernels.scan import available_backends
 from umseg.kernels.scan.interface import OBSTACLES
 from umseg.kernels.scan.reference import scan as reference
 from umseg.models.mamba import MambaBlock
@@ -41,7 +49,7 @@ class OnGpu:
     def __call__(self, *arguments: Tensor | None) -> Tensor:
         *tensors, softplus = arguments
         inputs = [None if t is None else t.cuda() for t in tensors]
-        return selective_scan(*inputs, delta_softplus=softplus, backend=self.backend).cpu()  # type: ignore[arg-type]
+        return selective_scan(*inputs, delta_softplus=softplus, backend=self.backend).cpu()
 
 
 def assert_close(backend: str, inputs: list[Tensor | None], softplus: bool = True) -> None:
@@ -110,7 +118,7 @@ def test_two_runs_are_bit_identical() -> None:
     inputs = [None if t is None else t.float().cuda().requires_grad_() for t in make_inputs(2, 70, 16, 3000)]
     present = [t for t in inputs if t is not None]
     first, second = (
-        torch.autograd.grad(selective_scan(*inputs, delta_softplus=True, backend="triton").sum(), present)  # type: ignore[arg-type]
+        torch.autograd.grad(selective_scan(*inputs, delta_softplus=True, backend="triton").sum(), present)
         for _ in range(2)
     )
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
@@ -119,9 +127,9 @@ def test_two_runs_are_bit_identical() -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_short_floats_come_back_in_their_dtype(backend: str, dtype: torch.dtype) -> None:
     inputs = [None if t is None else t.to(dtype) for t in make_inputs(1, 6, 4, 50)]
-    exact = reference(*(None if t is None else t.double() for t in inputs), True)
+    exact = reference(*(None if t is None else t.double() for t in inputs), True)  # type: ignore[call-arg, arg-type]
     with torch.autocast("cuda", dtype=dtype):
-        y = selective_scan(*(None if t is None else t.cuda() for t in inputs), delta_softplus=True, backend=backend)  # type: ignore[arg-type]
+        y = selective_scan(*(None if t is None else t.cuda() for t in inputs), delta_softplus=True, backend=backend)
     assert y.dtype == dtype
     torch.testing.assert_close(y.cpu().double(), exact, rtol=1e-2, atol=1e-2)
 
@@ -145,7 +153,8 @@ def test_the_convolution_equals_its_definition(channels: int, length: int, width
     inputs = [t.float().cuda().requires_grad_() for t in (x, weight, bias)]
     exact = [t.double().requires_grad_() for t in (x, weight, bias)]
     y = causal_conv1d_silu(*inputs)
-    truth = F.silu(F.conv1d(F.pad(exact[0], (width - 1, 0)), *exact[1:], groups=channels))
+    padded = F.pad(exact[0], (width - 1, 0))
+    truth = F.silu(F.conv1d(padded, exact[1], exact[2], groups=channels))
     upstream = torch.randn(y.shape, generator=generator)
     found = [y, *torch.autograd.grad(y, inputs, upstream.cuda())]
     expected = [truth, *torch.autograd.grad(truth, exact, upstream.double())]

@@ -13,9 +13,9 @@ from torch import Tensor, fx
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from tests.kernels.scan.exact_scan import exact_scan
-from tests.kernels.scan.scans import NAMES, make_inputs, run, without
+from tests.kernels.scan.scans import NAMES, make_inputs, run, selective_scan, without
 from umseg.kernels.conv1d.interface import causal_conv1d_silu
-from umseg.kernels.scan import reference, selective_scan
+from umseg.kernels.scan import reference
 from umseg.kernels.scan.interface import BACKENDS
 from umseg.models.mamba import MambaBlock
 from umseg.models.ssm import MambaLayer
@@ -66,7 +66,7 @@ def errors(
     exact = exact_scan([None if t is None else t.double() for t in single], softplus, upstream.double())
     layout = itertools.cycle(layouts)
     tensors = [None if t is None else next(layout)(t).requires_grad_() for t in single]
-    y = selective_scan(*tensors, delta_softplus=softplus, backend="cpu")  # type: ignore[arg-type]
+    y = selective_scan(*tensors, delta_softplus=softplus, backend="cpu")
     present = [t for t in tensors if t is not None]
     found = [y.detach(), *torch.autograd.grad(y, present, next(layout)(upstream))]
     names = ["y", *(name for name, tensor in zip(NAMES, inputs, strict=True) if tensor is not None)]
@@ -148,7 +148,7 @@ def test_tensors_that_are_parts_of_one() -> None:
 
     leaves = [values.requires_grad_(), projected.requires_grad_()]
     upstream = torch.randn(2, 5, 70)
-    found = torch.autograd.grad(selective_scan(*scan(*leaves), delta_softplus=True), leaves, upstream)  # type: ignore[arg-type]
+    found = torch.autograd.grad(selective_scan(*scan(*leaves), delta_softplus=True), leaves, upstream)
     exact = [None if t is None else t.detach().double() for t in scan(*leaves)]
     _, du, ddelta, _, dB, dC, _, dz, _ = exact_scan(exact, True, upstream.double())
     for a, b in zip(found, ([du, dz], [ddelta, dB, dC]), strict=True):
@@ -159,13 +159,13 @@ def test_tensors_that_are_parts_of_one() -> None:
 def test_an_empty_batch_is_refused_by_every_backend(backend: str) -> None:
     inputs = [None if t is None else t.float() for t in make_inputs(0, 4, 4, 8)]
     with pytest.raises(ValueError, match=r"nothing to scan: u is \(0, 4, 8\)"):
-        selective_scan(*inputs, backend=backend)  # type: ignore[arg-type]
+        selective_scan(*inputs, backend=backend)
 
 
 def test_an_empty_batch_is_refused_by_the_layers() -> None:
     for call in (lambda: MambaBlock(4)(torch.zeros(0, 8, 4)), lambda: MambaLayer(4)(torch.zeros(0, 4, 2, 3))):
         with pytest.raises(ValueError, match="every size"):
-            call()
+            call()  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize("softplus", [True, False])
@@ -176,7 +176,7 @@ def test_gradients_of_the_reference(absent: tuple[str, ...], softplus: bool) -> 
 
     def scan(*tensors: Tensor) -> Tensor:
         given: dict[int, Tensor] = dict(zip(places, tensors, strict=True))
-        return selective_scan(*(given.get(i) for i in range(8)), delta_softplus=softplus)  # type: ignore[arg-type]
+        return selective_scan(*(given.get(i) for i in range(8)), delta_softplus=softplus)
 
     present = [t.requires_grad_() for t in inputs if t is not None]
     assert torch.autograd.gradcheck(scan, present)

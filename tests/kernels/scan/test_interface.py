@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import math
+import shutil
 import subprocess
 import sys
 import threading
@@ -12,11 +13,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.kernels.scan.scans import NAMES, all_finite, errors, extreme_inputs, make_inputs, run, segmented_reference
+from tests.kernels.scan.scans import (
+    NAMES,
+    all_finite,
+    errors,
+    extreme_inputs,
+    make_inputs,
+    run,
+    segmented_reference,
+    selective_scan,
+)
 from umseg.kernels.runtime import obstacles
 from umseg.kernels.runtime.obstacles import Obstacle
 from umseg.kernels.runtime.threads import run_tasks
-from umseg.kernels.scan import available_backends, choose_backend, interface, mamba_ssm, reference, selective_scan
+from umseg.kernels.scan import available_backends, choose_backend, interface, mamba_ssm, reference
 from umseg.kernels.scan import cpu as cpu_backend
 
 
@@ -125,19 +135,19 @@ def test_extreme_inputs_stay_finite(size: float, dtype: torch.dtype) -> None:
 def test_extreme_raw_steps_without_softplus_stay_finite() -> None:
     inputs = [None if t is None else t.float() for t in make_inputs(1, 16, 16, 50)]
     inputs[1] = torch.linspace(0, 1e4, 50).expand(1, 16, 50)
-    assert selective_scan(*inputs, backend="cpu").isfinite().all()  # type: ignore[arg-type]
+    assert selective_scan(*inputs, backend="cpu").isfinite().all()
 
 
 @pytest.mark.parametrize(("length", "changed"), [(2, 1), (33, 0), (64, 31), (64, 32), (80, 47), (80, 79)])
 def test_a_token_changes_no_output_before_it(length: int, changed: int) -> None:
     inputs = [None if t is None else t.float() for t in make_inputs(1, 18, 4, length)]
-    before = selective_scan(*inputs, delta_softplus=True, backend="cpu")  # type: ignore[arg-type]
+    before = selective_scan(*inputs, delta_softplus=True, backend="cpu")
     for position in (0, 1, 3, 4, 6):
         tensor = inputs[position]
         assert tensor is not None
         inputs[position] = tensor.clone()
         inputs[position][..., changed] += 1  # type: ignore[index]
-    after = selective_scan(*inputs, delta_softplus=True, backend="cpu")  # type: ignore[arg-type]
+    after = selective_scan(*inputs, delta_softplus=True, backend="cpu")
     assert torch.equal(before[..., :changed], after[..., :changed])
     assert not torch.equal(before[..., changed], after[..., changed])
 
@@ -150,7 +160,7 @@ def test_a_step_that_needs_clamping_changes_nothing_before_it() -> None:
         assert inputs[1] is not None
         inputs[1][..., 31] = last_step
         leaves = [None if t is None else t.clone().requires_grad_() for t in inputs]
-        y = selective_scan(*leaves, delta_softplus=True, backend="cpu")[..., :31]  # type: ignore[arg-type]
+        y = selective_scan(*leaves, delta_softplus=True, backend="cpu")[..., :31]
         sequences = [leaves[i] for i in (0, 1, 3, 4, 6)]
         results.append([y, *(g[..., :31] for g in torch.autograd.grad(y.sum(), sequences))])  # type: ignore[arg-type]
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
@@ -186,11 +196,11 @@ def test_the_scan_is_linear_in_u(scale: float, length: int) -> None:
     first, second = inputs[0], torch.randn(1, 5, length)
     assert first is not None
     rest = inputs[1:]
-    together = selective_scan(first + scale * second, *rest, delta_softplus=True)  # type: ignore[arg-type]
-    apart = selective_scan(first, *rest, delta_softplus=True) + scale * selective_scan(  # type: ignore[arg-type]
+    together = selective_scan(first + scale * second, *rest, delta_softplus=True)
+    apart = selective_scan(first, *rest, delta_softplus=True) + scale * selective_scan(
         second,
         *rest,
-        delta_softplus=True,  # type: ignore[arg-type]
+        delta_softplus=True,
     )
     torch.testing.assert_close(together, apart, rtol=1e-4, atol=1e-3)
 
@@ -223,7 +233,7 @@ def test_only_the_gradients_asked_for() -> None:
     u = inputs[0]
     assert u is not None
     u.requires_grad_()
-    (selective_scan(*inputs, delta_softplus=True).sum()).backward()  # type: ignore[arg-type]
+    (selective_scan(*inputs, delta_softplus=True).sum()).backward()
     assert u.grad is not None
     assert u.grad.isfinite().all()
 
@@ -232,9 +242,9 @@ def test_output_has_the_dtype_of_u_and_is_computed_in_float32() -> None:
     inputs = [None if t is None else t.bfloat16() for t in make_inputs(1, 6, 4, 50)]
     exact = [None if t is None else t.float() for t in inputs]
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        y = selective_scan(*inputs, delta_softplus=True)  # type: ignore[arg-type]
+        y = selective_scan(*inputs, delta_softplus=True)
     assert y.dtype == torch.bfloat16
-    assert torch.equal(y, selective_scan(*exact, delta_softplus=True).bfloat16())  # type: ignore[arg-type]
+    assert torch.equal(y, selective_scan(*exact, delta_softplus=True).bfloat16())
 
 
 def test_auto_takes_the_cpu_kernel_and_the_reference_for_float64() -> None:
@@ -273,7 +283,7 @@ def test_auto_on_a_gpu(
 def test_a_missing_backend_asked_for_by_name_is_an_error_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interface, "OBSTACLES", {"cpu": MISSING})
     with pytest.raises(ImportError, match="it is not here; remedy: fetch it"):
-        selective_scan(*(None if t is None else t.float() for t in make_inputs(1, 4, 4, 8)), backend="cpu")  # type: ignore[arg-type]
+        selective_scan(*(None if t is None else t.float() for t in make_inputs(1, 4, 4, 8)), backend="cpu")
 
 
 @pytest.mark.parametrize(
@@ -299,10 +309,10 @@ def test_obstacles(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("CC", raising=False)
-    monkeypatch.setattr(obstacles.sys, "platform", platform)
+    monkeypatch.setattr(sys, "platform", platform)
     monkeypatch.setattr(obstacles, "find_spec", lambda name: name if name in found else None)
     monkeypatch.setattr(obstacles, "version", lambda name: version)
-    monkeypatch.setattr(obstacles.shutil, "which", lambda name: compiler)
+    monkeypatch.setattr(shutil, "which", lambda name: compiler)
     package = "mamba_ssm" if "mamba_ssm" in (*found, *(reason or "").split()) else "triton"
     obstacle = obstacles.find_obstacle(package)
     assert (obstacle and obstacle.reason) == reason
@@ -316,23 +326,23 @@ def test_wrong_shapes_are_named(name: str, shape: tuple[int, ...]) -> None:
     arguments = dict(zip(NAMES, make_inputs(1, 4, 4, 8), strict=True))
     arguments[name] = torch.zeros(shape)
     with pytest.raises(ValueError, match=f"^{name} must be"):
-        selective_scan(**arguments)  # type: ignore[arg-type]
+        selective_scan(**arguments)
 
 
 @pytest.mark.parametrize("sizes", [(0, 4, 4, 8), (1, 4, 4, 0), (1, 4, 0, 8)])
 def test_empty_inputs_are_refused(sizes: tuple[int, int, int, int]) -> None:
     with pytest.raises(ValueError, match="nothing to scan"):
-        selective_scan(*make_inputs(*sizes))  # type: ignore[arg-type]
+        selective_scan(*make_inputs(*sizes))
 
 
 def test_unknown_and_unfit_backends_are_refused() -> None:
     inputs = make_inputs(1, 4, 4, 8)
     with pytest.raises(ValueError, match="known are 'auto', 'cpu'"):
-        selective_scan(*inputs, backend="fast")  # type: ignore[arg-type]
+        selective_scan(*inputs, backend="fast")
     with pytest.raises(ValueError, match="computes in torch"):
-        selective_scan(*inputs, backend="cpu")  # type: ignore[arg-type]
+        selective_scan(*inputs, backend="cpu")
     with pytest.raises(ValueError, match="works on cuda tensors"):
-        selective_scan(*inputs, backend="mamba_ssm")  # type: ignore[arg-type]
+        selective_scan(*inputs, backend="mamba_ssm")
 
 
 @pytest.fixture
@@ -386,11 +396,10 @@ def test_kernels_compile_where_no_cache_can_be_written() -> None:
 
 def test_scans_from_several_threads_at_once() -> None:
     inputs = [None if t is None else t.float() for t in make_inputs(2, 40, 16, 200)]
-    expected = selective_scan(*inputs, delta_softplus=True)  # type: ignore[arg-type]
+    expected = selective_scan(*inputs, delta_softplus=True)
     results: list[Tensor] = []
     threads = [
-        threading.Thread(target=lambda: results.append(selective_scan(*inputs, delta_softplus=True)))  # type: ignore[arg-type]
-        for _ in range(4)
+        threading.Thread(target=lambda: results.append(selective_scan(*inputs, delta_softplus=True))) for _ in range(4)
     ]
     for thread in threads:
         thread.start()

@@ -28,7 +28,10 @@ both_libraries = pytest.mark.parametrize("library", [np.asarray, torch.from_nump
 
 
 def plain_resize(volume: np.ndarray, shape: tuple[int, ...], order: int) -> np.ndarray:
-    return resize(volume.astype(np.float64), shape, order, mode="edge", anti_aliasing=False, preserve_range=True)
+    resized: np.ndarray = resize(  # type: ignore[no-untyped-call]
+        volume.astype(np.float64), shape, order, mode="edge", anti_aliasing=False, preserve_range=True
+    )
+    return resized
 
 
 def plain_separate(volume: np.ndarray, shape: tuple[int, int, int], order: int, axis: int | None) -> np.ndarray:

@@ -53,7 +53,8 @@ def test_slices_are_read_alone(store: CaseStore) -> None:
     assert stored.label is not None
     assert case.label is not None
     region = (slice(3, 11), slice(0, 24), slice(27, 28))
-    np.testing.assert_array_equal(stored.data[(slice(None), *region)], case.data[(slice(None), *region)])
+    channels = (slice(None), *region)
+    np.testing.assert_array_equal(stored.data[channels], case.data[channels])
     np.testing.assert_array_equal(stored.label[region], case.label[region])
 
 

@@ -60,7 +60,7 @@ def test_a_patch_touches_little(shape: tuple[int, ...], patch: tuple[int, ...], 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int8, np.int16])
 def test_compressing_twice_gives_the_same_bytes(dtype: type) -> None:
-    array = np.random.default_rng(0).integers(0, 9, (40, 50, 60)).astype(dtype)
+    array: np.ndarray = np.random.default_rng(0).integers(0, 9, (40, 50, 60)).astype(dtype)
     noncontiguous = np.asfortranarray(array)
     first, *others = (compress(form, (16, 16, 16)) for form, _ in itertools.product((array, noncontiguous), range(2)))
     assert all(other == first for other in others)
