@@ -11,12 +11,13 @@ if TYPE_CHECKING:
     from umseg.kernels.scan import selective_scan
     from umseg.models.convert import convert_state_dict
     from umseg.models.mamba import MambaBlock
-    from umseg.models.registry import MODELS, ModelOptions, build_network
+    from umseg.models.options import ModelOptions
+    from umseg.models.registry import MODELS, build_network
 
 _HOME = {
     "MODELS": "registry",
     "MambaBlock": "mamba",
-    "ModelOptions": "registry",
+    "ModelOptions": "options",
     "build_network": "registry",
     "convert_state_dict": "convert",
     "selective_scan": "mamba",
