@@ -1,11 +1,9 @@
-"""What a user may choose about a network, without torch: the names of the models, and options of their layers."""
+"""What a user may choose about the layers of a network, without torch."""
 
 from __future__ import annotations
 
 from pydantic import Field
 
-from umseg.architectures.monai import BASELINES
-from umseg.architectures.unet import ARCHITECTURES
 from umseg.common.record import Record
 
 
@@ -20,8 +18,3 @@ class ModelOptions(Record):
         default=False,
         description="Add a residual connection around each Mamba layer, so that the layer starts as the identity.",
     )
-
-
-def known_models() -> tuple[str, ...]:
-    """The names of all models."""
-    return (*ARCHITECTURES, *BASELINES)

@@ -9,12 +9,13 @@ from typing import Any, get_args
 import pytest
 
 from umseg.common.errors import UserError
-from umseg.models.options import ModelOptions, known_models
+from umseg.models.names import known_models
+from umseg.models.options import ModelOptions
 from umseg.models.registry import MODELS
 from umseg.training.augmentation.style import STYLES
 from umseg.training.config.training_config import (
+    TRANSFORMS,
     AugmentationPlace,
-    StyleName,
     TrainingConfig,
     default_loader_workers,
     model_folder,
@@ -99,7 +100,7 @@ def test_every_field_has_a_help_text_and_a_group() -> None:
 
 def test_the_choices_are_those_of_the_code_that_uses_them() -> None:
     assert get_args(AugmentationPlace) == get_args(batches.AugmentationPlace)
-    assert set(get_args(StyleName)) == set(STYLES)
+    assert set(TRANSFORMS) == set(STYLES)
     assert set(known_models()) == set(MODELS)
 
 
@@ -144,6 +145,6 @@ def test_at_least_one_loader_worker() -> None:
 
 
 def test_unknown_transforms_are_refused() -> None:
-    with pytest.raises(UserError, match="--transforms") as caught:
+    with pytest.raises(UserError, match="Unknown pipeline of transforms 'monai'") as caught:
         TrainingConfig.from_options({"transforms": "monai"})
     assert "umamba" in str(caught.value.expected)

@@ -15,7 +15,8 @@ from umseg.common.errors import UserError
 from umseg.common.parallel import default_workers
 from umseg.common.record import Record
 from umseg.common.registry import unknown_name
-from umseg.models.options import ModelOptions, known_models
+from umseg.models.names import known_models
+from umseg.models.options import ModelOptions
 from umseg.training.config.recipes import DEFAULT_RECIPE, with_defaults
 from umseg.training.loss.registry import LOSSES
 from umseg.training.optim.registry import OPTIMIZERS
@@ -25,7 +26,8 @@ from umseg.workspace import ModelFolder, Workspace
 if TYPE_CHECKING:
     from umseg.planning.plan import Configuration
 
-StyleName = Literal["umamba", "nnunet"]
+TRANSFORMS = ("umamba", "nnunet")
+"""Pipelines of the augmentation."""
 AugmentationPlace = Literal["cpu", "gpu", "none"]
 
 WHAT: JsonDict = {"group": "What to train"}
@@ -34,6 +36,8 @@ OPTIMISER: JsonDict = {"group": "Optimiser"}
 LOSS: JsonDict = {"group": "Loss"}
 DATA: JsonDict = {"group": "Data"}
 MEMORY: JsonDict = {"group": "Memory and speed"}
+GROUPS = (WHAT, SCHEDULE, OPTIMISER, LOSS, DATA, MEMORY)
+"""The groups of the options in help texts, in their order."""
 
 
 def _split(value: Any) -> Any:
@@ -184,7 +188,7 @@ class TrainingConfig(Record):
         "or none.",
         json_schema_extra=DATA,
     )
-    transforms: StyleName = Field(
+    transforms: str = Field(
         default="umamba",
         description="Variant of the augmentation: umamba (cubic splines, as in U-Mamba's release) or nnunet (linear "
         "interpolation, as in current nnU-Net; faster).",
@@ -284,6 +288,7 @@ def named_choices() -> dict[str, tuple[str, Collection[str]]]:
         "optimizer": ("optimiser", OPTIMIZERS),
         "ssm_optimizer": ("optimiser", OPTIMIZERS),
         "schedule": ("schedule", SCHEDULES),
+        "transforms": ("pipeline of transforms", TRANSFORMS),
         "loss": ("loss", LOSSES),
     }
 
