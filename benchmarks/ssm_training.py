@@ -19,12 +19,11 @@ from typing import Any
 
 from umseg.models import ModelOptions
 from umseg.training import TrainingConfig, train
-from umseg.training.config.training_config import OptimizerName
 from umseg.workflows.validate import validate_fold
 from umseg.workspace import Workspace
 
 EPOCHS = 10
-_OPTIMIZERS: dict[str, tuple[OptimizerName, OptimizerName | None]] = {
+_OPTIMIZERS: dict[str, tuple[str, str | None]] = {
     "SGD": ("sgd", None),
     "SGD, AdamW for the SSM layers": ("sgd", "adamw"),
     "AdamW": ("adamw", None),

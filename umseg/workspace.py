@@ -8,6 +8,7 @@ from typing import Literal
 
 from umseg.common.errors import UserError
 from umseg.common.record import Record, RecordT
+from umseg.common.registry import nearest
 
 DEFAULT_ROOT = Path("umseg-workspace")
 PLAN_REMEDY = "Run `umseg plan DATASET` first, or give the --workspace that it wrote to."
@@ -42,6 +43,9 @@ class Workspace:
 
     folder: Path
 
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
     @classmethod
     def of(cls, dataset: str, root: Path) -> Workspace:
         """The workspace of a data set given by its name or the path of its folder.
@@ -52,11 +56,12 @@ class Workspace:
         workspace = cls.to_be(Path(dataset), root)
         if not workspace.folder.is_dir():
             known = sorted(path.name for path in Path(root).glob("*") if cls(path).plan_file.exists())
+            near = nearest(workspace.folder.name, known)
             raise UserError(
                 f"There is no workspace for '{dataset}'.",
                 file=workspace.folder,
                 found="planned data sets: " + (", ".join(known) or "none"),
-                remedy=PLAN_REMEDY,
+                remedy=f"Did you mean '{near}'? If not: {PLAN_REMEDY}" if near else PLAN_REMEDY,
             )
         return workspace
 

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
-import typer
 from typer.testing import CliRunner, Result
 
 from tests.blobs import write_blobs
-from umseg.architectures.unet import ARCHITECTURES
-from umseg.cli.app import app
+from umseg.cli.app import VERBS, app
+from umseg.models import MODELS
+from umseg.planning.presets import PRESETS
 
 SHORT = ("--epochs", "2", "--iterations", "4", "--workers", "0", "--quiet", "--precision", "fp32")
 
@@ -313,20 +311,61 @@ class TestBadInput:
         assert "survey_dataset" in done.stderr
 
 
-def test_help_lists_the_models() -> None:
-    """From the command itself: the printed help is wrapped to the width of the terminal."""
-    command: Any = typer.main.get_command(app)
-    option = next(parameter for parameter in command.commands["train"].params if parameter.name == "model")
-    listed = re.findall(r"\w+", option.help)
-    assert set(ARCHITECTURES) <= set(listed)
+def test_every_verb_is_listed_with_the_beginning_of_its_own_help() -> None:
+    text = " ".join(umseg("--help").output.split())
+    for name in VERBS:
+        own = umseg(name, "--help")
+        assert own.exit_code == 0, own.output
+        first = " ".join(own.output.split("\n\n")[1].split())
+        assert f"{name} {first}" in text
 
 
-def test_help_imports_nothing_heavy() -> None:
-    """``umseg --help`` answers at once: no library that takes long to load is imported for it."""
+def test_help_of_plan_lists_models_and_presets() -> None:
+    text = " ".join(umseg("plan", "--help").output.split())
+    assert all(name in text for name in MODELS)
+    assert all(f"{name} ({preset.description})" in text for name, preset in PRESETS.items())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (("trian",), "Did you mean 'train'?"),
+        (("convert", "mds"), "Did you mean 'msd'?"),
+        (("zzz",), "The commands are plan, train, predict"),
+        (("predict", "--modle", "x"), "--model"),
+    ],
+)
+def test_a_misspelt_verb_or_option_is_answered_with_the_nearest(arguments: tuple[str, ...], answer: str) -> None:
+    result = umseg(*arguments)
+    assert result.exit_code == 2
+    assert answer in result.output
+
+
+def test_a_misspelt_preset_is_answered_with_the_nearest(dataset: Path, tmp_path: Path) -> None:
+    result = umseg("plan", dataset, "--workspace", tmp_path / "w", "--preset", "resenc_l")
+    assert result.exit_code == 2
+    assert "Did you mean 'resenc-l'?" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "forbidden"),
+    [
+        (["--version"], {"pydantic"}),
+        (["--help"], {"pydantic"}),
+        (["plan", "--help"], {"pydantic"}),
+        (["train", "--help"], set()),
+    ],
+)
+def test_help_imports_nothing_heavy(arguments: list[str], forbidden: set[str]) -> None:
+    """Help answers at once: no library that takes long to load is imported for it."""
     code = (
-        "import sys, umseg.cli.app\n"
-        "heavy = {'torch', 'numpy', 'scipy', 'SimpleITK', 'pydantic', 'matplotlib', 'numba'} & set(sys.modules)\n"
-        "sys.exit(' '.join(sorted(heavy)) or 0)"
+        "import sys\n"
+        "from typer.testing import CliRunner\n"
+        "from umseg.cli.app import app\n"
+        "assert CliRunner().invoke(app, sys.argv[1:]).exit_code == 0\n"
+        "print(*sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    heavy = {"torch", "numpy", "scipy", "SimpleITK", "matplotlib", "numba", *forbidden}
+    assert not heavy & set(done.stdout.split())

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from tests.blobs import write_blobs
+from tests.entry_points import add_from_outside
 from umseg.cli import train
 from umseg.cli.app import app
+from umseg.cli.training_options import training_parameters
 from umseg.common.errors import UserError
-from umseg.models import ModelOptions
+from umseg.models import MODELS, ModelOptions
 from umseg.planning.plan import Plan
+from umseg.training.config.recipes import RECIPES
 from umseg.training.config.training_config import TrainingConfig
+from umseg.training.loss.registry import LOSSES
+from umseg.training.optim.registry import OPTIMIZERS
+from umseg.training.optim.schedule import SCHEDULES
 from umseg.workflows.plan import plan_dataset
 from umseg.workspace import Workspace
 
@@ -38,11 +45,11 @@ def shown(root: Path, *options: str) -> TrainingConfig:
 
 
 def test_every_field_is_an_option_with_the_same_default() -> None:
-    options = {name: p.default for name, p in inspect.signature(train.train).parameters.items()}
+    options = {parameter.name: parameter.default for parameter in training_parameters()}
     fields = {**TrainingConfig.model_fields, **ModelOptions.model_fields}
     for special in ("schema_version", "options", "configuration", "fold"):
         del fields[special]
-    assert set(fields) <= set(options)
+    assert set(options) == {*fields, "config", "fold", "recipe"}
     assert {name: options[name] for name in fields} == {name: field.default for name, field in fields.items()}
 
 
@@ -53,6 +60,72 @@ def test_without_options_the_papers_configuration(root: Path) -> None:
     assert (found.lr, found.weight_decay, found.validation_iterations) == (0.01, 3e-5, 50)
     assert (found.batch_size, found.patch_size) == (configuration.batch_size, configuration.patch_size)
     assert found.mirror_axes == (0, 1, 2)
+
+
+HEADINGS = ["What to train", "Schedule", "Optimiser", "Loss", "Data", "Memory and speed", "Output"]
+
+
+def test_help_is_grouped_and_fits_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    result = CliRunner().invoke(app, ["train", "--help"])
+    assert result.exit_code == 0
+    lines = result.output.splitlines()
+    assert max(map(len, lines)) <= 80
+    headings = [line[:-1] for line in lines if line.endswith(":") and not line.startswith(" ")]
+    assert headings == ["Arguments", *HEADINGS, "Other options"]
+
+
+def test_help_is_the_text_of_the_fields_and_lists_the_tables() -> None:
+    result = CliRunner().invoke(app, ["train", "--help"], terminal_width=400)
+    text = " ".join(result.output.split())
+    for name, field in {**TrainingConfig.model_fields, **ModelOptions.model_fields}.items():
+        if name not in ("schema_version", "options"):
+            assert (field.description or "?").rstrip(".") in text, name
+    for table in (LOSSES, OPTIMIZERS, SCHEDULES, RECIPES):
+        for name, entry in table.items():
+            assert f"{name} ({entry.description}" in text
+    assert all(name in text for name in MODELS)
+
+
+def test_a_loss_of_another_package_is_listed_and_accepted(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_from_outside(monkeypatch, LOSSES, "tversky", "tests.training.loss.test_registry:TVERSKY")
+    assert "tversky (Tversky index)" in " ".join(CliRunner().invoke(app, ["train", "--help"]).output.split())
+    assert shown(root, "--loss", "tversky").loss == "tversky"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (["--model", "umamba_ene"], "Did you mean 'umamba_enc'?"),
+        (["--loss", "dice-ce"], "Did you mean 'dice_ce'?"),
+        (["--optimizer", "adam_w"], "Did you mean 'adamw'?"),
+        (["--schedule", "cosin"], "Did you mean 'cosine'?"),
+        (["--recipe", "quik"], "Did you mean 'quick'?"),
+        (["--epoch", "3"], "--epochs"),
+    ],
+)
+def test_a_misspelt_name_is_answered_with_the_nearest(root: Path, arguments: list[str], answer: str) -> None:
+    result = CliRunner().invoke(app, ["train", "Dataset903_Options", "--workspace", str(root), *arguments])
+    assert result.exit_code == 2
+    assert answer in result.output
+
+
+def test_a_misspelt_data_set_is_answered_with_the_nearest(root: Path) -> None:
+    result = CliRunner().invoke(app, ["train", "Dataset903_Option", "--workspace", str(root)])
+    assert result.exit_code == 2
+    assert "Did you mean 'Dataset903_Options'?" in result.output
+
+
+def test_names_are_checked_before_torch_is_imported(root: Path) -> None:
+    code = (
+        "import sys\n"
+        "from typer.testing import CliRunner\n"
+        "from umseg.cli.app import app\n"
+        "result = CliRunner().invoke(app, sys.argv[1:])\n"
+        "sys.exit(10 * ('torch' in sys.modules) + result.exit_code)"
+    )
+    arguments = ["train", "Dataset903_Options", "--workspace", str(root), "--loss", "dise"]
+    assert subprocess.run([sys.executable, "-c", code, *arguments], check=False).returncode == 2
 
 
 def test_axes_are_numbers_between_commas(root: Path, tmp_path: Path) -> None:

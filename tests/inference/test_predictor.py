@@ -18,7 +18,7 @@ from umseg.dataset.dataset import Case
 from umseg.dataset.description import DatasetDescription
 from umseg.inference import Predictor
 from umseg.models.card import ModelCard
-from umseg.models.registry import ModelOptions
+from umseg.models.options import ModelOptions
 from umseg.planning.intensity import IntensityStatistics
 from umseg.planning.plan import Plan
 from umseg.preprocess.instances import find_instances

@@ -14,7 +14,7 @@ from tests.conftest import GOLDEN
 from tests.models.plans import make_configuration
 from umseg.common.errors import UserError
 from umseg.models import build_network, convert_state_dict
-from umseg.models.registry import ModelOptions
+from umseg.models.options import ModelOptions
 from umseg.models.ssm import MambaLayer
 
 RECORDED = {

@@ -10,7 +10,8 @@ from hypothesis.extra import numpy as hnp
 
 from umseg.common.errors import UserError
 from umseg.planning.intensity import IntensityStatistics
-from umseg.preprocess.normalize import NORMALIZATIONS, normalize
+from umseg.planning.normalizations import NORMALIZATIONS
+from umseg.preprocess.normalize import normalize
 
 STATISTICS = IntensityStatistics(
     mean=50.0, median=40.0, std=20.0, min=-10.0, max=200.0, percentile_00_5=0.0, percentile_99_5=150.0
@@ -88,8 +89,9 @@ def test_no_normalisation_keeps_the_values() -> None:
 
 
 def test_unknown_scheme_lists_the_known_ones() -> None:
-    with pytest.raises(UserError, match="CTNormalization or ZScoreNormalization"):
-        normalize(np.zeros((1, 1, 1), dtype=np.float32), "Zscore")
+    with pytest.raises(UserError, match="CTNormalization, ZScoreNormalization") as caught:
+        normalize(np.zeros((1, 1, 1), dtype=np.float32), "zscorenormalisation")
+    assert caught.value.remedy == "Did you mean 'ZScoreNormalization'?"
 
 
 @pytest.mark.parametrize("scheme", NORMALIZATIONS)

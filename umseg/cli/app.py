@@ -7,26 +7,27 @@ from typing import Annotated
 import typer
 
 from umseg import __version__
-from umseg.cli.demo import demo
-from umseg.cli.evaluate import evaluate
-from umseg.cli.foreign import convert, imports
-from umseg.cli.look import doctor, inspect, models, status
-from umseg.cli.options import (
-    command_of,
-    new_group,
-)
-from umseg.cli.plan import plan
-from umseg.cli.predict import predict
-from umseg.cli.train import train
+from umseg.cli.commands import Verb, lazy_group, new_group
+
+VERBS = {
+    "plan": Verb("umseg.cli.plan:plan"),
+    "train": Verb("umseg.cli.train:train", parameters="umseg.cli.training_options:training_parameters"),
+    "predict": Verb("umseg.cli.predict:predict"),
+    "evaluate": Verb("umseg.cli.evaluate:evaluate"),
+    "models": Verb("umseg.cli.look:models"),
+    "demo": Verb("umseg.cli.demo:demo"),
+    "inspect": Verb("umseg.cli.look:inspect"),
+    "status": Verb("umseg.cli.look:status"),
+    "doctor": Verb("umseg.cli.look:doctor"),
+    "convert": Verb("umseg.cli.foreign:convert"),
+    "import": Verb("umseg.cli.foreign:imports"),
+}
 
 app = new_group(
     "Self-configuring biomedical image segmentation: plan, train, predict, evaluate.",
+    cls=lazy_group(VERBS),
     name="umseg",
-    add_completion=False,
 )
-app.add_typer(convert, name="convert")
-app.add_typer(imports, name="import")
-command = command_of(app)
 
 
 @app.callback(invoke_without_command=True)
@@ -37,7 +38,3 @@ def version(
     if show:
         typer.echo(f"umseg {__version__}")
         raise typer.Exit
-
-
-for function in (plan, train, predict, evaluate, models, demo, inspect, status, doctor):
-    command(function)

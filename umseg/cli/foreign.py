@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from umseg.cli.options import Debug, Quiet, Workers, command_of, new_group
+from umseg.cli.commands import command_of, new_group
+from umseg.cli.options import Debug, Quiet, Workers
 
 convert = new_group("Make a data set in nnU-Net v2's raw format from another layout.")
 imports = new_group("Make a model folder from a model that another system trained.")

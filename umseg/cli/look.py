@@ -15,8 +15,6 @@ from umseg.cli.options import (
     Quiet,
     Workspace,
 )
-from umseg.dataset.dataset import Dataset
-from umseg.planning.plan import Plan
 
 
 def models(
@@ -31,6 +29,8 @@ def models(
     debug: Debug = False,
 ) -> None:
     """List the models with what they would be on a plan: parameters, multiply-accumulates, expected memory."""
+    from umseg.dataset.dataset import Dataset
+    from umseg.planning.plan import Plan
     from umseg.reports.models import describe_models, format_models
     from umseg.workspace import Workspace as PlannedWorkspace
 

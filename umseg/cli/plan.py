@@ -7,14 +7,9 @@ from typing import Annotated
 
 import typer
 
-from umseg.cli.options import (
-    WORKSPACE_ROOT,
-    Debug,
-    Quiet,
-    Workers,
-    Workspace,
-)
-from umseg.dataset.dataset import Dataset
+from umseg.cli.options import WORKSPACE_ROOT, Debug, Quiet, Workers, Workspace
+from umseg.models.names import known_models
+from umseg.planning.presets import PRESETS
 
 
 def plan(
@@ -22,19 +17,23 @@ def plan(
     workspace: Workspace = WORKSPACE_ROOT,
     preset: Annotated[
         str,
-        typer.Option(help="Planning rules: default (the paper's), nnunet, resenc-m, resenc-l, resenc-xl, or cpu."),
+        typer.Option(help="Planning rules: " + "; ".join(f"{n} ({p.description})" for n, p in PRESETS.items()) + "."),
     ] = "default",
     memory_gb: Annotated[
         float | None,
-        typer.Option("--memory-gb", help="GPU memory to plan for. [default: the preset's, 8 for default]"),
+        typer.Option("--memory-gb", help="GPU memory to plan for, in GB. [default: the preset's, 8 for default]"),
     ] = None,
     for_model: Annotated[
         str | None,
-        typer.Option(help="Plan so that this model's own expected memory fits, not the published estimate's."),
+        typer.Option(
+            help="Plan so that this model's expected memory fits, instead of the published estimate: "
+            + ", ".join(known_models())
+            + "."
+        ),
     ] = None,
     like: Annotated[
         Path | None,
-        typer.Option(help="Model folder whose plan to take over, so that `umseg train --init-from` fits."),
+        typer.Option(help="Model folder whose plan is reused, so that its weights fit `umseg train --init-from`."),
     ] = None,
     spacing: Annotated[
         str | None,
@@ -54,13 +53,15 @@ def plan(
     ] = None,
     splits: Annotated[
         Path | None,
-        typer.Option(help="JSON file of the folds, ours or nnU-Net's splits_final.json. [default: five random folds]"),
+        typer.Option(
+            help="JSON file of the folds, umseg's or nnU-Net's splits_final.json. [default: five random folds]"
+        ),
     ] = None,
     fix_geometry: Annotated[
-        bool, typer.Option("--fix-geometry", help="Use copies of label maps under the header of their image.")
+        bool, typer.Option("--fix-geometry", help="Use copies of the label maps with the header of their image.")
     ] = False,
     store_dtype: Annotated[
-        str, typer.Option(help="How preprocessed images are stored: float32, or float16 in half the space.")
+        str, typer.Option(help="Number format of preprocessed images: float32, or float16 for half the disk space.")
     ] = "float32",
     workers: Workers = None,
     quiet: Quiet = False,
@@ -68,6 +69,7 @@ def plan(
 ) -> None:
     """Check a data set, measure it, decide how to train on it, and preprocess it."""
     from umseg.common.parallel import default_workers
+    from umseg.dataset.dataset import Dataset
     from umseg.planning import Overrides
     from umseg.preprocess.store.case_store import as_store_dtype
     from umseg.reports.summary import plan_summary

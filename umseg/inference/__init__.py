@@ -1,14 +1,5 @@
 """Inference: sliding window, predictor, export to the geometry of the input."""
 
-from __future__ import annotations
+import lazy_loader
 
-from typing import TYPE_CHECKING
-
-from umseg.common.lazy import lazy_names
-
-if TYPE_CHECKING:
-    from umseg.inference.predictor import Predictor
-
-__all__ = ["Predictor"]
-
-__getattr__ = lazy_names(__name__, {"Predictor": "predictor"})
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -9,24 +9,12 @@ from torch import nn
 from umseg.architectures.monai import BASELINES, rounded_patch
 from umseg.architectures.unet import ARCHITECTURES
 from umseg.common.errors import UserError
-from umseg.common.record import Record
+from umseg.common.registry import unknown_name
 from umseg.models.monai import build_baseline
+from umseg.models.options import ModelOptions
 from umseg.models.unet import UNet
 from umseg.planning.plan import Configuration
 from umseg.planning.stages import configuration_stages
-
-
-class ModelOptions(Record):
-    """Choices that change a network's layers.
-
-    Attributes:
-        ssm: Build the Mamba layers; False takes them out of any U-Mamba, for the honest ablation.
-        ssm_residual: Residual connection around every Mamba layer, its output projection initialised to zero.
-    """
-
-    ssm: bool = True
-    ssm_residual: bool = False
-
 
 Builder = Callable[[Configuration, int, int, bool, ModelOptions], nn.Module]
 
@@ -87,12 +75,7 @@ def check_model(model: str, options: ModelOptions) -> None:
         UserError: Lists the known models.
     """
     if model not in MODELS:
-        raise UserError(
-            f"Unknown model '{model}'.",
-            found=model,
-            expected=", ".join(MODELS),
-            remedy="Choose one of the known models with --model.",
-        )
+        raise unknown_name("model", model, MODELS, "--model")
     if options != ModelOptions() and not model.startswith("umamba"):
         raise UserError(
             f"Model '{model}' has no Mamba layers: --no-ssm and --ssm-residual mean nothing to it.",

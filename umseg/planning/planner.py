@@ -10,10 +10,11 @@ from umseg.architectures.memory.model import check_known
 from umseg.common.errors import UserError
 from umseg.dataset.description import DatasetDescription
 from umseg.planning.fingerprint import Fingerprint
+from umseg.planning.normalizations import scheme_of_channel, uses_mask
 from umseg.planning.overrides import Overrides
 from umseg.planning.patch import MemoryRule, ModelRule, PublishedRule, plan_batch_size, plan_patch
 from umseg.planning.plan import Configuration, Plan
-from umseg.planning.presets import Preset, look_up_preset
+from umseg.planning.presets import PRESETS, Preset
 from umseg.planning.spacing import axis_medians, axis_order, median_shape, permute, target_spacing
 from umseg.planning.topology import plan_topology
 
@@ -23,14 +24,6 @@ _MASK_THRESHOLD = 3 / 4
 
 BOUNDARY_WIDTH = 2
 """Voxels from an object's surface inwards that become the class boundary, in an instance task."""
-
-_NORMALIZATION = {
-    "ct": "CTNormalization",
-    "nonorm": "NoNormalization",
-    "zscore": "ZScoreNormalization",
-    "rescale_to_0_1": "RescaleTo01Normalization",
-    "rgb_to_0_1": "RGBTo01Normalization",
-}
 
 
 @dataclass(frozen=True)
@@ -60,7 +53,7 @@ def check_rules(preset: str, memory_gb: float | None, for_model: str | None) -> 
     Raises:
         UserError: Unknown preset or model, or a memory that is not positive.
     """
-    rules = look_up_preset(preset)
+    rules = PRESETS.look_up(preset, "--preset")
     memory = rules.memory_gb if memory_gb is None else memory_gb
     if not memory > 0:
         raise UserError("The memory to plan for is not positive.", found=f"{memory_gb} GB", remedy="Give it in GB.")
@@ -105,7 +98,7 @@ def make_plan(
         rule=_memory_rule(rules, memory, for_model, description),
         overrides=overrides.permuted(forward),
         schemes=schemes,
-        use_mask=tuple(masked and scheme == "ZScoreNormalization" for scheme in schemes),
+        use_mask=tuple(masked and uses_mask(scheme) for scheme in schemes),
         num_training=description.numTraining,
     )
     return Plan(
@@ -132,12 +125,8 @@ def _memory_rule(
 
 
 def normalization_schemes(description: DatasetDescription) -> tuple[str, ...]:
-    """Normalisation per channel, chosen by the channel's name; z-score where the name says nothing.
-
-    Source: docs/rules.md, Planning.
-    """
-    names = description.channel_names.values()
-    return tuple(_NORMALIZATION.get(name.casefold(), "ZScoreNormalization") for name in names)
+    """The normalisation of every channel, chosen by the channel's name (docs/rules.md, Planning)."""
+    return tuple(scheme_of_channel(name) for name in description.channel_names.values())
 
 
 def _configurations(context: Context, spacing: Sequence[float], size: Sequence[float]) -> dict[str, Configuration]:

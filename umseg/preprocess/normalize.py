@@ -1,23 +1,22 @@
-"""Intensity normalisation, one function per scheme, which changes the channel in place.
+"""Intensity normalisation: one function for each scheme of ``umseg.planning.normalizations``.
 
-Source: docs/rules.md, Normalisation.
+Each function changes the channel in place (docs/rules.md, Normalisation).
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
 from umseg.planning.intensity import IntensityStatistics
+from umseg.planning.normalizations import NORMALIZATIONS
 
 Channel = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
-# Keeps a constant image finite; the published system's value.
 SMALLEST_DIVISOR = 1e-8
+"""Divisor that keeps a constant image finite; the published system's value."""
 
 
 def normalize(
@@ -32,11 +31,10 @@ def normalize(
 
     Args:
         channel: (z, y, x) float32.
-        scheme: A key of ``NORMALIZATIONS``.
+        scheme: A name in ``NORMALIZATIONS``.
         mask: (z, y, x): where the image is not zero; only Z-scoring uses it.
         statistics: Foreground intensities of this channel over the data set; only CT normalisation needs them.
-
-        overwrite: Into ``channel``, which saves its memory once more.
+        overwrite: Write the result into ``channel``, which saves the memory of a copy.
 
     Returns:
         float32 of the same shape; a new array, or ``channel``.
@@ -44,15 +42,9 @@ def normalize(
     Raises:
         UserError: The scheme is unknown, needs statistics that are missing, or the values do not fit it.
     """
-    if scheme not in NORMALIZATIONS:
-        raise UserError(
-            f"Unknown normalisation '{scheme}'.",
-            found=scheme,
-            expected=" or ".join(NORMALIZATIONS),
-            remedy="Correct normalization_schemes in the plan.",
-        )
+    function = NORMALIZATIONS.look_up(scheme, "normalization_schemes in the plan").resolve()
     result = channel if overwrite else np.array(channel, dtype=np.float32)
-    NORMALIZATIONS[scheme](result, mask, statistics)
+    function(result, mask, statistics)
     return result
 
 
@@ -66,7 +58,7 @@ def ct(channel: Channel, mask: Mask | None, statistics: IntensityStatistics | No
         raise UserError(
             "CT normalisation needs the foreground intensities of the data set.",
             found="no foreground_intensity_properties_per_channel for this channel",
-            remedy="Run umseg plan again.",
+            remedy="Run `umseg plan` again.",
         )
     low, high = np.float32(statistics.percentile_00_5), np.float32(statistics.percentile_99_5)
     np.clip(channel, low, high, out=channel)
@@ -75,7 +67,7 @@ def ct(channel: Channel, mask: Mask | None, statistics: IntensityStatistics | No
 
 
 def z_score(channel: Channel, mask: Mask | None, statistics: IntensityStatistics | None) -> None:
-    """Zero mean and unit deviation over the image, or over ``mask`` only; then all else keeps its value (zero)."""
+    """Zero mean and unit deviation over the image, or over ``mask`` only; other voxels then keep their value, zero."""
     if mask is None:
         _standardize(channel)
     elif mask.any():
@@ -103,7 +95,7 @@ def rgb_to_01(channel: Channel, mask: Mask | None, statistics: IntensityStatisti
             "The image is not an 8-bit colour image.",
             found=f"values from {smallest:g} to {largest:g}",
             expected="values from 0 to 255",
-            remedy="Name the channel otherwise in dataset.json (not rgb_to_0_1) and run umseg plan again.",
+            remedy="Give the channel another name than rgb_to_0_1 in dataset.json, and run `umseg plan` again.",
         )
     channel /= np.float32(255)
 
@@ -112,25 +104,13 @@ def unchanged(channel: Channel, mask: Mask | None, statistics: IntensityStatisti
     """Keep the values."""
 
 
-NORMALIZATIONS: dict[str, Callable[[Channel, Mask | None, IntensityStatistics | None], None]] = {
-    "CTNormalization": ct,
-    "ZScoreNormalization": z_score,
-    "NoNormalization": unchanged,
-    "RescaleTo01Normalization": rescale_to_01,
-    "RGBTo01Normalization": rgb_to_01,
-}
-
-NEED_STATISTICS = frozenset({"CTNormalization"})
-"""Schemes that use the intensities of the whole data set."""
-
-
 def _standardize(values: Channel) -> None:
     values -= np.float32(values.mean(dtype=np.float64))
     values /= np.float32(max(_root_mean_square(values), SMALLEST_DIVISOR))
 
 
 def _root_mean_square(values: Channel, block: int = 2**20) -> float:
-    # In blocks: double precision without a double-precision copy of the image.
+    # Working in blocks gives double precision without a double-precision copy of the image.
     flat = values.ravel()
     blocks = (flat[start : start + block] for start in range(0, flat.size, block))
     total = sum(float(np.square(part, dtype=np.float64).sum()) for part in blocks)

@@ -13,7 +13,7 @@ from umseg.common.errors import UserError
 from umseg.dataset.io.images import read_label
 from umseg.evaluation import InstanceMetrics, Metrics, evaluate_folder, write_metrics
 from umseg.inference import Predictor
-from umseg.models.registry import ModelOptions
+from umseg.models.options import ModelOptions
 from umseg.reports.pictures import Slice, draw_overlays
 from umseg.training import TrainingConfig
 from umseg.training import train as run_training

@@ -14,10 +14,10 @@ def test_without_a_recipe_the_papers() -> None:
 
 def test_what_is_given_wins_over_the_recipe_and_the_recipe_over_the_model() -> None:
     quick = TrainingConfig.from_options({"recipe": "quick", "lr": 5e-2})
-    assert (quick.optimizer, quick.lr, quick.epochs) == ("muon", 5e-2, recipes.RECIPES["quick"]["epochs"])
+    assert (quick.optimizer, quick.lr, quick.epochs) == ("muon", 5e-2, recipes.RECIPES["quick"].options["epochs"])
     swin = TrainingConfig.from_options({"model": "swin_unetr", "recipe": "quick"})
-    assert swin.optimizer == recipes.RECIPES["quick"]["optimizer"]
-    assert swin.lr == recipes.RECIPES["quick"]["lr"]
+    assert swin.optimizer == recipes.RECIPES["quick"].options["optimizer"]
+    assert swin.lr == recipes.RECIPES["quick"].options["lr"]
     assert swin.deep_supervision is False
 
 
@@ -48,6 +48,7 @@ def test_the_published_settings_of_the_networks_to_compare_with() -> None:
 
 
 def test_an_unknown_recipe_is_refused() -> None:
-    with pytest.raises(UserError, match="--recipe") as caught:
-        TrainingConfig.from_options({"recipe": "slow"})
-    assert caught.value.expected == "paper or quick"
+    with pytest.raises(UserError, match="Unknown recipe 'quik'") as caught:
+        TrainingConfig.from_options({"recipe": "quik"})
+    assert caught.value.expected == "paper, quick"
+    assert caught.value.remedy == "Did you mean 'quick'?"

@@ -31,7 +31,7 @@ from umseg.training import TrainingConfig, train
 from umseg.training.data.batches import Batch
 from umseg.training.loop.processes import Processes, environment, even_parts, joined
 from umseg.training.loop.step import TrainingStep
-from umseg.training.loss.segmentation import LossName, SegmentationLoss
+from umseg.training.loss.segmentation import SegmentationLoss
 from umseg.training.loss.targets import Targets
 from umseg.training.optim.optimizer import build_optimizers
 from umseg.training.saved.checkpoint import load_tensors
@@ -46,7 +46,7 @@ TARGETS = [
     Targets(("a", "b"), ignore_label=3),
     Targets(("whole", "core", "rim"), regions=((1, 2), (2,), (1,)), ignore_label=3),
 ]
-LOSSES: list[LossName] = ["dice_ce", "dice_focal"]
+LOSSES: list[str] = ["dice_ce", "dice_focal"]
 
 
 @given(samples=st.integers(1, 300), parts=st.integers(1, 17))
@@ -76,7 +76,7 @@ def test_a_process_alone_exchanges_nothing(monkeypatch: pytest.MonkeyPatch) -> N
         assert alone.any(False) is False
 
 
-def make_step(processes: Processes, targets: Targets, batch_dice: bool, name: LossName, accumulate: int) -> Any:
+def make_step(processes: Processes, targets: Targets, batch_dice: bool, name: str, accumulate: int) -> Any:
     config = TrainingConfig(loss=name, accumulate=accumulate)
     configuration = make_configuration(
         features_per_stage=(4, 8, 8), kernel_sizes=((3,) * 3,) * 3, strides=((1,) * 3, (2,) * 3, (2,) * 3),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from umseg.training.loss.segmentation import LossName, SegmentationLoss, deep_supervision_weights
+from umseg.training.loss.segmentation import SegmentationLoss, deep_supervision_weights
 from umseg.training.loss.targets import Targets
 
 REGIONS = ((1, 2, 3), (2, 3), (3,))
@@ -70,7 +70,7 @@ def example(classes: int, shape: tuple[int, ...], seed: int = 0, values: int | N
     return logits, torch.randint(0, values or classes, shape, generator=generator)
 
 
-def loss_of(logits: Tensor, target: Tensor, batch_dice: bool, name: LossName = "dice_ce") -> Tensor:
+def loss_of(logits: Tensor, target: Tensor, batch_dice: bool, name: str = "dice_ce") -> Tensor:
     return SegmentationLoss(plain(logits.shape[1]), batch_dice, name).of_head(logits, target)
 
 
@@ -114,7 +114,7 @@ def test_regions_equal_the_formula(batch_dice: bool, ignore: bool) -> None:
 
 @pytest.mark.parametrize("targets", [plain(3, ignore_label=3), Targets(("a", "b", "c"), REGIONS, IGNORED)])
 @pytest.mark.parametrize("name", ["dice_ce", "dice", "ce", "dice_topk", "dice_focal"])
-def test_a_patch_without_any_annotation_teaches_nothing(targets: Targets, name: LossName) -> None:
+def test_a_patch_without_any_annotation_teaches_nothing(targets: Targets, name: str) -> None:
     logits = example(3, (2, 4, 4))[0].requires_grad_()
     target = torch.full((2, 4, 4), targets.ignore_label or 0)
     loss = SegmentationLoss(targets, True, name).of_head(logits, target)
@@ -176,7 +176,7 @@ def test_order_of_the_voxels_does_not_matter(seed: int, batch_dice: bool) -> Non
 @pytest.mark.parametrize("name", ["dice_ce", "dice_topk", "dice_focal"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("sign", [1.0, -1.0])
-def test_loss_and_gradient_stay_finite_for_extreme_logits(dtype: torch.dtype, sign: float, name: LossName) -> None:
+def test_loss_and_gradient_stay_finite_for_extreme_logits(dtype: torch.dtype, sign: float, name: str) -> None:
     _, target = example(3, (2, 4, 4))
     one_hot = torch.nn.functional.one_hot(target, 3).movedim(-1, 1)
     logits = (sign * 1e4 * (2 * one_hot - 1)).to(dtype).requires_grad_()

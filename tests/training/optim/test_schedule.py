@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from umseg.training.config.training_config import TrainingConfig
-from umseg.training.optim.schedule import learning_rate_factor
+from umseg.common.errors import UserError
+from umseg.training.optim.schedule import SCHEDULES, Moment, learning_rate_factor
 
 
-def factor(epoch: int, step: int = 0, **options: Any) -> float:
-    return learning_rate_factor(TrainingConfig(**options), epoch, step)
+def factor(epoch: int, step: int = 0, *, schedule: str = "poly", epochs: int = 1000, **options: Any) -> float:
+    return learning_rate_factor(schedule, epoch, epochs, step, **options)
 
 
 @pytest.mark.parametrize(
@@ -36,9 +36,23 @@ def test_cosine_is_half_way_at_half_time() -> None:
 
 
 def test_the_end_of_the_cosine_and_the_power_of_poly() -> None:
-    rates = [8e-4 * factor(epoch, schedule="cosine", epochs=1000, lr=8e-4, lr_end=1e-6) for epoch in (0, 500, 999)]
+    rates = [8e-4 * factor(epoch, schedule="cosine", end=1e-6 / 8e-4) for epoch in (0, 500, 999)]
     assert rates == pytest.approx([8e-4, (8e-4 + 1e-6) / 2, 1.002e-6], rel=1e-3)
     assert factor(1, epochs=4, power=1.0) == 0.75
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_schedule_starts_at_one_and_is_described(name: str) -> None:
+    spec = SCHEDULES[name]
+    assert spec.name == name
+    assert spec.description
+    assert spec.factor(Moment(0.0, 0.9, 0.1)) == 1
+
+
+def test_an_unknown_schedule_is_refused() -> None:
+    with pytest.raises(UserError, match="Unknown schedule 'cosin'") as caught:
+        factor(0, schedule="cosin")
+    assert caught.value.remedy == "Did you mean 'cosine'?"
 
 
 @given(warmup=st.integers(1, 50), step=st.integers(0, 100))

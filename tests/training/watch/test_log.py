@@ -53,7 +53,7 @@ def test_csv_without_epochs_is_a_header(tmp_path: Path) -> None:
 
 
 def test_picture_is_a_png_that_shows_something(tmp_path: Path) -> None:
-    draw_progress(tmp_path / "progress.png", [make_row(1), make_row(2)], "umamba_enc")
+    draw_progress(tmp_path / "progress.png", [make_row(1), make_row(2)], "umamba_enc", "dice_ce")
     content = (tmp_path / "progress.png").read_bytes()
     assert content[:8] == b"\x89PNG\r\n\x1a\n"
     assert struct.unpack(">II", content[16:24]) == (900, 1000)
@@ -63,13 +63,13 @@ def test_picture_is_a_png_that_shows_something(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [r"a $\frac$ b", "x_1", "50 % {"])
 def test_picture_of_awkward_class_names(tmp_path: Path, name: str) -> None:
-    draw_progress(tmp_path / "progress.png", [make_row(1, dice={name: 0.5})], "umamba_enc")
+    draw_progress(tmp_path / "progress.png", [make_row(1, dice={name: 0.5})], "umamba_enc", "dice_ce")
     assert (tmp_path / "progress.png").stat().st_size > 10_000
 
 
 def test_a_picture_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "progress.png"
-    draw_progress(path, [make_row(1)], "umamba_enc")
+    draw_progress(path, [make_row(1)], "umamba_enc", "dice_ce")
     before = path.read_bytes()
 
     def full(*_: object, **__: object) -> None:
@@ -77,7 +77,7 @@ def test_a_picture_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, mon
 
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", full)
     with pytest.raises(UserError, match="disk is full"):
-        draw_progress(path, [make_row(1), make_row(2)], "umamba_enc")
+        draw_progress(path, [make_row(1), make_row(2)], "umamba_enc", "dice_ce")
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 

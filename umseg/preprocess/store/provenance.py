@@ -8,9 +8,9 @@ from umseg.common.record import Record
 from umseg.dataset.check.digest import digest_of_record
 from umseg.dataset.dataset import Dataset
 from umseg.planning.intensity import IntensityStatistics
+from umseg.planning.normalizations import needs_statistics
 from umseg.planning.plan import Configuration, Plan
 from umseg.preprocess.locations import location_classes
-from umseg.preprocess.normalize import NEED_STATISTICS
 
 METHOD = 2
 """To be raised with every change of preprocessing that changes its results: then all cases are made anew."""
@@ -53,7 +53,7 @@ def case_origins(
         configuration: One of the plan's.
     """
     schemes = configuration.normalization_schemes
-    used = {str(channel) for channel, scheme in enumerate(schemes) if scheme in NEED_STATISTICS}
+    used = {str(channel) for channel, scheme in enumerate(schemes) if needs_statistics(scheme)}
     known = plan.foreground_intensity_properties_per_channel
     recipe = _Recipe(
         method=METHOD,

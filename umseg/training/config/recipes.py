@@ -1,28 +1,53 @@
-"""Sets of training options: what a model or a recipe takes where the user gives nothing."""
+"""Sets of training options: the values that a model or a recipe gives to options that the user leaves out."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from umseg.common.errors import UserError
+from umseg.common.registry import Registry
 
 DEFAULT_RECIPE = "paper"
 
-RECIPES: dict[str, dict[str, Any]] = {
+
+@dataclass(frozen=True)
+class Recipe:
+    """A set of defaults.
+
+    Attributes:
+        name: Name on the command line.
+        description: One line for help texts.
+        options: Fields of ``TrainingConfig`` that differ from its own defaults.
+    """
+
+    name: str
+    description: str
+    options: Mapping[str, Any]
+
+
+_OWN = (
     # The paper's settings are the defaults of ``TrainingConfig``.
-    "paper": {},
-    "quick": {
-        "epochs": 100,
-        "optimizer": "muon",
-        "lr": 0.1,
-        "schedule": "cosine",
-        "warmup": 10,
-        # Organs that are each other's mirror images are told apart much later with mirrored patches.
-        "mirror_axes": (),
-    },
-}
-"""``quick`` is ours, for a tenth of the iterations (docs/quick.md)."""
+    Recipe("paper", "the U-Mamba paper's settings", {}),
+    Recipe(
+        "quick",
+        "umseg's own, for a tenth of the iterations",
+        {
+            "epochs": 100,
+            "optimizer": "muon",
+            "lr": 0.1,
+            "schedule": "cosine",
+            "warmup": 10,
+            # Organs that are each other's mirror images are told apart much later with mirrored patches.
+            "mirror_axes": (),
+        },
+    ),
+)
+
+RECIPES: Registry[Recipe] = Registry(
+    "recipe", "umseg.recipes", {recipe.name: recipe for recipe in _OWN}, accepts=Recipe
+)
+"""The recipes by name (docs/quick.md)."""
 
 MODELS: dict[str, dict[str, Any]] = {
     "segresnet": {"optimizer": "adam", "lr": 1e-4, "weight_decay": 1e-5, "eps": 1e-5, "deep_supervision": False},
@@ -41,23 +66,25 @@ MODELS: dict[str, dict[str, Any]] = {
 Source: docs/rules.md, Baselines.
 """
 
-
 _OF_THE_OPTIMIZER = ("lr", "weight_decay", "eps")
 
 
 def with_defaults(model: str | None, recipe: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Options given by the user, completed by those of the recipe and of the model; earlier ones win.
+    """Options given by the user, completed by those of the recipe, then by those of the model.
 
-    A learning rate suits one optimiser: where a stronger set names another optimiser, a weaker set's rate, weight decay
-    and epsilon do not hold.
+    A learning rate suits one optimiser: where a stronger set names another optimiser, the learning rate, weight decay
+    and epsilon of a weaker set do not hold.
+
+    Args:
+        model: Name of the model; None if the user names none.
+        recipe: Name of the recipe.
+        given: Options that the user gave, by field of ``TrainingConfig``.
 
     Raises:
-        UserError: Lists the known recipes.
+        UserError: There is no such recipe.
     """
-    if recipe not in RECIPES:
-        raise UserError("--recipe is not known.", found=recipe, expected=" or ".join(RECIPES))
     options: dict[str, Any] = dict(MODELS.get(model or "", {}))
-    for stronger in (RECIPES[recipe], given):
+    for stronger in (RECIPES.look_up(recipe, "--recipe").options, given):
         if stronger.get("optimizer", options.get("optimizer")) != options.get("optimizer"):
             options = {name: value for name, value in options.items() if name not in _OF_THE_OPTIMIZER}
         options |= stronger

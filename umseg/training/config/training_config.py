@@ -1,33 +1,47 @@
-"""``config.json`` of a run: every choice that training depends on."""
+"""``config.json`` of a run: every choice that training depends on.
+
+This module imports no torch: the command line builds its options from the fields and checks names against the tables.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
+from pydantic.config import JsonDict
 
 from umseg.common.errors import UserError
 from umseg.common.parallel import default_workers
 from umseg.common.record import Record
-from umseg.models.registry import ModelOptions, has_mamba_layers
-from umseg.planning.plan import Configuration
-from umseg.training.augmentation import StyleName, patch_geometry
+from umseg.common.registry import unknown_name
+from umseg.models.names import known_models
+from umseg.models.options import ModelOptions
 from umseg.training.config.recipes import DEFAULT_RECIPE, with_defaults
-from umseg.training.data.batches import AugmentationPlace
-from umseg.training.loop.processes import environment
-from umseg.training.loss.segmentation import LossName
-from umseg.training.optim.schedule import ScheduleName
+from umseg.training.loss.registry import LOSSES
+from umseg.training.optim.registry import OPTIMIZERS
+from umseg.training.optim.schedule import SCHEDULES
 from umseg.workspace import ModelFolder, Workspace
 
-OptimizerName = Literal["sgd", "adam", "adamw", "muon"]
+if TYPE_CHECKING:
+    from umseg.planning.plan import Configuration
 
-DEFAULT_LR: dict[OptimizerName, float] = {"sgd": 1e-2, "adam": 1e-3, "adamw": 1e-3, "muon": 1e-1}
-DEFAULT_WEIGHT_DECAY: dict[OptimizerName, float] = {"sgd": 3e-5, "adam": 0.0, "adamw": 1e-2, "muon": 1e-2}
+TRANSFORMS = ("umamba", "nnunet")
+"""Pipelines of the augmentation."""
+AugmentationPlace = Literal["cpu", "gpu", "none"]
+
+WHAT: JsonDict = {"group": "What to train"}
+SCHEDULE: JsonDict = {"group": "Schedule"}
+OPTIMISER: JsonDict = {"group": "Optimiser"}
+LOSS: JsonDict = {"group": "Loss"}
+DATA: JsonDict = {"group": "Data"}
+MEMORY: JsonDict = {"group": "Memory and speed"}
+GROUPS = (WHAT, SCHEDULE, OPTIMISER, LOSS, DATA, MEMORY)
+"""The groups of the options in help texts, in their order."""
 
 
 def _split(value: Any) -> Any:
-    """Numbers between commas, as on a command line; ``none`` is no number at all."""
+    """Numbers between commas, as on a command line; ``none`` is the empty tuple."""
     if not isinstance(value, str):
         return value
     return () if value == "none" else tuple(value.split(","))
@@ -37,115 +51,211 @@ Axes = Annotated[tuple[int, ...] | None, Field(strict=False), BeforeValidator(_s
 
 
 class TrainingConfig(Record):
-    """All options of ``umseg train``; defaults are the paper's (3.2; docs/rules.md).
+    """All options of ``umseg train``; the defaults are the paper's (3.2; docs/rules.md).
 
-    Attributes:
-        configuration: Name of the plan's configuration.
-        model: Name of the network.
-        options: Options of the network.
-        fold: Cross-validation fold, or ``all`` to train on every case.
-        epochs: Training epochs; the learning-rate schedule spans them.
-        iterations: Batches per epoch.
-        validation_iterations: Validation batches per epoch; None means a fifth of ``iterations``.
-        optimizer: Optimiser of the network (of the convolutions only, where the SSM layers have their own); with Muon
-            AdamW trains what is no matrix, at a tenth of the learning rate.
-        lr: Initial learning rate; None means 0.01 for SGD, 0.001 for Adam and AdamW, 0.1 for Muon.
-        momentum: Of SGD (Nesterov).
-        weight_decay: None means 3e-5 for SGD, 0 for Adam, 0.01 for AdamW and Muon.
-        ssm_optimizer: Optimiser of the SSM layers; None means they are trained with all the rest, but by AdamW where
-            that is Muon.
-        ssm_lr: Initial learning rate of the SSM layers; None means ``lr``, or the default of an optimiser of their own.
-        ssm_weight_decay: Of the SSM layers, but never of ``A_log`` and ``D``; None as for ``ssm_lr``.
-        eps: Of Adam and AdamW: what is added to the root of the second moment.
-        schedule: How the learning rate falls: ``poly`` (1 - epoch / epochs)^power, ``cosine``, or ``constant``.
-        power: Of the schedule ``poly``.
-        lr_end: Learning rate at the end of the schedule ``cosine``.
-        warmup: Iterations in which the learning rate rises to its value.
-        ema: Decay of an average of the weights, taken after every iteration, that is validated and kept instead of the
-            last weights; 0: none.
-        clip: Largest norm of all gradients together; 0 does not clip.
-        accumulate: Parts in which a batch goes through the network, to save memory. Dice over the batch becomes Dice
-            over each part.
-        checkpoint_activations: Compute the activations of every stage again on the way back instead of keeping them.
-        deep_supervision: Train the lower decoder stages too.
-        batch_size: Patches per iteration; None means the plan's.
-        patch_size: Voxels per axis of a patch, in the plan's order of axes; None means the plan's.
-        oversampling: Share of a batch that must show foreground.
-        mirror_axes: Axes of the patch that are mirrored, in training and by ``umseg predict --mirror``; None means all.
-        augmentation: Training batches are augmented by the processes that prepare them (``cpu``), by the GPU that
-            trains, or not at all.
-        transforms: Whose variants of the augmentation: ``umamba`` interpolates by cubic splines, as nnU-Net did when
-            U-Mamba was made; ``nnunet`` linearly, as it does now.
-        loss: See ``SegmentationLoss``.
-        first_stage: In the second stage of a cascade: the first one's model folder; None means the same model and tag.
-        init_from: Model folder whose weights training starts from, as far as they fit.
-        seed: Seed of the weights, the batches and the augmentation.
-        deterministic: Only deterministic operators on a GPU too, where two runs may else differ in the last bits.
-        compile: Let torch.compile fuse the network's operators; needs a compiler.
-        precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+    The description of a field is its help on the command line.
     """
 
     schema_version: Literal[1] = 1
-    configuration: str = "3d_fullres"
-    model: str = "umamba_enc"
-    options: ModelOptions = ModelOptions()
-    fold: int | Literal["all"] = 0
-    epochs: int = Field(default=1000, ge=1)
-    iterations: int = Field(default=250, ge=1)
-    validation_iterations: int | None = Field(default=None, ge=1)
-    optimizer: OptimizerName = "sgd"
-    lr: float | None = Field(default=None, gt=0)
-    momentum: float = Field(default=0.99, ge=0, lt=1)
-    weight_decay: float | None = Field(default=None, ge=0)
-    ssm_optimizer: OptimizerName | None = None
-    ssm_lr: float | None = Field(default=None, gt=0)
-    ssm_weight_decay: float | None = Field(default=None, ge=0)
-    eps: float = Field(default=1e-8, gt=0)
-    schedule: ScheduleName = "poly"
-    power: float = Field(default=0.9, gt=0)
-    lr_end: float = Field(default=0.0, ge=0)
-    warmup: int = Field(default=0, ge=0)
-    ema: float = Field(default=0.0, ge=0, lt=1)
-    clip: float = Field(default=12.0, ge=0)
-    accumulate: int = Field(default=1, ge=1)
-    checkpoint_activations: bool = False
-    deep_supervision: bool = True
-    batch_size: int | None = Field(default=None, ge=1)
-    patch_size: Axes = None
-    oversampling: float = Field(default=0.33, ge=0, le=1)
-    mirror_axes: Axes = None
-    augmentation: AugmentationPlace = "cpu"
-    transforms: StyleName = "umamba"
-    loss: LossName = "dice_ce"
-    first_stage: str | None = None
-    init_from: str | None = None
-    seed: int = Field(default=0, ge=0)
-    deterministic: bool = False
-    compile: bool = False
-    precision: str = "auto"
+    configuration: str = Field(
+        default="3d_fullres",
+        description="Configuration of the plan. [default: 3d_fullres, or 2d for 2-D images]",
+        json_schema_extra=WHAT,
+    )
+    model: str = Field(default="umamba_enc", description="Network.", json_schema_extra=WHAT)
+    options: ModelOptions = Field(default=ModelOptions(), description="Options of the network.", json_schema_extra=WHAT)
+    fold: int | Literal["all"] = Field(
+        default=0,
+        description="Cross-validation fold, 0 to 4, or all to train on every case; on the command line also several, "
+        "one after another: 0,1,2.",
+        json_schema_extra=WHAT,
+    )
+    epochs: int = Field(
+        default=1000,
+        ge=1,
+        description="Number of epochs. A larger number extends a finished run.",
+        json_schema_extra=SCHEDULE,
+    )
+    iterations: int = Field(default=250, ge=1, description="Training batches per epoch.", json_schema_extra=SCHEDULE)
+    validation_iterations: int | None = Field(
+        default=None,
+        ge=1,
+        description="Validation batches per epoch. [default: a fifth of --iterations]",
+        json_schema_extra=SCHEDULE,
+    )
+    optimizer: str = Field(default="sgd", description="Optimiser of the network.", json_schema_extra=OPTIMISER)
+    lr: float | None = Field(
+        default=None, gt=0, description="Initial learning rate. [default: the optimiser's]", json_schema_extra=OPTIMISER
+    )
+    momentum: float = Field(
+        default=0.99, ge=0, lt=1, description="Nesterov momentum of sgd.", json_schema_extra=OPTIMISER
+    )
+    weight_decay: float | None = Field(
+        default=None, ge=0, description="Weight decay. [default: the optimiser's]", json_schema_extra=OPTIMISER
+    )
+    ssm_optimizer: str | None = Field(
+        default=None,
+        description="Separate optimiser of the Mamba layers, from the same list. [default: none; adamw beside muon]",
+        json_schema_extra=OPTIMISER,
+    )
+    ssm_lr: float | None = Field(
+        default=None,
+        gt=0,
+        description="Initial learning rate of the Mamba layers. [default: --lr, or that of --ssm-optimizer]",
+        json_schema_extra=OPTIMISER,
+    )
+    ssm_weight_decay: float | None = Field(
+        default=None,
+        ge=0,
+        description="Weight decay of the Mamba layers, except their A_log and D, which are never decayed if the "
+        "layers have a setting of their own. [default: --weight-decay, or that of --ssm-optimizer]",
+        json_schema_extra=OPTIMISER,
+    )
+    eps: float = Field(
+        default=1e-8,
+        gt=0,
+        description="Number that adam and adamw add to the root of the second moment.",
+        json_schema_extra=OPTIMISER,
+    )
+    schedule: str = Field(
+        default="poly",
+        description="Decrease of the learning rate over the epochs.",
+        json_schema_extra=SCHEDULE,
+    )
+    power: float = Field(default=0.9, gt=0, description="Exponent of the schedule poly.", json_schema_extra=SCHEDULE)
+    lr_end: float = Field(
+        default=0.0, ge=0, description="Final learning rate of the schedule cosine.", json_schema_extra=SCHEDULE
+    )
+    warmup: int = Field(
+        default=0,
+        ge=0,
+        description="Iterations in which the learning rate rises to its initial value.",
+        json_schema_extra=SCHEDULE,
+    )
+    ema: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Decay of an exponential moving average of the weights, which is validated and saved in place of "
+        "the final weights; 0 disables it.",
+        json_schema_extra=OPTIMISER,
+    )
+    clip: float = Field(
+        default=12.0,
+        ge=0,
+        description="Clip gradients to this norm; 0 disables clipping.",
+        json_schema_extra=OPTIMISER,
+    )
+    accumulate: int = Field(
+        default=1,
+        ge=1,
+        description="Split each batch into this many parts (gradient accumulation) to save memory. Dice over the "
+        "batch becomes Dice over each part.",
+        json_schema_extra=MEMORY,
+    )
+    checkpoint_activations: bool = Field(
+        default=False,
+        description="Compute activations again in the backward pass instead of keeping them, to save memory.",
+        json_schema_extra=MEMORY,
+    )
+    deep_supervision: bool = Field(
+        default=True, description="Compute the loss at the lower decoder stages too.", json_schema_extra=LOSS
+    )
+    batch_size: int | None = Field(
+        default=None, ge=1, description="Patches per iteration. [default: the plan's]", json_schema_extra=DATA
+    )
+    patch_size: Axes = Field(
+        default=None,
+        description="Voxels of a patch, in the plan's order of axes, e.g. 40,56,40. [default: the plan's]",
+        json_schema_extra=DATA,
+    )
+    oversampling: float = Field(
+        default=0.33,
+        ge=0,
+        le=1,
+        description="Fraction of a batch that must contain foreground.",
+        json_schema_extra=DATA,
+    )
+    mirror_axes: Axes = Field(
+        default=None,
+        description="Axes of the patch that are mirrored, in training and by `umseg predict --mirror`, e.g. 0,1, or "
+        "none. [default: all]",
+        json_schema_extra=DATA,
+    )
+    augmentation: AugmentationPlace = Field(
+        default="cpu",
+        description="Place of the augmentation: cpu (in the workers), gpu (on the GPU that trains; for few CPU cores) "
+        "or none.",
+        json_schema_extra=DATA,
+    )
+    transforms: str = Field(
+        default="umamba",
+        description="Variant of the augmentation: umamba (cubic splines, as in U-Mamba's release) or nnunet (linear "
+        "interpolation, as in current nnU-Net; faster).",
+        json_schema_extra=DATA,
+    )
+    loss: str = Field(default="dice_ce", description="Loss.", json_schema_extra=LOSS)
+    first_stage: str | None = Field(
+        default=None,
+        description="Model folder of a cascade's first stage. [default: the same --model and --tag]",
+        json_schema_extra=WHAT,
+    )
+    init_from: str | None = Field(
+        default=None,
+        description="Model folder whose weights training starts from, as far as they fit (fine-tuning).",
+        json_schema_extra=WHAT,
+    )
+    seed: int = Field(default=0, ge=0, description="Seed of weights, batches and augmentation.", json_schema_extra=DATA)
+    deterministic: bool = Field(
+        default=False,
+        description="Use deterministic operators on a GPU too, some of which are slower: two runs then give the same "
+        "weights.",
+        json_schema_extra=MEMORY,
+    )
+    compile: bool = Field(
+        default=False,
+        description="Fuse the network's operators with torch.compile, which needs a C++ compiler.",
+        json_schema_extra=MEMORY,
+    )
+    precision: str = Field(
+        default="auto",
+        description="Number format of the convolutions: auto, fp32, bf16 or fp16.",
+        json_schema_extra=MEMORY,
+    )
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> TrainingConfig:
-        """Build a configuration from options that a user gave; ``recipe`` and the model say what is default.
+        """Build a configuration from options that a user gave; the recipe and the model supply the other values.
+
+        Args:
+            options: Values by field name, and the name of a ``recipe``.
 
         Raises:
-            UserError: Names the option that is wrong.
+            UserError: An option or a name is unknown, or a value is not valid.
         """
         given = {**options}
         recipe = given.pop("recipe", DEFAULT_RECIPE)
+        for name in given:
+            if name not in cls.model_fields:
+                raise unknown_name("training option", name, [*cls.model_fields, "recipe"])
+        check_names(given)
         try:
             return cls.model_validate(with_defaults(given.get("model"), recipe, given))
         except ValidationError as error:
             first = error.errors()[0]
-            option = "--" + str(first["loc"][0]).replace("_", "-")
-            raise UserError(f"{option} is not valid.", found=first["input"], expected=first["msg"]) from error
+            option = option_of(str(first["loc"][0]))
+            expected = first["msg"].removeprefix("Input should be ")
+            raise UserError(f"{option} is not valid.", found=first["input"], expected=expected) from error
 
     def resolved(self, configuration: Configuration | None = None) -> TrainingConfig:
-        """With the values that stand for None, those of a plan's configuration where it is given."""
-        decay = DEFAULT_WEIGHT_DECAY[self.optimizer] if self.weight_decay is None else self.weight_decay
+        """The configuration with values in place of None; those of a plan's configuration where it is given."""
+        from umseg.models.registry import has_mamba_layers
+        from umseg.training.augmentation import patch_geometry
+
+        optimizer = OPTIMIZERS.look_up(self.optimizer, "--optimizer")
         values: dict[str, Any] = {
             "lr": self.initial_lr,
-            "weight_decay": decay,
+            "weight_decay": optimizer.weight_decay if self.weight_decay is None else self.weight_decay,
             "ssm_optimizer": self.own_ssm_optimizer if has_mamba_layers(self.model, self.options) else None,
             "validation_iterations": self.validation_batches,
         }
@@ -158,21 +268,46 @@ class TrainingConfig(Record):
     @property
     def initial_lr(self) -> float:
         """Learning rate of the (first) optimiser before the schedule."""
-        return DEFAULT_LR[self.optimizer] if self.lr is None else self.lr
+        return OPTIMIZERS.look_up(self.optimizer, "--optimizer").lr if self.lr is None else self.lr
 
     @property
-    def own_ssm_optimizer(self) -> OptimizerName | None:
-        """What trains the SSM layers, where that is not the optimiser of all the rest.
-
-        Beside Muon that is AdamW: Muon's large steps let a network with SSM layers in every stage diverge
-        (docs/ssm_training.md).
-        """
-        return self.ssm_optimizer or ("adamw" if self.optimizer == "muon" else None)
+    def own_ssm_optimizer(self) -> str | None:
+        """Optimiser of the Mamba layers; None means that of all other layers."""
+        return self.ssm_optimizer or OPTIMIZERS.look_up(self.optimizer, "--optimizer").ssm_optimizer
 
     @property
     def validation_batches(self) -> int:
         """Validation batches per epoch: the paper's ratio of 250 to 50 unless given."""
         return self.validation_iterations or max(1, self.iterations // 5)
+
+
+def named_choices() -> dict[str, tuple[str, Collection[str]]]:
+    """For each field that holds a name: the kind of thing that it names, and the names that there are."""
+    return {
+        "model": ("model", known_models()),
+        "optimizer": ("optimiser", OPTIMIZERS),
+        "ssm_optimizer": ("optimiser", OPTIMIZERS),
+        "schedule": ("schedule", SCHEDULES),
+        "transforms": ("pipeline of transforms", TRANSFORMS),
+        "loss": ("loss", LOSSES),
+    }
+
+
+def check_names(options: Mapping[str, Any]) -> None:
+    """Refuse names that no table has; fields that are missing or None are left alone.
+
+    Raises:
+        UserError: A name is unknown; suggests the nearest.
+    """
+    for field, (kind, known) in named_choices().items():
+        name = options.get(field)
+        if name is not None and name not in known:
+            raise unknown_name(kind, str(name), known, option_of(field))
+
+
+def option_of(field: str) -> str:
+    """The command-line option of a field."""
+    return "--config" if field == "configuration" else "--" + field.replace("_", "-")
 
 
 def model_folder(workspace: Workspace, config: TrainingConfig, tag: str | None = None) -> ModelFolder:
@@ -188,8 +323,11 @@ def model_folder(workspace: Workspace, config: TrainingConfig, tag: str | None =
 
 
 def default_loader_workers() -> int:
-    """Processes that prepare batches when the user names none: half of the cores, as the network needs the others.
+    """Number of processes that prepare batches when the user names none.
 
-    Of several trainings on a machine, as ``torchrun`` starts them, each has its part.
+    Half of the cores, because the network needs the others. Of several trainings on a machine, as ``torchrun`` starts
+    them, each has its part.
     """
+    from umseg.training.loop.processes import environment
+
     return max(1, default_workers() // 2 // environment().local_count)

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 def train(
-    workspace: Path,
+    workspace: str | os.PathLike[str],
     config: TrainingConfig,
     *,
     device: str = "auto",
@@ -52,7 +52,7 @@ def train(
     Several processes that ``torchrun`` started share every batch.
 
     Args:
-        workspace: The data set's workspace, ``W/<DatasetName>``, as made by ``umseg plan``.
+        workspace: The data set's workspace as made by ``umseg plan``: a ``Workspace`` or its folder.
         config: What to train. Two CPU runs with equal configurations give bit-identical weights.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         workers: Processes that prepare batches; 0 prepares them in this process.
@@ -92,7 +92,7 @@ def train(
             config.augmentation,
             config.oversampling,
             card.mirror_axes,
-            transforms=config.transforms,
+            transforms=config.transforms,  # type: ignore[arg-type] # checked by TrainingConfig.from_options
             samples=processes.share(card.configuration.batch_size),
         )
         cases = sorted({*split.train, *split.validation})

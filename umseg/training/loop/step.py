@@ -94,7 +94,7 @@ class TrainingStep:
         self.scaler.update()
         self._unseen.append((bad, batch.cases))
         if len(self._unseen) >= STEPS_BETWEEN_LOOKS or self.device.type == "cpu":
-            self.look()
+            self.report_skipped()
         self._return_memory()
         return torch.where(bad, torch.nan, loss)
 
@@ -158,7 +158,7 @@ class TrainingStep:
         """Images and label maps as network and loss want them."""
         return channels_last(batch.data), [target.long() for target in batch.targets]
 
-    def look(self) -> None:
+    def report_skipped(self) -> None:
         """Name the steps that were left out since the last look.
 
         Raises:

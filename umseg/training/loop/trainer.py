@@ -173,15 +173,24 @@ class Trainer:
         self.network.train()
         while len(self.losses) < config.iterations:
             total = epoch * config.iterations + len(self.losses)
-            scale_learning_rates(self.optimizers, learning_rate_factor(config, epoch, total))
+            factor = learning_rate_factor(
+                config.schedule,
+                epoch,
+                config.epochs,
+                total,
+                power=config.power,
+                end=config.lr_end / config.initial_lr,
+                warmup=config.warmup,
+            )
+            scale_learning_rates(self.optimizers, factor)
             self.losses.append(self.step(next(batches)))
             if self.average is not None:
                 self.average.update()
             bar.update()
             if self._stopped(stop):
-                self.step.look()
+                self.step.report_skipped()
                 return False
-        self.step.look()
+        self.step.report_skipped()
         return True
 
     @torch.no_grad()
@@ -251,6 +260,5 @@ class Trainer:
                 len(self.rows),
             )
         if row.epoch == self.config.epochs or time.monotonic() - self._last_picture > SECONDS_BETWEEN_PICTURES:
-            with contextlib.suppress(ImportError):
-                draw_progress(self.folder.progress_picture, self.rows, self.config.model)
+            draw_progress(self.folder.progress_picture, self.rows, self.config.model, self.config.loss)
             self._last_picture = time.monotonic()

@@ -1,35 +1,86 @@
-"""The learning rate in the course of training."""
+"""The learning rate in the course of training: the table of the schedules, and the factor that they give."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable
+from dataclasses import dataclass
 
-if TYPE_CHECKING:
-    from umseg.training.config.training_config import TrainingConfig
-
-ScheduleName = Literal["poly", "cosine", "constant"]
+from umseg.common.registry import Registry
 
 
-def learning_rate_factor(config: TrainingConfig, epoch: int, step: int) -> float:
-    """Factor on the initial learning rate; but for the warm-up it stays the same for a whole epoch.
+@dataclass(frozen=True)
+class Moment:
+    """What a schedule may depend on.
 
-    Source: docs/rules.md, Optimisation.
+    Attributes:
+        progress: Fraction of the epochs that are finished, from 0 to less than 1.
+        power: Value of ``--power``.
+        end: Value of ``--lr-end`` as a fraction of the initial learning rate.
+    """
 
-    ``poly`` is (1 - epoch / epochs)^power; ``cosine`` falls from 1 to the share of ``lr_end`` as half a period of the
-    cosine; ``constant`` is 1. In the first ``warmup`` iterations it is multiplied by (step + 1) / warmup.
+    progress: float
+    power: float
+    end: float
+
+
+@dataclass(frozen=True)
+class ScheduleSpec:
+    """A schedule of the learning rate.
+
+    Attributes:
+        name: Name on the command line.
+        description: One line for help texts.
+        factor: The factor on the initial learning rate at a moment of training.
+    """
+
+    name: str
+    description: str
+    factor: Callable[[Moment], float]
+
+
+def _poly(moment: Moment) -> float:
+    return math.pow(1 - moment.progress, moment.power)
+
+
+def _cosine(moment: Moment) -> float:
+    return moment.end + (1 - moment.end) * (1 + math.cos(math.pi * moment.progress)) / 2
+
+
+def _constant(moment: Moment) -> float:
+    return 1.0
+
+
+_OWN = (
+    ScheduleSpec("poly", "(1 - epoch / epochs) to the power of --power", _poly),
+    ScheduleSpec("cosine", "half a period of the cosine, down to --lr-end", _cosine),
+    ScheduleSpec("constant", "no change", _constant),
+)
+
+SCHEDULES: Registry[ScheduleSpec] = Registry(
+    "schedule", "umseg.schedules", {spec.name: spec for spec in _OWN}, accepts=ScheduleSpec
+)
+"""The schedules by name (docs/rules.md, Optimisation)."""
+
+
+def learning_rate_factor(
+    schedule: str, epoch: int, epochs: int, step: int, *, power: float = 0.9, end: float = 0.0, warmup: int = 0
+) -> float:
+    """Factor on the initial learning rate. Apart from the warm-up it stays the same for a whole epoch.
+
+    In the first ``warmup`` iterations the schedule's factor is multiplied by (step + 1) / warmup.
 
     Args:
-        config: Schedule, epochs, warm-up.
-        epoch: From 0.
+        schedule: A name in ``SCHEDULES``.
+        epoch: Number of the epoch, from 0.
+        epochs: Number of epochs in all.
         step: Iterations since the beginning of training.
+        power: Exponent of ``poly``.
+        end: Learning rate at the end of ``cosine``, as a fraction of the initial one.
+        warmup: Iterations in which the learning rate rises.
+
+    Raises:
+        UserError: There is no such schedule.
     """
-    done = epoch / config.epochs
-    if config.schedule == "poly":
-        factor = math.pow(1 - done, config.power)
-    elif config.schedule == "cosine":
-        end = config.lr_end / config.initial_lr
-        factor = end + (1 - end) * (1 + math.cos(math.pi * done)) / 2
-    else:
-        factor = 1.0
-    return factor * (min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0)
+    factor = SCHEDULES.look_up(schedule, "--schedule").factor(Moment(epoch / epochs, power, end))
+    return factor * (min(1.0, (step + 1) / warmup) if warmup else 1.0)

@@ -72,8 +72,15 @@ def unlearned_classes(rows: Sequence[EpochLog]) -> list[str]:
     return [name for name in rows[-1].dice if not any(row.dice[name] for row in rows)]
 
 
-def draw_progress(path: Path, rows: Sequence[EpochLog], title: str) -> None:
-    """Losses, Dice, and time and learning rate over the epochs."""
+def draw_progress(path: Path, rows: Sequence[EpochLog], title: str, loss_name: str) -> None:
+    """Draw losses, Dice, and time and learning rate over the epochs as a PNG file.
+
+    Args:
+        path: The picture.
+        rows: The log, at least one epoch.
+        title: Title of the picture.
+        loss_name: Name of the loss, for its axis.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -84,7 +91,7 @@ def draw_progress(path: Path, rows: Sequence[EpochLog], title: str) -> None:
     marker = "o" if len(rows) < 50 else None
     loss.plot(epochs, [row.train_loss for row in rows], label="training", marker=marker, markersize=3)
     loss.plot(epochs, [row.validation_loss for row in rows], label="validation", marker=marker, markersize=3)
-    loss.set_ylabel("Dice + CE loss")
+    loss.set_ylabel(f"loss ({loss_name})")
     for name in rows[0].dice:
         values = [float("nan") if row.dice[name] is None else row.dice[name] for row in rows]
         dice.plot(epochs, values, label=name.replace("$", r"\$"), linewidth=1, marker=marker, markersize=3)

@@ -1,0 +1,13 @@
+from .folder import evaluate_described as evaluate_described
+from .folder import evaluate_folder as evaluate_folder
+from .folder import evaluate_pairs as evaluate_pairs
+from .instance_pairs import evaluate_instances as evaluate_instances
+from .metrics.instances import instance_f1 as instance_f1
+from .metrics.overlap import dice as dice
+from .metrics.surface import surface_dice as surface_dice
+from .pairs import Pair as Pair
+from .records import InstanceMetrics as InstanceMetrics
+from .records import Metrics as Metrics
+from .report import format_table as format_table
+from .report import load_metrics as load_metrics
+from .report import write_metrics as write_metrics
