@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from umseg.common.errors import UserError
-from umseg.dataset.io.tiff_write import write_stack
+from umseg.dataset.io.grid import Geometry
+from umseg.dataset.io.images import write_label
 from umseg.evaluation import (
     Pair,
     dice,
@@ -171,7 +172,8 @@ def write_stacks(folder, maps, unit):
     """TIFF stacks of isotropic voxels of 2 mm or pixels."""
     folder.mkdir(exist_ok=True)
     for name, array in maps.items():
-        write_stack(folder / name, array, (2.0, 2.0, 2.0), unit)
+        grid = Geometry(array.shape[::-1], (2.0,) * 3, (0.0,) * 3, tuple(np.eye(3).ravel()), unit)
+        write_label(folder / name, array, grid)
     return folder
 
 

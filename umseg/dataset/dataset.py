@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
 from pathlib import Path
 from typing import Literal
 
@@ -12,13 +10,11 @@ from umseg.common.record import Record
 from umseg.dataset.check.problems import Problem
 from umseg.dataset.check.report import report_problems
 from umseg.dataset.description import REMEDY, DatasetDescription, load_description
-from umseg.dataset.dicom_inputs import find_series, unusable_series
 from umseg.dataset.filemap import load_file_map, mapped_files
-from umseg.dataset.io.dicom import DICOM_ENDING, is_dicom_image, label_ending
+from umseg.dataset.inputs import find_inputs
+from umseg.dataset.io.registry import format_of, format_with_ending
 from umseg.dataset.listing import is_folder
-from umseg.dataset.naming import few, group_inputs, group_training, list_files, list_images, sibling_channels, stem
-
-log = logging.getLogger(__name__)
+from umseg.dataset.naming import group_training, list_images, stem
 
 
 class Case(Record):
@@ -26,8 +22,8 @@ class Case(Record):
 
     Attributes:
         id: File name without channel number and ending, or the name in the file map.
-        images: One file per channel in order, or one file with all channels as components (e.g. RGB). A DICOM image is
-            the folder of its slices.
+        images: One file per channel in order, or one file with all channels as components (e.g. RGB). Of some formats
+            an image is a folder, e.g. that of its DICOM slices.
         label: The label map; None in prediction.
     """
 
@@ -36,8 +32,12 @@ class Case(Record):
     label: Path | None = None
 
     def label_ending(self, file_ending: str) -> str:
-        """Ending of a label map made for this case: ``.nii.gz`` for a DICOM image, else the data set's ending."""
-        return label_ending(DICOM_ENDING if is_dicom_image(self.images[0]) else file_ending)
+        """Ending of a label map that is made for this case.
+
+        Args:
+            file_ending: Ending of the images in the model's data set.
+        """
+        return format_of(self.images[0]).label_ending(file_ending)
 
 
 class Dataset(Record):
@@ -61,9 +61,9 @@ def load_dataset(folder: Path) -> Dataset:
     """List the training cases of a folder in nnU-Net v2's raw format; no image is read.
 
     Raises:
-        UserError: The folder, ``dataset.json`` or a folder of images or labels is missing; or, all of them together
-            as a ``DatasetError``, labels or channels are missing, files have the wrong ending, labels have no image,
-            the number of cases is not ``numTraining``.
+        UserError: The folder, ``dataset.json`` or a folder of images or labels is missing.
+        DatasetError: Labels or channels are missing, files have the wrong ending, labels have no image, or the number
+            of cases is not ``numTraining``; all of them are reported together.
     """
     dataset, problems = survey_dataset(folder)
     report_problems(problems, dataset.folder)
@@ -116,42 +116,30 @@ def find_cases(folder_or_file: Path, num_channels: int, file_ending: str) -> tup
     found at once.
 
     Args:
-        folder_or_file: What the user named.
-        num_channels: Channels that the model expects.
-        file_ending: Ending that the model's data set had, with the dot.
+        folder_or_file: The input that the user named.
+        num_channels: Number of channels that the model expects.
+        file_ending: Ending of the images in the model's data set, with the dot.
 
     Returns:
-        Cases sorted by id, with absolute paths and no label.
+        Cases sorted by id, with absolute paths and without label maps.
 
     Raises:
-        UserError: Nothing there, or cases with the wrong number of channel files.
+        UserError: The input does not exist or has no image, or cases have the wrong number of channel files.
     """
-    # Not resolved: a link is known by its own name.
-    path = Path(os.path.abspath(folder_or_file))
-    if not is_folder(path) and not path.is_file():
-        raise UserError(
-            "The input does not exist.", file=path, remedy="Name a folder of images or one image file with --input."
-        )
-    images = find_series(path, num_channels, file_ending)
-    if images is not None:
-        ending = path.suffix if path.is_file() else ""
-        cases, problems = group_inputs(images, num_channels, ending)
-        problems += unusable_series(cases)
-    else:
-        files = _inputs(path, file_ending) if path.is_dir() else _with_siblings(path, num_channels, file_ending)
-        cases, problems = group_inputs(files, num_channels, file_ending)
-    report_problems(problems, path)
+    cases, problems = find_inputs(folder_or_file, num_channels, file_ending)
+    report_problems(problems, Path(folder_or_file).absolute())
     return tuple(Case(id=name, images=cases[name]) for name in cases)
 
 
 def _folder_cases(folder: Path, description: DatasetDescription) -> tuple[tuple[Case, ...], list[Problem], int]:
-    """Complete cases of imagesTr and labelsTr, problems of the others, and the number of cases named by images."""
+    """The complete cases of imagesTr and labelsTr, problems of the others, and the number of cases with an image."""
     ending = description.file_ending
     images, others = list_images(folder / "imagesTr", ending)
-    problems = [_wrong_ending(path, ending) for path in others]
-    image_ending, ending = "" if ending.lower() == DICOM_ENDING else ending, label_ending(ending)
-    labels, more = list_files(folder / "labelsTr", ending)
-    problems += [_wrong_ending(path, ending) for path in more]
+    form = format_with_ending(ending)
+    problems = [_wrong_ending(path, form.describe_images(ending)) for path in others]
+    image_ending, ending = form.name_ending(ending), form.label_ending(ending)
+    labels, others = list_images(folder / "labelsTr", ending)
+    problems += [_wrong_ending(path, f"files ending in {ending}") for path in others]
     complete, incomplete = group_training(images, description.num_channels, image_ending)
     problems += incomplete
     named = set(complete) | {problem.case for problem in incomplete if problem.case}
@@ -182,46 +170,12 @@ def _folder_cases(folder: Path, description: DatasetDescription) -> tuple[tuple[
     return tuple(Case(id=name, images=complete[name], label=label_of[name]) for name in usable), problems, len(named)
 
 
-def _wrong_ending(path: Path, ending: str) -> Problem:
+def _wrong_ending(path: Path, expected: str) -> Problem:
     return Problem(
         f"A file in {path.parent.name} has the wrong ending.",
         "",
         path,
         found=path.name,
-        expected="folders of DICOM slices" if ending == DICOM_ENDING else f"files ending in {ending}",
+        expected=expected,
         remedy="Convert or remove the file, or correct file_ending in dataset.json.",
     )
-
-
-def _inputs(folder: Path, ending: str) -> list[Path]:
-    """Images of a folder; files with another ending are skipped.
-
-    Raises:
-        UserError: There is none.
-    """
-    files, others = list_files(folder, ending)
-    names = few(path.name for path in others)
-    if not files:
-        raise UserError(
-            f"All files in {folder.name} have the wrong ending.",
-            file=folder,
-            found=names,
-            expected=f"files ending in {ending}, or folders of DICOM slices",
-            remedy=f"Convert the images to {ending}.",
-        )
-    if others:
-        log.warning("%s: %d files do not end in %s and are skipped: %s", folder, len(others), ending, names)
-    return files
-
-
-def _with_siblings(path: Path, num_channels: int, ending: str) -> list[Path]:
-    """The file, with the other channels of its case."""
-    if not path.name.endswith(ending):
-        raise UserError(
-            "The input file has another format than the model was trained on.",
-            file=path,
-            found=path.name,
-            expected=f"a file ending in {ending}",
-            remedy=f"Convert the image to {ending}.",
-        )
-    return sibling_channels(path, num_channels, ending)

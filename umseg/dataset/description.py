@@ -1,4 +1,4 @@
-"""``dataset.json``: what the channels and the labels of a data set mean (nnU-Net v2 raw format)."""
+"""``dataset.json``: the meaning of the channels and labels of a data set (nnU-Net v2 raw format)."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ REMEDY = (
     "the README shows one."
 )
 
-# Read elsewhere (the file map), or of no use here (umseg picks the reader by itself).
+# The file map is read elsewhere; umseg picks the reader by itself.
 _NOT_OF_THE_DESCRIPTION = ("dataset", "overwrite_image_reader_writer")
 _INSTANCE_CLASSES = {"interior": 1, "boundary": 2}
 
 
 class DatasetDescription(Record):
-    """What ``dataset.json`` says of channels and labels, under nnU-Net's field names.
+    """The channels and labels that ``dataset.json`` declares, under nnU-Net's field names.
 
     There are three kinds of labels. Plain ones: each name has one value. Regions: names with lists of values, which
     may overlap; the network predicts each region by itself. Instances (``task``, umseg's own): label files number the
@@ -40,8 +40,8 @@ class DatasetDescription(Record):
         regions_class_order: With regions: the value that is written for each of them, in the order of ``labels``.
             Later regions are written over earlier ones.
         numTraining: Number of training cases.
-        file_ending: Ending of every image and label file, with the dot, e.g. ``.nii.gz``. ``.dcm``: the images are
-            folders of DICOM slices, the label maps ``.nii.gz``.
+        file_ending: Ending of every image and label file, with the dot, e.g. ``.nii.gz``; it chooses the format. With
+            ``.dcm`` the images are folders of DICOM slices and the label maps end in ``.nii.gz``.
     """
 
     channel_names: dict[str, str] = Field(min_length=1)
@@ -78,17 +78,17 @@ class DatasetDescription(Record):
 
     @property
     def num_labels(self) -> int:
-        """Entries of ``labels``, background and ignore among them: what planning counts; 3 in an instance task."""
+        """Number of entries in ``labels``, with background and ignore, as planning counts; 3 in an instance task."""
         return 3 if self.task == "instance" else len(self.labels)
 
     @property
     def num_classes(self) -> int:
-        """Outputs of the network: the regions; or else the background and each foreground class."""
+        """Number of outputs of the network: one per region, or else the background and each foreground class."""
         return len(self.regions) if self.has_regions else 1 + len(self.foreground)
 
     @property
     def ignore_label(self) -> int | None:
-        """Value of the voxels that nobody annotated."""
+        """The label value of voxels that were not annotated."""
         value = self.labels.get("ignore")
         return value if isinstance(value, int) else None
 
@@ -99,9 +99,9 @@ class DatasetDescription(Record):
 
     @property
     def regions(self) -> dict[str, tuple[int, ...]]:
-        """Foreground class to the label values that it is made of, in the order of the network's outputs.
+        """The label values that make up each foreground class, in the order of the network's outputs.
 
-        Regions stand as in ``labels``; all other classes in ascending order of their one value.
+        Regions are ordered as in ``labels``, plain classes by their value.
         """
         if not self.has_regions:
             return {name: (value,) for name, value in self.foreground.items()}
@@ -109,7 +109,7 @@ class DatasetDescription(Record):
 
     @property
     def foreground(self) -> dict[str, int]:
-        """Foreground class to the value that a predicted label map has for it; no background, no ignore."""
+        """The value that a predicted label map has for each foreground class, without background and ignore."""
         if self.task == "instance":
             return dict(_INSTANCE_CLASSES)
         if self.regions_class_order is not None and self.has_regions:
@@ -119,12 +119,12 @@ class DatasetDescription(Record):
 
     @property
     def foreground_values(self) -> tuple[int, ...]:
-        """Values of the foreground that training label maps hold (in an instance task: once converted to classes)."""
+        """Foreground values in training label maps (in an instance task: after their conversion to classes)."""
         return tuple(sorted({value for values in self.regions.values() for value in values}))
 
     @property
     def label_values(self) -> tuple[int, ...] | None:
-        """Values that label files may hold: 0, 1, 2, ... with the ignore label; None: any number of instances."""
+        """Values that label files may hold: 0, 1, 2, ... with the ignore label; None in an instance task."""
         if self.task == "instance":
             return None
         ignore = () if self.ignore_label is None else (self.ignore_label,)

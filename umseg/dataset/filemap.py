@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, field_validator
 from umseg.common.record import Record
 from umseg.dataset.check.problems import Problem
 from umseg.dataset.description import read_description_fields
-from umseg.dataset.io.dicom import is_series
+from umseg.dataset.io.registry import is_image
 from umseg.dataset.naming import channels_problem
 
 
@@ -17,7 +17,7 @@ class FileEntry(Record):
     """The files of one case: absolute paths, or relative to the data set's folder.
 
     Attributes:
-        images: One file per channel in order, or one file with all channels; a folder of DICOM slices is a file.
+        images: One file per channel in order, or one file with all channels; an image may be a folder.
         label: The label map.
     """
 
@@ -60,14 +60,14 @@ def mapped_files(
 
     Args:
         entries: The file map.
-        folder: The data set, to which relative paths are relative.
-        num_channels: That the data set declares.
+        folder: Folder of the data set, where relative paths start.
+        num_channels: Number of channels that the data set declares.
     """
     cases: dict[str, tuple[tuple[Path, ...], Path]] = {}
     problems: list[Problem] = []
     for name, entry in sorted(entries.items()):
         images, label = tuple(folder / image for image in entry.images), folder / entry.label
-        found = [_missing(name, path) for path in (*images, label) if not (is_series(path) or path.is_file())]
+        found = [_missing(name, path) for path in (*images, label) if not is_image(path)]
         if not found:
             wrong = channels_problem(name, images, num_channels, f"{num_channels} images (channel_names)")
             found = [wrong] if wrong else []

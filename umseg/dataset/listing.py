@@ -1,4 +1,4 @@
-"""What lies in a folder, or why that cannot be told."""
+"""The content of folders, or the reason why it cannot be read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from umseg.common.errors import UserError
 def list_folder(folder: Path) -> tuple[list[Path], list[Path]]:
     """The files and the folders in a folder, each sorted.
 
-    Hidden ones are leftovers of file managers and of interrupted writers, and do not count.
+    Hidden ones do not count: they are leftovers of file managers and of interrupted writers.
 
     Raises:
         UserError: The folder cannot be read.
@@ -26,7 +26,7 @@ def is_folder(path: Path) -> bool:
     """Whether there is a folder.
 
     Raises:
-        UserError: It cannot be told, because a folder above it may not be entered.
+        UserError: A folder above it may not be entered.
     """
     try:
         return path.is_dir()
@@ -35,10 +35,10 @@ def is_folder(path: Path) -> bool:
 
 
 def not_readable(path: Path, error: OSError) -> UserError:
-    """The error for a file or folder that the system does not hand out."""
+    """The error for a file or folder that the system does not let the user read."""
     return UserError(
         "A file or folder cannot be read.",
         file=path,
         found=error.strerror or str(error),
-        remedy="Check that you may read it and enter the folders above it.",
+        remedy="Check that you have permission to read it and to enter the folders above it.",
     )

@@ -1,74 +1,63 @@
-"""Which files are which case: nnU-Net v2's file names, ``CASE_0000.ext`` per channel.
+"""Which files belong to which case: nnU-Net v2's file names, ``CASE_0000.ext`` per channel.
 
-A DICOM image is a folder of slices, so its name ends in no ending: ``CASE_0000``, with "" for the ending.
+A DICOM image is a folder of slices, whose name has no ending: ``CASE_0000``, with "" for the ending.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from umseg.common.errors import UserError
+from umseg.common.text import few
 from umseg.dataset.check.problems import Problem
 from umseg.dataset.description import REMEDY
 from umseg.dataset.io.channels import may_hold
-from umseg.dataset.io.companions import companions
-from umseg.dataset.io.dicom import DICOM_ENDING, series_folders
 from umseg.dataset.io.images import count_components
+from umseg.dataset.io.registry import format_with_ending
 from umseg.dataset.listing import is_folder, list_folder
 
 Grouped = tuple[dict[str, tuple[Path, ...]], list[Problem]]
-"""Case to its files in channel order, and what is wrong with all other cases."""
+"""The files of each complete case in channel order, and what is wrong with the other cases."""
 
 _CHANNEL = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")
-_SHOWN = 5
-
-
-def list_files(folder: Path, ending: str) -> tuple[list[Path], list[Path]]:
-    """Sorted files of a folder, those with the given ending and the others; hidden files do not count.
-
-    Files that belong to one with the ending are neither (``companions``).
-
-    Raises:
-        UserError: The folder is missing, empty or not to be read.
-    """
-    _require_folder(folder)
-    files, _ = list_folder(folder)
-    if not files:
-        raise UserError(
-            f"The folder {folder.name} is empty.", file=folder, expected=f"files ending in {ending}", remedy=REMEDY
-        )
-    matching = [path for path in files if path.name.endswith(ending)]
-    others = [path for path in files if not path.name.endswith(ending)]
-    belonging = {file for path in matching for file in companions(path)} if others else set()
-    return matching, [path for path in others if path not in belonging]
 
 
 def list_images(folder: Path, ending: str) -> tuple[list[Path], list[Path]]:
-    """The training images of a folder and the other files: as ``list_files``, or for DICOM the folders of slices.
+    """The images or label maps of a folder, sorted, and the files that do not belong to them; hidden ones do not count.
+
+    Args:
+        folder: The folder.
+        ending: The ending of their files, which chooses the format; of some formats the images are folders.
 
     Raises:
-        UserError: The folder is missing or holds no image.
+        UserError: The folder is missing, empty or unreadable.
     """
-    if ending.lower() != DICOM_ENDING:
-        return list_files(folder, ending)
-    _require_folder(folder)
-    series = series_folders(folder)
-    files, _ = list_folder(folder)
-    if not series:
+    if not is_folder(folder):
+        raise UserError(f"The folder {folder.name} does not exist.", file=folder, remedy=REMEDY)
+    entry = format_with_ending(ending)
+    expected = entry.describe_images(ending)
+    files, folders = list_folder(folder)
+    if not files and not folders:
+        raise UserError(f"The folder {folder.name} is empty.", file=folder, expected=expected, remedy=REMEDY)
+    images = entry.images_in(folder, ending)
+    if not files and not images:
         raise UserError(
-            f"The folder {folder.name} has no folder of DICOM slices.",
+            f"The folder {folder.name} has no {expected}.",
             file=folder,
-            found=few(path.name for path in files) or "nothing",
-            expected="folders CASE_0000, each with the slices of one series",
-            remedy="Put the files of each series into a folder of its own.",
+            found="folders: " + few(path.name for path in folders),
+            expected=f"{expected} in this folder itself",
+            remedy=REMEDY,
         )
-    return series, files
+    known = set(images)
+    others = [path for path in files if path not in known]
+    belonging = {file for path in images for file in entry.companions(path)} if others else set()
+    return images, [path for path in others if path not in belonging]
 
 
 def group_training(files: Sequence[Path], num_channels: int, ending: str) -> Grouped:
-    """Sort training images, whose names all have a channel number, into cases."""
+    """Group training images, whose names all need a channel number, by case."""
     channels, plain = _by_case(files, ending)
     problems = [
         Problem(
@@ -81,12 +70,12 @@ def group_training(files: Sequence[Path], num_channels: int, ending: str) -> Gro
         )
         for path in plain.values()
     ]
-    cases, more = _complete(channels, num_channels, ending)
-    return cases, problems + more
+    cases, incomplete = _complete(channels, num_channels, ending)
+    return cases, problems + incomplete
 
 
 def group_inputs(files: Sequence[Path], num_channels: int, ending: str) -> Grouped:
-    """Sort images to predict into cases; names may lack the channel number."""
+    """Group images to predict by case; their names may lack the channel number."""
     channels, plain = _by_case(files, ending)
     if num_channels == 1:
         _release_numbered_names(channels, plain, ending)
@@ -101,8 +90,10 @@ def group_inputs(files: Sequence[Path], num_channels: int, ending: str) -> Group
         )
         for name in sorted(set(plain) & set(channels))
     ]
-    cases, more = _complete({**channels, **{name: {0: path} for name, path in plain.items()}}, num_channels, ending)
-    return cases, problems + more
+    cases, incomplete = _complete(
+        {**channels, **{name: {0: path} for name, path in plain.items()}}, num_channels, ending
+    )
+    return cases, problems + incomplete
 
 
 def sibling_channels(path: Path, num_channels: int, ending: str) -> list[Path]:
@@ -119,24 +110,17 @@ def stem(path: Path, ending: str) -> str:
     return path.name.removesuffix(ending)
 
 
-def few(names: Iterable[str]) -> str:
-    """The first names of a list, and how many more there are."""
-    listed = list(names)
-    more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
-    return ", ".join(listed[:_SHOWN]) + more
-
-
 def channels_problem(
     name: str, files: Sequence[Path], num_channels: int, expected: str, no_gap: bool = True
 ) -> Problem | None:
-    """What is wrong with a case that does not have all channels: one file each, or one file with all.
+    """The problem of a case that does not have all channels; None if it has one file for each, or one file with all.
 
     Args:
         name: The case.
-        files: In channel order.
-        num_channels: That the data set declares.
-        expected: For the message.
-        no_gap: The files' numbers are 0, 1, 2, ...
+        files: Files of the case, in channel order.
+        num_channels: Number of channels that the data set declares.
+        expected: What the message names as expected.
+        no_gap: Whether the files' numbers are 0, 1, 2, ...
     """
     if no_gap and len(files) == num_channels:
         return None
@@ -159,11 +143,6 @@ def channels_problem(
     )
 
 
-def _require_folder(folder: Path) -> None:
-    if not is_folder(folder):
-        raise UserError(f"The folder {folder.name} does not exist.", file=folder, remedy=REMEDY)
-
-
 def _by_case(files: Sequence[Path], ending: str) -> tuple[dict[str, dict[int, Path]], dict[str, Path]]:
     """Case to channel to file, and the files without a channel number."""
     channels: dict[str, dict[int, Path]] = {}
@@ -178,7 +157,7 @@ def _by_case(files: Sequence[Path], ending: str) -> tuple[dict[str, dict[int, Pa
 
 
 def _release_numbered_names(channels: dict[str, dict[int, Path]], plain: dict[str, Path], ending: str) -> None:
-    """Names such as scan_0007 without a scan_0000 beside them end in a number that is not a channel."""
+    """Take names such as scan_0007 without a scan_0000 as a case's whole name: the number is no channel."""
     for name in [name for name, found in channels.items() if 0 not in found]:
         for path in channels.pop(name).values():
             plain[stem(path, ending)] = path

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from umseg.common.errors import UserError
-from umseg.dataset.io.formats import LABEL_ENDINGS
+from umseg.dataset.io.registry import label_endings
 from umseg.dataset.listing import is_folder, list_folder
 
 
@@ -79,14 +79,14 @@ def _only_ending(folder: Path) -> str:
             "The folder mixes label maps of several formats." if endings else "The folder has no label maps.",
             file=folder,
             found=", ".join(sorted(endings)) or None,
-            expected="label maps of one format: " + ", ".join(LABEL_ENDINGS),
+            expected="label maps of one format: " + ", ".join(label_endings()),
             remedy="Name the file ending." if endings else "Check that this is the right folder.",
         )
     return endings.pop()
 
 
 def _ending(name: str) -> str | None:
-    return next((ending for ending in LABEL_ENDINGS if name.lower().endswith(ending)), None)
+    return next((ending for ending in label_endings() if name.lower().endswith(ending)), None)
 
 
 def _label_maps(folder: Path, ending: str) -> dict[str, Path]:

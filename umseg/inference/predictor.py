@@ -17,8 +17,8 @@ from tqdm import tqdm
 
 from umseg.common.errors import UserError
 from umseg.dataset.dataset import Case, find_cases
-from umseg.dataset.io.companions import companions
 from umseg.dataset.io.images import Image, read_image, write_label
+from umseg.dataset.io.registry import companions
 from umseg.inference.sliding_window import SlidingWindow, predict_logits
 from umseg.models.card import load_card
 from umseg.models.device import place, resolve_device, resolve_precision

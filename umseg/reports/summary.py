@@ -9,13 +9,13 @@ import numpy as np
 
 from umseg.architectures.memory.model import models_for
 from umseg.dataset.description import DatasetDescription
+from umseg.dataset.io.grid import NO_SLICE_SPACING
 from umseg.planning import Configuration, Fingerprint, Plan
 from umseg.planning.classes import ClassStatistics
 from umseg.planning.stages import configuration_stages
 from umseg.planning.training_memory import training_memory
 
 _MM3_PER_ML = 1000
-_NO_PHYSICAL_SIZE = 999.0
 
 
 def plan_summary(fingerprint: Fingerprint, plan: Plan, description: DatasetDescription) -> str:
@@ -55,7 +55,7 @@ def _dataset(fingerprint: Fingerprint, plan: Plan, description: DatasetDescripti
 
 def _natural(fingerprint: Fingerprint) -> bool:
     """Pictures without a physical size: PNG, TIFF, ..."""
-    return all(spacing == (_NO_PHYSICAL_SIZE, 1.0, 1.0) for spacing in fingerprint.spacings)
+    return all(spacing == (NO_SLICE_SPACING, 1.0, 1.0) for spacing in fingerprint.spacings)
 
 
 def _schemes(plan: Plan) -> tuple[str, ...]:

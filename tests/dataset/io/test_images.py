@@ -358,7 +358,7 @@ def test_a_value_that_a_png_cannot_hold_is_refused(tmp_path: Path) -> None:
     geometry = Geometry((6, 5), (1.0, 1.0), (0.0, 0.0), (1.0, 0.0, 0.0, 1.0))
     values = np.full((1, 5, 6), 65535, np.uint32)
     write_label(tmp_path / "a.png", values, geometry)
-    with pytest.raises(UserError, match="PNG cannot hold") as caught:
+    with pytest.raises(UserError, match="PNG file cannot hold") as caught:
         write_label(tmp_path / "b.png", values + 1, geometry)
     assert "65536" in str(caught.value.found)
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]

@@ -1,4 +1,4 @@
-"""Do image, label map and dataset.json of a case agree? (docs/rules.md, Data set)"""
+"""The check that image, label map and dataset.json of a case agree (docs/rules.md, Data set)."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from pathlib import Path
 
 import numpy as np
 
+from umseg.common.text import few
 from umseg.dataset.check.problems import Problem
 from umseg.dataset.dataset import Case
 from umseg.dataset.description import DatasetDescription
 from umseg.dataset.io.channels import has_transparency
-from umseg.dataset.io.formats import NATURAL_ENDINGS, has_ending
 from umseg.dataset.io.grid import placement_difference, spacings_agree
 from umseg.dataset.io.images import Image, LabelMap
+from umseg.dataset.io.registry import format_of
 
 
 def check_case(case: Case, image: Image, label: LabelMap, description: DatasetDescription) -> list[Problem]:
-    """Compare what was read of a training case with its label map and with ``dataset.json``.
+    """Compare the image of a training case with its label map and with ``dataset.json``.
 
-    Errors: number of channels, NaN or infinity in the image, label values that are not declared, shape and spacing of
-    image and label map. Warnings: origin and direction, and what the reader noticed.
+    The number of channels, NaN or infinity in the image, undeclared label values, and different shapes or spacings of
+    image and label map are errors. Different origins or directions and the reader's notices are warnings.
     """
     if case.label is None:
         raise ValueError(f"case {case.id} has no label file")
@@ -34,7 +35,7 @@ def check_case(case: Case, image: Image, label: LabelMap, description: DatasetDe
 
 
 def check_image(case: Case, image: Image, num_channels: int) -> list[Problem]:
-    """Number of channels, and NaN or infinity."""
+    """The problems of an image by itself: its number of channels, and NaN or infinity in it."""
     problems = []
     if image.array.shape[0] != num_channels:
         problems.append(_wrong_channels(case, image.array.shape[0], num_channels))
@@ -62,7 +63,7 @@ def _wrong_channels(case: Case, found: int, declared: int) -> Problem:
     transparent = has_transparency(found, file)
     remedy = (
         "Save the image without transparency, or as greyscale where one channel is declared; or correct channel_names."
-        if has_ending(file, NATURAL_ENDINGS)
+        if format_of(file).is_picture
         else "Split a time series or a vector image into one file per channel (CASE_0000, CASE_0001, ...); or correct "
         "channel_names."
     )
@@ -77,7 +78,7 @@ def _wrong_channels(case: Case, found: int, declared: int) -> Problem:
 
 
 def expected_values(description: DatasetDescription) -> str:
-    """What label maps may hold, in words."""
+    """The values that label maps may hold, in words."""
     if description.label_values is None:
         return "0 (background), and whole numbers from 1 that number the objects"
     ignore = "" if description.ignore_label is None else ", the last for voxels to be ignored"
@@ -85,20 +86,19 @@ def expected_values(description: DatasetDescription) -> str:
 
 
 def _check_values(case: Case, file: Path, label: LabelMap, description: DatasetDescription) -> list[Problem]:
-    # Declared labels are 0, 1, 2, ... without a gap, so the extremes tell; the list is made only for the message.
+    # Declared labels are 0, 1, 2, ... without a gap, so that the extremes suffice; the list is only for the message.
     low, high = int(label.array.min()), int(label.array.max())
     declared = description.label_values
     if low >= 0 and (declared is None or high <= declared[-1]):
         return []
     values = [int(value) for value in np.unique(label.array)]
     unknown = [value for value in values if value < 0 or (declared is not None and value > declared[-1])]
-    more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
     return [
         Problem(
             "The label map has values that dataset.json does not declare.",
             case.id,
             file,
-            found="values " + ", ".join(map(str, unknown[:5])) + more,
+            found="values " + few(map(str, unknown)),
             expected=expected_values(description),
             remedy="Declare these labels in dataset.json, or renumber or remove them in the label maps.",
         )

@@ -1,4 +1,4 @@
-"""Has a data set changed? A fingerprint of its bytes."""
+"""A hash of the bytes of a data set, which shows whether the data set has changed."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from pathlib import Path
 
 from umseg.common.record import Record
 from umseg.dataset.dataset import Case, Dataset
-from umseg.dataset.io.companions import companions
-from umseg.dataset.io.dicom import series_files
+from umseg.dataset.io.registry import format_of
 from umseg.dataset.listing import is_folder, not_readable
 
 _BLOCK = 1 << 20
 
 
 def case_digest(case: Case) -> str:
-    """Hash of the bytes of a case's files, in the order image channels, label.
+    """Hash of the bytes of a case's files: the image channels in their order, then the label map.
 
-    Files that belong to an image count with it: the slices of a DICOM series, whatever their names, and ``companions``.
+    All files that hold an image count: companions, and the files of a folder that is an image, whatever their names.
 
     Raises:
         UserError: A file cannot be read.
@@ -32,8 +31,8 @@ def dataset_digest(dataset: Dataset, cases: Sequence[str]) -> str:
     """Hash of a data set.
 
     Args:
-        dataset: Its description and the names of its cases are part of the hash; where it lies is not.
-        cases: ``case_digest`` of every case.
+        dataset: The data set. Its description and the names of its cases are part of the hash; its place is not.
+        cases: Hash of every case (``case_digest``).
     """
     description = json.dumps(dataset.description.model_dump(mode="json"), sort_keys=True)
     ids = [case.id for case in dataset.cases]
@@ -46,16 +45,15 @@ def digest_of_record(record: Record) -> str:
 
 
 def _image_parts(path: Path) -> list[str]:
-    if is_folder(path):
-        return [_hash(sorted(map(digest_of_file, series_files(path))))]
-    return [digest_of_file(file) for file in (path, *companions(path))]
+    digests = [digest_of_file(file) for file in format_of(path).files(path)]
+    return [_hash(sorted(digests))] if is_folder(path) else digests
 
 
 def digest_of_file(path: Path) -> str:
     """Hash of a file's bytes.
 
     Raises:
-        UserError: It cannot be read.
+        UserError: The file cannot be read.
     """
     found = hashlib.blake2b(digest_size=16)
     try:

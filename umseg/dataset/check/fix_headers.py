@@ -9,24 +9,24 @@ from pathlib import Path
 from umseg.common.errors import UserError
 from umseg.common.parallel import map_cases
 from umseg.dataset.dataset import Case, Dataset
-from umseg.dataset.io.formats import NATURAL_ENDINGS, has_ending
 from umseg.dataset.io.grid import Geometry, placement_difference, spacings_agree
 from umseg.dataset.io.images import read_geometry, read_label, write_label
+from umseg.dataset.io.registry import format_of
 
 log = logging.getLogger(__name__)
 
 
 def fix_geometry(dataset: Dataset, folder: Path, workers: int = 0, quiet: bool = False) -> Dataset:
-    """Copy label maps that have the image's shape, but another spacing, origin or direction, under its header.
+    """Copy label maps with the image's shape, but another spacing, origin or direction, and give them its header.
 
-    The voxels stay as they are, and so do the user's files. What cannot be corrected this way (another shape, an
-    unreadable file) is left to the data set check.
+    Neither the voxels nor the user's files are changed. What cannot be corrected this way (another shape, an unreadable
+    file) is left to the data set check.
 
     Args:
         dataset: The data set.
-        folder: For the copies, ``CASE.ext``.
+        folder: Folder for the copies, ``CASE.ext``.
         workers: Number of processes; 0 works in this process.
-        quiet: No progress bar.
+        quiet: Whether to hide the progress bar.
 
     Returns:
         The data set with the copies in place of the label maps that differ.
@@ -39,7 +39,7 @@ def fix_geometry(dataset: Dataset, folder: Path, workers: int = 0, quiet: bool =
     cases = tuple(map_cases(work, dataset.cases, names, workers=workers, title="Fix geometry", quiet=quiet))
     changed = sum(new.label != old.label for new, old in zip(cases, dataset.cases, strict=True))
     if changed:
-        log.warning("%d label maps got the header of their image, as copies in %s", changed, folder)
+        log.warning("%d label maps were copied to %s with the header of their image", changed, folder)
     return dataset.model_copy(update={"cases": cases})
 
 
@@ -55,18 +55,15 @@ def _with_fixed_label(case: Case, folder: Path) -> Case:
         return case
     if values.min() < 0:
         return case
-    copy = folder / f"{case.id}{_ending(case.label)}"
+    ending = format_of(case.label).ending_of(case.label)
+    copy = folder / f"{case.id}{case.label.name[-len(ending) :]}"
     write_label(copy, values, grid)
     return case.model_copy(update={"label": copy})
 
 
 def _correctable(label: Path, label_grid: Geometry, image: Path, grid: Geometry) -> bool:
-    """Equal shapes, different headers. Those of pictures and TIFF stacks say nothing of the place."""
+    """Whether shapes are equal but headers differ. Those of pictures and TIFF stacks state no place in space."""
     if label_grid.shape != grid.shape:
         return False
-    placed = not any(has_ending(path, NATURAL_ENDINGS) for path in (label, image))
+    placed = not any(format_of(path).is_picture for path in (label, image))
     return not spacings_agree(label_grid, grid) or (placed and placement_difference(label_grid, grid) is not None)
-
-
-def _ending(path: Path) -> str:
-    return path.name[-len(".nii.gz") :] if path.name.lower().endswith(".nii.gz") else path.suffix

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from umseg.common.errors import UserError
 from umseg.common.files import write_text
-from umseg.dataset.io.formats import NATURAL_ENDINGS
-from umseg.dataset.naming import few
+from umseg.common.text import few
+from umseg.dataset.io.registry import picture_endings
 
 _CASE_COLUMNS = ("case", "id", "image", "file", "name")
 _SPLIT_COLUMNS = ("split",)
@@ -104,7 +104,7 @@ def write_groups(path: Path, rows: Mapping[str, Row]) -> None:
 def case_name(text: str) -> str:
     """The case that a path or file name stands for."""
     name = Path(text.strip()).name
-    ending = next((ending for ending in NATURAL_ENDINGS if name.lower().endswith(ending)), "")
+    ending = next((ending for ending in picture_endings() if name.lower().endswith(ending)), "")
     return name[: len(name) - len(ending)]
 
 

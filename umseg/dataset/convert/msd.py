@@ -19,7 +19,7 @@ from umseg.dataset.check.report import report_problems
 from umseg.dataset.convert.nifti import FILE_ENDING, checked_grid, product, write_channels
 from umseg.dataset.convert.target import new_folder, require_free, write_description
 from umseg.dataset.dataset import Case
-from umseg.dataset.io.formats import NIFTI_ENDINGS
+from umseg.dataset.io.formats.nifti import Nifti
 from umseg.dataset.labels import check_labels
 
 log = logging.getLogger(__name__)
@@ -217,12 +217,12 @@ def _located(source: Path, entry: str) -> Path:
             expected="a path within the folder, such as ./imagesTr/x.nii.gz",
             remedy="Copy the file into the folder and correct dataset.json.",
         )
-    if not path.endswith(NIFTI_ENDINGS):
+    if not path.endswith(Nifti.endings):
         raise UserError(
             "dataset.json names a file that is not NIfTI.",
             file=source / path,
             found=entry,
-            expected=" or ".join(NIFTI_ENDINGS),
+            expected=" or ".join(Nifti.endings),
             remedy="Convert the file to .nii.gz and correct dataset.json.",
         )
     return source / path
@@ -265,4 +265,4 @@ def _is_hidden(entry: str) -> bool:
 
 def _stem(entry: str) -> str:
     name = os.path.basename(entry)
-    return next((name[: -len(ending)] for ending in NIFTI_ENDINGS if name.endswith(ending)), name)
+    return next((name[: -len(ending)] for ending in Nifti.endings if name.endswith(ending)), name)

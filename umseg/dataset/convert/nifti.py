@@ -13,8 +13,8 @@ import nibabel
 from umseg.common.errors import UserError
 from umseg.common.files import atomic_path
 from umseg.dataset.convert.target import copy_file
+from umseg.dataset.io.formats.nifti_voxels import check_file
 from umseg.dataset.io.images import count_components
-from umseg.dataset.io.integrity import check_file
 from umseg.dataset.io.source import DamagedFileError
 
 FILE_ENDING = ".nii.gz"

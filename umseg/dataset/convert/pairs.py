@@ -10,7 +10,7 @@ from umseg.common.errors import UserError
 from umseg.dataset.check.problems import Problem
 from umseg.dataset.convert.manifest import USUAL_COLUMNS, Columns, Row, case_name, read_manifest
 from umseg.dataset.dataset import Case
-from umseg.dataset.io.formats import NATURAL_ENDINGS, has_ending
+from umseg.dataset.io.registry import format_of, picture_endings
 from umseg.dataset.listing import list_folder
 
 log = logging.getLogger(__name__)
@@ -100,13 +100,13 @@ def _pictures(folder: Path) -> tuple[dict[str, Path], list[Problem]]:
     if not folder.is_dir():
         raise UserError(f"The folder {folder.name} does not exist.", file=folder, remedy=REMEDY)
     files, _ = list_folder(folder)
-    pictures = [path for path in files if has_ending(path, NATURAL_ENDINGS)]
+    pictures = [path for path in files if format_of(path).is_picture]
     if not pictures:
         raise UserError(
             f"The folder {folder.name} has no pictures.",
             file=folder,
             found=f"{len(files)} files",
-            expected="files ending in " + ", ".join(NATURAL_ENDINGS),
+            expected="files ending in " + ", ".join(picture_endings()),
             remedy=REMEDY,
         )
     if len(pictures) < len(files):

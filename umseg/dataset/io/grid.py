@@ -9,13 +9,19 @@ from typing import Literal
 import numpy as np
 
 Unit = Literal["mm", "px"]
-"""Of lengths in an image: millimetres, or pixels where its file does not say how large they are."""
+"""The unit of lengths in an image: millimetres, or pixels where its file does not state how large they are."""
+
+NO_SLICE_SPACING = 999.0
+"""What stands for the distance of slices where there is a single one, in multiples of the larger spacing in its plane.
+
+The slice axis of 2-D images thus always counts as the one of lowest resolution, as in nnU-Net.
+"""
 
 SPACING_TOLERANCE = 1e-3
 _DIRECTION_TOLERANCE = 1e-3
 # Cosine of the angle between axes. ITK itself turns down NIfTI files beyond this.
 _RIGHT_ANGLE = 1e-5
-# In voxels: rounding in a file header, not a shift that anyone would see.
+# In voxels: the rounding in a file header, not a shift that anyone would see.
 _ORIGIN_TOLERANCE = 0.01
 _MOST_TELLING_FIRST = ("mm", "px", None)
 
@@ -29,8 +35,8 @@ class Geometry:
         spacing: Length of a voxel along each axis, in ``unit``.
         origin: Position of the first voxel, mm.
         direction: Row-major direction matrix, four or nine entries.
-        unit: What the file states the spacing in: mm; px where it says only how long the axes are relative to each
-            other; None where it says nothing: the spacing of a TIFF stack is then 1, that of a picture tells of print.
+        unit: Unit in which the file states the spacing: mm; px where it states only how long the axes are relative to
+            each other; None where it states nothing: the spacing of a stack is then 1, that of a picture is for print.
     """
 
     size: tuple[int, ...]
@@ -58,10 +64,10 @@ class Geometry:
 
 
 def spacings_agree(first: Geometry, second: Geometry) -> bool:
-    """Whether two files of equal shape can have the same spacing: alike but for rounding, or not to be compared.
+    """Whether two files of equal shape can have the same spacing, but for rounding.
 
-    A spacing that a file does not state, or in another unit, agrees with any. So does the thickness of a single slice,
-    which 2-D files do not state.
+    A spacing that a file does not state, or states in another unit, agrees with any. So does the thickness of a single
+    slice, which 2-D files do not state.
     """
     if first.unit is None or first.unit != second.unit:
         return True
@@ -70,14 +76,15 @@ def spacings_agree(first: Geometry, second: Geometry) -> bool:
 
 
 def most_telling(grids: Sequence[Geometry]) -> Geometry:
-    """The first grid whose file states its spacing in mm; or else in pixels; or else the first."""
+    """The first grid whose file states its spacing in mm, or else the first in pixels, or else the first of all."""
     return min(grids, key=lambda grid: _MOST_TELLING_FIRST.index(grid.unit))
 
 
 def placement_difference(grid: Geometry, reference: Geometry) -> tuple[str, str] | None:
-    """What of origin and direction differs: as found in ``grid``, and as expected after ``reference``; None: nothing.
+    """The difference in origin or direction between two grids of equal shape and spacing.
 
-    Two grids of equal shape and spacing are meant.
+    Returns:
+        What was found in ``grid`` and what is expected after ``reference``; None if there is no difference.
     """
     if grid.dimensions != reference.dimensions:
         return f"a {grid.dimensions}-D grid", f"a {reference.dimensions}-D grid"

@@ -1,7 +1,4 @@
-"""Reading images and label maps, writing label maps: the formats of ``formats``, and DICOM series."""
-
-# SimpleITK's methods carry no annotations.
-# mypy: disable-error-code="no-untyped-call"
+"""Reading images and label maps, writing label maps: in the formats of ``registry.FORMATS``."""
 
 from __future__ import annotations
 
@@ -14,28 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
-from umseg.common.files import atomic_path
-from umseg.dataset.io.channels import Notice, fit_channels
-from umseg.dataset.io.dicom import is_dicom_image, open_series
-from umseg.dataset.io.formats import LOSSY_ENDINGS, NATURAL_ENDINGS, has_ending, itk_class
-from umseg.dataset.io.grid import Geometry, most_telling, placement_difference, spacings_agree
-from umseg.dataset.io.itk import open_itk, write_itk
-from umseg.dataset.io.nifti import is_nifti, open_oblique, read_floats, write_oblique
+from umseg.common.text import by
+from umseg.dataset.io.channels import fit_channels
+from umseg.dataset.io.grid import NO_SLICE_SPACING, Geometry, most_telling, placement_difference, spacings_agree
+from umseg.dataset.io.registry import UNKNOWN, format_of
 from umseg.dataset.io.source import (
     DamagedFileError,
+    Notice,
     Source,
     last_line,
     refuse_many_axes,
     unreadable,
     within_memory,
 )
-from umseg.dataset.io.stacks import fit_stack, missing_spacing, slice_pages
-from umseg.dataset.io.tiff import is_tiff
-from umseg.dataset.io.tiff_write import write_stack
-
-SLICE_SPACING_FACTOR = 999.0
-_TIFF_BYTES = 4
-_PNG_LIMIT = np.iinfo(np.uint16).max
+from umseg.dataset.listing import is_folder
 
 
 @dataclass(frozen=True)
@@ -45,8 +34,8 @@ class Image:
     Attributes:
         array: (channels, z, y, x) float32; z is 1 for a 2-D file.
         spacing: (z, y, x) in mm, or pixels where the geometry's unit is not mm; see :func:`read_image`.
-        geometry: The grid of the first file, with the spacing of the file that says most of it.
-        notices: What the user should know of the files.
+        geometry: The grid of the first file, with the spacing of the file that states it best.
+        notices: What the user should know about the files.
     """
 
     array: NDArray[np.float32]
@@ -60,8 +49,8 @@ class LabelMap:
     """A label map as an array.
 
     Attributes:
-        array: (z, y, x), the smallest signed integer type that holds the values.
-        spacing: (z, y, x); as in :class:`Image`.
+        array: (z, y, x), of the smallest signed integer type that holds the values.
+        spacing: (z, y, x), as in :class:`Image`.
         geometry: The grid of the file.
     """
 
@@ -73,17 +62,17 @@ class LabelMap:
 def read_image(paths: Sequence[Path], num_channels: int | None = None) -> Image:
     """Read a case: one file per channel, or one file with several components (e.g. RGB), which become channels.
 
-    A folder that holds a DICOM series counts as a file.
+    A folder that is an image, e.g. one of DICOM slices, counts as a file.
 
     A 2-D file becomes (channels, 1, y, x). Its first spacing is 999 times the larger in-plane spacing, so that the
     slice axis always counts as the one of lowest resolution; natural images (PNG, TIFF, ...) have no physical size
-    and get (999, 1, 1), as in nnU-Net. TIFF stacks have the spacing that ImageJ or OME wrote or that a JSON file beside
-    them says (``stacks.fit_stack``); one channel may say it for all.
+    and get (999, 1, 1), as in nnU-Net. The spacing of a TIFF stack is the one that ImageJ or OME wrote or that a JSON
+    file beside it states; one channel may state it for all.
 
     Args:
-        paths: The case's files.
-        num_channels: What the data set declares: components beyond it are left out where they say nothing (see
-            ``fit_channels``). None: all components of a single file are channels.
+        paths: Files of the case.
+        num_channels: Number of channels that the data set declares. Further components are left out where they carry
+            no information (see ``fit_channels``). None: all components of a single file are channels.
 
     Raises:
         UserError: A file is missing, damaged, 4-D or complex, or the channels differ in shape or spacing.
@@ -95,19 +84,19 @@ def read_image(paths: Sequence[Path], num_channels: int | None = None) -> Image:
     if not others:
         with within_memory(first_path, geometry, len(first)):
             array = np.require(first, np.float32, ("C", "O", "W"))
-        return Image(array, _array_spacing(geometry), geometry, (*notices, *missing_spacing(first_path, geometry)))
+        return Image(array, _array_spacing(geometry), geometry, (*notices, *_missing_spacing(first_path, geometry)))
     _check_channel(first, geometry, geometry, first_path, first_path)
     with within_memory(first_path, geometry, len(paths)):
         array = np.empty((len(paths), *geometry.shape), dtype=np.float32)
     array[0] = first[0]
     for channel, path in enumerate(others, start=1):
-        values, grid, more = _read_fitting(path, 1)
+        values, grid, of_file = _read_fitting(path, 1)
         _check_channel(values, grid, geometry, path, first_path)
-        notices += (*more, *_placement_notice(grid, geometry, path, first_path))
+        notices += (*of_file, *_placement_notice(grid, geometry, path, first_path))
         array[channel] = values[0]
-        told = most_telling([geometry, grid])
-        geometry = replace(geometry, spacing=told.spacing, unit=told.unit)
-    return Image(array, _array_spacing(geometry), geometry, (*notices, *missing_spacing(first_path, geometry)))
+        best = most_telling([geometry, grid])
+        geometry = replace(geometry, spacing=best.spacing, unit=best.unit)
+    return Image(array, _array_spacing(geometry), geometry, (*notices, *_missing_spacing(first_path, geometry)))
 
 
 def read_label(path: Path) -> LabelMap:
@@ -117,7 +106,8 @@ def read_label(path: Path) -> LabelMap:
         UserError: The file is missing, damaged, 4-D, lossy (JPEG), has several components or fractional values.
     """
     path = Path(path)
-    _refuse_lossy(path)
+    if format_of(path).lossy:
+        raise _lossy_label(path)
     # ITK shows a grey bitmap as three equal colours.
     values, geometry, _ = _read_fitting(path, 1)
     if values.shape[0] > 1:
@@ -161,67 +151,39 @@ def write_label(path: Path, array: NDArray[np.integer[Any]], geometry: Geometry)
         UserError: The format is lossy, unknown, or cannot hold the map; or the file cannot be written.
     """
     path = Path(path)
-    itk_class(path)
-    _refuse_lossy(path)
     if array.shape != geometry.shape:
         raise ValueError(f"array has shape {array.shape}, the geometry {geometry.shape}")
     if array.size and int(array.min()) < 0:
         raise ValueError(f"label values are at least 0, found {int(array.min())}")
-    largest = int(array.max(initial=0))
-    _refuse_too_large(largest, path)
-    values = array.astype(np.min_scalar_type(largest), copy=False)
-    with atomic_path(path) as temporary:
-        try:
-            _write_values(temporary, path, values, geometry)
-        except RuntimeError as error:
-            raise UserError(
-                "The label map cannot be written in this format.",
-                file=path,
-                found=last_line(error),
-                remedy="Choose another file ending (e.g. .nii.gz), and check that the disk is not full.",
-            ) from error
-
-
-def _write_values(temporary: Path, path: Path, values: NDArray[np.unsignedinteger[Any]], geometry: Geometry) -> None:
-    if geometry.dimensions == 3 and is_tiff(path) and values.itemsize <= _TIFF_BYTES:
-        write_stack(temporary, values, geometry.spacing, geometry.unit)
-        return
-    if geometry.dimensions == 3 and is_nifti(path) and not geometry.is_orthogonal:
-        write_oblique(temporary, values, geometry)
-        return
-    from umseg.dataset.io.lazy_sitk import sitk
-
-    image = sitk.GetImageFromArray(values[0] if geometry.dimensions == 2 else values)
-    image.SetSpacing(geometry.spacing)
-    image.SetOrigin(geometry.origin)
-    image.SetDirection(geometry.direction)
-    write_itk(image, temporary, path)
+    entry = format_of(path)
+    if entry.lossy:
+        raise _lossy_label(path)
+    values = array.astype(np.min_scalar_type(int(array.max(initial=0))), copy=False)
+    try:
+        entry.write_label(path, values, geometry)
+    except RuntimeError as error:
+        raise UserError(
+            "The label map cannot be written in this format.",
+            file=path,
+            found=last_line(error),
+            remedy="Choose another file ending (e.g. .nii.gz), and check that the disk is not full.",
+        ) from error
 
 
 def _open(path: Path) -> Source:
-    """Read the header of a file or of a DICOM series."""
-    if is_dicom_image(path):
-        return open_series(path)
-    if not path.is_file():
+    """Read the header of an image."""
+    entry = format_of(path)
+    if not path.is_file() and not (is_folder(path) and entry is not UNKNOWN):
         raise UserError(
             "An image file does not exist.",
             file=path,
             found="a folder" if path.is_dir() else None,
             remedy="Check the path; put the file back or take the case out of the data set.",
         )
-    pages = slice_pages(path) if is_tiff(path) else []
     try:
-        source = open_itk(path)
+        return entry.open(path)
     except (RuntimeError, DamagedFileError, OSError) as error:
-        oblique = open_oblique(path) if is_nifti(path) else None
-        if oblique is None:
-            raise unreadable(path, error) from error
-        return oblique
-    if is_tiff(path):
-        source = fit_stack(path, source, pages)
-    if source.geometry.dimensions == 2 and has_ending(path, NATURAL_ENDINGS):
-        source = replace(source, geometry=replace(source.geometry, unit=None))
-    return source
+        raise unreadable(path, error) from error
 
 
 def _read(path: Path) -> tuple[NDArray[Any], Geometry, tuple[Notice, ...]]:
@@ -234,8 +196,7 @@ def _read(path: Path) -> tuple[NDArray[Any], Geometry, tuple[Notice, ...]]:
     refuse_many_axes(path, source.geometry.size)
     try:
         with within_memory(path, source.geometry, source.components):
-            values = read_floats(path, source.geometry) if is_nifti(path) else None
-            return (source.read() if values is None else values), source.geometry, source.notices
+            return source.read(), source.geometry, source.notices
     except (RuntimeError, OSError, DamagedFileError) as error:
         raise unreadable(path, error) from error
 
@@ -244,15 +205,15 @@ def _read_fitting(path: Path, channels: int | None) -> tuple[NDArray[Any], Geome
     values, geometry, notices = _read(path)
     if channels is None:
         return values, geometry, notices
-    values, more = fit_channels(values, channels, path)
-    return values, geometry, (*notices, *more)
+    values, left_out = fit_channels(values, channels, path)
+    return values, geometry, (*notices, *left_out)
 
 
 def _array_spacing(geometry: Geometry) -> tuple[float, float, float]:
     """Spacing (z, y, x) of the array made from a file; see :func:`read_image`."""
     if geometry.dimensions == 2:
         x, y = (1.0, 1.0) if geometry.unit is None else geometry.spacing
-        return SLICE_SPACING_FACTOR * max(x, y), y, x
+        return NO_SLICE_SPACING * max(x, y), y, x
     x, y, z = geometry.spacing
     return z, y, x
 
@@ -272,8 +233,8 @@ def _check_channel(values: NDArray[Any], grid: Geometry, first: Geometry, path: 
         raise UserError(
             "The channels of a case differ in size.",
             file=path,
-            found="size " + " x ".join(map(str, grid.size)),
-            expected="size " + " x ".join(map(str, first.size)) + f", as in {first_path.name}",
+            found=f"size {by(grid.size)}",
+            expected=f"size {by(first.size)}, as in {first_path.name}",
             remedy=remedy,
         )
     if not spacings_agree(grid, first):
@@ -281,7 +242,7 @@ def _check_channel(values: NDArray[Any], grid: Geometry, first: Geometry, path: 
             "The channels of a case differ in spacing.",
             file=path,
             found=f"spacing {grid.spacing} {grid.unit}",
-            expected=f"spacing {first.spacing} {first.unit}, as in the channels before",
+            expected=f"spacing {first.spacing} {first.unit}, as in the previous channels",
             remedy=remedy,
         )
 
@@ -312,7 +273,7 @@ def _to_smallest_signed(values: NDArray[Any], path: Path) -> NDArray[np.signedin
                 file=path,
                 found=f"{float(values[wrong][0]):g} and {int(wrong.sum()) - 1} more such voxels",
                 expected="whole numbers",
-                remedy="Save the labels as integers (label maps are resampled without interpolation of values).",
+                remedy="Save the labels as integers; resample label maps with nearest-neighbour interpolation only.",
             )
     low, high = int(values.min()), int(values.max())
     for dtype in (np.int8, np.int16, np.int32):
@@ -321,22 +282,26 @@ def _to_smallest_signed(values: NDArray[Any], path: Path) -> NDArray[np.signedin
     return values.astype(np.int64)
 
 
-def _refuse_lossy(path: Path) -> None:
-    if has_ending(path, LOSSY_ENDINGS):
-        raise UserError(
-            "JPEG changes the values of a label map.",
-            file=path,
-            expected="a lossless format",
-            remedy="Use .png for 2-D label maps.",
-        )
+def _missing_spacing(path: Path, geometry: Geometry) -> tuple[Notice, ...]:
+    """A notice for a stack whose spacing none of its files states."""
+    if geometry.dimensions == 2 or geometry.unit is not None:
+        return ()
+    return (
+        Notice(
+            "A stack of slices does not state how far they are apart: its voxels are taken as cubes.",
+            path,
+            found=f"{geometry.size[2]} slices without a spacing",
+            expected="the size of a voxel in the file or beside it",
+            remedy=format_of(path).spacing_remedy,
+        ),
+    )
 
 
-def _refuse_too_large(largest: int, path: Path) -> None:
-    if largest > _PNG_LIMIT and path.suffix.lower() == ".png":
-        raise UserError(
-            "A PNG cannot hold so large a label value.",
-            file=path,
-            found=f"{largest} (in an instance task: the number of objects)",
-            expected=f"at most {_PNG_LIMIT}",
-            remedy="Keep the images in a format whose label maps hold 32 bits (.tif, .nii.gz), or cut them in parts.",
-        )
+def _lossy_label(path: Path) -> UserError:
+    entry = format_of(path)
+    return UserError(
+        f"{entry.name} changes the values of a label map.",
+        file=path,
+        expected="a lossless format",
+        remedy=f"Use {entry.label_ending(path.suffix)} for label maps.",
+    )

@@ -11,7 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
-from umseg.dataset.io.channels import Notice
+from umseg.common.text import by
 from umseg.dataset.io.grid import Geometry
 from umseg.dataset.listing import not_readable
 
@@ -23,15 +23,37 @@ class DamagedFileError(Exception):
 
 
 @dataclass(frozen=True)
-class Source:
-    """An opened image: its header, and how to get at its voxels.
+class Notice:
+    """Something about a file that does not stop the work, but that the user should be told once.
 
     Attributes:
-        geometry: The grid; of more than three axes for a file that cannot be used (see ``refuse_many_axes``).
+        problem: The kind of notice, in the same words for every file.
+        file: The file concerned.
+        found: What was found there.
+        expected: What would need no notice.
+        remedy: What the user can do.
+    """
+
+    problem: str
+    file: Path
+    found: str
+    expected: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.problem} Found {self.found}; expected {self.expected}. {self.remedy}"
+
+
+@dataclass(frozen=True)
+class Source:
+    """An opened image: its header, and the function that reads its voxels.
+
+    Attributes:
+        geometry: The grid. It has more than three axes for a file that cannot be used (see ``refuse_many_axes``).
         components: Numbers per voxel, e.g. 3 for RGB.
-        read: Reads the voxels: (components, z, y, x). Raises a ``RuntimeError``, ``OSError`` or ``DamagedFileError``
-            rather than return an image that is partly filled.
-        notices: What the user should know of the file.
+        read: A function that returns the voxels, (components, z, y, x). It raises a ``RuntimeError``, ``OSError``,
+            ``DamagedFileError`` or ``UserError`` rather than return an image that is partly filled.
+        notices: What the user should know about the file.
     """
 
     geometry: Geometry
@@ -41,17 +63,17 @@ class Source:
 
 
 def refuse_many_axes(path: Path, size: Sequence[int]) -> None:
-    """Only 2-D and 3-D images can be used.
+    """Refuse images that are neither 2-D nor 3-D.
 
     Raises:
-        UserError: There are more axes, or fewer.
+        UserError: The image has more axes, or fewer.
     """
     if len(size) in (2, 3):
         return
     raise UserError(
         f"The image has {len(size)} dimensions; only 2-D and 3-D images can be used.",
         file=path,
-        found="size " + " x ".join(map(str, size)),
+        found=f"size {by(size)}",
         expected="2 or 3 dimensions",
         remedy="Split the file into one 3-D file per channel or time point (CASE_0000, CASE_0001, ... for channels): "
         "`umseg convert msd` splits the channels of a Decathlon task, nibabel's four_to_three any NIfTI file.",
@@ -71,7 +93,7 @@ def unreadable(path: Path, error: Exception) -> UserError:
 
 
 def last_line(error: Exception) -> str:
-    """What an error says at its end; ITK begins with lines about its own source code."""
+    """The last line of an error's message; ITK begins with lines about its own source code."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
 
@@ -91,6 +113,6 @@ def within_memory(path: Path, geometry: Geometry, components: int) -> Iterator[N
         raise UserError(
             "The image does not fit into memory.",
             file=path,
-            found="size " + " x ".join(map(str, geometry.size)) + f", {components} numbers per voxel",
+            found=f"size {by(geometry.size)}, {components} numbers per voxel",
             remedy="Check that this size is right; cut the image in parts, or work where there is more memory.",
         ) from error

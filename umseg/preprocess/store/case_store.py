@@ -22,7 +22,7 @@ from umseg.common.errors import UserError
 from umseg.common.files import atomic_path, remove_leftovers
 from umseg.common.parallel import map_cases
 from umseg.common.record import Record
-from umseg.dataset.naming import few
+from umseg.common.text import few
 from umseg.preprocess.case import CaseProperties, PreprocessedCase
 from umseg.preprocess.store.layout import compress
 from umseg.preprocess.store.provenance import Origin

@@ -10,7 +10,7 @@ import numpy as np
 
 from umseg.common.errors import UserError
 from umseg.common.record import Record, read_json
-from umseg.dataset.naming import few
+from umseg.common.text import few
 
 FOLDS = 5
 SEED = 12345

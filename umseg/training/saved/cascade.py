@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from umseg.common.errors import UserError
+from umseg.common.text import few
 from umseg.dataset.check.digest import digest_of_file, digest_of_record
 from umseg.dataset.dataset import Case, Dataset
 from umseg.dataset.io.images import read_label
-from umseg.dataset.naming import few
 from umseg.models.card import ModelCard
 from umseg.preprocess.cascade_input import fit_label_map
 from umseg.preprocess.case import PreprocessedCase

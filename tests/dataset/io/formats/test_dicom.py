@@ -363,8 +363,13 @@ class TestTraining:
         with pytest.raises(UserError, match="does not exist"):
             load_dataset(folder)
         (folder / "imagesTr").mkdir()
-        with pytest.raises(UserError, match="no folder of DICOM slices"):
+        with pytest.raises(UserError, match="is empty") as raised:
             load_dataset(folder)
+        assert raised.value.expected == "folders of DICOM slices"
+        (folder / "imagesTr" / "patient" / "scan").mkdir(parents=True)
+        with pytest.raises(UserError, match="no folders of DICOM slices") as raised:
+            load_dataset(folder)
+        assert raised.value.found == "folders: patient"
 
     def test_a_file_map_may_name_folders(self, tmp_path: Path) -> None:
         folder = self.write(tmp_path)

@@ -1,4 +1,4 @@
-"""NIfTI files, where ITK does not return what is in them."""
+"""NIfTI files through nibabel: their length, and what ITK does not return or write. Imports nibabel."""
 
 # nibabel's methods carry no annotations.
 # mypy: disable-error-code="no-untyped-call"
@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,21 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from umseg.dataset.io.channels import Notice
-from umseg.dataset.io.formats import NIFTI_ENDINGS, has_ending
+from umseg.dataset.io.formats.damage import INFLATE_ERROR, expect_bytes, inflated_size
 from umseg.dataset.io.grid import Geometry
-from umseg.dataset.io.integrity import NIBABEL_ERRORS, check_file
-from umseg.dataset.io.source import DamagedFileError, Source
+from umseg.dataset.io.source import DamagedFileError, Notice, Source
+
+NIBABEL_ERRORS = (
+    nibabel.filebasedimages.ImageFileError,
+    nibabel.spatialimages.HeaderDataError,
+    OSError,
+    ValueError,
+    EOFError,
+    OverflowError,
+    zlib.error,
+    INFLATE_ERROR,
+)
+"""What nibabel raises for a file that is no NIfTI, or a damaged one."""
 
 # From NIfTI's axes (to the right, front and top) to ITK's (to the left, back and top).
 _TO_ITK = np.diag([-1.0, -1.0, 1.0])
@@ -25,13 +36,24 @@ _MM = {"meter": 1000.0, "micron": 1e-3}
 _ALIGNED = 2
 
 
-def is_nifti(path: Path) -> bool:
-    """By its name."""
-    return has_ending(path, NIFTI_ENDINGS)
+def check_file(path: Path) -> None:
+    """Verify the length of a file, and the checksum of a compressed one, which is read to its end in little memory.
+
+    Raises:
+        DamagedFileError: Data are missing, a checksum is wrong, or the file cannot be read.
+    """
+    try:
+        image: Any = nibabel.load(path)
+        voxels = math.prod(int(size) for size in image.header.get_data_shape())
+        needed = int(image.dataobj.offset) + voxels * int(image.header.get_data_dtype().itemsize)
+        packed = path.name.lower().endswith(".gz")
+        expect_bytes(inflated_size(path) if packed else path.stat().st_size, needed)
+    except NIBABEL_ERRORS as error:
+        raise DamagedFileError(str(error)) from error
 
 
 def read_floats(path: Path, geometry: Geometry) -> NDArray[Any] | None:
-    """The values of a grey-scale file of floating-point numbers, (1, z, y, x); None for all other files.
+    """The values of a grey-scale file of floating-point numbers, (1, z, y, x), or None for any other file.
 
     ITK replaces NaN and infinity in such files by zero without a word; nibabel returns what is in the file.
     """
@@ -47,7 +69,10 @@ def read_floats(path: Path, geometry: Geometry) -> NDArray[Any] | None:
 
 
 def open_oblique(path: Path) -> Source | None:
-    """Open a file whose axes are not at right angles, which ITK refuses; None where that is not what is wrong with it.
+    """Open a file that ITK refuses because its axes are not at right angles, or because it is NIfTI-2.
+
+    Returns:
+        The opened file; None if it has another fault.
 
     The affine is nibabel's: the sform, or else the qform.
     """
@@ -70,11 +95,12 @@ def open_oblique(path: Path) -> Source | None:
         tuple(map(float, origin)),
         tuple(map(float, (axes / spacing).ravel())),
     )
-    return Source(geometry, 1, lambda: _values(path, geometry), (_shear_notice(path, axes / spacing),))
+    notices = () if geometry.is_orthogonal else (_shear_notice(path, axes / spacing),)
+    return Source(geometry, 1, lambda: _values(path, geometry), notices)
 
 
 def write_oblique(path: Path, array: NDArray[Any], geometry: Geometry) -> None:
-    """Write (z, y, x) under the exact affine, as sform; ITK would turn the axes until they are at right angles."""
+    """Write (z, y, x) with the exact affine as its sform; ITK would turn the axes until they are at right angles."""
     affine = np.eye(4)
     affine[:3, :3] = _TO_ITK @ np.reshape(geometry.direction, (3, 3)) * np.asarray(geometry.spacing)
     affine[:3, 3] = _TO_ITK @ np.asarray(geometry.origin)

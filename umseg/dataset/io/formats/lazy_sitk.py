@@ -1,4 +1,4 @@
-"""SimpleITK; imported by the functions that read or write with it, for it takes 90 MB that training has no use for."""
+"""SimpleITK. Functions that read or write import it from here, because it takes 90 MB that training does not need."""
 
 from __future__ import annotations
 

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from umseg.dataset.io.formats.metaimage import MetaImage
+from umseg.dataset.io.formats.nrrd import Nrrd
+from umseg.dataset.io.formats.text_header import TextHeader
 
 from umseg.common.errors import UserError
 from umseg.dataset.io.images import read_image, read_label, write_label
 from umseg.dataset.io.source import DamagedFileError
-from umseg.dataset.io.text_header import TextHeader, read_text_header
 
 VALUES = np.random.default_rng(0).integers(1, 200, (4, 5, 6)).astype(np.int16)
 META = (
@@ -18,6 +20,10 @@ META = (
     "ElementType = MET_SHORT\n"
 )
 NRRD = "NRRD0004\ntype: int16\ndimension: 3\nsizes: 6 5 4\nendian: little\nencoding: raw\n"
+
+
+def read_header(path: Path) -> TextHeader:
+    return (MetaImage() if path.suffix in MetaImage.endings else Nrrd()).read_header(path)
 
 
 @pytest.fixture
@@ -49,7 +55,7 @@ def write(path: Path, place: str) -> Path:
 )
 def test_voxels_in_one_file_of_the_same_folder(folder: Path, name: str, place: str) -> None:
     path = write(folder / name, place)
-    assert read_text_header(path) == TextHeader(folder / "a.raw", 0, "raw")
+    assert read_header(path) == TextHeader(folder / "a.raw", 0, "raw")
     np.testing.assert_array_equal(read_image([path]).array[0], VALUES)
 
 
@@ -58,7 +64,7 @@ def test_voxels_behind_the_header(tmp_path: Path, name: str) -> None:
     header = (META + "ElementDataFile = LOCAL\n" if name == "a.mha" else NRRD + "\n").encode()
     path = tmp_path / name
     path.write_bytes(header + VALUES.tobytes())
-    assert read_text_header(path) == TextHeader(path, len(header), "raw")
+    assert read_header(path) == TextHeader(path, len(header), "raw")
     np.testing.assert_array_equal(read_image([path]).array[0], VALUES)
 
 
@@ -105,7 +111,7 @@ def test_voxels_anywhere_else_are_refused_with_advice(folder: Path, name: str, p
 def test_what_may_be_understood_in_two_ways_is_refused(folder: Path, name: str, place: str) -> None:
     path = write(folder / name, place)
     with pytest.raises(DamagedFileError, match="voxels"):
-        read_text_header(path)
+        read_header(path)
     with pytest.raises(UserError, match="damaged"):
         read_image([path])
 
@@ -113,7 +119,7 @@ def test_what_may_be_understood_in_two_ways_is_refused(folder: Path, name: str, 
 def test_voxels_that_are_missing_are_named(folder: Path) -> None:
     with pytest.raises(UserError, match="damaged") as raised:
         read_image([write(folder / "a.mhd", "ElementDataFile = b.raw")])
-    assert raised.value.found == "its voxels are not there: b.raw"
+    assert raised.value.found == "the file of its voxels is missing: b.raw"
 
 
 @pytest.mark.parametrize(("name", "voxels"), [("b.mhd", "b.zraw"), ("b.nhdr", "b.raw.gz")])

@@ -1,4 +1,4 @@
-"""From the slices of a DICOM series to one grid: their order, their distance, and whether they make a volume at all."""
+"""The grid of a DICOM series: the order and the distance of its slices, and whether they make a volume at all."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
-from umseg.dataset.io.channels import Notice
 from umseg.dataset.io.grid import Geometry
+from umseg.dataset.io.source import Notice
 
 # Directions are unit vectors; positions are in mm. DICOM writes both as decimal text of at most 16 characters.
 _SAME_DIRECTION = 1e-3
 _SAME_PLACE = 1e-2
-# In parts of the usual distance of slices: a gap, and how far slices may lie from an even grid without a word.
+# As parts of the usual distance of slices: a gap; what is noticed and what is refused as a shift from an even grid.
 _GAP = 1.5
 _UNEVEN = 0.2
 _FAR_OFF = 0.5
@@ -32,15 +32,15 @@ def arrange_slices(
     """Order slices along their normal and give them one grid.
 
     Args:
-        folder: For the messages.
-        names: Of the slices' files, for the messages.
+        folder: The folder of the series, for messages.
+        names: Names of the slices' files, for messages.
         size: Columns and rows of every slice.
-        spacing: mm between columns (x) and between rows (y).
-        axes: (slices, 2, 3): unit vectors along a row (x) and down a column (y) (ImageOrientationPatient).
-        positions: (slices, 3): the centre of the first pixel, mm (ImagePositionPatient).
+        spacing: Distance in mm between columns (x) and between rows (y).
+        axes: Unit vectors along a row (x) and down a column (y), (slices, 2, 3) (ImageOrientationPatient).
+        positions: Centres of the first pixels in mm, (slices, 3) (ImagePositionPatient).
 
     Returns:
-        The indices of the slices in order, the grid, and what the user should know.
+        The indices of the slices in order, the grid, and what the user should know about it.
 
     Raises:
         UserError: The slices differ in orientation, overlap, have gaps or are shifted sideways (gantry tilt).

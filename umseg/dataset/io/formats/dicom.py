@@ -1,0 +1,74 @@
+"""DICOM: a folder that holds the slices of one series is one image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from umseg.dataset.io.format import Format
+from umseg.dataset.io.source import Source
+from umseg.dataset.listing import is_folder, list_folder, not_readable
+
+_PREAMBLE, _MAGIC = 128, b"DICM"
+_INDEX = "DICOMDIR"
+
+
+class Dicom(Format):
+    """DICOM series, whose label maps are NIfTI files: umseg writes no DICOM."""
+
+    name = "DICOM"
+    endings = (".dcm",)
+    interchange = True
+
+    def open(self, path: Path) -> Source:
+        """As in :class:`Format`, for a folder of slices or a single file."""
+        from umseg.dataset.io.formats.dicom_series import open_series
+
+        return open_series(path, self.files(path))
+
+    def matches(self, path: Path) -> bool:
+        """Whether a path is a folder of slices, or one of them."""
+        return self.is_series(path) if is_folder(path) else path.is_file() and self.is_slice(path)
+
+    def is_series(self, folder: Path) -> bool:
+        """Whether there is a folder that holds DICOM files."""
+        return is_folder(folder) and any(map(self.is_slice, list_folder(folder)[0]))
+
+    def is_slice(self, path: Path) -> bool:
+        """Whether a file is DICOM, by its name or by its first bytes: many archives leave out the ending.
+
+        Raises:
+            UserError: The file cannot be read.
+        """
+        if path.name == _INDEX:
+            return False
+        if self.ending_of(path):
+            return True
+        try:
+            with open(path, "rb") as handle:
+                return handle.read(_PREAMBLE + len(_MAGIC))[_PREAMBLE:] == _MAGIC
+        except OSError as error:
+            raise not_readable(path, error) from error
+
+    def files(self, path: Path) -> list[Path]:
+        """The slices of a series, sorted by name; reports and other objects beside them are left out."""
+        from umseg.dataset.io.formats.dicom_series import holds_image
+
+        if not is_folder(path):
+            return [path]
+        return [file for file in list_folder(path)[0] if self.is_slice(file) and holds_image(file)]
+
+    def label_ending(self, file_ending: str) -> str:
+        """As in :class:`Format`."""
+        return ".nii.gz"
+
+    def images_in(self, folder: Path, file_ending: str) -> list[Path]:
+        """The folders in a folder that hold DICOM files, sorted."""
+        return [path for path in list_folder(folder)[1] if self.is_series(path)]
+
+    def name_ending(self, file_ending: str) -> str:
+        """As in :class:`Format`: names of folders have no ending."""
+        return ""
+
+    def describe_images(self, file_ending: str) -> str:
+        """As in :class:`Format`."""
+        return "folders of DICOM slices"

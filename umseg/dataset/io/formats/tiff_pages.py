@@ -1,0 +1,328 @@
+"""The pages of TIFF files through tifffile, and the guards that it needs. Imports tifffile."""
+
+from __future__ import annotations
+
+import enum
+import importlib.util
+import itertools
+import logging
+import math
+import struct
+from collections.abc import Iterable
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+from tifffile import TiffFile, TiffPage
+
+from umseg.common.errors import UserError
+from umseg.common.text import by, few
+from umseg.dataset.io.formats.damage import check_compression, inflate
+from umseg.dataset.io.formats.itk import complex_values, open_itk
+from umseg.dataset.io.source import DamagedFileError, last_line
+
+# What is wrong with a file is checked here and raised; tifffile would print it.
+logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
+
+_MOST_PAGES = 1 << 20
+# TIFF 6.0 and BigTIFF: bytes of a value, by the type of a field.
+_TYPE_BYTES = dict(zip(range(1, 19), (1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 2, 0, 8, 8, 8), strict=True))
+_ORIENTATION, _X_RESOLUTION, _Y_RESOLUTION = 274, 282, 283
+_MM_PER_UNIT = {2: 25.4, 3: 10.0}
+_PLAIN, _DEFLATE = 1, (8, 32946)
+# LZW, JPEG and PackBits, which tifffile decodes only with another package, or slowly.
+_DECODED_BY_ITK = (5, 7, 32773)
+_SHOWN_AS_STORED = (1, 2, 6)
+# Bits and sample format: unsigned, signed, floating point.
+_EXACT_IN_ITK = {(8, 1), (16, 1), (32, 1), (8, 2), (16, 2), (32, 2), (32, 3)}
+_LARGEST = (1 << 32) - 1
+# Larger stacks are written as BigTIFF: offsets in a plain TIFF have 32 bits.
+_PLAIN_LIMIT = 1 << 31
+
+
+class Pages:
+    """The pages of a file that are the slices of one image.
+
+    Attributes:
+        size: Width and height.
+        components: Numbers per pixel, e.g. 3 for RGB.
+        description: The text of the first page; ImageJ and OME state there what the pages are.
+    """
+
+    def __init__(self, path: Path, file: TiffFile, pages: list[TiffPage]) -> None:
+        self._path, self._file, self._pages = path, file, pages
+        first = pages[0]
+        separate, _, height, width, contiguous = first.shaped
+        self.size = (width, height)
+        self.components = separate * contiguous
+        self.description = str(first.description)
+
+    def __len__(self) -> int:
+        return len(self._pages)
+
+    @cached_property
+    def resolution(self) -> tuple[float, float] | None:
+        """Pixels per unit along x and y; None where the first page does not state it."""
+        tags = self._pages[0].tags
+        x, y = (_quotient(tags.valueof(tag)) for tag in (_X_RESOLUTION, _Y_RESOLUTION))
+        return None if x is None or y is None else (x, y)
+
+    @property
+    def print_spacing(self) -> tuple[float, float]:
+        """Size of a pixel (x, y) in mm, as meant for printing; 1 where the first page does not state it."""
+        unit = _MM_PER_UNIT.get(self._pages[0].resolutionunit)
+        if self.resolution is None or unit is None:
+            return 1.0, 1.0
+        return unit / self.resolution[0], unit / self.resolution[1]
+
+    def read(self) -> NDArray[Any]:
+        """The numbers that are stored, (components, z, y, x), whatever colours they stand for; 1 bit as 0 and 1.
+
+        Raises:
+            DamagedFileError, RuntimeError: Pixels cannot be decoded.
+        """
+        if self._pages[0].compression in _DECODED_BY_ITK:
+            return open_itk(self._path, "TIFFImageIO", lambda path, size: None).read()
+        first = self._pages[0]
+        values = np.empty((self.components, len(self), *self.size[::-1]), first.dtype)
+        self._file.filehandle.open()
+        try:
+            for number, page in enumerate(self._pages):
+                # (separate components, 1, y, x, components of a pixel)
+                pixels = _read_page(page)
+                values[:, number] = np.moveaxis(pixels, -1, 1).reshape(self.components, *self.size[::-1])
+        except (MemoryError, OSError, DamagedFileError):
+            raise
+        except Exception as error:  # whatever tifffile trips over
+            raise DamagedFileError(last_line(error)) from error
+        finally:
+            self._file.filehandle.close()
+        return values.view(np.uint8) if values.dtype == bool else values
+
+
+def open_pages(path: Path) -> Pages:
+    """Read the tags of all pages. Reduced copies of other pages are left out.
+
+    Raises:
+        DamagedFileError: It is no TIFF, or its tags point to where the file has ended or name more pixels than fit in.
+        UserError: The pages differ, or are stored in a way that cannot be read.
+        OSError: The file cannot be read.
+    """
+    length = path.stat().st_size
+    with open(path, "rb") as handle:
+        count = _follow_pages(handle, length)
+    try:
+        with TiffFile(path) as file:
+            pages = [page for page in file.pages if isinstance(page, TiffPage)]
+        if len(pages) != count:
+            raise DamagedFileError("its pages cannot be read")
+        full = [page for page in pages if not page.is_reduced]
+        for page in full:
+            _check_pixels(path, page, length)
+    except (OSError, DamagedFileError):
+        raise
+    except Exception as error:  # whatever tifffile trips over
+        raise DamagedFileError(f"its pages cannot be read: {last_line(error)}") from error
+    if not full or len({(page.shaped, page.dtype, page.compression in _DECODED_BY_ITK) for page in full}) > 1:
+        raise _mixed_pages(path, full)
+    for page in full:
+        _check_encoding(path, page)
+    return Pages(path, file, full)
+
+
+def write_pages(
+    path: Path,
+    values: NDArray[np.unsignedinteger[Any]],
+    description: str,
+    resolution: tuple[float, float] | None,
+    unit: str,
+) -> None:
+    """Write grey-scale pages, deflated.
+
+    Args:
+        path: The file.
+        values: (z, y, x).
+        description: The text of the first page.
+        resolution: Pixels per unit along x and y; None: the file does not state it.
+        unit: ``NONE``, ``INCH`` or ``CENTIMETER``.
+    """
+    tifffile.imwrite(
+        path,
+        values,
+        bigtiff=values.nbytes > _PLAIN_LIMIT,
+        photometric="minisblack",
+        compression="zlib",
+        rowsperstrip=values.shape[1],
+        description=description or None,
+        metadata=None,
+        software=False,
+        resolution=None if resolution is None else (_ratio(resolution[0]), _ratio(resolution[1])),
+        resolutionunit=unit,
+    )
+
+
+def _follow_pages(handle: BinaryIO, length: int) -> int:
+    """Count the pages and check that all values of their tags lie in the file.
+
+    tifffile finds only some circles of pages, ITK runs in them for ever; tifffile leaves out tags that it cannot read.
+    """
+    head = handle.read(16)
+    order = {b"II": "<", b"MM": ">"}.get(head[:2])
+    version = 0 if order is None or len(head) < 16 else struct.unpack_from(f"{order}H", head, 2)[0]
+    if version not in (42, 43):
+        raise DamagedFileError("the file does not begin as a TIFF does")
+    counter, word = ("Q", "Q") if version == 43 else ("H", "I")
+    counter_bytes, word_bytes = struct.calcsize(counter), struct.calcsize(word)
+    entry = struct.Struct(f"{order}HH{word}{word}")
+    (offset,) = struct.unpack_from(f"{order}{word}", head, 8 if version == 43 else 4)
+    seen: set[int] = set()
+    while offset:
+        if offset in seen or len(seen) >= _MOST_PAGES:
+            raise DamagedFileError("its pages follow each other in a circle")
+        seen.add(offset)
+        (tags,) = struct.unpack(f"{order}{counter}", _part(handle, offset, counter_bytes, length))
+        table = _part(handle, offset + counter_bytes, tags * entry.size + word_bytes, length)
+        for _, kind, count, place in entry.iter_unpack(table[:-word_bytes]):
+            size = count * _TYPE_BYTES.get(kind, 0)
+            if size > word_bytes and place + size > length:
+                raise _behind_the_end(length)
+        (offset,) = struct.unpack(f"{order}{word}", table[-word_bytes:])
+    if not seen:
+        raise DamagedFileError("the file has no page")
+    return len(seen)
+
+
+def _part(handle: BinaryIO, offset: int, size: int, length: int) -> bytes:
+    if offset + size > length:
+        raise _behind_the_end(length)
+    handle.seek(offset)
+    return handle.read(size)
+
+
+def _behind_the_end(length: int) -> DamagedFileError:
+    return DamagedFileError(f"a page of the file lies behind its end at {length} bytes")
+
+
+def _check_pixels(path: Path, page: TiffPage, length: int) -> None:
+    """Require that the file can hold the pixels of a page, and does hold all strips or tiles; tifffile fills gaps."""
+    bits = page.bitspersample * math.prod(page.shaped)
+    if page.is_tiled:
+        bits = max(bits, page.bitspersample * math.prod((page.tiledepth, page.tilelength, page.tilewidth)))
+    check_compression(path, bits // 8)
+    if bits <= 0:
+        raise DamagedFileError("a page has no pixels")
+    places = list(zip(page.dataoffsets, page.databytecounts, strict=False))
+    if not page.is_contiguous and len(places) < math.prod(page.chunked):
+        raise DamagedFileError("parts of a page are missing")
+    if page.is_contiguous:
+        places = [(page.dataoffsets[0], page.nbytes)]
+    if any(offset <= 0 or size <= 0 or offset + size > length for offset, size in places):
+        raise DamagedFileError(f"pixels of the file lie behind its end at {length} bytes")
+
+
+def _check_encoding(path: Path, page: TiffPage) -> None:
+    """Require that the pixels of a page can be decoded to exactly what is stored.
+
+    Raises:
+        UserError: They cannot.
+    """
+    if page.dtype is not None and page.dtype.kind == "c":
+        raise complex_values(path, str(page.dtype))
+    if page.dtype is None or page.imagedepth > 1 or (page.is_subsampled and page.compression not in _DECODED_BY_ITK):
+        raise _not_decoded(path, page, "whole or floating-point numbers in pages of one slice")
+    if importlib.util.find_spec("imagecodecs") is not None:
+        return
+    if page.compression in _DECODED_BY_ITK:
+        simple = page.planarconfig == 1 and not page.is_tiled and page.photometric in _SHOWN_AS_STORED
+        exact = (page.bitspersample, page.sampleformat) in _EXACT_IN_ITK
+        if not (simple and exact and page.tags.valueof(_ORIENTATION, default=1) == 1):
+            raise _not_decoded(path, page, "no compression or deflate, or 8 or 16 bits in strips")
+        return
+    if page.compression != _PLAIN and page.compression not in _DEFLATE:
+        raise _not_decoded(path, page, "no compression, deflate, LZW, PackBits or JPEG")
+    if page.predictor not in (1, 2) or page.bitspersample not in (1, 8, 16, 32, 64):
+        raise _not_decoded(path, page, "1, 8, 16, 32 or 64 bits without a floating-point predictor")
+
+
+def _read_page(page: TiffPage) -> NDArray[Any]:
+    """Pixels of the shape ``page.shaped``. tifffile would inflate without a limit, so that this is done here."""
+    if page.compression not in _DEFLATE:
+        return np.asarray(page.asarray(squeeze=False))
+    pixels = np.empty(page.shaped, page.dtype)
+    compression = page.compression
+    # The decoder that this gives unpacks what is inflated, and undoes the predictor.
+    page.compression = _PLAIN
+    try:
+        handle = page.parent.filehandle
+        places = zip(page.dataoffsets, page.databytecounts, strict=False)
+        for index, (offset, size) in enumerate(itertools.islice(places, math.prod(page.chunked))):
+            handle.seek(offset)
+            decoded, (plane, _, y, x, _), _ = page.decode(
+                inflate(handle.read(size), _segment_bytes(page, index)), index
+            )
+            part, area = np.asarray(decoded)[0], pixels[plane, 0, y:, x:]
+            area[: part.shape[0], : part.shape[1]] = part[: area.shape[0], : area.shape[1]]
+    finally:
+        page.compression = compression
+    return pixels
+
+
+def _segment_bytes(page: TiffPage, index: int) -> int:
+    """Size of a strip or tile, not compressed; rows are padded to whole bytes."""
+    rows, columns = page.tilelength, page.tilewidth
+    if not page.is_tiled:
+        strips = math.ceil(page.imagelength / page.rowsperstrip)
+        rows = min(page.rowsperstrip, page.imagelength - index % strips * page.rowsperstrip)
+        columns = page.imagewidth
+    samples = page.samplesperpixel if page.planarconfig == 1 else 1
+    return rows * ((columns * samples * page.bitspersample + 7) // 8)
+
+
+def _mixed_pages(path: Path, pages: Iterable[TiffPage]) -> UserError:
+    kinds = dict.fromkeys(f"{by(page.shaped[3:1:-1])} of {page.samplesperpixel} x {page.dtype}" for page in pages)
+    return UserError(
+        "The pages of a TIFF file are not the slices of one image.",
+        file=path,
+        found=f"pages of {len(kinds)} kinds: " + few(kinds) if kinds else "reduced copies only",
+        expected="pages of one size and type",
+        remedy="Save one image per file, without previews and reduced copies.",
+    )
+
+
+def _not_decoded(path: Path, page: TiffPage, expected: str) -> UserError:
+    layout = "tiles" if page.is_tiled else "strips"
+    names = (_name(tifffile.COMPRESSION, page.compression), _name(tifffile.PREDICTOR, page.predictor))
+    return UserError(
+        "The pixels of a TIFF file are stored in a way that cannot be read.",
+        file=path,
+        found=f"{page.samplesperpixel} x {page.bitspersample} bits (sample format "
+        f"{_name(tifffile.SAMPLEFORMAT, page.sampleformat)}, {_name(tifffile.PHOTOMETRIC, page.photometric)}) in "
+        f"{layout}, compression {names[0]}, predictor {names[1]}",
+        expected=expected,
+        remedy="Save the file without compression, e.g. with ImageJ, or as .png or .nii.gz; or install the package "
+        "imagecodecs (pip install imagecodecs).",
+    )
+
+
+def _name(kind: type[enum.IntEnum], value: int) -> str:
+    try:
+        return kind(value).name
+    except ValueError:
+        return str(value)
+
+
+def _quotient(value: object) -> float | None:
+    """The number that the two integers of a tag stand for, if it is positive."""
+    if not isinstance(value, tuple) or len(value) != 2 or not all(isinstance(part, int) and part > 0 for part in value):
+        return None
+    return float(value[0] / value[1])
+
+
+def _ratio(value: float) -> tuple[int, int]:
+    """The fraction of two 32-bit numbers next to a positive value."""
+    found = Fraction(value).limit_denominator(max(1, int(_LARGEST / max(value, 1.0)) - 1))
+    return min(max(found.numerator, 1), _LARGEST), found.denominator
