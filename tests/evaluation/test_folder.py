@@ -47,16 +47,16 @@ def test_scores_of_a_folder(folders, block):
     assert metrics.tolerance == {"liver": 0.5, "cyst": 1.0}
     assert metrics.unit == "mm"
     a, b, c = metrics.cases
-    assert (a.case, a.Dice, a.NSD, a.shape) == ("a", 1, 1, block.shape)
+    assert (a.case, a.scores["dsc"], a.scores["nsd"], a.shape) == ("a", 1, 1, block.shape)
     assert a.spacing == pytest.approx(SPACING)
     masks = np.roll(block, 1, axis=2) == 1, block == 1
-    assert b.classes["liver"].Dice == pytest.approx(dice(*masks))
+    assert b.classes["liver"].scores["dsc"] == pytest.approx(dice(*masks))
     nsd = surface_dice(*masks, SPACING, 0.5)
     assert 0 < nsd < 1
-    assert nsd == pytest.approx(b.classes["liver"].NSD)
-    assert b.classes["cyst"].NSD == 1
-    assert math.isnan(c.classes["cyst"].Dice)
-    assert c.Dice == 1
+    assert nsd == pytest.approx(b.classes["liver"].scores["nsd"])
+    assert b.classes["cyst"].scores["nsd"] == 1
+    assert math.isnan(c.classes["cyst"].scores["dsc"])
+    assert c.scores["dsc"] == 1
     assert (metrics.classes["cyst"].n_cases, metrics.classes["cyst"].n_not_evaluable) == (2, 1)
 
 
@@ -99,7 +99,7 @@ def test_different_shapes_are_refused(folders, write_maps, block):
 
 def test_different_spacings_are_refused_and_rounding_is_not(folders, write_maps, block):
     write_maps("pred", {"a.nii.gz": block}, (2.0001, 0.8, 0.80001))
-    assert evaluate(folders).cases[0].Dice == 1
+    assert evaluate(folders).cases[0].scores["dsc"] == 1
     write_maps("pred", {"a.nii.gz": block}, (2.0, 0.8, 0.9))
     with pytest.raises(UserError, match="case a differ in spacing") as caught:
         evaluate(folders)
@@ -114,7 +114,7 @@ def test_another_place_in_space_is_reported(folders, write_maps, block, caplog):
     with caplog.at_level(logging.WARNING):
         evaluate(folders)
     assert "another origin or direction" in caplog.text
-    assert caplog.text.rstrip().endswith(": b")
+    assert caplog.text.rstrip().endswith("The cases: b")
 
 
 @pytest.mark.parametrize("tolerance", [-1.0, math.nan, [1.0, 2.0, 3.0], [], math.inf])
@@ -146,7 +146,7 @@ def test_only_background(write_maps, block):
     folders = write_maps("pred", empty), write_maps("ref", empty)
     with pytest.raises(UserError, match="no class to evaluate"):
         evaluate(folders)
-    assert math.isnan(evaluate(folders, labels={"liver": 1}).foreground_mean.Dice.mean)
+    assert math.isnan(evaluate(folders, labels={"liver": 1}).foreground_mean.scores["dsc"].mean)
 
 
 def test_a_damaged_file_is_named(folders):
@@ -163,7 +163,7 @@ def test_flat_images_are_measured_in_pixels(write_maps, block):
     metrics = evaluate(folders, tolerance=0.5)
     assert metrics.unit == "px"
     expected = surface_dice(prediction == 1, reference == 1, (1.0, 1.0), 0.5)
-    assert expected == pytest.approx(metrics.cases[0].classes["1"].NSD)
+    assert expected == pytest.approx(metrics.cases[0].classes["1"].scores["nsd"])
     assert math.isnan(metrics.cases[0].classes["1"].volume_ref_ml)
 
 
@@ -186,7 +186,7 @@ def test_stacks_are_measured_in_what_their_files_say(tmp_path, block, unit):
     assert metrics.unit == case.unit == ("mm" if unit == "mm" else "px")
     assert case.spacing == (length,) * 3
     expected = surface_dice(moved == 1, block == 1, (length,) * 3, 1.5)
-    assert expected == pytest.approx(case.classes["1"].NSD)
+    assert expected == pytest.approx(case.classes["1"].scores["nsd"])
     volume = 32 * 8 / 1000 if unit == "mm" else math.nan
     assert volume == pytest.approx(case.classes["1"].volume_ref_ml, nan_ok=True)
     assert ("1.5 mm" if unit == "mm" else "1.5 px") in format_table(metrics)
@@ -206,10 +206,10 @@ def test_cases_of_different_units_are_told_apart(tmp_path, block, caplog):
     metrics = evaluate((tmp_path / "p", tmp_path / "r"))
     assert metrics.unit == "mixed"
     assert [case.unit for case in metrics.cases] == ["mm", "px"]
-    assert "in pixels there, in mm elsewhere: b" in caplog.text
+    assert "in pixels in these cases and in mm in the others: b" in caplog.text
     table = format_table(metrics)
     assert "1 mm or px" in table
-    assert "The tolerance is in pixels in 1 cases" in table
+    assert "Lengths are in pixels in 1 case whose" in table
     document, _ = write_metrics(metrics, tmp_path)
     assert load_metrics(document).unit == "mixed"
 
@@ -220,14 +220,14 @@ def test_a_slice_in_a_flat_and_in_a_volume_format(write_maps, block):
         write_maps("pred", {"a.nii.gz": block[2:3]}, SPACING),
         write_maps("ref", {"a.nii.gz": block[2]}, SPACING[1:]),
     )
-    assert evaluate(folders).cases[0].NSD == 1
+    assert evaluate(folders).cases[0].scores["nsd"] == 1
 
 
 def test_real_label_maps_score_perfectly_against_themselves(shared):
     folder = shared / "data" / "Dataset004_Hippocampus" / "labelsTr"
     metrics = evaluate_folder(folder, folder, quiet=True, cases=["hippocampus_003", "hippocampus_006"])
     assert list(metrics.labels.values()) == [1, 2]
-    assert (metrics.foreground_mean.Dice.mean, metrics.foreground_mean.NSD.mean) == (1, 1)
+    assert (metrics.foreground_mean.scores["dsc"].mean, metrics.foreground_mean.scores["nsd"].mean) == (1, 1)
 
 
 def test_pairs_may_lie_anywhere_under_any_name(write_maps, block):
@@ -235,7 +235,9 @@ def test_pairs_may_lie_anywhere_under_any_name(write_maps, block):
     reference = write_maps("somewhere", {"r.nii.gz": np.roll(block, 1, axis=2)}, SPACING) / "r.nii.gz"
     metrics = evaluate_pairs([Pair("case", prediction, reference)], {"liver": 1, "cyst": 2}, quiet=True)
     assert [entry.case for entry in metrics.cases] == ["case"]
-    assert metrics.cases[0].classes["liver"].Dice == pytest.approx(dice(block == 1, np.roll(block, 1, axis=2) == 1))
+    assert metrics.cases[0].classes["liver"].scores["dsc"] == pytest.approx(
+        dice(block == 1, np.roll(block, 1, axis=2) == 1)
+    )
 
 
 def test_regions_are_scored_as_unions_of_their_values(folders, block):
@@ -246,7 +248,7 @@ def test_regions_are_scored_as_unions_of_their_values(folders, block):
     assert metrics.labels == {"whole": (1, 2), "core": 2}
     assert metrics.tolerance == {"whole": 0.5, "core": 1.0}
     masks = np.roll(block, 1, axis=2) > 0, block > 0
-    assert metrics.cases[1].classes["whole"].Dice == pytest.approx(dice(*masks))
+    assert metrics.cases[1].classes["whole"].scores["dsc"] == pytest.approx(dice(*masks))
     assert metrics.cases[2].classes["whole"].n_ref == 32
     document, table = write_metrics(metrics, folders[0])
     assert load_metrics(document).labels == metrics.labels
@@ -261,8 +263,8 @@ def test_voxels_of_the_ignore_label_are_left_out(folders, write_maps, block):
     metrics = evaluate(folders)
     shifted = np.roll(block, 1, axis=2)[:, 4:] == 1, block[:, 4:] == 1
     assert metrics.ignore_label == 3
-    assert metrics.cases[1].classes["liver"].Dice == pytest.approx(dice(*shifted))
-    assert math.isnan(metrics.cases[1].classes["cyst"].Dice)
+    assert metrics.cases[1].classes["liver"].scores["dsc"] == pytest.approx(dice(*shifted))
+    assert math.isnan(metrics.cases[1].classes["cyst"].scores["dsc"])
     assert "value 3 (ignore)" in format_table(metrics)
 
 
@@ -277,7 +279,7 @@ def test_an_ignore_label_may_be_given_with_labels_or_without(folders, write_maps
     metrics = evaluate(folders, labels=labels, ignore_label=3)
     assert (metrics.ignore_label, list(metrics.labels.values())) == (3, [1, 2])
     shifted = np.roll(block, 1, axis=2)[:, 4:] == 1, block[:, 4:] == 1
-    assert next(iter(metrics.cases[1].classes.values())).Dice == pytest.approx(dice(*shifted))
+    assert next(iter(metrics.cases[1].classes.values())).scores["dsc"] == pytest.approx(dice(*shifted))
 
 
 def test_a_prediction_cannot_leave_voxels_out(folders, write_maps, block):

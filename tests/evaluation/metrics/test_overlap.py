@@ -8,13 +8,13 @@ from hypothesis import given
 
 from tests.evaluation.strategies import mask_pairs
 from umseg.evaluation import dice
-from umseg.evaluation.metrics.overlap import overlap
+from umseg.evaluation.metrics.counts import count_voxels
 
 
 def test_counts_and_dice_of_a_hand_made_pair():
     prediction = np.array([1, 1, 1, 0, 0, 0], bool)
     reference = np.array([0, 1, 1, 1, 1, 0], bool)
-    counts = overlap(prediction, reference)
+    counts = count_voxels(prediction, reference)
     assert (counts.TP, counts.FP, counts.FN, counts.n_pred, counts.n_ref) == (2, 1, 2, 3, 4)
     assert dice(prediction, reference) == pytest.approx(4 / 7)
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tests.conftest import GOLDEN
 from tests.evaluation.strategies import mask_pairs, spacings, tolerances
-from umseg.evaluation import surface_dice
-from umseg.evaluation.metrics.surface import assd, hd95, surface_distances
+from umseg.evaluation import assd, hd95, surface_dice
+from umseg.evaluation.metrics.distances import surface_distances
 
 
 def recorded() -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray, dict]]:
