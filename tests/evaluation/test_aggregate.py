@@ -41,3 +41,23 @@ def test_nothing_evaluable_gives_nan_everywhere():
     ):
         assert math.isnan(value)
     assert isinstance(metrics, Metrics)
+
+
+def test_infinite_scores_enter_no_mean_but_are_counted():
+    metrics = make_metrics(
+        {"a": [(math.inf,), (4.0,)], "b": [(2.0,), (math.inf,)], "c": [(NAN,), (math.inf,)]}, keys=["hd95"]
+    )
+    first, second = (metrics.classes[name].scores["hd95"] for name in "12")
+    assert (first.mean, first.n_finite, first.n_infinite) == (2.0, 1, 1)
+    assert (second.mean, second.n_finite, second.n_infinite) == (4.0, 1, 2)
+    assert (metrics.classes["1"].n_cases, metrics.classes["1"].n_not_evaluable) == (2, 1)
+    assert [case.scores["hd95"] for case in metrics.cases] == [4.0, 2.0, math.inf]
+    foreground = metrics.foreground_mean.scores["hd95"]
+    assert (foreground.mean, foreground.std, foreground.n_finite, foreground.n_infinite) == (3.0, 1.0, 2, 3)
+
+
+@pytest.mark.parametrize(("unit", "expected"), [("mm", ("mm", "ml")), ("px", ("px", "voxels"))])
+def test_units_are_those_of_the_files(unit, expected):
+    metrics = make_metrics({"a": [(1.0, 2.0)]}, unit=unit, keys=["assd", "volume_difference"])
+    assert tuple(record.unit for record in metrics.metrics.values()) == expected
+    assert metrics.tolerance == {}, "no metric uses it"

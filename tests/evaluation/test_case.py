@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tests.evaluation.strategies import spacings
-from umseg.evaluation import dice, surface_dice
+from umseg.evaluation import assd, dice, hd95, surface_dice, volume_difference
 from umseg.evaluation.case import score_labels
 from umseg.evaluation.classes import Classes
+from umseg.evaluation.metrics.registry import choose_metrics
 
 # A region that shares a value with a class.
 VALUES = {"liver": (1,), "cyst": (3,), "any": (3, 1, 2)}
@@ -108,3 +109,16 @@ def test_a_class_in_one_slice_of_a_volume_is_no_two_dimensional_image(where):
     nsd = surface_dice(*masks, (5.0, 1.0, 1.0), 1.0)
     assert nsd == scores["a"].scores["nsd"]
     assert nsd != pytest.approx(surface_dice(masks[0][where], masks[1][where], (1.0, 1.0), 1.0), abs=0.01)
+
+
+@settings(deadline=None)
+@given(maps, spacings)
+def test_distances_are_those_of_the_whole_masks(pair, spacing):
+    """Cropping to the class must not change a distance, wherever the class lies."""
+    prediction, reference = pair
+    metrics = choose_metrics(["hd95", "assd", "volume_difference"])
+    scores = score_labels(prediction, reference, spacing, Classes(VALUES), TOLERANCES, "px", metrics)
+    for name, values in VALUES.items():
+        masks = np.isin(prediction, values), np.isin(reference, values)
+        expected = [hd95(*masks, spacing), assd(*masks, spacing), volume_difference(*masks)]
+        assert list(scores[name].scores.values()) == pytest.approx(expected, nan_ok=True)

@@ -11,10 +11,14 @@ from umseg.common.errors import UserError
 from umseg.dataset.io.tiff_write import write_stack
 from umseg.evaluation import (
     Pair,
+    assd,
     dice,
     evaluate_folder,
     evaluate_pairs,
     format_table,
+    hd95,
+    iou,
+    sensitivity,
     surface_dice,
     write_metrics,
 )
@@ -114,6 +118,7 @@ def test_another_place_in_space_is_reported(folders, write_maps, block, caplog):
     with caplog.at_level(logging.WARNING):
         evaluate(folders)
     assert "another origin or direction" in caplog.text
+    assert "reference: 1." in caplog.text
     assert caplog.text.rstrip().endswith("The cases: b")
 
 
@@ -293,3 +298,43 @@ def test_a_prediction_cannot_leave_voxels_out(folders, write_maps, block):
 def test_an_ignore_label_that_makes_no_sense(folders, ignored):
     with pytest.raises(UserError, match="ignore label is not valid"):
         evaluate(folders, labels={"liver": 1, "cyst": 2}, ignore_label=ignored)
+
+
+def test_chosen_metrics(folders, block):
+    keys = ["hd95", "dsc", "assd", "iou", "sensitivity", "precision", "volume_difference", "nsd"]
+    metrics = evaluate(folders, metrics=keys)
+    assert list(metrics.metrics) == list(metrics.cases[0].scores) == list(metrics.foreground_mean.scores) == keys
+    scores = metrics.cases[1].classes["1"].scores
+    masks = np.roll(block, 1, axis=2) == 1, block == 1
+    assert scores["hd95"] == pytest.approx(hd95(*masks, SPACING))
+    assert scores["assd"] == pytest.approx(assd(*masks, SPACING))
+    assert 0 < scores["assd"] < scores["hd95"]
+    assert scores["iou"] == pytest.approx(iou(*masks))
+    assert scores["sensitivity"] == pytest.approx(sensitivity(*masks)) == pytest.approx(scores["precision"])
+    assert scores["volume_difference"] == 0
+    alone = evaluate(folders)
+    assert [case.scores["nsd"] for case in metrics.cases] == [case.scores["nsd"] for case in alone.cases]
+    assert [case.scores["dsc"] for case in metrics.cases] == [case.scores["dsc"] for case in alone.cases]
+
+
+def test_a_missed_class_is_infinitely_far(folders, write_maps, block):
+    write_maps("pred", {"b.nii.gz": np.where(block == 1, block, 0)}, SPACING)
+    metrics = evaluate(folders, metrics=["hd95", "volume_difference"])
+    assert metrics.cases[1].classes["2"].scores["hd95"] == math.inf
+    assert metrics.cases[1].classes["2"].scores["volume_difference"] == pytest.approx(-8 * 2 * 0.8 * 0.8 / 1000)
+    assert metrics.classes["2"].scores["hd95"].n_infinite == 1
+    assert math.isnan(metrics.cases[2].classes["2"].scores["hd95"])
+
+
+def test_a_tolerance_without_a_metric_that_uses_it_is_refused(folders):
+    with pytest.raises(UserError, match="does not apply to the metrics dsc, hd95"):
+        evaluate(folders, metrics=["dsc", "hd95"], tolerance=2.0)
+
+
+@pytest.mark.parametrize(("share", "reported"), [(0.005, False), (0.05, True)])
+def test_a_shift_that_is_rounding_is_not_reported(folders, write_maps, block, caplog, share, reported):
+    """The tolerance for the origin is that of the check of a data set."""
+    write_maps("pred", {"b.nii.gz": block}, SPACING, origin=(share * 0.8, 0.0, 0.0))
+    with caplog.at_level(logging.WARNING):
+        evaluate(folders)
+    assert bool(caplog.records) == reported

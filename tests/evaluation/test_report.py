@@ -117,3 +117,26 @@ def test_table_of_nothing_evaluable():
     table = format_table(make_metrics({"a": [(NAN, NAN)]}))
     assert table.splitlines()[2].split() == ["1", "0", "-", "-", "1", "mm"]
     assert "worst" not in table
+
+
+def test_table_of_distances():
+    scores = {"a": [(1.0, 0.5)], "b": [(math.inf, NAN)], "c": [(4.0, 0.9)], "d": [(2.0, 0.8)]}
+    text = format_table(make_metrics(scores, keys=["hd95", "precision"]))
+    lines = text.splitlines()
+    assert lines[0].split() == ["class", "cases", "HD95", "(mm)", "precision"]
+    assert lines[2].split() == ["1", "4", "2.33", "±", "1.25", "0.733", "±", "0.170"]
+    assert "HD95: infinite in some cases" in text
+    assert "precision: not defined in some cases" in text
+    assert text.count("not part of the mean: 1 (1).") == 2
+    start = next(i for i, line in enumerate(lines) if line.startswith("worst cases"))
+    assert [line.split() for line in lines[start + 2 :]] == [
+        ["b", "inf", "-"],
+        ["c", "4.00", "0.900"],
+        ["d", "2.00", "0.800"],
+    ]
+
+
+def test_the_worst_difference_is_the_one_farthest_from_zero():
+    scores = {"a": [(1.0,)], "b": [(-3.0,)], "c": [(2.0,)], "d": [(0.0,)]}
+    lines = format_table(make_metrics(scores, keys=["volume_difference"])).splitlines()
+    assert [line.split()[0] for line in lines[-3:]] == ["b", "c", "a"]

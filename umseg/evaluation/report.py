@@ -167,10 +167,11 @@ def _counted(numbers: Mapping[str, int]) -> str:
 
 def _instance_notes(metrics: InstanceMetrics) -> list[str]:
     total = metrics.total
+    false_positives = f"{total.FP:,} false positive{'' if total.FP == 1 else 's'}"
     notes = [
         "Mean ± standard deviation over the cases.",
-        f"A predicted object counts as found if its overlap (IoU) with a reference object is at least "
-        f"{metrics.threshold:g}. {total.TP:,} found, {total.FP:,} false positive{'' if total.FP == 1 else 's'}, {total.FN:,} missed.",
+        "A predicted object counts as found if its overlap (IoU) with a reference object is at least "
+        f"{metrics.threshold:g}. {total.TP:,} found, {false_positives}, {total.FN:,} missed.",
         "DSC: overlap of all objects as one mask.",
     ]
     if metrics.border:
