@@ -65,7 +65,7 @@ def test_exception_in_the_block_leaves_no_trace(target: Path, failure: BaseExcep
 @pytest.mark.parametrize("function", ["fsync", "replace"])
 @pytest.mark.parametrize(
     ("code", "message"),
-    [(errno.ENOSPC, "disk is full"), (errno.EDQUOT, "share of the disk"), (errno.EACCES, "cannot be")],
+    [(errno.ENOSPC, "disk is full"), (errno.EDQUOT, "quota is used up"), (errno.EACCES, "cannot be")],
 )
 def test_failing_disk_leaves_no_trace(
     target: Path, monkeypatch: pytest.MonkeyPatch, function: str, code: int, message: str
