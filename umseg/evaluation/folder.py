@@ -99,7 +99,8 @@ def evaluate_folder(
         )
     _refuse_options({"IoU threshold": threshold, "border": border}, "label maps of classes", reference)
     metrics = DEFAULT_METRICS if metrics is None else tuple(metrics)
-    if tolerance is not None and not any(metric.uses_tolerance for metric in choose_metrics(metrics)):
+    # Chosen before the label maps are read, so that a misspelt name is reported at once.
+    if not any(metric.uses_tolerance for metric in choose_metrics(metrics)):
         _refuse_options({"tolerance of the NSD": tolerance}, f"the metrics {', '.join(metrics)}", reference)
     if described is not None:
         labels = described.regions

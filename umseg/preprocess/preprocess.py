@@ -160,7 +160,7 @@ def preprocess_dataset(
         _preprocess_and_store, plan=plan, classes=location_classes(dataset.description), stores=stores, dtype=dtype
     )
     ids = [job.case.id for job in jobs]
-    title = f"preprocess {', '.join(folders)}"
+    title = f"Preprocessing {', '.join(folders)}"
     for _ in map_cases(work, jobs, ids, workers=workers if jobs else 0, title=title, quiet=quiet):
         pass
     return stores

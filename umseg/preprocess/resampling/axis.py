@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-ANISOTROPY_THRESHOLD = 3
-"""An axis whose spacing is more than this many times the smallest one is resampled separately, by nearest neighbour."""
+from umseg.planning.spacing import ANISOTROPY_THRESHOLD
 
 # Smaller weights are left out; those of a cubic spline fall below this value 18 voxels away.
 _SMALLEST_WEIGHT = 1e-10
 
 
 def separate_axis(spacing: Sequence[float], target_spacing: Sequence[float]) -> int | None:
-    """The axis to resample separately, or None (docs/rules.md, Preprocessing).
+    """The axis to resample separately, by nearest neighbour, or None (docs/rules.md, Preprocessing).
 
+    A spacing is anisotropic if its largest value is more than ``ANISOTROPY_THRESHOLD`` times the smallest.
     The first of the two spacings that is anisotropic decides; if its largest value belongs to more than one axis, no
     axis is separate.
     """
