@@ -62,7 +62,7 @@ def run(workspace: Workspace, name: str, iterations: int, options: dict[str, Any
     tag = "".join(c if c.isalnum() else "-" for c in f"{name}-{iterations}-{config.seed}")
     folder = train(workspace.folder, config, tag=tag, workers=1, discard=[config.fold], quiet=True)
     metrics = validate_fold(workspace, folder, quiet=True)
-    score = metrics.F1.mean if isinstance(metrics, InstanceMetrics) else metrics.foreground_mean.Dice.mean
+    score = metrics.F1.mean if isinstance(metrics, InstanceMetrics) else metrics.foreground_mean.scores["dsc"].mean
     rows = [EpochLog.model_validate_json(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     return Run(
         recipe=name,

@@ -68,8 +68,8 @@ def run(workspace: Workspace, network: str, optimizer: str, seed: int, iteration
         "optimizer": optimizer,
         "seed": seed,
         "iterations": iterations,
-        "dice": metrics.foreground_mean.Dice.mean,
-        "nsd": metrics.foreground_mean.NSD.mean,
+        "dice": metrics.foreground_mean.scores["dsc"].mean,
+        "nsd": metrics.foreground_mean.scores["nsd"].mean,
         "seconds_per_iteration": statistics.median(float(row[column]) for row in epochs[2:]),
     }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from umseg.common.errors import UserError
-from umseg.common.files import atomic_path, remove_leftovers, write_text
+from umseg.common.files import atomic_path, remove_leftovers, write_csv, write_text
 
 
 @pytest.fixture(params=[False, True], ids=["new", "existing"])
@@ -65,7 +65,7 @@ def test_exception_in_the_block_leaves_no_trace(target: Path, failure: BaseExcep
 @pytest.mark.parametrize("function", ["fsync", "replace"])
 @pytest.mark.parametrize(
     ("code", "message"),
-    [(errno.ENOSPC, "disk is full"), (errno.EDQUOT, "share of the disk"), (errno.EACCES, "cannot be")],
+    [(errno.ENOSPC, "disk is full"), (errno.EDQUOT, "quota is used up"), (errno.EACCES, "cannot be")],
 )
 def test_failing_disk_leaves_no_trace(
     target: Path, monkeypatch: pytest.MonkeyPatch, function: str, code: int, message: str
@@ -171,3 +171,9 @@ def test_syncing_can_be_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(UserError, match="cannot be written"), atomic_path(tmp_path / "file") as temporary:
         temporary.write_text("other")
     assert state(tmp_path) == {"file": "whole"}
+
+
+def test_a_table_is_written_with_plain_line_ends(tmp_path: Path) -> None:
+    write_csv(tmp_path / "t.csv", [("case", "score"), ("a,b", 0.5), ("ü", None)])
+    assert (tmp_path / "t.csv").read_bytes() == 'case,score\n"a,b",0.5\nü,\n'.encode()
+    assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]

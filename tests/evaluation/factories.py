@@ -7,13 +7,17 @@ from collections.abc import Mapping, Sequence
 
 from umseg.evaluation.aggregate import summarise, summarise_case
 from umseg.evaluation.classes import Classes
+from umseg.evaluation.metrics.registry import choose_metrics
 from umseg.evaluation.records import ClassScores, Metrics
 
 
 def make_metrics(
-    scores: Mapping[str, Sequence[tuple[float, float]]], tolerance: Sequence[float] = (1.0, 1.0), unit: str = "mm"
+    scores: Mapping[str, Sequence[tuple[float, ...]]],
+    tolerance: Sequence[float] = (1.0, 1.0),
+    unit: str = "mm",
+    keys: Sequence[str] = ("dsc", "nsd"),
 ) -> Metrics:
-    """Metrics of cases with the given (Dice, NSD) for the classes "1", "2", ..."""
+    """Metrics of cases with the given scores for the classes "1", "2", ...; a class whose first is NaN is empty."""
     cases = [
         summarise_case(
             case,
@@ -22,20 +26,19 @@ def make_metrics(
             unit,
             {
                 str(i): ClassScores(
-                    Dice=dice,
-                    NSD=nsd,
-                    TP=3,
-                    FP=2,
-                    FN=1,
-                    n_pred=5,
-                    n_ref=4,
+                    scores=dict(zip(keys, values, strict=True)),
+                    TP=0 if math.isnan(values[0]) else 3,
+                    FP=0 if math.isnan(values[0]) else 2,
+                    FN=0 if math.isnan(values[0]) else 1,
+                    n_pred=0 if math.isnan(values[0]) else 5,
+                    n_ref=0 if math.isnan(values[0]) else 4,
                     volume_pred_ml=0.01,
-                    volume_ref_ml=math.nan if math.isnan(dice) else 0.008,
+                    volume_ref_ml=math.nan if math.isnan(values[0]) else 0.008,
                 )
-                for i, (dice, nsd) in enumerate(classes, start=1)
+                for i, values in enumerate(classes, start=1)
             },
         )
         for case, classes in scores.items()
     ]
     classes = Classes({str(i): (i,) for i in range(1, len(next(iter(scores.values()))) + 1)})
-    return summarise(cases, classes, dict(zip(classes.values, tolerance, strict=False)))
+    return summarise(cases, classes, dict(zip(classes.values, tolerance, strict=False)), choose_metrics(keys))

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tests.evaluation.strategies import spacings
-from umseg.evaluation import dice, surface_dice
+from umseg.evaluation import assd, dice, hd95, surface_dice, volume_difference
 from umseg.evaluation.case import score_labels
 from umseg.evaluation.classes import Classes
+from umseg.evaluation.metrics.registry import choose_metrics
 
 # A region that shares a value with a class.
 VALUES = {"liver": (1,), "cyst": (3,), "any": (3, 1, 2)}
@@ -37,8 +38,8 @@ def test_scores_are_those_of_the_whole_masks(pair, spacing):
     for name, values in VALUES.items():
         masks = np.isin(prediction, values), np.isin(reference, values)
         nsd = surface_dice(*masks, spacing, TOLERANCES[name])
-        assert scores[name].Dice == pytest.approx(dice(*masks), nan_ok=True)
-        assert nsd == pytest.approx(scores[name].NSD, nan_ok=True)
+        assert scores[name].scores["dsc"] == pytest.approx(dice(*masks), nan_ok=True)
+        assert nsd == pytest.approx(scores[name].scores["nsd"], nan_ok=True)
         assert scores[name].n_pred == scores[name].TP + scores[name].FP == masks[0].sum()
         assert scores[name].n_ref == scores[name].TP + scores[name].FN == masks[1].sum()
 
@@ -54,8 +55,8 @@ def test_what_is_not_annotated_costs_nothing(pair, spacing, start):
         known = np.isin(prediction, VALUES[name])[:, :, :start].sum()
         assert (0, 0, known) == (scores.FP, scores.FN, scores.TP)
         expected = 1 if known else math.nan
-        assert expected == pytest.approx(scores.Dice, nan_ok=True)
-        assert math.isnan(scores.NSD) or scores.NSD == 1
+        assert expected == pytest.approx(scores.scores["dsc"], nan_ok=True)
+        assert math.isnan(scores.scores["nsd"]) or scores.scores["nsd"] == 1
 
 
 @settings(deadline=None)
@@ -67,7 +68,7 @@ def test_overlap_is_counted_where_the_reference_is_annotated(pair, spacing):
     known = reference != 3
     for name, scores in score_labels(prediction, reference, spacing, classes, TOLERANCES).items():
         masks = (np.isin(array, classes.values[name])[known] for array in (prediction, reference))
-        assert scores.Dice == pytest.approx(dice(*masks), nan_ok=True)
+        assert scores.scores["dsc"] == pytest.approx(dice(*masks), nan_ok=True)
 
 
 def test_no_surface_arises_where_the_annotation_ends():
@@ -80,7 +81,7 @@ def test_no_surface_arises_where_the_annotation_ends():
     # Long sides between the columns 0 and 19, without the cells that touch column 20; the end at column 0.
     length = 2 * 19 + 3 + 2 * math.sqrt(0.5)
     # Prediction up to 3 cells from the unknown may be right, for all that is known: its reference may begin there.
-    assert pytest.approx(2 * 3 / (2 * length)) == scores.NSD
+    assert pytest.approx(2 * 3 / (2 * length)) == scores.scores["nsd"]
     assert (scores.n_pred, scores.n_ref, scores.TP) == (80, 80, 0)
 
 
@@ -94,7 +95,7 @@ def test_volumes_in_millilitres(block):
 def test_one_slice_has_no_volume(block):
     scores = score(block[2:3], block[2:3], (999.0, 1.0, 1.0), a=1)
     assert math.isnan(scores["a"].volume_pred_ml)
-    assert (scores["a"].n_pred, scores["a"].NSD) == (16, 1)
+    assert (scores["a"].n_pred, scores["a"].scores["nsd"]) == (16, 1)
 
 
 @pytest.mark.parametrize("where", [0, 2, 4])
@@ -106,5 +107,18 @@ def test_a_class_in_one_slice_of_a_volume_is_no_two_dimensional_image(where):
     scores = score(prediction, reference, (5.0, 1.0, 1.0), a=1)
     masks = prediction == 1, reference == 1
     nsd = surface_dice(*masks, (5.0, 1.0, 1.0), 1.0)
-    assert nsd == scores["a"].NSD
+    assert nsd == scores["a"].scores["nsd"]
     assert nsd != pytest.approx(surface_dice(masks[0][where], masks[1][where], (1.0, 1.0), 1.0), abs=0.01)
+
+
+@settings(deadline=None)
+@given(maps, spacings)
+def test_distances_are_those_of_the_whole_masks(pair, spacing):
+    """Cropping to the class must not change a distance, wherever the class lies."""
+    prediction, reference = pair
+    metrics = choose_metrics(["hd95", "assd", "volume_difference"])
+    scores = score_labels(prediction, reference, spacing, Classes(VALUES), TOLERANCES, "px", metrics)
+    for name, values in VALUES.items():
+        masks = np.isin(prediction, values), np.isin(reference, values)
+        expected = [hd95(*masks, spacing), assd(*masks, spacing), volume_difference(*masks)]
+        assert list(scores[name].scores.values()) == pytest.approx(expected, nan_ok=True)

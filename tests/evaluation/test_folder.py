@@ -12,10 +12,14 @@ from umseg.dataset.io.grid import Geometry
 from umseg.dataset.io.images import write_label
 from umseg.evaluation import (
     Pair,
+    assd,
     dice,
     evaluate_folder,
     evaluate_pairs,
     format_table,
+    hd95,
+    iou,
+    sensitivity,
     surface_dice,
     write_metrics,
 )
@@ -48,16 +52,16 @@ def test_scores_of_a_folder(folders, block):
     assert metrics.tolerance == {"liver": 0.5, "cyst": 1.0}
     assert metrics.unit == "mm"
     a, b, c = metrics.cases
-    assert (a.case, a.Dice, a.NSD, a.shape) == ("a", 1, 1, block.shape)
+    assert (a.case, a.scores["dsc"], a.scores["nsd"], a.shape) == ("a", 1, 1, block.shape)
     assert a.spacing == pytest.approx(SPACING)
     masks = np.roll(block, 1, axis=2) == 1, block == 1
-    assert b.classes["liver"].Dice == pytest.approx(dice(*masks))
+    assert b.classes["liver"].scores["dsc"] == pytest.approx(dice(*masks))
     nsd = surface_dice(*masks, SPACING, 0.5)
     assert 0 < nsd < 1
-    assert nsd == pytest.approx(b.classes["liver"].NSD)
-    assert b.classes["cyst"].NSD == 1
-    assert math.isnan(c.classes["cyst"].Dice)
-    assert c.Dice == 1
+    assert nsd == pytest.approx(b.classes["liver"].scores["nsd"])
+    assert b.classes["cyst"].scores["nsd"] == 1
+    assert math.isnan(c.classes["cyst"].scores["dsc"])
+    assert c.scores["dsc"] == 1
     assert (metrics.classes["cyst"].n_cases, metrics.classes["cyst"].n_not_evaluable) == (2, 1)
 
 
@@ -100,7 +104,7 @@ def test_different_shapes_are_refused(folders, write_maps, block):
 
 def test_different_spacings_are_refused_and_rounding_is_not(folders, write_maps, block):
     write_maps("pred", {"a.nii.gz": block}, (2.0001, 0.8, 0.80001))
-    assert evaluate(folders).cases[0].Dice == 1
+    assert evaluate(folders).cases[0].scores["dsc"] == 1
     write_maps("pred", {"a.nii.gz": block}, (2.0, 0.8, 0.9))
     with pytest.raises(UserError, match="case a differ in spacing") as caught:
         evaluate(folders)
@@ -115,7 +119,8 @@ def test_another_place_in_space_is_reported(folders, write_maps, block, caplog):
     with caplog.at_level(logging.WARNING):
         evaluate(folders)
     assert "another origin or direction" in caplog.text
-    assert caplog.text.rstrip().endswith(": b")
+    assert "reference: 1." in caplog.text
+    assert caplog.text.rstrip().endswith("The cases: b")
 
 
 @pytest.mark.parametrize("tolerance", [-1.0, math.nan, [1.0, 2.0, 3.0], [], math.inf])
@@ -147,7 +152,7 @@ def test_only_background(write_maps, block):
     folders = write_maps("pred", empty), write_maps("ref", empty)
     with pytest.raises(UserError, match="no class to evaluate"):
         evaluate(folders)
-    assert math.isnan(evaluate(folders, labels={"liver": 1}).foreground_mean.Dice.mean)
+    assert math.isnan(evaluate(folders, labels={"liver": 1}).foreground_mean.scores["dsc"].mean)
 
 
 def test_a_damaged_file_is_named(folders):
@@ -164,7 +169,7 @@ def test_flat_images_are_measured_in_pixels(write_maps, block):
     metrics = evaluate(folders, tolerance=0.5)
     assert metrics.unit == "px"
     expected = surface_dice(prediction == 1, reference == 1, (1.0, 1.0), 0.5)
-    assert expected == pytest.approx(metrics.cases[0].classes["1"].NSD)
+    assert expected == pytest.approx(metrics.cases[0].classes["1"].scores["nsd"])
     assert math.isnan(metrics.cases[0].classes["1"].volume_ref_ml)
 
 
@@ -188,7 +193,7 @@ def test_stacks_are_measured_in_what_their_files_say(tmp_path, block, unit):
     assert metrics.unit == case.unit == ("mm" if unit == "mm" else "px")
     assert case.spacing == (length,) * 3
     expected = surface_dice(moved == 1, block == 1, (length,) * 3, 1.5)
-    assert expected == pytest.approx(case.classes["1"].NSD)
+    assert expected == pytest.approx(case.classes["1"].scores["nsd"])
     volume = 32 * 8 / 1000 if unit == "mm" else math.nan
     assert volume == pytest.approx(case.classes["1"].volume_ref_ml, nan_ok=True)
     assert ("1.5 mm" if unit == "mm" else "1.5 px") in format_table(metrics)
@@ -208,10 +213,10 @@ def test_cases_of_different_units_are_told_apart(tmp_path, block, caplog):
     metrics = evaluate((tmp_path / "p", tmp_path / "r"))
     assert metrics.unit == "mixed"
     assert [case.unit for case in metrics.cases] == ["mm", "px"]
-    assert "in pixels there, in mm elsewhere: b" in caplog.text
+    assert "in pixels in these cases and in mm in the others: b" in caplog.text
     table = format_table(metrics)
     assert "1 mm or px" in table
-    assert "The tolerance is in pixels in 1 cases" in table
+    assert "Lengths are in pixels in 1 case whose" in table
     document, _ = write_metrics(metrics, tmp_path)
     assert load_metrics(document).unit == "mixed"
 
@@ -222,14 +227,14 @@ def test_a_slice_in_a_flat_and_in_a_volume_format(write_maps, block):
         write_maps("pred", {"a.nii.gz": block[2:3]}, SPACING),
         write_maps("ref", {"a.nii.gz": block[2]}, SPACING[1:]),
     )
-    assert evaluate(folders).cases[0].NSD == 1
+    assert evaluate(folders).cases[0].scores["nsd"] == 1
 
 
 def test_real_label_maps_score_perfectly_against_themselves(shared):
     folder = shared / "data" / "Dataset004_Hippocampus" / "labelsTr"
     metrics = evaluate_folder(folder, folder, quiet=True, cases=["hippocampus_003", "hippocampus_006"])
     assert list(metrics.labels.values()) == [1, 2]
-    assert (metrics.foreground_mean.Dice.mean, metrics.foreground_mean.NSD.mean) == (1, 1)
+    assert (metrics.foreground_mean.scores["dsc"].mean, metrics.foreground_mean.scores["nsd"].mean) == (1, 1)
 
 
 def test_pairs_may_lie_anywhere_under_any_name(write_maps, block):
@@ -237,7 +242,9 @@ def test_pairs_may_lie_anywhere_under_any_name(write_maps, block):
     reference = write_maps("somewhere", {"r.nii.gz": np.roll(block, 1, axis=2)}, SPACING) / "r.nii.gz"
     metrics = evaluate_pairs([Pair("case", prediction, reference)], {"liver": 1, "cyst": 2}, quiet=True)
     assert [entry.case for entry in metrics.cases] == ["case"]
-    assert metrics.cases[0].classes["liver"].Dice == pytest.approx(dice(block == 1, np.roll(block, 1, axis=2) == 1))
+    assert metrics.cases[0].classes["liver"].scores["dsc"] == pytest.approx(
+        dice(block == 1, np.roll(block, 1, axis=2) == 1)
+    )
 
 
 def test_regions_are_scored_as_unions_of_their_values(folders, block):
@@ -248,7 +255,7 @@ def test_regions_are_scored_as_unions_of_their_values(folders, block):
     assert metrics.labels == {"whole": (1, 2), "core": 2}
     assert metrics.tolerance == {"whole": 0.5, "core": 1.0}
     masks = np.roll(block, 1, axis=2) > 0, block > 0
-    assert metrics.cases[1].classes["whole"].Dice == pytest.approx(dice(*masks))
+    assert metrics.cases[1].classes["whole"].scores["dsc"] == pytest.approx(dice(*masks))
     assert metrics.cases[2].classes["whole"].n_ref == 32
     document, table = write_metrics(metrics, folders[0])
     assert load_metrics(document).labels == metrics.labels
@@ -263,8 +270,8 @@ def test_voxels_of_the_ignore_label_are_left_out(folders, write_maps, block):
     metrics = evaluate(folders)
     shifted = np.roll(block, 1, axis=2)[:, 4:] == 1, block[:, 4:] == 1
     assert metrics.ignore_label == 3
-    assert metrics.cases[1].classes["liver"].Dice == pytest.approx(dice(*shifted))
-    assert math.isnan(metrics.cases[1].classes["cyst"].Dice)
+    assert metrics.cases[1].classes["liver"].scores["dsc"] == pytest.approx(dice(*shifted))
+    assert math.isnan(metrics.cases[1].classes["cyst"].scores["dsc"])
     assert "value 3 (ignore)" in format_table(metrics)
 
 
@@ -279,7 +286,7 @@ def test_an_ignore_label_may_be_given_with_labels_or_without(folders, write_maps
     metrics = evaluate(folders, labels=labels, ignore_label=3)
     assert (metrics.ignore_label, list(metrics.labels.values())) == (3, [1, 2])
     shifted = np.roll(block, 1, axis=2)[:, 4:] == 1, block[:, 4:] == 1
-    assert next(iter(metrics.cases[1].classes.values())).Dice == pytest.approx(dice(*shifted))
+    assert next(iter(metrics.cases[1].classes.values())).scores["dsc"] == pytest.approx(dice(*shifted))
 
 
 def test_a_prediction_cannot_leave_voxels_out(folders, write_maps, block):
@@ -293,3 +300,43 @@ def test_a_prediction_cannot_leave_voxels_out(folders, write_maps, block):
 def test_an_ignore_label_that_makes_no_sense(folders, ignored):
     with pytest.raises(UserError, match="ignore label is not valid"):
         evaluate(folders, labels={"liver": 1, "cyst": 2}, ignore_label=ignored)
+
+
+def test_chosen_metrics(folders, block):
+    keys = ["hd95", "dsc", "assd", "iou", "sensitivity", "precision", "volume_difference", "nsd"]
+    metrics = evaluate(folders, metrics=keys)
+    assert list(metrics.metrics) == list(metrics.cases[0].scores) == list(metrics.foreground_mean.scores) == keys
+    scores = metrics.cases[1].classes["1"].scores
+    masks = np.roll(block, 1, axis=2) == 1, block == 1
+    assert scores["hd95"] == pytest.approx(hd95(*masks, SPACING))
+    assert scores["assd"] == pytest.approx(assd(*masks, SPACING))
+    assert 0 < scores["assd"] < scores["hd95"]
+    assert scores["iou"] == pytest.approx(iou(*masks))
+    assert scores["sensitivity"] == pytest.approx(sensitivity(*masks)) == pytest.approx(scores["precision"])
+    assert scores["volume_difference"] == 0
+    alone = evaluate(folders)
+    assert [case.scores["nsd"] for case in metrics.cases] == [case.scores["nsd"] for case in alone.cases]
+    assert [case.scores["dsc"] for case in metrics.cases] == [case.scores["dsc"] for case in alone.cases]
+
+
+def test_a_missed_class_is_infinitely_far(folders, write_maps, block):
+    write_maps("pred", {"b.nii.gz": np.where(block == 1, block, 0)}, SPACING)
+    metrics = evaluate(folders, metrics=["hd95", "volume_difference"])
+    assert metrics.cases[1].classes["2"].scores["hd95"] == math.inf
+    assert metrics.cases[1].classes["2"].scores["volume_difference"] == pytest.approx(-8 * 2 * 0.8 * 0.8 / 1000)
+    assert metrics.classes["2"].scores["hd95"].n_infinite == 1
+    assert math.isnan(metrics.cases[2].classes["2"].scores["hd95"])
+
+
+def test_a_tolerance_without_a_metric_that_uses_it_is_refused(folders):
+    with pytest.raises(UserError, match="does not apply to the metrics dsc, hd95"):
+        evaluate(folders, metrics=["dsc", "hd95"], tolerance=2.0)
+
+
+@pytest.mark.parametrize(("share", "reported"), [(0.005, False), (0.05, True)])
+def test_a_shift_that_is_rounding_is_not_reported(folders, write_maps, block, caplog, share, reported):
+    """The tolerance for the origin is that of the check of a data set."""
+    write_maps("pred", {"b.nii.gz": block}, SPACING, origin=(share * 0.8, 0.0, 0.0))
+    with caplog.at_level(logging.WARNING):
+        evaluate(folders)
+    assert bool(caplog.records) == reported

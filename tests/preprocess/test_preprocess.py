@@ -125,7 +125,7 @@ def test_an_empty_image_stays_finite() -> None:
 
 def test_wrong_number_of_channels() -> None:
     plan = make_plan(full=make_configuration((1.0, 1.0, 1.0), channels=2))
-    with pytest.raises(UserError, match="number of channels") as caught:
+    with pytest.raises(UserError, match="numbers of channels") as caught:
         preprocess_case(make_image(SHAPE), SPACING, plan, "full")
     assert (caught.value.found, caught.value.expected) == ("1 channels", "2 channels")
 

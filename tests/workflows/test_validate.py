@@ -72,8 +72,8 @@ def test_regions(tmp_path: Path) -> None:
     assert isinstance(metrics, Metrics)
     assert metrics.labels == {"any": (1, 2), "right": 2}
     assert len(validation.cases) == 1
-    assert metrics.classes["any"].Dice.mean > 0.5
-    assert metrics.classes["right"].Dice.mean > 0.5
+    assert metrics.classes["any"].scores["dsc"].mean > 0.5
+    assert metrics.classes["right"].scores["dsc"].mean > 0.5
     values = {int(value) for path in predictions.glob("*.nii.gz") for value in np.unique(read_label(path).array)}
     assert values == {0, 1, 2}
 
@@ -91,7 +91,7 @@ def test_ignore_label(tmp_path: Path) -> None:
     assert isinstance(validation, Metrics)
     assert isinstance(metrics, Metrics)
     assert (validation.ignore_label, metrics.ignore_label) == (3, 3)
-    assert metrics.foreground_mean.Dice.mean > 0.5
+    assert metrics.foreground_mean.scores["dsc"].mean > 0.5
     values = {int(value) for path in predictions.glob("*.nii.gz") for value in np.unique(read_label(path).array)}
     assert values == {0, 1, 2}
 

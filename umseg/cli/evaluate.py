@@ -21,46 +21,61 @@ def evaluate(
         Path | None,
         typer.Option("--output", help="Folder for metrics.json and metrics.csv. [default: the predictions' folder]"),
     ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            help="Metrics, separated by commas: dsc, nsd, hd95, assd, iou, sensitivity, precision, volume_difference. "
+            "[default: dsc,nsd]"
+        ),
+    ] = None,
     tolerance: Annotated[
-        float | None, typer.Option(help="Tolerance of the NSD in mm (pixels where files do not say mm). [default: 1]")
+        float | None,
+        typer.Option(help="Tolerance of the NSD in mm (pixels where the files do not say mm). [default: 1]"),
     ] = None,
     instances: Annotated[
         bool,
-        typer.Option("--instances", help="Label maps number objects. [default: as dataset.json beside them says]"),
+        typer.Option("--instances", help="Label maps number objects. [default: as in dataset.json beside them]"),
     ] = False,
     iou: Annotated[
         float | None,
-        typer.Option("--iou", help="Objects match from this intersection over union on. [default: 0.5]"),
+        typer.Option("--iou", help="Smallest intersection over union of two objects that match. [default: 0.5]"),
     ] = None,
     border: Annotated[
         int | None,
-        typer.Option(min=0, help="Leave out objects within so many voxels of the edge; the paper: 2. [default: 0]"),
+        typer.Option(
+            min=0, help="Leave out objects within this many voxels of the image's edge (the paper: 2). [default: 0]"
+        ),
     ] = None,
     cases: Annotated[
         str | None,
-        typer.Option(help="Cases to score, e.g. case_1,case_7. [default: all; none may be missing]"),
+        typer.Option(help="Cases to score, e.g. case_1,case_7. [default: all; each must be in both folders]"),
     ] = None,
     workers: Workers = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Score label maps against references: DSC and NSD per case and class, or the F1 of objects."""
+    """Score label maps against references: metrics per case and class, or the F1 of objects."""
     from umseg.common.parallel import default_workers
     from umseg.evaluation import evaluate_folder, format_table, write_metrics
 
     workers = default_workers() if workers is None else workers
-    chosen = [case.strip() for case in cases.split(",")] if cases else None
-    metrics = evaluate_folder(
+    scores = evaluate_folder(
         predictions,
         reference,
+        metrics=_names(metrics),
         tolerance=tolerance,
         instances=instances,
         threshold=iou,
         border=border,
-        cases=chosen,
+        cases=_names(cases),
         workers=workers,
         quiet=quiet,
     )
-    files = write_metrics(metrics, output or predictions)
-    typer.echo(format_table(metrics))
-    typer.echo("Written: " + ", ".join(str(file) for file in files))
+    files = write_metrics(scores, output or predictions)
+    typer.echo(format_table(scores))
+    typer.echo("Wrote " + " and ".join(str(file) for file in files) + ".")
+
+
+def _names(text: str | None) -> list[str] | None:
+    """The names of a list that is separated by commas; None where the option is not given."""
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]

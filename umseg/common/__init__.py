@@ -1,1 +1,1 @@
-"""What every room uses: user errors, whole-or-nothing files, JSON records, per-case work."""
+"""Tools of all packages: user errors, atomic files, JSON records, per-case work, registries, texts."""

@@ -1,13 +1,15 @@
-"""Files appear whole or not at all."""
+"""Atomic writing: files appear whole or not at all."""
 
 from __future__ import annotations
 
 import contextlib
+import csv
 import errno
+import io
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from umseg.common.errors import UserError
@@ -20,12 +22,13 @@ def atomic_path(path: Path, needed: int | None = None, sync: bool = True) -> Ite
     """Yield a temporary path beside ``path``; on success it is synced to disk and renamed to ``path``.
 
     The temporary name keeps the file's suffixes, because image writers choose the format by them. On any
-    error the temporary file is removed and whatever stood at ``path`` before is untouched.
+    error the temporary file is removed, and an earlier file at ``path`` stays unchanged.
 
     Args:
         path: The file.
-        needed: Its size in bytes, where it is known beforehand; for the message when the disk is full.
-        sync: False where a checksum would show what a power cut tears; syncing takes some milliseconds a file.
+        needed: Size of the file in bytes, if it is known beforehand; for the message when the disk is full.
+        sync: Whether the file is synced to disk, which takes some milliseconds. It is not necessary where a checksum
+            shows damage by a power cut.
 
     Raises:
         UserError: The folder cannot be written or the disk is full.
@@ -39,11 +42,11 @@ def atomic_path(path: Path, needed: int | None = None, sync: bool = True) -> Ite
             with open(temporary, "rb+") as handle:
                 os.fsync(handle.fileno())
         if os.name == "posix":
-            # Some libraries make files that only their owner may read; others share the folder.
+            # Some libraries create files that only their owner may read, but the folder may be shared.
             temporary.chmod(_PERMISSIONS)
         os.replace(temporary, path)
     except OSError as error:
-        # First, so that the message counts as free what will be.
+        # Removed before the message is made, which says how much space is free.
         _remove(temporary)
         raise _explain(error, path, needed) from error
     finally:
@@ -51,7 +54,7 @@ def atomic_path(path: Path, needed: int | None = None, sync: bool = True) -> Ite
 
 
 def _default_permissions() -> int:
-    """Of new files. The mask can only be read by setting it, which threads would see: done once, on import."""
+    """Permissions of new files. The mask can only be read by setting it, which threads see: done once, on import."""
     mask = os.umask(0o077)
     os.umask(mask)
     return 0o666 & ~mask
@@ -61,7 +64,7 @@ _PERMISSIONS = _default_permissions()
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files that a killed process left in ``folder`` (not below); nobody may be writing there."""
+    """Remove the temporary files of a killed process in ``folder`` (not in subfolders) while nobody writes there."""
     for path in Path(folder).glob(f"{_TEMPORARY}*"):
         _remove(path)
 
@@ -72,13 +75,28 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_csv(path: Path, rows: Iterable[Iterable[object]]) -> None:
+    """Write a table as comma-separated values in UTF-8, atomically.
+
+    Args:
+        path: The file.
+        rows: The header first. None becomes an empty cell.
+
+    Raises:
+        UserError: The file cannot be written or the disk is full.
+    """
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_text(path, text.getvalue())
+
+
 def _remove(path: Path) -> None:
     with contextlib.suppress(OSError):
         path.unlink(missing_ok=True)
 
 
 def _explain(error: OSError, path: Path, needed: int | None) -> UserError:
-    remedy = "Free some space, or choose another folder, and run the same command again."
+    remedy = "Free some space or choose another folder, and run the same command again."
     if error.errno == errno.ENOSPC:
         free = shutil.disk_usage(next(p for p in path.absolute().parents if p.exists())).free
         return UserError(
@@ -89,10 +107,10 @@ def _explain(error: OSError, path: Path, needed: int | None) -> UserError:
             remedy=remedy,
         )
     if error.errno == errno.EDQUOT:
-        return UserError("Your share of the disk is used up: the file was not written.", file=path, remedy=remedy)
+        return UserError("Your disk quota is used up: the file was not written.", file=path, remedy=remedy)
     return UserError(
         "The file cannot be written.",
         file=path,
         found=error.strerror or str(error),
-        remedy="Check that the folder exists and that you may write to it, or choose another one.",
+        remedy="Check that the folder exists and that you may write to it, or choose another folder.",
     )

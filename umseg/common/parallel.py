@@ -1,4 +1,4 @@
-"""The one seam for per-case work: this process, or a pool of worker processes."""
+"""Work on one case after another, in this process or in a pool of worker processes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from umseg.common.errors import UserError
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
-# Who reads them: OpenMP and Apple's, Intel's and OpenBLAS's libraries, once, when they are loaded.
+# Numbers of threads, which OpenMP and the libraries of Apple, Intel and OpenBLAS read once, when they are loaded.
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -31,7 +31,7 @@ _THREAD_VARIABLES = (
 
 
 def default_workers() -> int:
-    """Number of worker processes when the user names none: one per available core, eight at most."""
+    """Number of worker processes by default: one per available core, at most eight."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
     return min(cores, 8)
 
@@ -47,21 +47,21 @@ def map_cases(
 ) -> Iterator[ResultT]:
     """Apply ``function`` to every item and yield the results in the order of the items.
 
-    A worker process computes on one thread: the processes share the cores already.
+    Every worker process computes on one thread, because the processes share the cores.
 
     Args:
         function: A module-level function or a ``functools.partial`` of one (it is sent to worker processes).
-        items: One entry per case.
-        names: The case's name for each item, used in messages.
+        items: Arguments of the function, one per case.
+        names: Names of the cases, one per item, for messages.
         workers: Number of processes; 0 runs everything in this process.
         title: Label of the progress bar.
-        quiet: No progress bar.
+        quiet: Whether to show no progress bar.
 
     Raises:
-        UserError: As raised by ``function``; or a worker process was killed (usually: out of memory).
-        RuntimeError: Any other exception of ``function``. The message names the case and the exception; the printed
-            chain shows the worker's own traceback.
-        ValueError: Not one name per item.
+        UserError: ``function`` raised it, or a worker process was killed (usually because memory ran out).
+        RuntimeError: ``function`` raised another exception. The message names the case and the exception; the printed
+            chain shows the worker's traceback.
+        ValueError: The numbers of names and items differ.
     """
     if len(names) != len(items):
         raise ValueError(f"{len(names)} names for {len(items)} items")
@@ -85,7 +85,7 @@ def _serial(function: Callable[[ItemT], ResultT], items: Sequence[ItemT], names:
 def _pooled(
     function: Callable[[ItemT], ResultT], items: Sequence[ItemT], names: Sequence[str], workers: int
 ) -> Iterator[ResultT]:
-    # spawn: the same on every platform, and safe after threads (numba, torch) were started in this process.
+    # spawn behaves alike on every platform and is safe after threads (numba, torch) were started in this process.
     pool = ProcessPoolExecutor(
         min(workers, max(len(items), 1)),
         mp_context=multiprocessing.get_context("spawn"),
@@ -106,8 +106,8 @@ def _pooled(
                 raise
             except BrokenProcessPool as error:
                 raise UserError(
-                    f"A worker process was killed while case {name} or one of the next {ahead - 1} was at work.",
-                    found=f"{workers} workers; the operating system kills processes when memory runs out",
+                    f"A worker process was killed while it worked on case {name} or one of the next {ahead - 1}.",
+                    found=f"{workers} workers. The operating system kills processes when memory runs out.",
                     remedy=f"Run again with fewer workers, e.g. --workers {workers // 2} (0 works in this process).",
                 ) from error
             except Exception as error:
@@ -118,9 +118,9 @@ def _pooled(
 
 
 def _end_with_parent() -> None:
-    """In a worker: end as soon as the process that started it has, even if that was killed.
+    """In a worker: exit as soon as the parent process has ended, even if the parent was killed.
 
-    Else the worker would finish what it was given, write results into the next run's, and then wait for ever.
+    Otherwise the worker would finish its items, write results among those of the next run, and then wait for ever.
     """
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -133,7 +133,7 @@ def _end_with_parent() -> None:
 
 
 def _call(function: Callable[[ItemT], ResultT], item: ItemT) -> ResultT:
-    """In a worker: raise only what can surely be sent back; anything else breaks the pool as if it had been killed."""
+    """In a worker: raise only exceptions that can be sent back; others break the pool like the end of a worker."""
     try:
         return function(item)
     except UserError:
@@ -144,10 +144,10 @@ def _call(function: Callable[[ItemT], ResultT], item: ItemT) -> ResultT:
 
 @contextlib.contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Processes started inside use one OpenMP and BLAS thread.
+    """Let processes that are started inside use one OpenMP and BLAS thread.
 
-    Submitting work starts a process, which inherits the environment. An initializer inside the worker would come too
-    late: spawning imports the main module first, and with it numpy wherever a user's script does so.
+    Submitting work starts a process, which inherits the environment. An initializer in the worker would be too late:
+    spawning first imports the main module, and with it numpy if the user's script does so.
     """
     before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))

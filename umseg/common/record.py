@@ -1,4 +1,4 @@
-"""Frozen, validated JSON documents: everything that passes between rooms."""
+"""Frozen, validated JSON documents, by which packages exchange data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Record(BaseModel):
     """A frozen pydantic model that is saved as JSON and refuses unknown fields.
 
     Top-level documents add ``schema_version: Literal[1] = 1``, so that a file of another version is refused
-    instead of misread.
+    and not misread.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=False)
@@ -37,10 +37,10 @@ class Record(BaseModel):
 
         Args:
             path: The JSON file.
-            remedy: What the user can do when the file is missing or wrong, e.g. the command that writes it.
+            remedy: Advice to the user where the file is missing or wrong, e.g. the command that writes it.
 
         Raises:
-            UserError: The file is missing, is not JSON, or does not fit the schema; names the field.
+            UserError: The file is missing, is not JSON, or does not fit the schema; the message names the field.
         """
         return cls.from_json(read_json(path, remedy), path, remedy)
 

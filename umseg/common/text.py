@@ -1,8 +1,8 @@
-"""Small pieces of text that many messages need."""
+"""Short texts for messages and tables: a few of many names, sizes per axis, aligned columns."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 
 def few(names: Iterable[str], most: int = 5) -> str:
@@ -13,10 +13,34 @@ def few(names: Iterable[str], most: int = 5) -> str:
         most: Number of names that are shown.
     """
     listed = list(names)
-    more = f" and {len(listed) - most} more" if len(listed) > most else ""
-    return ", ".join(listed[:most]) + more
+    remainder = len(listed) - most
+    return ", ".join(listed[:most]) + (f" and {remainder} more" if remainder > 0 else "")
 
 
-def by(sizes: Iterable[object]) -> str:
-    """Sizes along several axes as people write them: ``512 x 512 x 80``."""
-    return " x ".join(map(str, sizes))
+def by(sizes: Iterable[float]) -> str:
+    """Sizes per axis as in "40 x 56 x 40"; fractions have up to six digits."""
+    return " x ".join(f"{size:.6g}" if isinstance(size, float) else str(size) for size in sizes)
+
+
+def table(
+    rows: Sequence[Sequence[str]], *, right: Collection[int] = (), gap: int = 2, underlined: Collection[int] = ()
+) -> list[str]:
+    """The lines of a table whose columns are aligned.
+
+    Args:
+        rows: At least one; all have the same number of cells.
+        right: Numbers of the columns that are aligned to the right; the others are aligned to the left.
+        gap: Spaces between neighbouring columns.
+        underlined: Numbers of the rows that are followed by a line across the table.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for number, row in enumerate(rows):
+        cells = (
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        lines.append((" " * gap).join(cells).rstrip())
+        if number in underlined:
+            lines.append("-" * (sum(widths) + gap * (len(widths) - 1)))
+    return lines

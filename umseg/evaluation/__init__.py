@@ -1,4 +1,4 @@
-"""Scores of label maps against references: DSC and NSD per case and class, F1 of objects, summary and report."""
+"""Scores of label maps against references: metrics per case and class, F1 of objects, summary and report."""
 
 import lazy_loader
 

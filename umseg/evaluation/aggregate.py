@@ -1,4 +1,4 @@
-"""From scores per case and class to their summary."""
+"""Summaries of scores over classes and over cases."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ import numpy as np
 from umseg.dataset.io.grid import Unit
 from umseg.evaluation.classes import Classes
 from umseg.evaluation.metrics.instances import count_objects
+from umseg.evaluation.metrics.metric import Metric
 from umseg.evaluation.records import (
     CaseMetrics,
     ClassScores,
     InstanceCase,
     InstanceMetrics,
+    MetricRecord,
     Metrics,
+    ScoreStatistic,
     Statistic,
     Summary,
 )
@@ -28,43 +31,38 @@ def summarise_case(
     unit: Unit,
     classes: Mapping[str, ClassScores],
 ) -> CaseMetrics:
-    """Complete one case with its means over the classes that it has; arguments as in :class:`CaseMetrics`."""
-    return CaseMetrics(
-        case=case,
-        shape=shape,
-        spacing=spacing,
-        unit=unit,
-        Dice=_mean(scores.Dice for scores in classes.values()),
-        NSD=_mean(scores.NSD for scores in classes.values()),
-        classes=dict(classes),
-    )
+    """Complete one case with its means over classes; arguments as in :class:`CaseMetrics`."""
+    keys = next(iter(classes.values())).scores
+    means = {key: _mean(scores.scores[key] for scores in classes.values()) for key in keys}
+    return CaseMetrics(case=case, shape=shape, spacing=spacing, unit=unit, scores=means, classes=dict(classes))
 
 
-def summarise(cases: Sequence[CaseMetrics], scored: Classes, tolerance: Mapping[str, float]) -> Metrics:
+def summarise(
+    cases: Sequence[CaseMetrics],
+    scored: Classes,
+    tolerance: Mapping[str, float],
+    metrics: Sequence[Metric],
+) -> Metrics:
     """Summarise the cases per class and over the foreground.
 
     Args:
-        cases: At least one; each with every class.
+        cases: At least one; each with every class and every metric.
         scored: The classes.
-        tolerance: Class name to the tolerance of the NSD, in the unit of each case.
+        tolerance: Class name to the tolerance of surface distances, in the unit of each case.
+        metrics: The metrics that were computed.
     """
-    classes = {name: _summary([case.classes[name] for case in cases]) for name in scored.values}
-    over_cases = _summary(cases)
-    foreground = Summary(
-        Dice=Statistic(mean=_mean(summary.Dice.mean for summary in classes.values()), std=over_cases.Dice.std),
-        NSD=Statistic(mean=_mean(summary.NSD.mean for summary in classes.values()), std=over_cases.NSD.std),
-        n_cases=over_cases.n_cases,
-        n_not_evaluable=over_cases.n_not_evaluable,
-    )
+    keys = [metric.key for metric in metrics]
+    classes = {name: _summary([case.classes[name] for case in cases], keys) for name in scored.values}
     units = {case.unit for case in cases}
     return Metrics(
+        metrics={metric.key: _record(metric, cases) for metric in metrics},
         labels=scored.labels,
         ignore_label=scored.ignore_label,
-        tolerance=dict(tolerance),
+        tolerance=dict(tolerance) if any(metric.uses_tolerance for metric in metrics) else {},
         unit=units.pop() if len(units) == 1 else "mixed",
         cases=tuple(cases),
         classes=classes,
-        foreground_mean=foreground,
+        foreground_mean=_over_classes(list(classes.values()), _summary(cases, keys)),
     )
 
 
@@ -89,30 +87,71 @@ def summarise_instances(
         total=count_objects(
             matched,
             predicted=matched + sum(scores.FP for scores in objects),
-            wanted=matched + sum(scores.FN for scores in objects),
+            referenced=matched + sum(scores.FN for scores in objects),
         ),
     )
 
 
-def _summary(scores: Sequence[ClassScores] | Sequence[CaseMetrics]) -> Summary:
-    evaluable = sum(not math.isnan(entry.Dice) for entry in scores)
+def _record(metric: Metric, cases: Sequence[CaseMetrics]) -> MetricRecord:
+    """The metric with the unit that its scores have in these cases."""
+    units = {
+        "mm": ((case.unit for case in cases), ("mm", "px")),
+        "ml": (("ml" if case.unit == "mm" and case.shape[0] > 1 else "voxels" for case in cases), ("ml", "voxels")),
+    }
+    unit = metric.unit
+    if unit in units:
+        found, order = units[unit]
+        unit = " or ".join(sorted(set(found), key=order.index))
+    return MetricRecord(title=metric.title, description=metric.description, unit=unit, better=metric.better)
+
+
+def _summary(entries: Sequence[ClassScores] | Sequence[CaseMetrics], keys: Sequence[str]) -> Summary:
+    evaluable = sum(entry.is_evaluable for entry in entries)
     return Summary(
-        Dice=_statistic([entry.Dice for entry in scores]),
-        NSD=_statistic([entry.NSD for entry in scores]),
+        scores={key: _score_statistic([entry.scores[key] for entry in entries]) for key in keys},
         n_cases=evaluable,
-        n_not_evaluable=len(scores) - evaluable,
+        n_not_evaluable=len(entries) - evaluable,
+    )
+
+
+def _over_classes(classes: Sequence[Summary], cases: Summary) -> Summary:
+    """The mean of the class means, with the standard deviation over the cases' means."""
+    scores = {}
+    for key, over_cases in cases.scores.items():
+        statistics = [summary.scores[key] for summary in classes]
+        scores[key] = ScoreStatistic(
+            mean=_mean(statistic.mean for statistic in statistics),
+            std=over_cases.std,
+            n_finite=sum(statistic.n_finite for statistic in statistics),
+            n_infinite=sum(statistic.n_infinite for statistic in statistics),
+        )
+    return Summary(scores=scores, n_cases=cases.n_cases, n_not_evaluable=cases.n_not_evaluable)
+
+
+def _score_statistic(values: Sequence[float]) -> ScoreStatistic:
+    return ScoreStatistic(
+        mean=_mean(values),
+        std=_std(values),
+        n_finite=sum(map(math.isfinite, values)),
+        n_infinite=sum(map(math.isinf, values)),
     )
 
 
 def _statistic(values: Iterable[float]) -> Statistic:
-    known = _known(values)
-    return Statistic(mean=_mean(known), std=float(np.std(known)) if known else math.nan)
+    scores = list(values)
+    return Statistic(mean=_mean(scores), std=_std(scores))
 
 
 def _mean(values: Iterable[float]) -> float:
-    known = _known(values)
-    return float(np.mean(known)) if known else math.nan
+    """The mean of the finite values; infinity if all values are infinite, NaN if there is none."""
+    scores = [value for value in values if not math.isnan(value)]
+    finite = [value for value in scores if math.isfinite(value)]
+    if scores and not finite:
+        return scores[0]
+    return float(np.mean(finite)) if finite else math.nan
 
 
-def _known(values: Iterable[float]) -> list[float]:
-    return [value for value in values if not math.isnan(value)]
+def _std(values: Iterable[float]) -> float:
+    """The population standard deviation of the finite values; NaN if there is none."""
+    finite = [value for value in values if math.isfinite(value)]
+    return float(np.std(finite)) if finite else math.nan

@@ -1,4 +1,4 @@
-"""What is scored in label maps: classes of one value, regions of several, and the voxels that nobody annotated."""
+"""The classes that are scored: single values, regions of several values, and the value of unannotated voxels."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
-from umseg.evaluation.pairs import listed
+from umseg.common.text import few
 from umseg.evaluation.records import Label
 
-# What 16 bits hold. Larger values are not classes but damage, or numbers of instances.
+# The largest number of 16 bits. Larger values are not classes but damage, or numbers of instances.
 _HIGHEST_LABEL = 65535
 
 
 @dataclass(frozen=True)
 class Classes:
-    """What is scored.
+    """The classes of label maps.
 
     Attributes:
-        values: Class name to the label values that it is made of, in both label maps.
+        values: Class name to its label values, in both label maps.
         ignore_label: Value of the reference's voxels that nobody annotated: they are left out.
     """
 
@@ -37,18 +37,18 @@ class Classes:
         return {name: values[0] if len(values) == 1 else values for name, values in self.values.items()}
 
     def check(self, array: NDArray[np.integer[Any]], path: Path, *, is_reference: bool) -> None:
-        """Raise a UserError if a label map has values that mean nothing."""
-        known = {value: name for name, values in self.values.items() for value in values}
+        """Raise a UserError if a label map has values that belong to no class."""
+        names = {value: name for name, values in self.values.items() for value in values}
         if is_reference and self.ignore_label is not None:
-            known[self.ignore_label] = "ignore"
-        unknown = sorted(values_of(array) - {0} - set(known))
+            names[self.ignore_label] = "ignore"
+        unknown = sorted(values_of(array) - {0} - set(names))
         if unknown:
             raise UserError(
-                "A label map has values that are no label.",
+                "A label map has values that have no label.",
                 file=path,
-                found=listed([str(value) for value in unknown]),
-                expected="0 (background), " + ", ".join(f"{value} ({name})" for value, name in sorted(known.items())),
-                remedy="Correct the label map, or name the labels that it has.",
+                found=few(str(value) for value in unknown),
+                expected="0 (background), " + ", ".join(f"{value} ({name})" for value, name in sorted(names.items())),
+                remedy="Correct the label map, or add its values to the labels.",
             )
 
 
@@ -58,7 +58,7 @@ def make_classes(labels: Mapping[str, int | Collection[int]], ignore_label: int 
     Args:
         labels: Class name to label value, or to the values of a region.
         ignore_label: Value of the reference's voxels that nobody annotated.
-        reference: For the message.
+        reference: Folder of the references, for the message.
 
     Returns:
         Classes of one value in ascending order; with regions, all in the order of ``labels``.
@@ -73,8 +73,8 @@ def make_classes(labels: Mapping[str, int | Collection[int]], ignore_label: int 
             "There is no class to evaluate.",
             file=reference,
             found="only background",
-            expected="at least one label besides the background",
-            remedy="Check that these are the right folders, or name the labels.",
+            expected="at least one label apart from the background",
+            remedy="Check that these are the right folders, or give the labels.",
         )
     if all(len(entry) == 1 for entry in values.values()):
         values = dict(sorted(values.items(), key=lambda item: item[1]))
@@ -98,10 +98,10 @@ def make_classes(labels: Mapping[str, int | Collection[int]], ignore_label: int 
 
 
 def class_tolerances(tolerance: float | Sequence[float], classes: Classes) -> dict[str, float]:
-    """Class name to tolerance of the NSD, from one for all classes or one for each.
+    """Class name to tolerance of the NSD, from one tolerance for all classes or one for each.
 
     Raises:
-        UserError: There are too few or too many, or one is negative or infinite.
+        UserError: There are too few or too many tolerances, or one is negative or infinite.
     """
     values = [float(entry) for entry in tolerance] if isinstance(tolerance, Sequence) else [float(tolerance)]
     if len(values) == 1:
@@ -110,7 +110,7 @@ def class_tolerances(tolerance: float | Sequence[float], classes: Classes) -> di
         raise UserError(
             "The tolerances of the NSD are not valid.",
             found=", ".join(f"{value:g}" for value in values),
-            expected=f"one number, or one for each of {', '.join(classes.values)}; at least 0",
+            expected=f"numbers of at least 0: one for all classes, or one for each of {', '.join(classes.values)}",
             remedy="Correct the tolerances.",
         )
     return dict(zip(classes.values, values, strict=True))
@@ -118,5 +118,5 @@ def class_tolerances(tolerance: float | Sequence[float], classes: Classes) -> di
 
 def values_of(array: NDArray[np.integer[Any]]) -> frozenset[int]:
     """All values of a label map."""
-    # Slice by slice: sorting a whole volume would take its memory again.
+    # Slice by slice, because sorting a whole volume would take its memory again.
     return frozenset().union(*(np.unique(plane).tolist() for plane in array))

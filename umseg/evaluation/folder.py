@@ -9,6 +9,7 @@ from pathlib import Path
 
 from umseg.common.errors import UserError
 from umseg.common.parallel import map_cases
+from umseg.common.text import few
 from umseg.dataset.description import DatasetDescription, load_description
 from umseg.dataset.io.images import read_label
 from umseg.evaluation.aggregate import summarise, summarise_case
@@ -16,18 +17,22 @@ from umseg.evaluation.alignment import ScoredPair, read_pair, score_pairs
 from umseg.evaluation.case import score_labels
 from umseg.evaluation.classes import Classes, class_tolerances, make_classes, values_of
 from umseg.evaluation.instance_pairs import IOU, evaluate_instances
-from umseg.evaluation.pairs import Pair, find_pairs, listed
+from umseg.evaluation.metrics.metric import Metric
+from umseg.evaluation.metrics.registry import DEFAULT_METRICS, choose_metrics
+from umseg.evaluation.pairs import Pair, find_pairs
 from umseg.evaluation.records import CaseMetrics, InstanceMetrics, Metrics
 
 log = logging.getLogger(__name__)
 
 TOLERANCE = 1.0
+"""Tolerance of the NSD, mm or pixels, where none is given."""
 
 
 def evaluate_folder(
     predictions: Path,
     reference: Path,
     *,
+    metrics: Sequence[str] | None = None,
     labels: Mapping[str, int | Collection[int]] | None = None,
     ignore_label: int | None = None,
     tolerance: float | Sequence[float] | None = None,
@@ -41,26 +46,29 @@ def evaluate_folder(
 ) -> Metrics | InstanceMetrics:
     """Score every label map of a folder against the reference of the same file name.
 
-    What the label maps mean is said by the arguments; or else by ``dataset.json`` in the prediction folder, or else
-    beside the reference folder. If nothing says it, every value found is a class, named "1", "2", ...
+    The meaning of the label maps is taken from the arguments, or else from ``dataset.json`` in the prediction folder,
+    or else from ``dataset.json`` beside the reference folder. If there is none, every value that occurs is a class,
+    named "1", "2", ...
 
     Args:
         predictions: Folder of predicted label maps.
         reference: Folder of reference label maps.
+        metrics: Names of the metrics, keys of ``umseg.evaluation.metrics.registry.METRICS``. ``dsc`` and ``nsd`` by
+            default. They do not apply to an instance task.
         labels: Class name to label value, or to the values of a region (a background of 0 is left out).
-        ignore_label: Value of the reference's voxels that nobody annotated; they are left out. By default what
-            ``dataset.json`` says, unless ``labels`` are given.
-        tolerance: Of the NSD, in mm, or in pixels where the files do not say how large voxels are: one for all classes,
-            or one per class in ascending order of the label values, with regions in the order of the labels. 1 by
-            default.
-        instances: Label maps number objects, whatever ``dataset.json`` says: F1 instead of scores per class.
-        threshold: In an instance task: intersection over union from which two objects match. 0.5 by default.
-        border: In an instance task: objects that reach into so many voxels along the edge of the image are left out.
-            0 by default.
+        ignore_label: Value of the reference's voxels that nobody annotated; they are left out. By default the ignore
+            label of ``dataset.json``, unless ``labels`` are given.
+        tolerance: Tolerance of the NSD, in mm, or in pixels where the files do not say how large voxels are: one for
+            all classes, or one per class in ascending order of the label values, with regions in the order of the
+            labels. 1 by default.
+        instances: Whether label maps number objects, whatever ``dataset.json`` says: F1 instead of scores per class.
+        threshold: In an instance task: smallest intersection over union of two objects that match. 0.5 by default.
+        border: In an instance task: width in voxels of the frame along the edges of the image; objects that reach into
+            it are left out. 0 by default.
         file_ending: Ending of the label maps, with the dot. By default the one ending found in the reference folder.
         workers: Number of processes; 0 works in this one.
-        quiet: No progress bar.
-        cases: Names of the cases wanted (file names without ending); other files in either folder are left out. By
+        quiet: Whether to show no progress bar.
+        cases: Names of the cases to score (file names without ending); other files in either folder are left out. By
             default every file of the two folders must have its counterpart in the other.
 
     Returns:
@@ -68,14 +76,19 @@ def evaluate_folder(
 
     Raises:
         UserError: A file is missing in one of the folders or unreadable; two files differ in shape or spacing; a
-            label map has a value that is not in ``labels``; the labels or the tolerances are not valid; an argument
-            means nothing to this kind of label maps.
+            label map has a value that is not in ``labels``; the metrics, labels or tolerances are not valid; an
+            argument does not apply to this kind of label maps.
     """
     pairs = find_pairs(Path(predictions), Path(reference), file_ending, cases)
     described = None if labels is not None else _description(Path(predictions), Path(reference))
     if instances or (described is not None and described.task == "instance"):
-        given = {"labels": labels, "ignore label": ignore_label, "tolerance of the NSD": tolerance}
-        _refuse_idle(given, "label maps that number objects", reference)
+        options = {
+            "metrics": metrics,
+            "labels": labels,
+            "ignore label": ignore_label,
+            "tolerance of the NSD": tolerance,
+        }
+        _refuse_options(options, "label maps that number objects", reference)
         return evaluate_instances(
             pairs,
             object_name=_object_name(described),
@@ -84,7 +97,11 @@ def evaluate_folder(
             workers=workers,
             quiet=quiet,
         )
-    _refuse_idle({"IoU threshold": threshold, "border": border}, "label maps of classes", reference)
+    _refuse_options({"IoU threshold": threshold, "border": border}, "label maps of classes", reference)
+    metrics = DEFAULT_METRICS if metrics is None else tuple(metrics)
+    # Chosen before the label maps are read, so that a misspelt name is reported at once.
+    if not any(metric.uses_tolerance for metric in choose_metrics(metrics)):
+        _refuse_options({"tolerance of the NSD": tolerance}, f"the metrics {', '.join(metrics)}", reference)
     if described is not None:
         labels = described.regions
         ignore_label = described.ignore_label if ignore_label is None else ignore_label
@@ -95,6 +112,7 @@ def evaluate_folder(
     return evaluate_pairs(
         pairs,
         labels,
+        metrics=metrics,
         ignore_label=ignore_label,
         tolerance=TOLERANCE if tolerance is None else tolerance,
         workers=workers,
@@ -106,6 +124,7 @@ def evaluate_pairs(
     pairs: Sequence[Pair],
     labels: Mapping[str, int | Collection[int]],
     *,
+    metrics: Sequence[str] = DEFAULT_METRICS,
     ignore_label: int | None = None,
     tolerance: float | Sequence[float] = TOLERANCE,
     workers: int = 0,
@@ -116,25 +135,27 @@ def evaluate_pairs(
     Args:
         pairs: At least one.
         labels: Class name to label value, or to the values of a region.
+        metrics: Names of the metrics.
         ignore_label: Value of the reference's voxels that nobody annotated.
-        tolerance: Of the NSD.
+        tolerance: Tolerance of the NSD.
         workers: Number of processes; 0 works in this one.
-        quiet: No progress bar.
+        quiet: Whether to show no progress bar.
 
     Raises:
         UserError: As ``evaluate_folder``.
     """
     classes = make_classes(labels, ignore_label, pairs[0].reference.parent)
     tolerances = class_tolerances(tolerance, classes)
-    score = functools.partial(_score_pair, classes=classes, tolerances=tolerances)
-    metrics = summarise(score_pairs(score, pairs, workers, quiet), classes, tolerances)
-    if metrics.unit == "mixed":
+    chosen = choose_metrics(metrics)
+    score = functools.partial(_score_pair, classes=classes, tolerances=tolerances, metrics=chosen)
+    result = summarise(score_pairs(score, pairs, workers, quiet), classes, tolerances, chosen)
+    if result.unit == "mixed":
         log.warning(
-            "some label maps do not say how large their voxels are; the tolerance of the NSD is in pixels there, in mm "
-            "elsewhere: %s",
-            listed([case.case for case in metrics.cases if case.unit == "px"]),
+            "Some label maps do not say how large their voxels are; lengths, the tolerance of the NSD included, are in "
+            "pixels in these cases and in mm in the others: %s",
+            few([case.case for case in result.cases if case.unit == "px"]),
         )
-    return metrics
+    return result
 
 
 def evaluate_described(
@@ -145,14 +166,14 @@ def evaluate_described(
     workers: int = 0,
     quiet: bool = False,
 ) -> Metrics | InstanceMetrics:
-    """Score label maps as their data set's description says: by its classes or regions, or by its objects.
+    """Score label maps by the classes or regions of their data set's description, or by its objects.
 
     Args:
         pairs: At least one.
-        description: Of the data set.
-        tolerance: Of the NSD; of no meaning in an instance task.
+        description: The data set's description.
+        tolerance: Tolerance of the NSD; ignored in an instance task.
         workers: Number of processes; 0 works in this one.
-        quiet: No progress bar.
+        quiet: Whether to show no progress bar.
 
     Raises:
         UserError: As ``evaluate_folder``.
@@ -168,7 +189,7 @@ def evaluate_described(
 def _description(predictions: Path, reference: Path) -> DatasetDescription | None:
     for path in (predictions / "dataset.json", reference.absolute().parent / "dataset.json"):
         if path.is_file():
-            log.info("labels as in %s", path)
+            log.info("The labels are those of %s.", path)
             return load_description(path)
     return None
 
@@ -180,14 +201,16 @@ def _object_name(description: DatasetDescription | None) -> str:
     return name
 
 
-def _refuse_idle(given: Mapping[str, object], kind: str, reference: Path) -> None:
-    idle = [name for name, value in given.items() if value is not None]
-    if idle:
+def _refuse_options(options: Mapping[str, object], kind: str, reference: Path) -> None:
+    """Raise a UserError if one of the options is given, as none of them applies."""
+    given = [name for name, value in options.items() if value is not None]
+    if given:
         raise UserError(
-            f"An option means nothing to {kind}.",
+            f"This option does not apply to {kind}." if len(given) == 1 else f"These options do not apply to {kind}.",
             file=reference,
-            found=", ".join(idle),
-            remedy="Leave it out, or say what the label maps are: --instances, or dataset.json beside them.",
+            found=", ".join(given),
+            remedy="Leave it out. If the label maps number objects, use --instances or a dataset.json that says so; "
+            "metrics are chosen with --metrics.",
         )
 
 
@@ -196,9 +219,11 @@ def _foreground_values(pair: Pair) -> frozenset[int]:
     return frozenset(values - {0})
 
 
-def _score_pair(pair: Pair, classes: Classes, tolerances: Mapping[str, float]) -> ScoredPair[CaseMetrics]:
+def _score_pair(
+    pair: Pair, classes: Classes, tolerances: Mapping[str, float], metrics: Sequence[Metric]
+) -> ScoredPair[CaseMetrics]:
     maps = read_pair(pair)
     classes.check(maps.prediction, pair.prediction, is_reference=False)
     classes.check(maps.reference, pair.reference, is_reference=True)
-    scores = score_labels(maps.prediction, maps.reference, maps.spacing, classes, tolerances, maps.unit)
+    scores = score_labels(maps.prediction, maps.reference, maps.spacing, classes, tolerances, maps.unit, metrics)
     return ScoredPair(summarise_case(pair.case, maps.shape, maps.spacing, maps.unit, scores), maps.aligned)

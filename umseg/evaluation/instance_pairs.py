@@ -19,6 +19,7 @@ from umseg.evaluation.pairs import Pair
 from umseg.evaluation.records import InstanceCase, InstanceMetrics
 
 IOU = 0.5
+"""Smallest intersection over union of two objects that match, where none is given."""
 
 
 def evaluate_instances(
@@ -34,11 +35,12 @@ def evaluate_instances(
 
     Args:
         pairs: At least one.
-        object_name: What the objects are.
-        threshold: Intersection over union (IoU) from which two objects match.
-        border: Objects that reach into so many voxels along the edge of the image are left out of both maps.
+        object_name: Name of the objects' class.
+        threshold: Smallest intersection over union (IoU) of two objects that match.
+        border: Width in voxels of the frame along the edges of the image; objects that reach into it are left out of
+            both maps.
         workers: Number of processes; 0 works in this one.
-        quiet: No progress bar.
+        quiet: Whether to show no progress bar.
 
     Raises:
         UserError: A file is unreadable; two files differ in shape or spacing; a value is negative; the threshold or
@@ -48,7 +50,7 @@ def evaluate_instances(
         raise UserError(
             "The rule by which objects match is not valid.",
             found=f"IoU {threshold:g}, border {border}",
-            expected="an IoU above 0 and at most 1, a border of at least 0 voxels",
+            expected="an IoU above 0 and at most 1, and a border of at least 0 voxels",
             remedy="Correct --iou or --border.",
         )
     score = functools.partial(_score_pair, threshold=threshold, border=border)
@@ -76,6 +78,6 @@ def _refuse_negative(array: NDArray[np.integer[Any]], path: Path) -> None:
             "An instance map has negative values.",
             file=path,
             found=str(int(array.min())),
-            expected="0 in the background, and a positive number for each object",
+            expected="0 in the background and a positive number for each object",
             remedy="Number the objects from 1.",
         )

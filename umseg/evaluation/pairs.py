@@ -1,12 +1,13 @@
-"""Which prediction belongs to which reference."""
+"""Pairs of a prediction and its reference."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from umseg.common.errors import UserError
+from umseg.common.text import few
 from umseg.dataset.io.registry import label_endings
 from umseg.dataset.listing import is_folder, list_folder
 
@@ -34,41 +35,35 @@ def find_pairs(
     Args:
         predictions: Folder of predicted label maps.
         reference: Folder of reference label maps.
-        file_ending: With the dot; None: the one ending of the label maps in the reference folder.
-        cases: The cases wanted; None: all, and none of either folder may lack its counterpart.
+        file_ending: Ending of the label maps, with the dot; None: the only one in the reference folder.
+        cases: Names of the cases to pair; None: all cases, each of which must be in both folders.
 
     Raises:
-        UserError: A folder does not exist or has no label map; the reference folder mixes formats; a case is missing
-            in one of the folders, and which.
+        UserError: A folder does not exist or has no label map; the reference folder mixes formats; cases are missing
+            in one of the folders.
     """
     ending = "." + file_ending.removeprefix(".") if file_ending else _only_ending(reference)
-    predicted, known = _label_maps(predictions, ending), _label_maps(reference, ending)
-    wanted = set(known if cases is None else cases)
-    if not wanted:
-        raise UserError("No case is wanted.", file=reference, remedy="Name at least one case.")
-    _refuse_missing(wanted - set(known), "wanted case", reference, ending)
-    _refuse_missing(wanted - set(predicted), "reference case", predictions, ending)
+    predicted, references = _label_maps(predictions, ending), _label_maps(reference, ending)
+    chosen = set(references if cases is None else cases)
+    if not chosen:
+        raise UserError("--cases names no case.", file=reference, remedy="Name at least one case.")
+    _refuse_missing(chosen - set(references), "case of --cases", "cases of --cases", reference, ending)
+    _refuse_missing(chosen - set(predicted), "reference case", "reference cases", predictions, ending)
     if cases is None:
-        _refuse_missing(set(predicted) - set(known), "predicted case", reference, ending)
-    return tuple(Pair(case, predicted[case], known[case]) for case in sorted(wanted))
+        _refuse_missing(set(predicted) - set(references), "predicted case", "predicted cases", reference, ending)
+    return tuple(Pair(case, predicted[case], references[case]) for case in sorted(chosen))
 
 
-def listed(names: Sequence[str], limit: int = 10) -> str:
-    """The names, separated by commas; the first ten of many."""
-    more = len(names) - limit
-    return ", ".join(names[:limit]) + (f" and {more} more" if more > 0 else "")
-
-
-def _refuse_missing(missing: Collection[str], kind: str, folder: Path, ending: str) -> None:
+def _refuse_missing(missing: Collection[str], one: str, many: str, folder: Path, ending: str) -> None:
     if not missing:
         return
-    many = len(missing) > 1
+    kind = f"{one} has" if len(missing) == 1 else f"{many} have"
     raise UserError(
-        f"{len(missing)} {kind}{'s have' if many else ' has'} no label map in {folder.name or folder}.",
+        f"{len(missing)} {kind} no label map in {folder.name or folder}.",
         file=folder,
-        found="no " + listed([case + ending for case in sorted(missing)]),
+        found="no " + few(case + ending for case in sorted(missing)),
         expected="a prediction for every reference and a reference for every prediction, under the same file name",
-        remedy="Add or remove the files, or name the cases to be evaluated with --cases.",
+        remedy="Add or remove files, or choose the cases to score with --cases.",
     )
 
 

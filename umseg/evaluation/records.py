@@ -1,4 +1,4 @@
-"""``metrics.json``: the scores of a set of label maps."""
+"""The scores of a set of label maps, as ``metrics.json`` holds them (docs/metrics.md)."""
 
 from __future__ import annotations
 
@@ -10,31 +10,51 @@ from pydantic import BeforeValidator, Field, PlainSerializer
 
 from umseg.common.record import Record, read_json
 from umseg.dataset.io.grid import Unit
+from umseg.evaluation.metrics.metric import Better
+from umseg.evaluation.schema_1 import from_schema_1
 
 _REMEDY = "Evaluate the predictions again with `umseg evaluate`; it writes the file."
 
 
-def _from_null(value: Any) -> Any:
-    return math.nan if value is None else value
+def _from_json(value: Any) -> Any:
+    return math.nan if value is None else float(value) if value in ("Infinity", "-Infinity") else value
 
 
-def _to_null(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _to_json(value: float) -> float | str | None:
+    if math.isfinite(value):
+        return value
+    return None if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
-Score = Annotated[float, BeforeValidator(_from_null), PlainSerializer(_to_null, when_used="json")]
-"""A number, or NaN where there is none; NaN is ``null`` in JSON, which knows no NaN."""
+Score = Annotated[float, BeforeValidator(_from_json), PlainSerializer(_to_json, when_used="json")]
+"""A number; NaN where there is none. JSON has neither NaN nor infinity: they are ``null`` and ``"Infinity"`` there."""
 
 Label = int | tuple[int, ...]
 """The value of a class in label maps, or the values of a region."""
+
+
+class MetricRecord(Record):
+    """How the scores of a metric are to be read.
+
+    Attributes:
+        title: Name in tables.
+        description: What the score means and which value is perfect.
+        unit: Empty for a ratio; ``mm``, ``px`` or ``mm or px``; ``ml``, ``voxels`` or ``ml or voxels``; where there are
+            two, the first holds for cases whose ``unit`` is mm (and that have more than one slice, for ml).
+        better: Which scores are better: higher ones, lower ones, or those nearer to zero.
+    """
+
+    title: str
+    description: str
+    unit: str
+    better: Better
 
 
 class ClassScores(Record):
     """One class in one case. Voxels that the reference does not annotate are in none of the counts.
 
     Attributes:
-        Dice: Dice similarity coefficient (DSC); NaN where neither label map has the class.
-        NSD: Normalised surface Dice; NaN where neither label map has the class.
+        scores: Metric to score; NaN where it is not defined (docs/metrics.md).
         TP: Voxels of the class in both label maps.
         FP: Voxels in the prediction alone.
         FN: Voxels in the reference alone.
@@ -45,8 +65,7 @@ class ClassScores(Record):
         volume_ref_ml: Volume in the reference, in the same way.
     """
 
-    Dice: Score
-    NSD: Score
+    scores: dict[str, Score]
     TP: int
     FP: int
     FN: int
@@ -55,6 +74,11 @@ class ClassScores(Record):
     volume_pred_ml: Score
     volume_ref_ml: Score
 
+    @property
+    def is_evaluable(self) -> bool:
+        """Whether the prediction or the reference has the class."""
+        return self.n_pred + self.n_ref > 0
+
 
 class CaseMetrics(Record):
     """One case.
@@ -62,10 +86,10 @@ class CaseMetrics(Record):
     Attributes:
         case: File name without its ending.
         shape: Voxels per axis (z, y, x).
-        spacing: Of the reference's voxels (z, y, x), in ``unit``.
+        spacing: Size of the reference's voxels (z, y, x), in ``unit``.
         unit: ``mm``, or ``px`` where the files do not say how large voxels are (pictures, some TIFF stacks).
-        Dice: Mean over the foreground classes that the case has; NaN where it has none.
-        NSD: The same of the normalised surface Dice.
+        scores: Metric to its mean over the foreground classes where it is finite; infinity where all scores are
+            infinite, NaN where there is none.
         classes: Class name to scores, every foreground class.
     """
 
@@ -73,9 +97,13 @@ class CaseMetrics(Record):
     shape: tuple[int, int, int]
     spacing: tuple[float, float, float]
     unit: Unit
-    Dice: Score
-    NSD: Score
+    scores: dict[str, Score]
     classes: dict[str, ClassScores]
+
+    @property
+    def is_evaluable(self) -> bool:
+        """Whether the prediction or the reference has any class."""
+        return any(scores.is_evaluable for scores in self.classes.values())
 
 
 class Statistic(Record):
@@ -85,18 +113,29 @@ class Statistic(Record):
     std: Score
 
 
+class ScoreStatistic(Statistic):
+    """Mean and population standard deviation of the finite scores, and how many there are.
+
+    Attributes:
+        n_finite: Number of finite scores: those that the mean is taken over.
+        n_infinite: Number of infinite scores, which do not enter the mean: distances to a class that only one of the
+            two label maps contains. (Where all scores are infinite, so is the mean.)
+    """
+
+    n_finite: int
+    n_infinite: int
+
+
 class Summary(Record):
     """Scores over cases.
 
     Attributes:
-        Dice: Statistics of the Dice similarity coefficient.
-        NSD: Statistics of the normalised surface Dice.
+        scores: Metric to its statistics.
         n_cases: Number of evaluable cases: those where the prediction or the reference is not empty.
         n_not_evaluable: Number of cases where both are empty; they enter no statistic.
     """
 
-    Dice: Statistic
-    NSD: Statistic
+    scores: dict[str, ScoreStatistic]
     n_cases: int
     n_not_evaluable: int
 
@@ -105,17 +144,19 @@ class Metrics(Record):
     """The scores of a set of label maps against their references.
 
     Attributes:
+        metrics: Every metric that was computed, in the order in which it was named.
         labels: Class name to label value, or to the values of a region; without the background.
         ignore_label: Value of the reference's voxels that nobody annotated.
-        tolerance: Class name to the tolerance of its NSD, in ``unit``.
+        tolerance: Class name to the tolerance of surface distances, in ``unit``; empty if no metric uses it.
         unit: ``mm``, ``px``, or ``mixed``: mm in some cases, pixels in others, as each case says.
         cases: Every case, sorted by name.
         classes: Class name to its summary over cases.
-        foreground_mean: ``mean`` is the mean of the class means (docs/rules.md, Evaluation); ``std`` is taken over the
-            cases' means over classes.
+        foreground_mean: For each metric, ``mean`` is the mean of the class means (docs/rules.md, Evaluation); ``std``
+            is taken over the cases' means over classes; ``n_finite`` and ``n_infinite`` are sums over classes.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
+    metrics: dict[str, MetricRecord] = Field(min_length=1)
     labels: dict[str, Label] = Field(min_length=1)
     ignore_label: int | None = None
     tolerance: dict[str, float]
@@ -132,8 +173,8 @@ class InstanceScores(Record):
         TP: Objects of the prediction that are matched with one of the reference.
         FP: Objects of the prediction alone.
         FN: Objects of the reference alone.
-        precision: TP / (TP + FP); NaN where nothing was predicted.
-        recall: TP / (TP + FN); NaN where there was nothing to find.
+        precision: TP / (TP + FP); NaN where the prediction has no object.
+        recall: TP / (TP + FN); NaN where the reference has no object.
         F1: 2 TP / (2 TP + FP + FN); NaN where neither label map has an object.
     """
 
@@ -151,10 +192,10 @@ class InstanceCase(Record):
     Attributes:
         case: File name without its ending.
         shape: Voxels per axis (z, y, x).
-        spacing: Of the reference's voxels (z, y, x), in ``unit``.
-        unit: ``mm``, or ``px`` where the files do not say how large voxels are.
+        spacing: Size of the reference's voxels (z, y, x), in ``unit``.
+        unit: ``mm``, or ``px`` where the files do not say how large voxels are (pictures, some TIFF stacks).
         objects: The scores of its objects.
-        Dice: Of all objects together against all objects of the reference, as two masks; NaN where both are empty.
+        Dice: DSC of all objects as one mask against all objects of the reference as another; NaN where both are empty.
     """
 
     case: str
@@ -169,17 +210,17 @@ class InstanceMetrics(Record):
     """The scores of a set of instance maps against their references.
 
     Attributes:
-        object_name: What the objects are.
-        threshold: Intersection over union (IoU) from which two objects match.
-        border: Objects that reach into so many voxels along the edge of the image are left out.
+        object_name: Name of the objects' class.
+        threshold: Smallest intersection over union (IoU) of two objects that match.
+        border: Width in voxels of the frame along the edges of the image; objects that reach into it are left out.
         cases: Every case, sorted by name.
         F1: Statistics over the evaluable cases.
-        precision: The same, over the cases where something was predicted.
-        recall: The same, over the cases where there was something to find.
-        Dice: As F1.
+        precision: Statistics over the cases where the prediction has an object.
+        recall: Statistics over the cases where the reference has an object.
+        Dice: Statistics over the evaluable cases.
         n_cases: Number of evaluable cases: those where the prediction or the reference has an object.
         n_not_evaluable: Number of cases where neither has one; they enter no statistic.
-        total: The objects of all cases counted together.
+        total: Scores of the objects of all cases counted together.
     """
 
     schema_version: Literal[1] = 1
@@ -197,12 +238,19 @@ class InstanceMetrics(Record):
     total: InstanceScores
 
 
-def load_metrics(path: Path) -> Metrics | InstanceMetrics:
-    """Read ``metrics.json``.
+def load_metrics(path: Path, remedy: str = _REMEDY) -> Metrics | InstanceMetrics:
+    """Read ``metrics.json``, also of earlier versions.
+
+    Args:
+        path: The file.
+        remedy: What the user can do when the file is missing or damaged.
 
     Raises:
         UserError: The file is missing or does not fit the schema.
     """
-    content = read_json(path, _REMEDY)
-    instances = isinstance(content, dict) and content.get("task") == "instance"
-    return (InstanceMetrics if instances else Metrics).from_json(content, path, _REMEDY)
+    content = read_json(path, remedy)
+    if isinstance(content, dict) and content.get("task") == "instance":
+        return InstanceMetrics.from_json(content, path, remedy)
+    if isinstance(content, dict) and content.get("schema_version") == 1:
+        content = from_schema_1(content)
+    return Metrics.from_json(content, path, remedy)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from umseg.common.files import atomic_path
-from umseg.common.record import read_json
-from umseg.evaluation.records import InstanceMetrics, Label, Metrics, Statistic, Summary
+from umseg.common.files import write_csv
+from umseg.common.text import few, table
+from umseg.evaluation.metrics.metric import Better
+from umseg.evaluation.records import InstanceMetrics, Label, MetricRecord, Metrics, Statistic, Summary
 
 _WORST_CASES = 3
-_CLASS_SCORES = ("Dice", "NSD", "TP", "FP", "FN", "n_pred", "n_ref", "volume_pred_ml", "volume_ref_ml")
+_CLASS_COUNTS = ("TP", "FP", "FN", "n_pred", "n_ref", "volume_pred_ml", "volume_ref_ml")
 _OBJECT_SCORES = ("F1", "precision", "recall", "TP", "FP", "FN")
+_GAP = 3
 
 Row = Sequence[object]
 
@@ -35,31 +36,18 @@ def write_metrics(metrics: Metrics | InstanceMetrics, folder: Path) -> tuple[Pat
     Raises:
         UserError: The folder cannot be written or the disk is full.
     """
-    document, table = Path(folder) / "metrics.json", Path(folder) / "metrics.csv"
-    metrics.save(document)
-    with atomic_path(table) as temporary, open(temporary, "w", encoding="utf-8", newline="") as handle:
-        rows = _instance_rows(metrics) if isinstance(metrics, InstanceMetrics) else _class_rows(metrics)
-        csv.writer(handle).writerows(rows)
-    return document, table
-
-
-def load_metrics(file: Path) -> Metrics | InstanceMetrics:
-    """Read the ``metrics.json`` that ``write_metrics`` wrote.
-
-    Raises:
-        UserError: The file is damaged.
-    """
-    remedy = "Remove it; the same command then scores the fold again."
-    content = read_json(file, remedy)
-    kind = Metrics if isinstance(content, dict) and "classes" in content else InstanceMetrics
-    return kind.from_json(content, file, remedy)
+    json_file, csv_file = Path(folder) / "metrics.json", Path(folder) / "metrics.csv"
+    metrics.save(json_file)
+    write_csv(csv_file, _instance_rows(metrics) if isinstance(metrics, InstanceMetrics) else _class_rows(metrics))
+    return json_file, csv_file
 
 
 def _class_rows(metrics: Metrics) -> Iterator[Row]:
-    yield "case", "class", "label", *_CLASS_SCORES
+    yield "case", "class", "label", *metrics.metrics, *_CLASS_COUNTS
     for case in metrics.cases:
         for name, scores in case.classes.items():
-            values = (getattr(scores, field) for field in _CLASS_SCORES)
+            counts = (getattr(scores, field) for field in _CLASS_COUNTS)
+            values = (*(scores.scores[key] for key in metrics.metrics), *counts)
             yield case.case, name, _label(metrics.labels[name]), *map(_cell, values)
 
 
@@ -79,12 +67,19 @@ def _cell(value: float) -> str:
 
 
 def _class_lines(metrics: Metrics) -> list[str]:
-    rows = [("class", "cases", "DSC (mean ± std)", "NSD (mean ± std)", "tolerance")]
-    for name, summary in metrics.classes.items():
+    columns = metrics.metrics
+    titles = [_heading(metric) for metric in columns.values()]
+    rows = [["class", "cases", *titles]]
+    summaries = {**metrics.classes, "mean of classes": metrics.foreground_mean}
+    for name, summary in summaries.items():
+        scores = (_mean_std(summary.scores[key], _digits(metric)) for key, metric in columns.items())
+        rows.append([name, str(summary.n_cases), *scores])
+    if metrics.tolerance:
         unit = "mm or px" if metrics.unit == "mixed" else metrics.unit
-        rows.append((*_row(name, summary), f"{metrics.tolerance[name]:g} {unit}"))
-    rows.append((*_row("mean of classes", metrics.foreground_mean), ""))
-    worst = _worst(("DSC", "NSD"), ((case.case, (case.Dice, case.NSD)) for case in metrics.cases))
+        tolerances = (f"{metrics.tolerance[name]:g} {unit}" for name in metrics.classes)
+        for row, cell in zip(rows, ("tolerance", *tolerances, ""), strict=True):
+            row.append(cell)
+    worst = _worst(columns, {case.case: tuple(case.scores[key] for key in columns) for case in metrics.cases})
     return [*_aligned(rows, underlined=(0, len(rows) - 2)), "", *_class_notes(metrics), *worst]
 
 
@@ -93,79 +88,120 @@ def _instance_lines(metrics: InstanceMetrics) -> list[str]:
     statistics = (metrics.F1, metrics.precision, metrics.recall, metrics.Dice)
     total = metrics.total
     rows = [
-        ("objects", "cases", *(f"{name} (mean ± std)" for name in names)),
+        ("objects", "cases", *names),
         (metrics.object_name, str(metrics.n_cases), *map(_mean_std, statistics)),
         ("all cases together", "", *(_number(value) for value in (total.F1, total.precision, total.recall)), ""),
     ]
-    worst = _worst(("F1", "DSC"), ((case.case, (case.objects.F1, case.Dice)) for case in metrics.cases))
+    columns = {name: MetricRecord(title=name, description="", unit="", better="higher") for name in ("F1", "DSC")}
+    worst = _worst(columns, {case.case: (case.objects.F1, case.Dice) for case in metrics.cases})
     return [*_aligned(rows, underlined=(0,)), "", *_instance_notes(metrics), *worst]
 
 
-def _row(name: str, summary: Summary) -> tuple[str, str, str, str]:
-    return name, str(summary.n_cases), _mean_std(summary.Dice), _mean_std(summary.NSD)
+def _heading(metric: MetricRecord) -> str:
+    return f"{metric.title} ({metric.unit})" if metric.unit else metric.title
 
 
-def _mean_std(statistic: Statistic) -> str:
-    return "-" if math.isnan(statistic.mean) else f"{statistic.mean:.3f} ± {statistic.std:.3f}"
+def _digits(metric: MetricRecord) -> int:
+    return 2 if metric.unit else 3
 
 
-def _number(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.3f}"
+def _mean_std(statistic: Statistic, digits: int = 3) -> str:
+    if not math.isfinite(statistic.mean):
+        return _number(statistic.mean)
+    return f"{statistic.mean:.{digits}f} ± {statistic.std:.{digits}f}"
+
+
+def _number(value: float, digits: int = 3) -> str:
+    return "-" if math.isnan(value) else f"{value:.{digits}f}"
 
 
 def _aligned(rows: Sequence[Sequence[str]], underlined: Sequence[int]) -> list[str]:
-    """Columns of equal width, the first to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for number, row in enumerate(rows):
-        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        lines.append("   ".join(cells).rstrip())
-        if number in underlined:
-            lines.append("-" * (sum(widths) + 3 * (len(widths) - 1)))
-    return lines
+    """The first column to the left, the others to the right."""
+    return table(rows, right=range(1, len(rows[0])), gap=_GAP, underlined=underlined)
 
 
 def _class_notes(metrics: Metrics) -> list[str]:
-    notes = [
-        "DSC: overlap with the reference. NSD: share of the surfaces (in 2-D: contours) that is no farther than the",
-        "tolerance from the other's. 1 is perfect, 0 is no agreement.",
-    ]
+    notes = ["Mean ± standard deviation over the cases."]
+    notes += [f"{metric.title}: {metric.description}" for metric in metrics.metrics.values()]
     if metrics.unit == "mixed":
         pixels = sum(case.unit == "px" for case in metrics.cases)
-        notes.append(f"The tolerance is in pixels in {pixels} cases, whose files do not say how large voxels are.")
+        notes.append(f"Lengths are in pixels in {_cases(pixels)} whose files do not say how large voxels are.")
     if metrics.ignore_label is not None:
         notes.append(f"Voxels of the value {metrics.ignore_label} (ignore) in the reference are left out.")
-    for name, summary in metrics.classes.items():
-        if summary.n_not_evaluable:
-            notes.append(
-                f"{name}: {_count_cases(summary.n_not_evaluable)} not evaluable "
-                "(the class is in neither the reference nor the prediction) and left out."
-            )
-    return notes
+    missing = _counted({name: summary.n_not_evaluable for name, summary in metrics.classes.items()})
+    if missing:
+        notes.append(
+            f"Not scored in some cases, because neither reference nor prediction contains the class: {missing}."
+        )
+    return [*notes, *_left_out_notes(metrics.metrics, metrics.classes)]
+
+
+def _left_out_notes(metrics: Mapping[str, MetricRecord], classes: Mapping[str, Summary]) -> Iterator[str]:
+    """Which scores of evaluable cases are not part of the means; metrics with the same counts share a line."""
+    reasons = {
+        "infinite in some cases, because only one of reference and prediction contains the class, and": _n_infinite,
+        "not defined in some cases, because the reference or the prediction lacks the class, and": _n_undefined,
+    }
+    for reason, number in reasons.items():
+        titles: dict[str, list[str]] = {}
+        for key, metric in metrics.items():
+            counts = _counted({name: number(summary, key) for name, summary in classes.items()})
+            if counts:
+                titles.setdefault(counts, []).append(metric.title)
+        for counts, names in titles.items():
+            yield f"{' and '.join(names)}: {reason} not part of the mean: {counts}."
+
+
+def _n_infinite(summary: Summary, key: str) -> int:
+    return summary.scores[key].n_infinite
+
+
+def _n_undefined(summary: Summary, key: str) -> int:
+    return max(summary.n_cases - summary.scores[key].n_finite - summary.scores[key].n_infinite, 0)
+
+
+def _counted(numbers: Mapping[str, int]) -> str:
+    """The names with a number above zero, as in "liver (2), cyst (1)"."""
+    return few((f"{name} ({number})" for name, number in numbers.items() if number), most=20)
 
 
 def _instance_notes(metrics: InstanceMetrics) -> list[str]:
     total = metrics.total
+    false_positives = f"{total.FP:,} false positive{'' if total.FP == 1 else 's'}"
     notes = [
-        f"F1: an object is found if it and one of the reference share at least {metrics.threshold:g} of their union",
-        f"(IoU). {total.TP} found, {total.FP} too many, {total.FN} missed. DSC: overlap of all objects as one mask.",
+        "Mean ± standard deviation over the cases.",
+        "A predicted object counts as found if its overlap (IoU) with a reference object is at least "
+        f"{metrics.threshold:g}. {total.TP:,} found, {false_positives}, {total.FN:,} missed.",
+        "DSC: overlap of all objects as one mask.",
     ]
     if metrics.border:
         notes.append(f"Objects that reach into the outermost {metrics.border} voxels of the image are left out of F1.")
     if metrics.n_not_evaluable:
-        notes.append(f"{_count_cases(metrics.n_not_evaluable)} not evaluable (without any object) and left out.")
+        notes.append(
+            f"Not scored, because neither reference nor prediction has an object: {_cases(metrics.n_not_evaluable)}."
+        )
     return notes
 
 
-def _count_cases(number: int) -> str:
-    return "1 case is" if number == 1 else f"{number} cases are"
+def _cases(number: int) -> str:
+    return "1 case" if number == 1 else f"{number} cases"
 
 
-def _worst(names: tuple[str, str], cases: Iterable[tuple[str, tuple[float, float]]]) -> list[str]:
-    """The cases whose first score is lowest."""
-    evaluable = [(scores, case) for case, scores in cases if not math.isnan(scores[0])]
-    worst = sorted(evaluable)[:_WORST_CASES]
+def _worst(columns: Mapping[str, MetricRecord], cases: Mapping[str, Sequence[float]]) -> list[str]:
+    """The cases whose first score is worst."""
+    metrics = list(columns.values())
+    scored = [(case, scores) for case, scores in cases.items() if not math.isnan(scores[0])]
+    order = [metric.better for metric in metrics]
+    worst = sorted(scored, key=lambda entry: (*map(_rank, entry[1], order), entry[0]))[:_WORST_CASES]
     if not worst:
         return []
-    rows = [("worst cases", *names), *((case, *map(_number, scores)) for scores, case in worst)]
+    rows = [["worst cases", *map(_heading, metrics)]]
+    rows += [[case, *map(_number, scores, map(_digits, metrics))] for case, scores in worst]
     return ["", *_aligned(rows, underlined=(0,))]
+
+
+def _rank(score: float, better: Better) -> float:
+    """A number that is smaller for worse scores; NaN comes last."""
+    if math.isnan(score):
+        return math.inf
+    return {"higher": score, "lower": -score, "zero": -abs(score)}[better]

@@ -1,4 +1,4 @@
-"""Inference: sliding window, predictor, export to the geometry of the input."""
+"""Inference: sliding window, predictor, and export in the geometry of the input."""
 
 import lazy_loader
 

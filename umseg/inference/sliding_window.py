@@ -22,13 +22,14 @@ PEAK = 10.0
 
 @dataclass(frozen=True)
 class SlidingWindow:
-    """How an image is covered with patches.
+    """The way in which an image is covered with patches.
 
     Attributes:
-        patch: Patch size; two axes mean that every slice along axis 0 is covered by itself.
-        batch_size: Patches that are computed together.
-        step: Distance of neighbouring patches as a share of the patch.
-        mirror_axes: Axes of the patch; the logits are averaged over all combinations of flips. Empty: no mirroring.
+        patch: Patch size; two axes mean that every slice along axis 0 is covered separately.
+        batch_size: Number of patches that are computed together.
+        step: Distance of neighbouring patches as a fraction of the patch.
+        mirror_axes: Axes of the patch that are flipped; the logits are averaged over all combinations of flips. Empty:
+            no mirroring.
     """
 
     patch: tuple[int, ...]
@@ -48,14 +49,14 @@ def predict_logits(
 ) -> Tensor:
     """Average the networks' logits over all patches that cover a voxel.
 
-    The sums are kept on the device; if its memory does not suffice, on the CPU.
+    The sums are kept on the device or, if its memory does not suffice, on the CPU.
 
     Args:
-        networks: On ``device``, in evaluation mode; their logits are averaged (folds).
+        networks: Networks on ``device`` in evaluation mode, one per fold; their logits are averaged.
         data: (channels, z, y, x) float32 on the CPU.
-        num_classes: Channels of the networks' output.
-        window: How the image is covered.
-        device: Where the networks are.
+        num_classes: Number of channels of the networks' output.
+        window: The way in which the image is covered.
+        device: Device of the networks.
         precision: Number format of the convolutions.
 
     Returns:
@@ -102,7 +103,7 @@ def _predict(
 
 
 def _place(corner: Sequence[int], patch: Sequence[int]) -> tuple[slice, ...]:
-    """Where a patch lies in (channels, *spatial)."""
+    """The index of a patch in an array (channels, *spatial)."""
     return slice(None), *(slice(c, c + p) for c, p in zip(corner, patch, strict=True))
 
 
@@ -157,8 +158,8 @@ def gaussian_weight(patch: tuple[int, ...]) -> Tensor:
 
     Source: docs/rules.md, Inference.
 
-    The published weights are float16, in which the far corners vanish and are set to the smallest that did not; so the
-    smallest value here is float16's smallest, and no voxel has weight zero.
+    The published weights are float16, in which the far corners underflow to zero and are set to the smallest other
+    weight. Therefore the smallest value here is that of float16, and no voxel has weight zero.
     """
     weight = np.ones(())
     for size in patch:
@@ -171,14 +172,14 @@ def gaussian_weight(patch: tuple[int, ...]) -> Tensor:
 
 
 def pad_to(data: Tensor, patch: Sequence[int]) -> tuple[Tensor, tuple[slice, ...]]:
-    """Pad with zeros on both sides to at least the patch; an odd surplus goes to the far side.
+    """Pad with zeros on both sides to at least the patch; an odd voxel goes to the far side.
 
     Args:
         data: (channels, *spatial).
         patch: Smallest size per spatial axis.
 
     Returns:
-        The padded data, and where in it the original is: ``padded[inside]`` equals ``data``.
+        The padded data and the index of the original in it: ``padded[inside]`` equals ``data``.
     """
     missing = [max(p - s, 0) for s, p in zip(data.shape[1:], patch, strict=True)]
     before = [m // 2 for m in missing]

@@ -1,4 +1,4 @@
-"""Preprocessing: crop, normalise, resample, class locations, the case store, and the way back."""
+"""Preprocessing: cropping, normalisation, resampling, class locations, the case store, restoring original voxels."""
 
 import lazy_loader
 

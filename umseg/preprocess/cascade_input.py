@@ -1,4 +1,4 @@
-"""The segmentation of a cascade's first stage, as an input of its second (docs/rules.md, Cascade)."""
+"""The segmentation of a cascade's first stage as an input of its second stage (docs/rules.md, Cascade)."""
 
 from __future__ import annotations
 
@@ -23,21 +23,23 @@ def fit_label_map(
 
     Args:
         label: (z, y, x) on the voxels of the original image, in its axis order; in an instance task numbers of objects.
-        properties: Of the preprocessed image.
-        plan: Gives the axis order.
-        configuration: That the image was preprocessed for.
+        properties: Properties of the preprocessed image.
+        plan: Plan that gives the axis order.
+        configuration: Configuration that the image was preprocessed for.
 
     Returns:
-        Of shape ``properties.shape_after_resampling``, in the plan's axis order.
+        The label map of shape ``properties.shape_after_resampling``, in the plan's axis order.
 
     Raises:
-        ValueError: The label map has another shape than the image.
+        ValueError: The label map and the image differ in shape.
     """
     if plan.boundary_width is not None:
         label = instance_classes(label, plan.boundary_width)
     transposed = label.transpose(plan.transpose_forward)
     if transposed.shape != properties.shape_before_cropping:
-        raise ValueError(f"label map of shape {transposed.shape} for {properties.shape_before_cropping} voxels")
+        raise ValueError(
+            f"the label map has the shape {transposed.shape}, its image {properties.shape_before_cropping}"
+        )
     return resample_label(
         np.ascontiguousarray(transposed[box_slices(properties.bbox)]),
         properties.shape_after_resampling,
@@ -47,5 +49,5 @@ def fit_label_map(
 
 
 def one_hot(label: NDArray[np.integer[Any]], values: Sequence[int]) -> NDArray[np.float32]:
-    """(*spatial) label map to (values, *spatial) channels of zeros and ones, which a network takes beside the image."""
+    """Turn a (*spatial) label map into (values, *spatial) channels of zeros and ones, as inputs of a network."""
     return np.stack([label == value for value in values]).astype(np.float32)

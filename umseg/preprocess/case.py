@@ -1,4 +1,4 @@
-"""What preprocessing hands to training and to the way back."""
+"""The results of preprocessing: what training reads, and what restoring the original geometry needs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from umseg.common.record import Record
 
 
 class CaseProperties(Record):
-    """What is needed to bring a prediction back to the geometry of the input.
+    """The geometry of a preprocessed case, by which a prediction is brought back to the original voxels.
 
     All fields are in the plan's transposed axis order.
 
@@ -32,14 +32,14 @@ class CaseProperties(Record):
 
 @dataclass(frozen=True)
 class PreprocessedCase:
-    """An image as the network sees it.
+    """One case as the network sees it.
 
     Attributes:
-        data: (channels, z, y, x) float32, transposed, cropped, normalised, resampled.
+        data: (channels, z, y, x) float32, transposed, cropped, normalised and resampled.
         label: (z, y, x) int8 or int16, -1 outside the nonzero region; None at prediction.
         class_locations: Foreground class to (n, 3) int32 voxel coordinates in ``label`` for oversampling; empty at
             prediction.
-        properties: The way back.
+        properties: Geometry of the case, to bring predictions back to the original voxels.
     """
 
     data: NDArray[np.float32]

@@ -1,4 +1,4 @@
-"""Where the foreground is: voxel coordinates per class, from which training draws patches."""
+"""Locations of the foreground: voxel coordinates per class, from which training draws patches."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ ANNOTATED = 0
 
 
 def location_classes(description: DatasetDescription) -> dict[int, tuple[int, ...]]:
-    """What locations are drawn for: output number, from 1, to the label values of a class or region.
+    """The classes that locations are drawn for: output number, from 1, to the label values of a class or region.
 
-    With an ignore label also ``ANNOTATED``: all values but that one, the background and what lies outside included.
+    With an ignore label there is also ``ANNOTATED``: all values but that one, including the background and the voxels
+    outside the nonzero region.
     """
     classes = dict(enumerate(description.regions.values(), start=1))
     if description.ignore_label is not None:
@@ -34,17 +35,17 @@ def location_classes(description: DatasetDescription) -> dict[int, tuple[int, ..
 def sample_class_locations(
     label: NDArray[Any], classes: Mapping[int, Collection[int]] | None = None
 ) -> dict[int, NDArray[np.int32]]:
-    """Draw voxels of each class without replacement: at most 10,000, yet at least one in a hundred.
+    """Draw voxels of each class without replacement: at most 10,000, but at least one in a hundred.
 
     Source: docs/rules.md, Preprocessing.
 
     The draw depends on the label map alone (a fixed seed per case), so that preprocessing twice gives the same files.
-    It takes a byte of memory per voxel, and a few bytes per location.
+    It takes one byte of memory per voxel and a few bytes per location.
 
     Args:
         label: (z, y, x), a resampled label map.
-        classes: Class to the label values that it is made of; those that do not occur get an empty array. None: every
-            value > 0 that occurs.
+        classes: Class to its label values; a class that does not occur gets an empty array. None: every value > 0 that
+            occurs.
 
     Returns:
         Class to (n, 3) int32 coordinates (z, y, x).
@@ -52,16 +53,16 @@ def sample_class_locations(
     generator = np.random.RandomState(SEED)
     # One pass finds every value's box, so that a hundred classes do not mean a hundred passes.
     boxes = {value: box for value, box in enumerate(ndimage.find_objects(label), start=1) if box is not None}
-    wanted = {value: (value,) for value in boxes} if classes is None else classes
+    chosen = {value: (value,) for value in boxes} if classes is None else classes
     return {
-        key: _sample(label, values, _box(label, values, boxes), generator) for key, values in sorted(wanted.items())
+        key: _sample(label, values, _box(label, values, boxes), generator) for key, values in sorted(chosen.items())
     }
 
 
 def _box(
     label: NDArray[Any], values: Collection[int], boxes: Mapping[int, tuple[slice, ...]]
 ) -> tuple[slice, ...] | None:
-    """A box around all voxels with one of the values; None if there are none. Values <= 0 may be anywhere."""
+    """A box around all voxels with one of the values; None if no voxel has one. Values <= 0 may be anywhere."""
     if min(values) <= 0:
         return tuple(slice(0, n) for n in label.shape)
     parts = [boxes[value] for value in values if value in boxes]
@@ -79,30 +80,31 @@ def _sample(
     if box is None:
         return np.empty((0, 3), dtype=np.int32)
     mask = np.empty(label[box].shape, dtype=np.bool_)
-    # Slice by slice: the search for several values takes many bytes per voxel.
+    # Slice by slice, because the search for several values takes many bytes per voxel.
     for part, plane in zip(mask, label[box], strict=True):
         part[:] = np.isin(plane, list(values))
     count = int(np.count_nonzero(mask))
-    wanted = max(min(MOST_LOCATIONS, count), math.ceil(LEAST_SHARE * count))
+    number = max(min(MOST_LOCATIONS, count), math.ceil(LEAST_SHARE * count))
     if count > _MOST_LISTED:
-        chosen = _draw(mask.reshape(-1), count, wanted, generator)
+        chosen = _draw(mask.reshape(-1), count, number, generator)
     else:
-        chosen = generator.choice(np.flatnonzero(mask), wanted, replace=False)
+        chosen = generator.choice(np.flatnonzero(mask), number, replace=False)
     corner = [side.start for side in box]
     coordinates: NDArray[np.intp] = np.stack(np.unravel_index(chosen, mask.shape), axis=1) + corner
     return coordinates.astype(np.int32)
 
 
-def _draw(mask: NDArray[np.bool_], count: int, wanted: int, generator: np.random.RandomState) -> NDArray[np.int64]:
-    """Draw from the ``count`` voxels of a flat mask without a list of them: anywhere, until enough are of the mask.
+def _draw(mask: NDArray[np.bool_], count: int, number: int, generator: np.random.RandomState) -> NDArray[np.int64]:
+    """Draw ``number`` of the ``count`` voxels of a flat mask without listing them all.
 
-    As a hundredth of them is wanted, hardly any comes twice.
+    Positions are drawn anywhere until enough of them lie in the mask. As only a hundredth of its voxels is drawn,
+    hardly any comes twice.
     """
     chosen = np.empty(0, dtype=np.int64)
-    while chosen.size < wanted:
-        tries = math.ceil((wanted - chosen.size) * mask.size / count)
+    while chosen.size < number:
+        tries = math.ceil((number - chosen.size) * mask.size / count)
         places = generator.randint(mask.size, size=tries, dtype=np.int64)
         chosen = np.concatenate([chosen, places[mask[places]]])
         _, first = np.unique(chosen, return_index=True)
         chosen = chosen[np.sort(first)]
-    return chosen[:wanted]
+    return chosen[:number]

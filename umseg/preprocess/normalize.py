@@ -32,12 +32,12 @@ def normalize(
     Args:
         channel: (z, y, x) float32.
         scheme: A name in ``NORMALIZATIONS``.
-        mask: (z, y, x): where the image is not zero; only Z-scoring uses it.
+        mask: (z, y, x), true where the image is not zero; only Z-scoring uses it.
         statistics: Foreground intensities of this channel over the data set; only CT normalisation needs them.
-        overwrite: Write the result into ``channel``, which saves the memory of a copy.
+        overwrite: Whether the result is written into ``channel``, so that no second array is needed.
 
     Returns:
-        float32 of the same shape; a new array, or ``channel``.
+        The normalised channel, float32 of the same shape: a new array, or ``channel``.
 
     Raises:
         UserError: The scheme is unknown, needs statistics that are missing, or the values do not fit it.

@@ -1,4 +1,4 @@
-"""From an image as it was recorded to an image as the network sees it (docs/rules.md, Preprocessing)."""
+"""Preprocessing: from an image as it was recorded to an image as the network sees it (docs/rules.md)."""
 
 from __future__ import annotations
 
@@ -50,32 +50,32 @@ def preprocess_case(
 
     Args:
         images: (channels, z, y, x) as read from the files.
-        spacing: mm per axis (z, y, x).
-        plan: Gives the axis order and the intensity statistics.
-        configuration: A configuration of the plan or its name. A 2-D one leaves the first axis as it is.
-        label: (z, y, x) at training.
-        classes: What to draw locations for (``location_classes``); None: the values > 0 that occur in ``label``.
-        overwrite: Use the memory of ``images``, whose values are lost; else they are not changed.
+        spacing: mm per voxel along z, y, x.
+        plan: Plan that gives the axis order and the intensity statistics.
+        configuration: A configuration of the plan, or its name. A 2-D one does not change the first axis.
+        label: (z, y, x) label map for training; None for prediction.
+        classes: Classes to draw locations for (``location_classes``); None: the values > 0 that occur in ``label``.
+        overwrite: Whether the memory of ``images`` may be used, whose values are then lost.
 
     Returns:
         The case in the plan's axis order.
 
     Raises:
-        UserError: The number of channels is not the plan's, or the values do not fit the normalisation.
-        ValueError: ``label`` has another shape than the image.
+        UserError: The image and the plan differ in the number of channels, or the values do not fit the normalisation.
+        ValueError: ``label`` and the image differ in shape.
     """
     if isinstance(configuration, str):
         configuration = plan.configuration(configuration)
     schemes = configuration.normalization_schemes
     if images.shape[0] != len(schemes):
         raise UserError(
-            "The image has another number of channels than the plan.",
+            "The image and the plan have different numbers of channels.",
             found=f"{images.shape[0]} channels",
             expected=f"{len(schemes)} channels",
-            remedy="Give one file per channel of dataset.json (CASE_0000, CASE_0001, ...), all of them.",
+            remedy="Give one file for every channel in dataset.json: CASE_0000, CASE_0001, ...",
         )
     if label is not None and label.shape != images.shape[1:]:
-        raise ValueError(f"label of shape {label.shape} for images of shape {images.shape[1:]}")
+        raise ValueError(f"the label map has the shape {label.shape}, the image {images.shape[1:]}")
 
     order = plan.transpose_forward
     images = images.transpose(0, *(axis + 1 for axis in order))
@@ -87,15 +87,15 @@ def preprocess_case(
     shape = as_shape(resampled_shape(old_spacing, as_shape(mask.shape), target_spacing))
 
     marked = None if label is None else _mark_outside(label.transpose(order)[depth, height, width], mask)
-    known = mask if marked is None else marked >= 0
+    inside = mask if marked is None else marked >= 0
     data = np.empty((len(schemes), *shape), dtype=np.float32)
-    # One channel at a time: a normalised copy of all of them is never held.
+    # One channel at a time, so that no normalised copy of all channels is held.
     for number, scheme in enumerate(schemes):
         channel = np.ascontiguousarray(cropped[number], dtype=np.float32)
         channel = normalize(
             channel,
             scheme,
-            mask=known if configuration.use_mask_for_norm[number] else None,
+            mask=inside if configuration.use_mask_for_norm[number] else None,
             statistics=plan.foreground_intensity_properties_per_channel.get(str(number)),
             overwrite=overwrite or not np.may_share_memory(channel, images),
         )
@@ -127,46 +127,53 @@ def preprocess_dataset(
 ) -> dict[str, CaseStore]:
     """Preprocess every case of a data set.
 
-    Cases that are there already stay if they are undamaged and were made from the same files in the same way; other
+    A case that is already in its store stays if it is undamaged and was made from the same files in the same way; other
     files of cases in the folders are removed.
 
     Args:
-        dataset: Cases with labels.
+        dataset: Data set whose cases have labels.
         plan: The data set's plan.
-        folders: Configuration (``2d``, ``3d_fullres`` or ``3d_lowres``) to the folder of its store, created if need be.
-        origins: Configuration to what every case has to be made from (``case_origins``).
-        workers: Worker processes; 0 works in this one.
-        quiet: No progress bar.
-        dtype: How images are stored.
+        folders: Configuration (``2d``, ``3d_fullres`` or ``3d_lowres``) to the folder of its store, which is created if
+            necessary.
+        origins: Configuration to the origin that every case must have (``case_origins``).
+        workers: Number of worker processes; 0 works in this one.
+        quiet: Whether to show no progress bar.
+        dtype: Type in which images are stored.
 
     Returns:
         The stores of the preprocessed cases.
 
     Raises:
-        UserError: An image cannot be read, does not fit the plan, or the disk is full.
+        UserError: An image cannot be read or does not fit the plan, or the disk is full.
     """
     stores = {name: CaseStore(folder) for name, folder in folders.items()}
     to_do: dict[str, dict[str, Origin]] = {case.id: {} for case in dataset.cases}
     for name, store in stores.items():
-        wanted = origins[name]
-        there = set(store.keep(wanted, dtype, quiet))
-        if there:
-            log.info("%s: %d cases are there already, %d to do", name, len(there), len(wanted) - len(there))
-        for case_id in wanted.keys() - there:
-            to_do[case_id][name] = wanted[case_id]
+        required = origins[name]
+        stored = set(store.keep(required, dtype, quiet))
+        if stored:
+            log.info(_stored_message(name, len(stored), len(required)))
+        for case_id in required.keys() - stored:
+            to_do[case_id][name] = required[case_id]
     jobs = [_Job(case, to_do[case.id]) for case in dataset.cases if to_do[case.id]]
     work = partial(
         _preprocess_and_store, plan=plan, classes=location_classes(dataset.description), stores=stores, dtype=dtype
     )
     ids = [job.case.id for job in jobs]
-    title = f"preprocess {', '.join(folders)}"
+    title = f"Preprocessing {', '.join(folders)}"
     for _ in map_cases(work, jobs, ids, workers=workers if jobs else 0, title=title, quiet=quiet):
         pass
     return stores
 
 
+def _stored_message(configuration: str, stored: int, required: int) -> str:
+    if stored == required:
+        return f"{configuration}: all {required} cases are already preprocessed."
+    return f"{configuration}: {stored} of {required} cases are already preprocessed; preprocessing {required - stored}."
+
+
 def full_spacing(configuration: Configuration, case_spacing: tuple[float, float, float]) -> tuple[float, float, float]:
-    """The configuration's spacing per axis; a 2-D one keeps the case's own along the first axis."""
+    """The configuration's spacing per axis; a 2-D one keeps the spacing of the case along the first axis."""
     if configuration.dimensions == 2:
         return case_spacing[0], configuration.spacing[0], configuration.spacing[1]
     z, y, x = configuration.spacing
@@ -175,7 +182,7 @@ def full_spacing(configuration: Configuration, case_spacing: tuple[float, float,
 
 @dataclass(frozen=True)
 class _Job:
-    """A case and, for each configuration for which it is to be preprocessed, what it is made from."""
+    """A case and its origin for each configuration for which it must be preprocessed."""
 
     case: Case
     origins: dict[str, Origin]
@@ -190,18 +197,18 @@ def _preprocess_and_store(
     dtype: StoreDtype,
 ) -> None:
     if multiprocessing.parent_process() is not None:
-        # This process does nothing else than case after case.
+        # This process only preprocesses one case after another.
         keep_freed_memory()
-    read, last = None, list(job.origins)[-1]
+    kept, last = None, list(job.origins)[-1]
     for name, origin in job.origins.items():
         configuration = plan.configuration(name)
-        image, label = read or _read(job.case, plan, len(configuration.normalization_schemes))
+        image, label = kept or _read(job.case, plan, len(configuration.normalization_schemes))
         keep = image.array.nbytes <= _MOST_KEPT_BYTES and name != last
         preprocessed = preprocess_case(
             image.array, image.spacing, plan, configuration, label, classes, overwrite=not keep
         )
-        read = (image, label) if keep else None
-        # Large images are let go before the compressed ones need memory.
+        kept = (image, label) if keep else None
+        # Large images are freed before the compressed ones need memory.
         del image, label
         stores[name].write(job.case.id, preprocessed, origin, configuration.patch_size, dtype)
         del preprocessed
@@ -216,7 +223,7 @@ def _read(case: Case, plan: Plan, channels: int) -> tuple[Image, NDArray[np.inte
 
 
 def _mark_outside(label: NDArray[np.integer[Any]], mask: NDArray[np.bool_]) -> NDArray[np.integer[Any]]:
-    """-1 where the image is zero and the label says background: nothing can be learnt there."""
+    """The label map with -1 where the image is zero and the label is background, as nothing can be learned there."""
     marked = label.astype(np.int16 if label.max() > np.iinfo(np.int8).max else np.int8)
     marked[(marked == 0) & ~mask] = -1
     return marked

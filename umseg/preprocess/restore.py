@@ -1,4 +1,4 @@
-"""The way back: from the network's output to a label map on the voxels of the original image.
+"""Restoring the original geometry: from the network's output to a label map on the voxels of the original image.
 
 Source: docs/rules.md, Inference.
 """
@@ -33,22 +33,23 @@ def restore_label_map(
     region_values: Sequence[int] | None = None,
     device: torch.device | None = None,
 ) -> NDArray[np.unsignedinteger[Any]]:
-    """Resample logits to the original voxels and decide: the most probable class, or every region by itself.
+    """Resample logits to the original voxels and decide for the most probable class, or on every region by itself.
 
-    A few slices of one output are resampled at a time, so memory beyond the result does not grow with the outputs.
+    A few slices of one output are resampled at a time, so that memory beyond the result does not grow with the number
+    of outputs.
 
     Args:
         logits: (outputs, z, y, x) of shape ``properties.shape_after_resampling``.
-        properties: As preprocessing returned them.
-        plan: Gives the axis order of the original image.
-        configuration: The configuration that the logits come from.
-        region_values: With regions: the value of each output. It is written where the region's probability is above
-            0.5, later ones over earlier ones. None: output c is class c.
-        device: Where to compute; None: where the logits are. If its memory does not suffice, on the CPU.
+        properties: Properties that preprocessing returned for the case.
+        plan: Plan that gives the axis order of the original image.
+        configuration: Configuration that the logits were computed for.
+        region_values: With regions: the value of each output, written where the region's probability is above 0.5;
+            later regions overwrite earlier ones. None: output c is class c.
+        device: Device to compute on; None: the device of the logits. If its memory does not suffice, the CPU is used.
 
     Returns:
         (z, y, x) in the original axis order and shape, uint8 (uint16 for values above 255); background outside the
-        nonzero region. Of equal logits the lowest class wins.
+        nonzero region. Where logits are equal, the lowest class wins.
     """
     resampler = _resampler(properties, configuration)
     logits, arrays = _place(logits, device, resampler)
@@ -56,7 +57,7 @@ def restore_label_map(
     small = highest <= np.iinfo(np.uint8).max
     numbers = arrays.library.asarray(
         list(region_values or range(highest + 1)),
-        # torch hardly computes with uint16.
+        # torch supports hardly any operation on uint16.
         dtype=arrays.library.uint8 if small else arrays.library.int32,
     )
     decide = _most_probable if region_values is None else _likely_regions
@@ -81,15 +82,15 @@ def restore_probabilities(
 
     Args:
         logits: (outputs, z, y, x) of shape ``properties.shape_after_resampling``.
-        properties: As preprocessing returned them.
-        plan: Gives the axis order of the original image.
-        configuration: The configuration that the logits come from.
-        regions: Each output is a region by itself.
-        device: Where to resample; None: where the logits are. If its memory does not suffice, on the CPU.
+        properties: Properties that preprocessing returned for the case.
+        plan: Plan that gives the axis order of the original image.
+        configuration: Configuration that the logits were computed for.
+        regions: Whether each output is a region by itself.
+        device: Device to resample on; None: the device of the logits. If its memory does not suffice, the CPU is used.
 
     Returns:
-        (outputs, z, y, x) float32 in the original axis order and shape; outside the nonzero region the background
-        has probability 1, every region 0.
+        (outputs, z, y, x) float32 in the original axis order and shape; outside the nonzero region the probability is
+        1 for the background and 0 for every region.
     """
     resampler = _resampler(properties, configuration)
     logits, arrays = _place(logits, device, resampler)
@@ -115,7 +116,7 @@ def _resampler(properties: CaseProperties, configuration: Configuration) -> Resa
 
 
 def _place(logits: Array, device: torch.device | None, resampler: Resampler) -> tuple[Array, Arrays]:
-    """The logits, and with what to resample them: torch on a GPU with enough memory, else numpy."""
+    """The logits and the library to resample them with: torch on a GPU with enough memory, else numpy."""
     on_host = isinstance(logits, np.ndarray)
     device = device or (torch.device("cpu") if on_host else logits.device)
     if device.type != "cpu" and has_room(device, max(TorchArrays.slab_voxels, resampler.slice_voxels)):
@@ -124,16 +125,17 @@ def _place(logits: Array, device: torch.device | None, resampler: Resampler) -> 
 
 
 def _slab(resampler: Resampler, volume: Array, start: int, stop: int, arrays: Arrays) -> Array:
-    # Interpolated in double and compared in single precision like the published system: near ties fall the same way.
+    # Interpolated in double and compared in single precision, as in the published system, so that near ties are decided
+    # alike.
     return arrays.load(resampler.slab(volume, start, stop, arrays.double()))
 
 
 def _most_probable(outputs: Iterator[Array], numbers: Array, library: Any) -> Array:
-    """The number of the largest output; of equal ones the first. Numbers grow from 0."""
+    """The number of the largest output, the first of equal ones. Numbers count from 0."""
     largest = next(outputs)
     winner = library.zeros_like(largest, dtype=numbers.dtype)
     for number, candidate in zip(numbers[1:], outputs, strict=True):
-        # The last output that was larger than those before has the largest number: quicker than masked writing.
+        # The last output that exceeds all earlier ones has the largest number; this is quicker than masked writing.
         library.maximum(winner, (candidate > largest) * number, out=winner)
         largest = library.maximum(largest, candidate)
     return winner

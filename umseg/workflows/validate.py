@@ -13,14 +13,20 @@ from umseg.training.data.splits import Splits, fold_cases
 from umseg.training.loop.processes import environment, joined
 from umseg.workspace import FoldFolder, Workspace
 
+_METRICS_REMEDY = "Remove the file; the same command then scores the fold again."
+
 
 def earlier_validation(fold_folder: Path) -> Metrics | InstanceMetrics | None:
-    """The scores of a fold that has been validated since its training ended; None if there are none."""
+    """The scores of a fold that has been validated since its training ended, or None.
+
+    Raises:
+        UserError: The file of the scores is damaged.
+    """
     fold = FoldFolder(fold_folder)
     file = fold.metrics_file
     if not file.exists() or file.stat().st_mtime < fold.weights("final").stat().st_mtime:
         return None
-    return load_metrics(file)
+    return load_metrics(file, _METRICS_REMEDY)
 
 
 def validate_fold(
@@ -38,28 +44,29 @@ def validate_fold(
     Processes that ``torchrun`` started each predict some of the cases; the first one evaluates them all.
 
     Args:
-        workspace: Of the data set.
-        fold_folder: ``models/<model>__<configuration>/fold_<k>``; label maps and scores go to its ``validation/``.
-        device: As in training.
-        precision: As in training.
-        tolerance: Of the NSD, mm; of no meaning in an instance task.
-        workers: Processes for the scores.
-        quiet: No progress bars.
+        workspace: Workspace of the data set.
+        fold_folder: ``models/<model>__<configuration>/fold_<k>``; label maps and scores are written to its
+            ``validation/``.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``, as in training.
+        precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``, as in training.
+        tolerance: Tolerance of the NSD, mm; ignored in an instance task.
+        workers: Number of processes that compute scores; 0 works in this one.
+        quiet: Whether to show no progress bars.
 
     Returns:
-        The scores; None in another process than the first.
+        The scores; None in every process but the first.
 
     Raises:
-        UserError: The images have moved since planning, or are no longer readable.
+        UserError: The images have moved since planning or are no longer readable.
     """
     folder = FoldFolder(fold_folder)
     name = folder.name
     dataset = workspace.load(Dataset)
     if not any(case.label is not None and case.label.is_file() for case in dataset.cases):
         raise UserError(
-            "The data set is no longer where it was planned from, so the fold cannot be validated.",
+            "The fold cannot be validated, because its data set is no longer where it was when it was planned.",
             file=dataset.folder,
-            remedy="Move it back or run `umseg plan` on its new place; the trained weights are complete.",
+            remedy="Move it back, or run `umseg plan` on its new folder. The trained weights are complete.",
         )
     target = environment().device(device)
     predictor = Predictor(folder.models.path, str(target), folds=[name], precision=precision)
@@ -73,7 +80,7 @@ def validate_fold(
         processes.wait()
         if not processes.first:
             return None
-    # The planned label maps: they may be named in a file map, or be corrected copies.
+    # The label maps of the plan, which may be named in a file map or be corrected copies.
     pairs = [Pair(case.id, predictor.target(case, output), case.label) for case in cases if case.label]
     metrics = evaluate_described(pairs, dataset.description, tolerance=tolerance, workers=workers, quiet=quiet)
     write_metrics(metrics, output)

@@ -11,8 +11,12 @@ from hypothesis import strategies as st
 
 from tests.conftest import GOLDEN
 from tests.evaluation.strategies import mask_pairs, spacings, tolerances
-from umseg.evaluation import surface_dice
-from umseg.evaluation.metrics.surface import assd, hd95, surface_distances
+from umseg.evaluation import assd, hd95, surface_dice
+from umseg.evaluation.metrics import measurements
+from umseg.evaluation.metrics.distances import surface_distances
+from umseg.evaluation.metrics.measurements import Measurements
+from umseg.evaluation.metrics.overlap import DSC
+from umseg.evaluation.metrics.surface import ASSD, HD95, NSD
 
 
 def recorded() -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray, dict]]:
@@ -199,3 +203,53 @@ def test_surface_that_touches_the_unknown_does_not_count():
     whole = surface_distances(mask, mask, (1.0, 1.0))
     assert found.reference_areas.sum() == pytest.approx(whole.reference_areas.sum() - 2)
     assert math.isnan(surface_dice(mask, mask, (1.0, 1.0), 1.0, np.ones_like(mask)))
+    assert math.isnan(hd95(mask, mask, (1.0, 1.0), np.ones_like(mask)))
+    assert math.isnan(assd(mask, mask, (1.0, 1.0), np.ones_like(mask)))
+
+
+@given(mask_pairs(), spacings)
+def test_laws_of_the_distances(pair, spacing):
+    for score in (hd95, assd):
+        value = score(pair[0], pair[1], spacing)
+        assert value == pytest.approx(score(pair[1], pair[0], spacing), nan_ok=True)
+        assert math.isnan(value) == (not pair.any())
+        assert math.isinf(value) == (pair[0].any() != pair[1].any())
+        assert math.isnan(value) or value >= 0
+
+
+@given(mask_pairs(), spacings, tolerances)
+def test_all_distances_give_the_same_nsd_as_the_near_ones(pair, spacing, tolerance):
+    near = Measurements(pair[0], pair[1], spacing, tolerance)
+    complete = Measurements(pair[0], pair[1], spacing, tolerance, complete=True)
+    assert repr(NSD.function(near)) == repr(NSD.function(complete))
+
+
+def test_distances_are_measured_once(monkeypatch):
+    calls = []
+
+    def counted(*arguments, **options):
+        calls.append(options)
+        return surface_distances(*arguments, **options)
+
+    monkeypatch.setattr(measurements, "surface_distances", counted)
+    mask = np.ones((3, 4, 5), bool)
+    both = Measurements(mask, mask, (1.0, 1.0, 1.0), 1.0, complete=True)
+    assert [metric.function(both) for metric in (NSD, HD95, ASSD, NSD)] == [1, 0, 0, 1]
+    assert len(calls) == 1
+    assert both.counts is both.counts
+    assert DSC.function(Measurements(mask, mask)) == 1
+    assert len(calls) == 1, "counts need no surfaces"
+
+
+def test_a_surface_that_is_hidden_on_one_side_is_measured_from_the_other():
+    """The prediction lies wholly in the unknown, so only the reference's distances count."""
+    prediction, reference, unknown = np.zeros((3, 1, 8, 20), bool)
+    prediction[0, 2:6, 12:16] = unknown[0, :, 10:] = True
+    reference[0, 2:6, 2:6] = True
+    reference |= prediction & unknown
+    distances = surface_distances(prediction[0], reference[0], (1.0, 1.0), unknown=unknown[0])
+    assert not distances.prediction.size
+    assert math.isfinite(assd(prediction, reference, (1.0, 1.0, 1.0), unknown))
+    expected = np.average(distances.reference, weights=distances.reference_areas)
+    assert assd(prediction, reference, (1.0, 1.0, 1.0), unknown) == pytest.approx(expected)
+    assert expected < hd95(prediction, reference, (1.0, 1.0, 1.0), unknown) <= distances.reference.max()

@@ -1,9 +1,9 @@
-"""The pieces of surface that a mask has between neighbouring voxels, from geometry.
+"""The pieces of a mask's surface between neighbouring voxels, derived from geometry.
 
 A *cell* is the square (2-D) or cube (3-D) spanned by the centres of 2x2 or 2x2x2 neighbouring voxels. Its *code*
-says which of its corners are inside the mask: one bit per corner, the first corner (0, 0, 0) the highest bit and the
-last axis running fastest. A mask has surface in every cell whose corners are not all alike; marching squares and
-marching cubes (Lorensen and Cline 1987) say which: its contour runs through the midpoints of the cell's crossed edges.
+says which of its corners are inside the mask: one bit per corner, with the first corner (0, 0, 0) as the highest bit
+and the last axis running fastest. A mask has surface in every cell whose corners are not all alike. The surface is that
+of marching squares and marching cubes (Lorensen and Cline 1987): it runs through the midpoints of the crossed edges.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MAX_TRIANGLES = 4
 
 @lru_cache(maxsize=1)
 def contour_segments() -> NDArray[np.float64]:
-    """Segments of the contour in a 2x2 cell.
+    """Segments of the contour in a 2x2 cell of each code.
 
     Returns:
         (16 codes, 2 segments, 2 axes): each segment as a vector in voxels, zero where there is none.
@@ -39,7 +39,7 @@ def contour_segments() -> NDArray[np.float64]:
 
 @lru_cache(maxsize=1)
 def facet_normals() -> NDArray[np.float64]:
-    """Triangles of the surface in a 2x2x2 cell.
+    """Triangles of the surface in a 2x2x2 cell of each code.
 
     Returns:
         (256 codes, 4 triangles, 3 axes): each triangle's normal, as long as its area, in voxels; zero where there
@@ -49,8 +49,8 @@ def facet_normals() -> NDArray[np.float64]:
     table = np.zeros((256, _MAX_TRIANGLES, 3))
     for code in range(256):
         corners = _corners(code, 3)
-        # The smaller side is cut off corner by corner where a face is ambiguous, so a code and its complement
-        # have the same surface.
+        # Where a face is ambiguous, the corners of the smaller side are cut off one by one, so that a code and its
+        # complement have the same surface.
         if len(corners) > 4:
             corners = _corners(255 - code, 3)
         normals = [normal for loop in _loops(_neighbours(corners)) for normal in _triangulate(loop)]
@@ -71,7 +71,7 @@ def _square_segments(ring: Sequence[Point], inside: frozenset[Point]) -> list[tu
 
     Args:
         ring: The four corners in cyclic order.
-        inside: Corners of the mask. Two opposite ones are cut off one by one.
+        inside: Corners that are inside the mask. Two opposite ones are cut off one by one.
 
     Returns:
         Pairs of edge midpoints, in half voxels.
@@ -84,7 +84,7 @@ def _square_segments(ring: Sequence[Point], inside: frozenset[Point]) -> list[tu
 
 
 def _neighbours(inside: frozenset[Point]) -> dict[Point, list[Point]]:
-    """The contours on a cube's six faces: every crossed edge's midpoint with the two it is joined to."""
+    """The contours on a cube's six faces: the midpoint of every crossed edge with the two midpoints it is joined to."""
     joined: dict[Point, list[Point]] = {}
     for axis, side in itertools.product(range(3), (0, 1)):
         ring = [(*corner[:axis], side, *corner[axis:]) for corner in _RING]
@@ -109,8 +109,8 @@ def _loops(joined: dict[Point, list[Point]]) -> list[list[Point]]:
 def _triangulate(loop: Sequence[Point]) -> NDArray[np.float64]:
     """Normals (triangles, 3), as long as the areas, of a polygon's fan of triangles.
 
-    The polygon may be bent (five or six vertices); of the fans around its vertices the one with the largest area is
-    taken. It is the triangulation into the fewest planes, and the one that published NSD values rest on.
+    The polygon may be bent (five or six vertices). Of the fans around its vertices the one with the largest area is
+    taken, which is the triangulation into the fewest planes and the one behind published NSD values.
     """
     points = np.array(loop, dtype=np.float64) / 2
     fans = [_fan(np.roll(points, -first, axis=0)) for first in range(len(loop))]

@@ -28,9 +28,10 @@ def instance_f1(
     Args:
         prediction: Any shape; 0 is the background, every other value is one object.
         reference: The same shape, likewise.
-        threshold: Smallest IoU of a match, above 0, at most 1.
-        border: Objects that reach into so many voxels along the edges of the image are left out of both maps, axes of
-            one voxel apart. 0: all objects count. The paper's scores come from the published script, which takes 2.
+        threshold: Smallest IoU of a match, above 0 and at most 1.
+        border: Width in voxels of the frame along the edges of the image; objects that reach into it are left out of
+            both maps. Axes of one voxel have no frame. 0: all objects count. The paper's scores come from the published
+            script, which takes 2.
 
     Raises:
         ValueError: The maps differ in shape or have negative values; the threshold or the border is out of range.
@@ -42,35 +43,35 @@ def instance_f1(
     if min(prediction.min(initial=0), reference.min(initial=0)) < 0:
         raise ValueError("the numbers of objects must be positive")
     prediction, reference = without_border(prediction, border), without_border(reference, border)
-    anything = (prediction != 0) | (reference != 0)
-    predicted_ids, predicted = np.unique(prediction[anything], return_inverse=True)
-    wanted_ids, wanted = np.unique(reference[anything], return_inverse=True)
+    foreground = (prediction != 0) | (reference != 0)
+    predicted_ids, predicted = np.unique(prediction[foreground], return_inverse=True)
+    reference_ids, referenced = np.unique(reference[foreground], return_inverse=True)
     # Only pairs that share a voxel are looked at: there are hardly more of them than objects.
-    pairs, shared = np.unique(predicted * len(wanted_ids) + wanted, return_counts=True)
-    row, column = np.divmod(pairs, max(len(wanted_ids), 1))
+    pairs, shared = np.unique(predicted * len(reference_ids) + referenced, return_counts=True)
+    row, column = np.divmod(pairs, max(len(reference_ids), 1))
     union = np.bincount(row, shared)[row] + np.bincount(column, shared)[column] - shared
-    may_match = (predicted_ids[row] != 0) & (wanted_ids[column] != 0) & (shared / union >= threshold)
+    may_match = (predicted_ids[row] != 0) & (reference_ids[column] != 0) & (shared / union >= threshold)
     return count_objects(
         matched=_most_matches(row[may_match], column[may_match]),
         predicted=int(np.count_nonzero(predicted_ids)),
-        wanted=int(np.count_nonzero(wanted_ids)),
+        referenced=int(np.count_nonzero(reference_ids)),
     )
 
 
-def count_objects(matched: int, predicted: int, wanted: int) -> InstanceScores:
+def count_objects(matched: int, predicted: int, referenced: int) -> InstanceScores:
     """Scores from the numbers of matched pairs, of predicted objects and of reference objects."""
     return InstanceScores(
         TP=matched,
         FP=predicted - matched,
-        FN=wanted - matched,
+        FN=referenced - matched,
         precision=matched / predicted if predicted else math.nan,
-        recall=matched / wanted if wanted else math.nan,
-        F1=2 * matched / (predicted + wanted) if predicted + wanted else math.nan,
+        recall=matched / referenced if referenced else math.nan,
+        F1=2 * matched / (predicted + referenced) if predicted + referenced else math.nan,
     )
 
 
 def without_border(instances: NDArray[np.integer[Any]], border: int) -> NDArray[np.integer[Any]]:
-    """The map without the objects that reach into ``border`` voxels along the edges; see :func:`instance_f1`."""
+    """The map without the objects that reach into the frame along the edges; see :func:`instance_f1`."""
     if border == 0:
         return instances
     frame = np.ones(instances.shape, dtype=np.bool_)

@@ -1,73 +1,15 @@
-"""How far two masks overlap."""
+"""Metrics of voxel counts: DSC, IoU, sensitivity, precision and the difference of the volumes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+import math
+from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
-
-@dataclass(frozen=True)
-class Overlap:
-    """Voxel counts of a prediction against its reference.
-
-    Attributes:
-        TP: Voxels in both masks.
-        FP: Voxels in the prediction alone.
-        FN: Voxels in the reference alone.
-    """
-
-    TP: int
-    FP: int
-    FN: int
-
-    @property
-    def n_pred(self) -> int:
-        """Voxels of the prediction."""
-        return self.TP + self.FP
-
-    @property
-    def n_ref(self) -> int:
-        """Voxels of the reference."""
-        return self.TP + self.FN
-
-    @property
-    def dice(self) -> float:
-        """2 TP / (2 TP + FP + FN); NaN where both masks are empty (docs/rules.md, Evaluation)."""
-        total = self.n_pred + self.n_ref
-        return 2 * self.TP / total if total else float("nan")
+from umseg.evaluation.metrics.measurements import Mask, Measurements
+from umseg.evaluation.metrics.metric import Metric
 
 
-def check_masks(prediction: NDArray[Any], reference: NDArray[Any]) -> None:
-    """Refuse masks that cannot be compared.
-
-    Raises:
-        ValueError: The masks differ in shape, or one is not boolean.
-    """
-    if prediction.dtype != np.bool_ or reference.dtype != np.bool_:
-        raise ValueError(f"masks must be boolean, found {prediction.dtype} and {reference.dtype}")
-    if prediction.shape != reference.shape:
-        raise ValueError(f"masks differ in shape: {prediction.shape} and {reference.shape}")
-
-
-def overlap(prediction: NDArray[np.bool_], reference: NDArray[np.bool_]) -> Overlap:
-    """Count the voxels in both masks and in one alone.
-
-    Args:
-        prediction: Any shape, boolean.
-        reference: The same shape, boolean.
-
-    Raises:
-        ValueError: The masks differ in shape, or one is not boolean.
-    """
-    check_masks(prediction, reference)
-    both = int(np.count_nonzero(prediction & reference))
-    return Overlap(both, int(np.count_nonzero(prediction)) - both, int(np.count_nonzero(reference)) - both)
-
-
-def dice(prediction: NDArray[np.bool_], reference: NDArray[np.bool_]) -> float:
+def dice(prediction: Mask, reference: Mask) -> float:
     """Dice similarity coefficient (DSC): twice the common voxels over the sum of both masks' voxels.
 
     Args:
@@ -75,10 +17,131 @@ def dice(prediction: NDArray[np.bool_], reference: NDArray[np.bool_]) -> float:
         reference: The same shape, boolean.
 
     Returns:
-        0 (nothing in common) to 1 (identical). NaN where both masks are empty: nothing was there to be found and
-        nothing was claimed, so the case says nothing about the class (docs/rules.md, Evaluation).
+        0 (nothing in common) to 1 (identical). NaN where both masks are empty: there was nothing to find and nothing
+        was found, so the case says nothing about the class (docs/rules.md, Evaluation).
 
     Raises:
         ValueError: The masks differ in shape, or one is not boolean.
     """
-    return overlap(prediction, reference).dice
+    return _dice(Measurements(prediction, reference))
+
+
+def iou(prediction: Mask, reference: Mask) -> float:
+    """Intersection over union (IoU, Jaccard index): the common voxels over the voxels of either mask.
+
+    Arguments and errors are those of :func:`dice`. 0 to 1; NaN where both masks are empty.
+    """
+    return _iou(Measurements(prediction, reference))
+
+
+def sensitivity(prediction: Mask, reference: Mask) -> float:
+    """Sensitivity (recall): the fraction of the reference's voxels that the prediction contains.
+
+    Arguments and errors are those of :func:`dice`. 0 to 1; NaN where the reference is empty.
+    """
+    return _sensitivity(Measurements(prediction, reference))
+
+
+def precision(prediction: Mask, reference: Mask) -> float:
+    """Precision: the fraction of the prediction's voxels that the reference contains.
+
+    Arguments and errors are those of :func:`dice`. 0 to 1; NaN where the prediction is empty.
+    """
+    return _precision(Measurements(prediction, reference))
+
+
+def volume_difference(prediction: Mask, reference: Mask, spacing: Sequence[float] | None = None) -> float:
+    """Signed difference of the volumes: prediction minus reference.
+
+    Args:
+        prediction: (z, y, x), boolean.
+        reference: The same shape, boolean.
+        spacing: mm per voxel along each of the three axes; None: not known.
+
+    Returns:
+        Millilitres, or voxels where the spacing is not known: positive where the prediction is too large, negative
+        where it is too small. NaN where both masks are empty.
+
+    Raises:
+        ValueError: The masks differ in shape, or one is not boolean; or the spacing is not three numbers.
+    """
+    if spacing is not None and len(spacing) != 3:
+        raise ValueError(f"volumes have a spacing of three numbers, found {spacing}")
+    voxel_ml = math.nan if spacing is None else math.prod(spacing) / 1000
+    return _volume_difference(Measurements(prediction, reference, voxel_ml=voxel_ml))
+
+
+def _dice(measured: Measurements) -> float:
+    counts = measured.counts
+    return _ratio(2 * counts.TP, counts.n_pred + counts.n_ref)
+
+
+def _iou(measured: Measurements) -> float:
+    counts = measured.counts
+    return _ratio(counts.TP, counts.TP + counts.FP + counts.FN)
+
+
+def _sensitivity(measured: Measurements) -> float:
+    return _ratio(measured.counts.TP, measured.counts.n_ref)
+
+
+def _precision(measured: Measurements) -> float:
+    return _ratio(measured.counts.TP, measured.counts.n_pred)
+
+
+def _volume_difference(measured: Measurements) -> float:
+    counts = measured.counts
+    if not counts.n_pred and not counts.n_ref:
+        return math.nan
+    return (counts.n_pred - counts.n_ref) * (1.0 if math.isnan(measured.voxel_ml) else measured.voxel_ml)
+
+
+def _ratio(part: int, whole: int) -> float:
+    return part / whole if whole else math.nan
+
+
+DSC = Metric(
+    key="dsc",
+    title="DSC",
+    description="overlap, twice the common voxels over the voxels of prediction plus reference; 1 is perfect.",
+    unit="",
+    better="higher",
+    needs="counts",
+    function=_dice,
+)
+IOU = Metric(
+    key="iou",
+    title="IoU",
+    description="common voxels over the voxels of prediction or reference; 1 is perfect.",
+    unit="",
+    better="higher",
+    needs="counts",
+    function=_iou,
+)
+SENSITIVITY = Metric(
+    key="sensitivity",
+    title="sensitivity",
+    description="fraction of the reference's voxels that the prediction contains; 1 is perfect.",
+    unit="",
+    better="higher",
+    needs="counts",
+    function=_sensitivity,
+)
+PRECISION = Metric(
+    key="precision",
+    title="precision",
+    description="fraction of the prediction's voxels that the reference contains; 1 is perfect.",
+    unit="",
+    better="higher",
+    needs="counts",
+    function=_precision,
+)
+VOLUME_DIFFERENCE = Metric(
+    key="volume_difference",
+    title="volume difference",
+    description="volume of the prediction minus that of the reference; 0 is perfect.",
+    unit="ml",
+    better="zero",
+    needs="counts",
+    function=_volume_difference,
+)

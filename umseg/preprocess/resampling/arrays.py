@@ -1,7 +1,7 @@
 """The array library that resampling computes with: numpy here, torch in ``tensors.py``.
 
-Both know most functions by the same names and arguments; what differs is said here. Preparing images needs no torch,
-whose import would cost every worker process 2 seconds and 180 MB.
+Most functions have the same names and arguments in both libraries; this interface covers the differences. Preprocessing
+needs no torch, whose import would cost every worker process 2 seconds and 180 MB.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ AnyArray = TypeVar("AnyArray", NDArray[Any], "Tensor")
 
 
 class Arrays(Protocol):
-    """Where and in which number format to compute; equal ones compare equal."""
+    """An array library with a device and a number format; objects for the same ones compare equal."""
 
     def __hash__(self) -> int: ...
 
@@ -33,27 +33,27 @@ class Arrays(Protocol):
 
     @property
     def dtype(self) -> Any:
-        """Number format."""
+        """The number format of results."""
 
     @property
     def slab_voxels(self) -> int:
-        """Voxels of temporary arrays: few enough for the caches of a CPU, or enough to fill a GPU."""
+        """The number of voxels in temporary arrays: few enough for the caches of a CPU, or enough to fill a GPU."""
 
     @property
     def product_size(self) -> int:
         """The most multiplications of one matrix product."""
 
     def double(self) -> Arrays:
-        """The same in double precision, if the device has it."""
+        """The same library and device in double precision, if the device supports it."""
 
     def load(self, array: Array) -> Array:
-        """A contiguous array to compute with; maybe the given one."""
+        """A contiguous array of this library, device and format: a new one or the given one."""
 
     def empty(self, shape: Sequence[int]) -> Array:
-        """To write results to."""
+        """An uninitialised array for results."""
 
     def to_host(self, array: Array) -> NDArray[Any]:
-        """As an array of numpy; maybe the given one."""
+        """The values as a numpy array: a new one or the given one."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ class NumpyArrays:
     dtype: type[np.floating]
     library: ClassVar[Any] = np
     slab_voxels: ClassVar[int] = 2**19
-    # OpenBLAS shares larger products among threads that wait for each other, thousands of times a volume: on cores that
-    # had other work too, it took up to 10 times as long.
+    # OpenBLAS divides larger products among threads that wait for each other, thousands of times per volume: on cores
+    # that had other work too, this took up to 10 times as long.
     product_size: ClassVar[int] = 2**19 - 1
 
     def double(self) -> NumpyArrays:

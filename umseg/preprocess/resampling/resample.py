@@ -13,10 +13,11 @@ from umseg.preprocess.resampling.arrays import AnyArray, Array, Arrays, NumpyArr
 from umseg.preprocess.resampling.axis import axis_operator, coordinates, nearest_indices, separate_axis
 from umseg.preprocess.resampling.resampler import Resampler, Shape
 
-# The operators of one axis are for other rooms too.
+# The operators of one axis are also used by other packages.
 __all__ = ["as_shape", "axis_operator", "nearest_indices", "resample", "resample_label", "separate_axis"]
 
-# Single precision loses up to 5e-7 of the largest value: below this the result is within 1e-5 of double precision.
+# The error of single precision is up to 5e-7 of the largest value, so that below this value the result is within 1e-5
+# of that in double precision.
 _LARGEST_SINGLE = 16.0
 
 
@@ -28,20 +29,20 @@ def resample(
     order: int,
     out: AnyArray | None = None,
 ) -> AnyArray:
-    """Resample an image or logits, on the device where they are.
+    """Resample an image or logits on the device that holds them.
 
     Args:
-        array: (channels, z, y, x) float32, of numpy or torch; tensors may be float16 or bfloat16 too.
-        shape: (z, y, x) to resample to; an axis that keeps its length is not touched.
+        array: (channels, z, y, x), a float32 array of numpy or a float32, float16 or bfloat16 tensor.
+        shape: Shape (z, y, x) of the result; an axis that keeps its length is not changed.
         spacing: Spacing of ``array``, mm; with ``target_spacing`` it decides whether an axis is separate.
         target_spacing: Spacing of the result, mm.
         order: 3 (cubic, for images) or 1 (linear, for logits).
-        out: (channels, *shape) float32 to write the result to, so that it is not held twice.
+        out: (channels, *shape) float32 array for the result, so that it is not held twice.
 
     Returns:
         (channels, *shape) float32, of the library and on the device of ``array``, and within the range of its values:
-        ``out`` if given, else ``array`` itself if the shape is the same already, else a new array. Equal to the result
-        in double precision to 1e-5; on Apple's GPUs, which have none, for values up to 16.
+        ``out`` if given, else ``array`` itself if it has that shape already, else a new array. The result is within
+        1e-5 of that in double precision; on Apple's GPUs, which do not support it, this holds for values up to 16.
     """
     single = _single(array)
     old = as_shape(array.shape[1:])
@@ -54,7 +55,7 @@ def resample(
     resampler = Resampler(old, shape, spacing, target_spacing, order)
     for volume, output in zip(array, result, strict=True):
         lowest, highest = resampler.limits(volume, single)
-        # torch's products in single precision are rounded to TF32 or bfloat16 where a program has asked for it.
+        # A program may have told torch to round products in single precision to TF32 or bfloat16.
         largest = max(abs(float(lowest.min())), abs(float(highest.max())))
         exact = isinstance(volume, np.ndarray) and largest <= _LARGEST_SINGLE
         arrays = single if exact else single.double()
@@ -66,10 +67,10 @@ def resample(
 
 
 def _single(array: Array) -> Arrays:
-    """Where an array is, in single precision."""
+    """The library and device of an array, in single precision."""
     if isinstance(array, np.ndarray):
         return NumpyArrays(np.float32)
-    # Not before there is a tensor: torch is large.
+    # Imported only where there is a tensor, because torch is large.
     from umseg.preprocess.resampling.tensors import TorchArrays
 
     return TorchArrays(array.device)
@@ -78,23 +79,23 @@ def _single(array: Array) -> Arrays:
 def resample_label(
     label: NDArray[Any], shape: Shape, spacing: Sequence[float], target_spacing: Sequence[float]
 ) -> NDArray[Any]:
-    """Resample a label map: the value whose linearly interpolated mask is largest.
+    """Resample a label map: each voxel gets the value whose linearly interpolated mask is largest there.
 
-    Of tied values the nearest voxel's wins if it is among them, else the lowest. This is the rule of the published
-    system as it is today; older versions let the largest value win whose mask reaches 0.5, which leaves voxels between
-    three classes without any.
+    Of tied values, that of the nearest voxel wins if it is among them, else the lowest. This is the rule of the
+    published system today; in older versions the largest value won whose mask reached 0.5, which left voxels between
+    three classes without a value.
 
-    All classes are decided in one pass: a voxel between equal neighbours takes their value, and only where neighbours
-    differ are masks interpolated, with products and sums in scipy's order so that ties are the same ones.
+    All classes are decided in one pass: a voxel between equal neighbours takes their value. Masks are interpolated only
+    where neighbours differ, with products and sums in scipy's order so that the same values tie.
 
     Args:
         label: (z, y, x) of any integer dtype.
-        shape: (z, y, x) to resample to.
+        shape: Shape (z, y, x) of the result.
         spacing: Spacing of ``label``, mm.
         target_spacing: Spacing of the result, mm.
 
     Returns:
-        ``shape`` in the dtype of ``label``; ``label`` itself if the shape is the same already.
+        The label map of this shape, in the dtype of ``label``; ``label`` itself if it has the shape already.
     """
     if label.shape == tuple(shape):
         return label
@@ -128,7 +129,7 @@ def _neighbours(old: int, new: int, *, linear: bool) -> _Neighbours:
         return _Neighbours(nearest[None], np.ones((1, new)), nearest)
     centres = coordinates(old, new)
     before = np.floor(centres)
-    # Beyond the edge both neighbours are the edge voxel, and the two products are still rounded one by one.
+    # Beyond the edge both neighbours are the edge voxel; their products are still rounded one by one.
     index = np.clip(np.stack([before, before + 1]).astype(np.intp), 0, old - 1)
     fraction = centres - before
     return _Neighbours(index, np.stack([1 - fraction, fraction]), nearest)
@@ -164,6 +165,6 @@ def _share(labels: NDArray[Any], weights: NDArray[np.float64], candidate: NDArra
 
 
 def as_shape(shape: Sequence[int]) -> Shape:
-    """Three entries, for the type checker too."""
+    """The shape as a tuple of three entries, which the type checker can tell."""
     z, y, x = shape
     return z, y, x

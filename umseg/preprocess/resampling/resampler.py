@@ -1,9 +1,9 @@
 """Resampling as products with small matrices, one per axis (docs/rules.md, Preprocessing).
 
 Spline interpolation is linear and separable: the operator of one axis is a matrix that is found exactly by resampling
-unit vectors. Its entries fall off fast away from the diagonal, so a block of output voxels needs only a few more input
-voxels than it has itself; work and memory stay small for images of any size. The same code computes with numpy and, on
-any device, with torch.
+unit vectors. Its entries decay quickly away from the diagonal, so a block of output voxels needs only a few more input
+voxels than it has itself, and time and memory stay small for images of any size. The same code computes with numpy and,
+on any device, with torch.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from umseg.preprocess.resampling.axis import axis_operator, nearest_indices, sep
 
 Shape = tuple[int, int, int]
 
-# Output rows of an operator that are computed together: wide enough for fast products, few enough to skip zeros.
+# Output rows of an operator that are computed together: enough for fast products, few enough to skip zeros.
 _BAND = 32
 
 
 class Resampler:
     """Resamples volumes of one shape to another, a slab of output slices at a time.
 
-    Slabs are cut along ``lead``: the separate axis, or the first. All volumes given to the methods are (z, y, x), of
-    the library of the ``arrays`` that go with them.
+    Slabs are cut along ``lead``: the separate axis, or else the first. All volumes given to the methods are (z, y, x)
+    arrays of the library of the ``arrays`` that are given with them.
     """
 
     def __init__(
@@ -49,12 +49,12 @@ class Resampler:
 
     @property
     def slice_voxels(self) -> int:
-        """The most voxels that a temporary array has for each output slice."""
+        """The largest number of voxels in a temporary array per output slice."""
         used = 0 if self.separate else math.prod(self._old) // self._new[0]
         return max(used, math.prod(self._old[1:]), math.prod(self._new[1:]))
 
     def slabs(self, arrays: Arrays, volumes: int = 1) -> Iterator[tuple[int, int]]:
-        """Ranges of output slices, such that slabs of ``volumes`` volumes fit in memory together."""
+        """Ranges of output slices such that slabs of ``volumes`` volumes fit in memory together."""
         step = max(1, arrays.slab_voxels // (self.slice_voxels * volumes))
         for start in range(0, self._new[0], step):
             yield start, min(start + step, self._new[0])
@@ -72,8 +72,8 @@ class Resampler:
     def limits(self, volume: Array, arrays: Arrays) -> tuple[Array, Array]:
         """Smallest and largest input value that bound each output slice along ``lead``: two (slices, 1, 1) arrays.
 
-        Splines overshoot at edges; the published system clips to the range of what it resamples at once, which is a
-        slice where an axis is separate and the whole volume otherwise.
+        Splines overshoot at edges; the published system clips to the range of the voxels that it resamples together: a
+        slice where an axis is separate, the whole volume otherwise.
         """
         library = arrays.library
         moved = library.moveaxis(volume, self.lead, 0)
@@ -120,7 +120,7 @@ class Resampler:
 
 @lru_cache(maxsize=64)
 def _bands(old: int, new: int, order: int, arrays: Arrays) -> tuple[tuple[slice, slice, Array], ...]:
-    """``axis_operator`` in groups of output rows, without the input voxels that no row of the group needs."""
+    """``axis_operator`` in groups of output rows, without the input voxels that no row of the group uses."""
     operator = axis_operator(old, new, order)
     bands = []
     for start in range(0, new, _BAND):
@@ -131,7 +131,7 @@ def _bands(old: int, new: int, order: int, arrays: Arrays) -> tuple[tuple[slice,
 
 
 def _parts(length: int, matrix: Array, arrays: Arrays) -> Iterator[slice]:
-    """Ranges of an axis such that the product of each with the matrix is not too large."""
+    """Ranges of an axis such that the product of the matrix with each of them is not too large."""
     step = max(1, arrays.product_size // math.prod(matrix.shape))
     for start in range(0, length, step):
         yield slice(start, min(start + step, length))

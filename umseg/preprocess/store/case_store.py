@@ -1,4 +1,4 @@
-"""Preprocessed cases on disk: compressed arrays of which a training patch reads only what it touches."""
+"""Preprocessed cases on disk: compressed arrays of which a training patch reads only the blocks it touches."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OpenedT = TypeVar("OpenedT")
 
 log = logging.getLogger(__name__)
 
-REMEDY = "Run `umseg plan` again: it makes this case anew and keeps the others."
+REMEDY = "Run `umseg plan` again; it preprocesses this case again and keeps the others."
 
 _RECORD = ".json"
 _DATA = ".data.b2nd"
@@ -45,19 +45,23 @@ _BLOCK = 1 << 20
 
 
 def as_store_dtype(name: str) -> StoreDtype:
-    """Check a name that the user gave.
+    """Check the name of a type that the user gave.
 
     Raises:
-        UserError: It is none.
+        UserError: There is no such type.
     """
-    for known in get_args(StoreDtype):
-        if name == known:
-            return cast(StoreDtype, known)
-    raise UserError("Images cannot be stored in this type.", found=name, expected=" or ".join(get_args(StoreDtype)))
+    if name in get_args(StoreDtype):
+        return cast(StoreDtype, name)
+    raise UserError(
+        "Images cannot be stored in this type.",
+        found=name,
+        expected=" or ".join(get_args(StoreDtype)),
+        remedy="Choose one of these types with --store-dtype.",
+    )
 
 
 class LazyArray(Protocol):
-    """An array on disk; indexing it with slices gives a numpy array and reads only the blocks concerned."""
+    """An array on disk; indexing it with slices reads only the blocks concerned and gives a numpy array."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -70,13 +74,13 @@ class LazyArray(Protocol):
 
 @dataclass(frozen=True)
 class StoredCase:
-    """A preprocessed case, its arrays still on disk. Open it in the process that uses it.
+    """A preprocessed case whose arrays are still on disk. It must be opened in the process that uses it.
 
     Attributes:
-        data: (channels, z, y, x); read as float32, however it is stored.
-        label: (z, y, x) int8 or int16; None if the case was stored without.
+        data: (channels, z, y, x); read as float32, whatever type it is stored in.
+        label: (z, y, x) int8 or int16; None if the case was stored without a label map.
         class_locations: Class to (n, 3) int32 coordinates in ``label``.
-        properties: The way back.
+        properties: Geometry of the case, to bring predictions back to the original voxels.
     """
 
     data: LazyArray
@@ -86,13 +90,14 @@ class StoredCase:
 
 
 class CaseRecord(Record):
-    """``CASE.json``: what a stored case is.
+    """``CASE.json``: the record of a stored case.
 
     Attributes:
-        origin: What it was made from.
-        dtype: How the image is stored.
-        checksums: CRC-32, eight hexadecimal digits, of each other file of the case by what follows the case's id.
-        properties: The way back.
+        origin: Origin of the case.
+        dtype: Type in which the image is stored.
+        checksums: Ending of each other file of the case (the part after the case's id) to its CRC-32, eight hexadecimal
+            digits.
+        properties: Geometry of the case, to bring predictions back to the original voxels.
     """
 
     schema_version: Literal[2] = 2
@@ -106,13 +111,13 @@ class CaseRecord(Record):
 class CaseStore:
     """The preprocessed cases of one configuration in one folder.
 
-    A case is there when its ``CASE.json`` is: that file is written last and removed first. Files appear whole, whenever
-    a process is killed; what a power cut tears, checksums show. The store holds no open file, so it may be sent to
+    A case is complete if its ``CASE.json`` exists: that file is written last and removed first. Files appear whole even
+    if a process is killed; checksums show damage by a power cut. The store holds no open file, so it may be sent to
     other processes.
 
     Attributes:
-        folder: Where the files are.
-        threads: Threads that decompress an array; more than one only helps a process that has cores to spare.
+        folder: Folder of the files.
+        threads: Number of threads that decompress an array; more than one only helps a process that has idle cores.
     """
 
     folder: Path
@@ -134,10 +139,10 @@ class CaseStore:
         return self._with(_RECORD)
 
     def record(self, case_id: str) -> CaseRecord:
-        """What a case was made from and how it is stored.
+        """The record of a case: its origin and how it is stored.
 
         Raises:
-            UserError: The case is not there, or its record is damaged or of another version.
+            UserError: The case does not exist, or its record is damaged or of another version.
         """
         return CaseRecord.load(self._path(case_id, _RECORD), REMEDY)
 
@@ -149,14 +154,14 @@ class CaseStore:
         patch_size: Sequence[int] = _DEFAULT_PATCH,
         dtype: StoreDtype = "float32",
     ) -> None:
-        """Write one case, replacing an older one. The same case gives the same bytes.
+        """Write one case, replacing an older one. Equal cases give equal bytes.
 
         Args:
             case_id: Name of the case.
-            case: What to write.
-            origin: What the case was made from, for ``prune``.
-            patch_size: What training will read at once, 3 or 2 axes; it decides the layout on disk only.
-            dtype: Half precision takes half the space and rounds to 11 binary digits.
+            case: The case.
+            origin: Origin of the case, for ``prune``.
+            patch_size: Size of the patches that training will read, 3 or 2 axes; it only decides the layout on disk.
+            dtype: Type of the image on disk. float16 takes half the space and rounds to 11 binary digits.
 
         Raises:
             UserError: The disk is full, the folder cannot be written, or values do not fit half precision.
@@ -173,13 +178,13 @@ class CaseStore:
             record = CaseRecord(origin=origin, dtype=dtype, checksums=checksums, properties=case.properties)
             self._write(case_id, _RECORD, record.to_json().encode())
         except BaseException:
-            # On a full disk what was written takes space that is needed elsewhere.
+            # On a full disk the files written so far take space that is needed elsewhere.
             with contextlib.suppress(UserError):
                 self._remove(case_id)
             raise
 
     def open(self, case_id: str) -> StoredCase:
-        """Open one case without reading its arrays; only ``verify`` finds damage inside them.
+        """Open one case without reading its arrays, so that only ``verify`` finds damage inside them.
 
         Raises:
             UserError: A file is missing or damaged.
@@ -198,7 +203,7 @@ class CaseStore:
         """Read all files of the cases and compare their checksums.
 
         Raises:
-            UserError: The folder or some of the cases are missing, or the first file that is missing or damaged.
+            UserError: The folder or some of the cases are missing, or a file of a case is missing or damaged.
         """
         missing = sorted(set(case_ids) - set(self.case_ids()))
         if missing:
@@ -206,24 +211,24 @@ class CaseStore:
                 "Some cases are not preprocessed.",
                 file=self.folder,
                 found=f"{len(missing)} of {len(case_ids)} missing: {few(missing)}",
-                remedy="Run `umseg plan` again: it continues where it stopped.",
+                remedy="Run `umseg plan` again; it continues where it stopped.",
             )
         for error in self.damage(case_ids, quiet).values():
             raise error
 
     def damage(self, case_ids: Collection[str], quiet: bool = False) -> dict[str, UserError]:
-        """What is wrong with each case of which a file is missing or does not have its checksum."""
-        # In this process: it computes faster than disks read.
+        """The error of each case of which a file is missing or does not have its checksum."""
+        # In this process, as checksums are computed faster than disks read.
         ids = list(case_ids)
-        found = map_cases(self._damage, ids, ids, workers=0, title=f"verify {self.folder.name}", quiet=quiet)
+        found = map_cases(self._damage, ids, ids, workers=0, title=f"Verifying {self.folder.name}", quiet=quiet)
         return {case_id: error for case_id, error in zip(ids, found, strict=True) if error is not None}
 
-    def prune(self, wanted: Mapping[str, Origin], dtype: StoreDtype | None = None) -> list[str]:
-        """Keep only complete cases that are wanted and were made from just that; remove what a killed run left.
+    def prune(self, required: Mapping[str, Origin], dtype: StoreDtype | None = None) -> list[str]:
+        """Keep only complete cases that are required and have the right origin; remove the remains of killed runs.
 
         Args:
-            wanted: Case id to what it has to be made from.
-            dtype: How images have to be stored; None: either way.
+            required: Case id to the origin that the case must have.
+            dtype: Type in which images must be stored; None: any.
 
         Returns:
             The complete cases that were removed.
@@ -234,26 +239,26 @@ class CaseStore:
         remove_leftovers(self.folder)
         complete = self._with(_RECORD)
         halves = {case_id for ending in _ARRAYS for case_id in self._with(ending)} - set(complete)
-        stale = [case_id for case_id in complete if not self._holds(case_id, wanted.get(case_id), dtype)]
+        stale = [case_id for case_id in complete if not self._is_current(case_id, required.get(case_id), dtype)]
         for case_id in (*halves, *stale):
             self._remove(case_id)
         return stale
 
-    def keep(self, wanted: Mapping[str, Origin], dtype: StoreDtype, quiet: bool = False) -> tuple[str, ...]:
-        """``prune``, and remove cases that are damaged; the cases that are left.
+    def keep(self, required: Mapping[str, Origin], dtype: StoreDtype, quiet: bool = False) -> tuple[str, ...]:
+        """Remove cases as ``prune`` does and those that are damaged, and return the ids of the cases that are left.
 
         Raises:
             UserError: A file cannot be removed.
         """
-        self.prune(wanted, dtype)
+        self.prune(required, dtype)
         complete = self._with(_RECORD)
         damage = self.damage(complete, quiet) if complete else {}
         for case_id, error in damage.items():
-            log.warning("%s\nIt is made anew.", error)
+            log.warning("%s\nThe case is preprocessed again.", error)
             self._remove(case_id)
         return tuple(case_id for case_id in complete if case_id not in damage)
 
-    def _holds(self, case_id: str, origin: Origin | None, dtype: StoreDtype | None) -> bool:
+    def _is_current(self, case_id: str, origin: Origin | None, dtype: StoreDtype | None) -> bool:
         try:
             record = self.record(case_id)
         except UserError:
@@ -281,7 +286,7 @@ class CaseStore:
                     "A preprocessed case cannot be replaced.",
                     file=path,
                     found=error.strerror or str(error),
-                    remedy="Check that you may write to the folder, and that no training on these images is running.",
+                    remedy="Check that you may write to the folder and that no training on these images is running.",
                 ) from error
 
     def _with(self, ending: str) -> tuple[str, ...]:
@@ -297,8 +302,8 @@ class CaseStore:
         return _hex(zlib.crc32(content))
 
     def _open(self, case_id: str, ending: str) -> LazyArray:
-        # Mapped: reads faster, and what is open stays what it was when the file is replaced. But Windows does not
-        # replace files that are mapped.
+        # A mapped file is read faster, and an open array stays unchanged when its file is replaced. But Windows refuses
+        # to replace files that are mapped.
         mapped = {} if sys.platform == "win32" else {"mmap_mode": "r"}
 
         def opened(path: Path) -> LazyArray:
@@ -339,21 +344,21 @@ class _AsSingle:
 
 def _check_half(case_id: str, data: NDArray[np.float32]) -> None:
     limit = float(np.finfo(np.float16).max)
-    # fmin and fmax pass over NaN.
+    # fmin and fmax ignore NaN.
     smallest, largest = float(np.fmin.reduce(data, axis=None)), float(np.fmax.reduce(data, axis=None))
     if smallest < -limit or largest > limit:
         raise UserError(
             f"The intensities of case {case_id} do not fit half precision.",
             found=f"values from {smallest:g} to {largest:g} after normalisation",
             expected=f"values from {-limit:g} to {limit:g}",
-            remedy="Run `umseg plan` with --store-dtype float32, or name the channel in dataset.json such that it is "
+            remedy="Run `umseg plan` with --store-dtype float32, or rename the channel in dataset.json so that it is "
             "normalised (not noNorm).",
         )
 
 
 def _load_locations(path: Path) -> dict[int, NDArray[np.int32]]:
     found = {int(value): locations for value, locations in load_tensors(path.read_bytes()).items()}
-    # The reader's order varies from run to run; draws among classes must not.
+    # The reader's order varies from run to run, but draws among classes must not.
     return dict(sorted(found.items()))
 
 

@@ -1,4 +1,4 @@
-"""How much disk preprocessed cases take."""
+"""Disk space that preprocessed cases take."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def most_bytes(
     dtype: StoreDtype,
     done: Container[str] = (),
 ) -> int:
-    """Bytes that the cases of a configuration take where nothing can be compressed; a byte per voxel for the label.
+    """Upper bound of the bytes that the cases of a configuration take: uncompressed, a byte per voxel for the label.
 
     Args:
-        fingerprint: Spacing and shape of every case.
-        plan: Axis order.
-        configuration: Target spacing and number of channels.
-        dtype: How images are stored.
-        done: Cases to leave out.
+        fingerprint: Fingerprint with the spacing and shape of every case.
+        plan: Plan that gives the axis order.
+        configuration: Configuration that gives the target spacing and the number of channels.
+        dtype: Type in which images are stored.
+        done: Cases that are already stored and left out.
     """
     voxels = 0
     for case_id, spacing, shape in zip(

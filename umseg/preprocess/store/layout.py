@@ -1,4 +1,4 @@
-"""How an array lies on disk, so that reading a patch of it touches little more than the patch."""
+"""Layout of an array on disk such that reading a patch touches little more than the patch."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import blosc2
 import numpy as np
 from numpy.typing import NDArray
 
-# What is decompressed at once. Small blocks waste little at a patch's faces; still smaller ones compress worse and
-# cost more time than they save.
+# Size of a block, which is decompressed as a whole. Small blocks waste little at the faces of a patch; blocks that are
+# smaller still compress worse and cost more time than they save.
 _BLOCK_BYTES = 2**15
-# What is stored contiguously. Each chunk costs time of its own, more of it the more there are.
+# Size of a chunk, which is stored contiguously. Every chunk adds some time, so that there should not be too many.
 _LEAST_CHUNK_BYTES = 2**20
 _MOST_CHUNK_BYTES = 2**22
 
 
 def compress(array: NDArray[Any], patch_size: Sequence[int]) -> bytes:
-    """The bytes of a blosc2 file; the same bytes whenever and wherever the array is the same.
+    """The bytes of a blosc2 file; equal arrays give equal bytes on every machine.
 
     Args:
         array: (channels, z, y, x) or (z, y, x).
-        patch_size: What is read at once, per axis; two axes mean single slices.
+        patch_size: Size per axis of the patches that are read; two axes mean single slices.
     """
     chunks, blocks = layout(array.shape, patch_size, array.dtype.itemsize)
-    # Labels are mostly constant: a stronger codec shrinks them to little for no time.
+    # Labels are mostly constant, so that a stronger codec makes them much smaller at hardly any cost.
     codec, level = (blosc2.Codec.ZSTD, 1) if array.dtype.kind == "i" else (blosc2.Codec.LZ4, 5)
     compressed = blosc2.asarray(
         np.ascontiguousarray(array),
@@ -43,7 +43,7 @@ def layout(shape: Sequence[int], patch_size: Sequence[int], itemsize: int) -> tu
 
     Args:
         shape: (channels, z, y, x) or (z, y, x).
-        patch_size: What is read at once, per axis; two axes mean single slices.
+        patch_size: Size per axis of the patches that are read; two axes mean single slices.
         itemsize: Bytes per voxel.
 
     Returns:

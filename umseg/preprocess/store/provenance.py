@@ -1,4 +1,4 @@
-"""What a preprocessed case was made from: by this a later run knows whether the case still holds."""
+"""Origin of a preprocessed case, by which a later run knows whether the case is still up to date."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from umseg.planning.plan import Configuration, Plan
 from umseg.preprocess.locations import location_classes
 
 METHOD = 2
-"""To be raised with every change of preprocessing that changes its results: then all cases are made anew."""
+"""Version of the method, raised with every change of preprocessing that changes results: all cases are then redone."""
 
 
 class Origin(Record):
-    """What the arrays of a preprocessed case depend on.
+    """Everything that the arrays of a preprocessed case depend on.
 
     Attributes:
-        source: Hash of its image and label files (``case_digest``).
-        recipe: Hash of all else that preprocessing depends on. What the network sees later (patch, batch, strides) is
-            no part of it, nor are intensity statistics where no channel is normalised by them: such cases stay when
-            others are added to the data set.
+        source: Hash of the image and label files (``case_digest``).
+        recipe: Hash of everything else that preprocessing depends on. It does not contain what only training depends on
+            (patch, batch, strides), nor intensity statistics where no channel is normalised by them: such cases stay
+            when others are added to the data set.
     """
 
     source: str
@@ -44,17 +44,17 @@ class _Recipe(Record):
 def case_origins(
     dataset: Dataset, digests: Sequence[str], plan: Plan, configuration: Configuration
 ) -> dict[str, Origin]:
-    """What every case of a data set has to be made from, by case id.
+    """The origin that every case of a data set must have, by case id.
 
     Args:
-        dataset: The cases, and the classes to draw locations for.
+        dataset: Data set that gives the cases, and the classes to draw locations for.
         digests: ``case_digest`` of every case.
-        plan: Axis order, boundary width and intensity statistics.
-        configuration: One of the plan's.
+        plan: Plan that gives the axis order, the boundary width and the intensity statistics.
+        configuration: Configuration of the plan.
     """
     schemes = configuration.normalization_schemes
     used = {str(channel) for channel, scheme in enumerate(schemes) if needs_statistics(scheme)}
-    known = plan.foreground_intensity_properties_per_channel
+    statistics = plan.foreground_intensity_properties_per_channel
     recipe = _Recipe(
         method=METHOD,
         transpose_forward=plan.transpose_forward,
@@ -62,7 +62,7 @@ def case_origins(
         spacing=configuration.spacing,
         normalization_schemes=schemes,
         use_mask_for_norm=configuration.use_mask_for_norm,
-        statistics={channel: found for channel, found in known.items() if channel in used},
+        statistics={channel: found for channel, found in statistics.items() if channel in used},
         classes=location_classes(dataset.description),
     )
     digest = digest_of_record(recipe)
