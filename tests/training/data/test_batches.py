@@ -13,8 +13,6 @@ from tests.training.factories import make_case, make_configuration, write_store
 from umseg.common.errors import UserError
 from umseg.planning.plan import Configuration
 from umseg.training.augmentation import patch_geometry
-from umseg.training.augmentation.draws import draw_each
-from umseg.training.augmentation.style import UMAMBA
 from umseg.training.data.batches import Batch, BatchFactory, Phase, deep_supervision_targets
 
 CASES = ("case_0", "case_1", "case_2")
@@ -104,9 +102,9 @@ def test_only_the_given_axes_are_mirrored(folder: Path) -> None:
     axes: tuple[tuple[int, ...], ...] = ((), (1,))
     for chosen in axes:
         factory = dataclasses.replace(make_factory(folder), mirror_axes=chosen)
-        assert factory._augmentation.geometry.mirror_axes == chosen
-        mirrored = draw_each(tuple(range(100)), 1, factory._augmentation.geometry, UMAMBA).mirrored
-        assert {axis for axis in range(3) if mirrored[:, axis].any()} == set(chosen)
+        assert factory._context.geometry.mirror_axes == chosen
+        *_, mirrored = factory._augmentation.draw(range(100))
+        assert {axis + 3 for axes in mirrored for axis in axes or ()} == set(chosen)
 
 
 def test_oversampling_is_the_share_of_forced_samples(tmp_path: Path) -> None:

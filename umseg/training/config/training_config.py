@@ -12,7 +12,8 @@ from umseg.common.parallel import default_workers
 from umseg.common.record import Record
 from umseg.models.registry import ModelOptions, has_mamba_layers
 from umseg.planning.plan import Configuration
-from umseg.training.augmentation import StyleName, patch_geometry
+from umseg.training.augmentation import find_transforms, patch_geometry
+from umseg.training.augmentation.pipelines import DEFAULT_PIPELINE
 from umseg.training.config.recipes import DEFAULT_RECIPE, with_defaults
 from umseg.training.data.batches import AugmentationPlace
 from umseg.training.loop.processes import environment
@@ -74,8 +75,9 @@ class TrainingConfig(Record):
         mirror_axes: Axes of the patch that are mirrored, in training and by ``umseg predict --mirror``; None means all.
         augmentation: Training batches are augmented by the processes that prepare them (``cpu``), by the GPU that
             trains, or not at all.
-        transforms: Whose variants of the augmentation: ``umamba`` interpolates by cubic splines, as nnU-Net did when
-            U-Mamba was made; ``nnunet`` linearly, as it does now.
+        transforms: Transforms of the augmentation: names of pipelines and transforms, separated by commas. ``umamba``
+            interpolates by cubic splines, as nnU-Net did when U-Mamba was published, ``nnunet`` linearly, as newer
+            releases do; ``batchgenerators`` runs the pipeline of ``umamba`` with the package of that name.
         loss: See ``SegmentationLoss``.
         first_stage: In the second stage of a cascade: the first one's model folder; None means the same model and tag.
         init_from: Model folder whose weights training starts from, as far as they fit.
@@ -115,7 +117,7 @@ class TrainingConfig(Record):
     oversampling: float = Field(default=0.33, ge=0, le=1)
     mirror_axes: Axes = None
     augmentation: AugmentationPlace = "cpu"
-    transforms: StyleName = "umamba"
+    transforms: str = DEFAULT_PIPELINE
     loss: LossName = "dice_ce"
     first_stage: str | None = None
     init_from: str | None = None
@@ -134,11 +136,14 @@ class TrainingConfig(Record):
         given = {**options}
         recipe = given.pop("recipe", DEFAULT_RECIPE)
         try:
-            return cls.model_validate(with_defaults(given.get("model"), recipe, given))
+            config = cls.model_validate(with_defaults(given.get("model"), recipe, given))
         except ValidationError as error:
             first = error.errors()[0]
             option = "--" + str(first["loc"][0]).replace("_", "-")
             raise UserError(f"{option} is not valid.", found=first["input"], expected=first["msg"]) from error
+        # Not when a record is read: a run may have used an object that was passed from Python.
+        find_transforms(config.transforms)
+        return config
 
     def resolved(self, configuration: Configuration | None = None) -> TrainingConfig:
         """With the values that stand for None, those of a plan's configuration where it is given."""
