@@ -155,6 +155,7 @@ def run_ours(workspace: Path, configuration: str, workers: int, batches: int, tr
 
     from umseg.planning import Plan
     from umseg.preprocess import CaseStore
+    from umseg.training.augmentation import find_transforms
     from umseg.training.data.batches import BatchFactory
     from umseg.training.data.loader import load_batches
 
@@ -163,7 +164,7 @@ def run_ours(workspace: Path, configuration: str, workers: int, batches: int, tr
     store = CaseStore(workspace / "preprocessed" / configuration)
     chosen = plan.configuration(configuration, workspace / "plan.json")
     cases = {"train": store.case_ids(), "validation": ()}
-    factory = BatchFactory(store.folder, chosen, cases, 0, transforms=transforms)
+    factory = BatchFactory(store.folder, chosen, cases, 0, transforms=find_transforms(transforms))
     loader = load_batches(
         factory, first_epoch=0, epochs=1, train=10**6, validation=0, workers=workers, device=torch.device("cpu")
     )

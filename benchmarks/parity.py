@@ -23,10 +23,10 @@ from training import training
 
 from umseg.models.convert import convert_state_dict
 from umseg.models.device import place
-from umseg.training.augmentation import STYLES
 from umseg.training.config.training_config import TrainingConfig
 from umseg.training.data.batches import Batch
 
+STYLES = ("umamba", "nnunet")
 CONFIGURATION = "3d_fullres"
 DESCRIPTIONS = ("first class", "second class", "mean", "std", "minimum", "maximum", "std inside", "steps", "zeros")
 

@@ -68,6 +68,7 @@ def training(
     """A trainer on fold 0 as ``umseg train`` sets it up, and the batches of one long epoch."""
     # Not above: a worker process imports this module, but nothing of what trains.
     from umseg.models.device import resolve_precision
+    from umseg.training.augmentation import find_transforms
     from umseg.training.data.batches import BatchFactory
     from umseg.training.data.loader import load_batches
     from umseg.training.loop.trainer import Trainer
@@ -95,7 +96,7 @@ def training(
             {"train": split.train, "validation": ()},
             config.seed,
             config.augmentation,
-            transforms=config.transforms,
+            transforms=find_transforms(config.transforms),
         )
         with closing(
             load_batches(factory, first_epoch=0, epochs=1, train=10**6, validation=0, workers=workers, device=device)

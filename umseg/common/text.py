@@ -17,7 +17,7 @@ def few(names: Iterable[str], most: int = 5) -> str:
     return ", ".join(listed[:most]) + (f" and {remainder} more" if remainder > 0 else "")
 
 
-def by(sizes: Iterable[float]) -> str:
+def by(sizes: Iterable[object]) -> str:
     """Sizes per axis as in "40 x 56 x 40"; fractions have up to six digits."""
     return " x ".join(f"{size:.6g}" if isinstance(size, float) else str(size) for size in sizes)
 

@@ -15,7 +15,7 @@ from umseg.dataset.description import DatasetDescription
 from umseg.planning.plan import Configuration, Plan
 from umseg.preprocess.store.case_store import CaseStore
 from umseg.reports.pictures import Patch, draw_patches
-from umseg.training.augmentation.spatial import centre_crop
+from umseg.training.augmentation.warp import centre_crop
 from umseg.training.data.batches import Batch, BatchFactory, Patches
 from umseg.workspace import Workspace
 

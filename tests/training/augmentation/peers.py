@@ -1,4 +1,4 @@
-"""The augmentation as batchgenerators does it: what the tests compare with."""
+"""The augmentation as batchgenerators does it, for comparison."""
 
 from __future__ import annotations
 
@@ -6,22 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from batchgenerators.transforms.color_transforms import (
-    BrightnessMultiplicativeTransform,
-    ContrastAugmentationTransform,
-    GammaTransform,
-)
-from batchgenerators.transforms.noise_transforms import GaussianBlurTransform, GaussianNoiseTransform
-from batchgenerators.transforms.resample_transforms import SimulateLowResolutionTransform
-from batchgenerators.transforms.spatial_transforms import MirrorTransform, SpatialTransform
+from batchgenerators.transforms.spatial_transforms import SpatialTransform
 from numpy.typing import NDArray
 
-from umseg.training.augmentation import Geometry
+from umseg.training.augmentation import Context
+from umseg.training.augmentation.transforms.batchgenerators import PARTS, reference_transform
 
 
-def spatial_transform(
-    patch: Sequence[int], angles: Sequence[tuple[float, float]], scale: tuple[float, float], probability: float
-) -> Any:
+def spatial_transform(patch: Sequence[int], angles: Sequence[tuple[float, float]], scale: tuple[float, float]) -> Any:
+    """Rotates and zooms every sample."""
     x, y, z = (*angles, *[(0.0, 0.0)] * (3 - len(angles)))
     return SpatialTransform(
         tuple(patch),
@@ -36,44 +29,27 @@ def spatial_transform(
         border_cval_seg=-1,
         order_seg=1,
         random_crop=False,
-        p_rot_per_sample=probability,
-        p_scale_per_sample=probability,
+        p_rot_per_sample=1.0,
+        p_scale_per_sample=1.0,
     )
 
 
 def augment(
-    data: NDArray[np.float32], label: NDArray[np.integer[Any]], patch: tuple[int, ...], geometry: Geometry
+    data: NDArray[np.float32], label: NDArray[np.integer[Any]], context: Context
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """U-Mamba's pipeline on (batch, channels, *initial) and (batch, *initial); draws from numpy's global state.
+    """U-Mamba's pipeline on whole batches, (batch, channels, *initial) and (batch, *initial).
 
-    Source: docs/rules.md, Augmentation.
+    It draws from numpy's global state.
     """
-    turned = patch[1:] if geometry.in_plane else patch
-    angle = (-geometry.angle, geometry.angle)
-    spatial = spatial_transform(turned, [angle] * (3 if len(turned) == 3 else 1), (0.7, 1.4), 0.2)
-    gamma = {"gamma_range": (0.7, 1.5), "per_channel": True, "retain_stats": True}
-    rest = [
-        GaussianNoiseTransform(p_per_sample=0.1),
-        GaussianBlurTransform((0.5, 1.0), different_sigma_per_channel=True, p_per_sample=0.2, p_per_channel=0.5),
-        BrightnessMultiplicativeTransform((0.75, 1.25), p_per_sample=0.15),
-        ContrastAugmentationTransform(p_per_sample=0.15),
-        SimulateLowResolutionTransform(
-            zoom_range=(0.5, 1),
-            per_channel=True,
-            p_per_channel=0.5,
-            order_downsample=0,
-            order_upsample=3,
-            p_per_sample=0.25,
-            ignore_axes=(0,) if geometry.in_plane else None,
-        ),
-        GammaTransform(invert_image=True, p_per_sample=0.1, **gamma),
-        GammaTransform(invert_image=False, p_per_sample=0.3, **gamma),
-        MirrorTransform(geometry.mirror_axes),
-    ]
+    geometry = context.geometry
     batch, channels = data.shape[:2]
-    axes = data.shape[-len(turned) :]
-    cut = spatial(data=data.reshape(batch, -1, *axes), seg=label.reshape(batch, -1, *axes).astype(np.float32))
-    changed = {"data": cut["data"].reshape(batch, channels, *patch), "seg": cut["seg"].reshape(batch, 1, *patch)}
-    for transform in rest:
+    axes = data.shape[-geometry.rotated_axes :]
+    spatial, *others = (reference_transform(part, context) for part in PARTS)
+    cropped = spatial(data=data.reshape(batch, -1, *axes), seg=label.reshape(batch, -1, *axes).astype(np.float32))
+    changed = {
+        "data": cropped["data"].reshape(batch, channels, *geometry.patch),
+        "seg": cropped["seg"].reshape(batch, 1, *geometry.patch),
+    }
+    for transform in others:
         changed = transform(**changed)
     return changed["data"], changed["seg"][:, 0]

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,16 +10,26 @@ import torch
 from numpy.typing import NDArray
 
 from tests.training.augmentation import peers
-from umseg.training.augmentation import Augmentation
+from umseg.training.augmentation import PIPELINES, Augmentation, Context, Transform, patch_geometry
+from umseg.training.augmentation.transforms.batchgenerators import seeded
 
 PATCHES = [(16, 16, 12), (24, 20), (4, 16, 16)]
+# A GPU draws other noise.
+WITHOUT_NOISE = tuple(transform for transform in PIPELINES["umamba"] if transform.name != "noise")
+
+
+def make(
+    patch: tuple[int, ...], use_mask: tuple[bool, ...], transforms: Sequence[Transform[Any]] = PIPELINES["umamba"]
+) -> Augmentation:
+    return Augmentation(transforms, Context(len(use_mask), patch_geometry(patch)), use_mask)
 
 
 def augment(
     augmentation: Augmentation, data: torch.Tensor, label: torch.Tensor, seed: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """A batch in which each sample has a seed of its own; returns the first plane of the label maps."""
-    image, target = augmentation(data.unbind(), label.unbind(), [1000 * seed + i for i in range(len(data))])
+    draws = augmentation.draw([1000 * seed + i for i in range(len(data))])
+    image, target = augmentation(data.unbind(), label.unbind(), draws)
     return image, target[:, 0]
 
 
@@ -28,9 +38,9 @@ def blobs(augmentation: Augmentation, seed: int, batch: int = 2) -> tuple[torch.
 
     Along a thin axis it is a cylinder: blurring across the few slices would change its shape.
     """
-    size = augmentation.geometry.initial_patch
+    size = augmentation.context.geometry.initial_patch
     grid = np.meshgrid(*(np.linspace(-1, 1, n) for n in size), indexing="ij")
-    inside = sum((axis - 0.1) ** 2 for axis in grid[augmentation.geometry.in_plane :]) < 0.25
+    inside = sum((axis - 0.1) ** 2 for axis in grid[augmentation.context.geometry.in_plane :]) < 0.25
     label = np.repeat(np.where(inside, 2, 0)[None, None], batch, axis=0).astype(np.int16)
     label[:, :, :, :3] = -1
     noise = np.random.default_rng(seed).normal(scale=0.1, size=(batch, 2, *size))
@@ -40,7 +50,7 @@ def blobs(augmentation: Augmentation, seed: int, batch: int = 2) -> tuple[torch.
 
 @pytest.mark.parametrize("patch", PATCHES)
 def test_shapes_types_and_labels(patch: tuple[int, ...]) -> None:
-    augmentation = Augmentation(patch, (False, False))
+    augmentation = make(patch, (False, False))
     data, label = blobs(augmentation, 0)
     before = data.clone(), label.clone()
     for seed in range(10):
@@ -58,7 +68,7 @@ def test_shapes_types_and_labels(patch: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("patch", PATCHES)
 def test_image_and_label_move_together(patch: tuple[int, ...]) -> None:
-    augmentation = Augmentation(patch, (False, False))
+    augmentation = make(patch, (False, False))
     data, label = blobs(augmentation, 1)
     overlaps = []
     for seed in range(20):
@@ -89,20 +99,10 @@ def summary(images: NDArray[np.float32], labels: NDArray[np.int16]) -> dict[str,
     return {name: values.astype(np.float64) for name, values in found.items()}
 
 
-@contextmanager
-def numpy_seeded(seed: int) -> Iterator[None]:
-    state, python = np.random.get_state(), random.getstate()
-    np.random.seed(seed)
-    random.seed(seed)
-    yield
-    np.random.set_state(state)
-    random.setstate(python)
-
-
 @pytest.mark.parametrize("patch", PATCHES)
 def test_moments_are_those_of_batchgenerators(patch: tuple[int, ...]) -> None:
     """First and second moments of what both make of one sample, within the error of so many draws."""
-    augmentation = Augmentation(patch, (False, False))
+    augmentation = make(patch, (False, False))
     data, label = blobs(augmentation, 2, batch=1)
     label[label < 0] = 1
     samples = 500
@@ -110,12 +110,9 @@ def test_moments_are_those_of_batchgenerators(patch: tuple[int, ...]) -> None:
         augmentation, data.expand(samples, *data.shape[1:]), label.expand(samples, *label.shape[1:]), 3
     )
     ours = summary(images.numpy(), targets.numpy())
-    with numpy_seeded(3):
+    with seeded(3):
         peer, peer_targets = peers.augment(
-            np.repeat(data.numpy(), samples, 0),
-            np.repeat(label[:, 0].numpy(), samples, 0),
-            patch,
-            augmentation.geometry,
+            np.repeat(data.numpy(), samples, 0), np.repeat(label[:, 0].numpy(), samples, 0), augmentation.context
         )
     theirs = summary(peer, peer_targets.astype(np.int16))
     for name, values in ours.items():
@@ -130,7 +127,7 @@ def test_moments_are_those_of_batchgenerators(patch: tuple[int, ...]) -> None:
 def test_a_seed_fixes_every_bit_whatever_happened_before_and_with_any_number_of_threads(
     patch: tuple[int, ...],
 ) -> None:
-    augmentation = Augmentation(patch, (False, True))
+    augmentation = make(patch, (False, True))
     data, label = blobs(augmentation, 3, batch=8)
     threads = torch.get_num_threads()
     results = []
@@ -150,7 +147,7 @@ def test_a_seed_fixes_every_bit_whatever_happened_before_and_with_any_number_of_
 
 
 def test_the_global_generators_are_left_alone() -> None:
-    augmentation = Augmentation((16, 16), (False, False))
+    augmentation = make((16, 16), (False, False))
     data, label = blobs(augmentation, 0, batch=8)
     before = torch.random.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
     augment(augmentation, data, label, 1)
@@ -162,11 +159,10 @@ def test_the_global_generators_are_left_alone() -> None:
 @pytest.mark.parametrize("patch", PATCHES)
 def test_all_images_at_once_as_on_a_gpu(patch: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     """Equal but for rounding, and for labels halfway between two; noise is drawn in another order."""
-    augmentation = Augmentation(patch, (False, True))
+    augmentation = make(patch, (False, True), WITHOUT_NOISE)
     data, label = blobs(augmentation, 4, batch=12)
-    monkeypatch.setattr("umseg.training.augmentation.draws.P_NOISE", 0.0)
     image, target = augment(augmentation, data, label, 5)
-    for module in ("", ".spatial", ".operators"):
+    for module in (".transforms.channels", ".warp", ".axis_operators"):
         monkeypatch.setattr(f"umseg.training.augmentation{module}.small_pieces", lambda device: False)
     other, other_target = augment(augmentation, data, label, 5)
     assert (target != other_target).float().mean() < 1e-3
@@ -176,10 +172,9 @@ def test_all_images_at_once_as_on_a_gpu(patch: tuple[int, ...], monkeypatch: pyt
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU")
 @pytest.mark.parametrize("patch", PATCHES)
-def test_a_gpu_makes_the_same_of_the_same_draws(patch: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    augmentation = Augmentation(patch, (False, True))
+def test_a_gpu_makes_the_same_of_the_same_draws(patch: tuple[int, ...]) -> None:
+    augmentation = make(patch, (False, True), WITHOUT_NOISE)
     data, label = blobs(augmentation, 4, batch=12)
-    monkeypatch.setattr("umseg.training.augmentation.draws.P_NOISE", 0.0)
     image, target = augment(augmentation, data, label, 5)
     other, other_target = augment(augmentation, data.cuda(), label.cuda(), 5)
     assert (target != other_target.cpu()).float().mean() < 1e-3
@@ -189,8 +184,8 @@ def test_a_gpu_makes_the_same_of_the_same_draws(patch: tuple[int, ...], monkeypa
 @pytest.mark.parametrize("patch", PATCHES)
 def test_masked_channels_are_zero_outside_the_nonzero_region(patch: tuple[int, ...]) -> None:
     """With every voxel outside, whatever the transforms do must be undone, but only in the masked channel."""
-    augmentation = Augmentation(patch, (True, False))
-    size = augmentation.geometry.initial_patch
+    augmentation = make(patch, (True, False))
+    size = augmentation.context.geometry.initial_patch
     data = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 2, *size)).astype(np.float32))
     label = torch.full((2, 1, *size), -1, dtype=torch.int16)
     for seed in range(5):
@@ -202,9 +197,9 @@ def test_masked_channels_are_zero_outside_the_nonzero_region(patch: tuple[int, .
 
 def test_intensities_change_but_not_the_label_without_spatial_draws() -> None:
     """Of many seeds some draw no rotation or zoom: there the label is the plain centre crop or its mirror image."""
-    augmentation = Augmentation((24, 24), (False, False))
+    augmentation = make((24, 24), (False, False))
     data, label = blobs(augmentation, 4, batch=1)
-    margin = [(n - 24) // 2 for n in augmentation.geometry.initial_patch]
+    margin = [(n - 24) // 2 for n in augmentation.context.geometry.initial_patch]
     crop = label[0, 0, margin[0] : margin[0] + 24, margin[1] : margin[1] + 24].clamp(min=0)
     plain = [crop, crop.flip(0), crop.flip(1), crop.flip((0, 1))]
     results = [augment(augmentation, data, label, seed) for seed in range(20)]
@@ -216,9 +211,8 @@ def test_intensities_change_but_not_the_label_without_spatial_draws() -> None:
 @pytest.mark.parametrize("patch", PATCHES)
 def test_newer_nnunets_transforms_smooth_noise(patch: tuple[int, ...]) -> None:
     """They interpolate linearly: of the same noise less is left wherever a sample is turned, zoomed or enlarged."""
-    augmentations = [Augmentation(patch, (False,), style=style) for style in ("umamba", "nnunet")]
-    initial = augmentations[0].geometry.initial_patch
-    assert augmentations[1].geometry == augmentations[0].geometry
+    augmentations = [make(patch, (False,), PIPELINES[name]) for name in ("umamba", "nnunet")]
+    initial = augmentations[0].context.geometry.initial_patch
     noise = torch.randn(300, 1, *initial, generator=torch.Generator().manual_seed(1))
     label = torch.ones(300, 1, *initial, dtype=torch.int16)
     steps = [augment(a, noise, label, 7)[0].diff(dim=-1).abs().mean() for a in augmentations]

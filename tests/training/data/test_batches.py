@@ -12,10 +12,10 @@ import torch
 from tests.training.factories import make_case, make_configuration, write_store
 from umseg.common.errors import UserError
 from umseg.planning.plan import Configuration
-from umseg.training.augmentation import patch_geometry
-from umseg.training.augmentation.draws import draw_each
-from umseg.training.augmentation.style import UMAMBA
-from umseg.training.data.batches import Batch, BatchFactory, Phase, deep_supervision_targets
+from umseg.preprocess import CaseStore, Origin, PreprocessedCase
+from umseg.training.augmentation import PIPELINES, Context, patch_geometry
+from umseg.training.augmentation.transforms.noise import Noise
+from umseg.training.data.batches import AugmentationPlace, Batch, BatchFactory, Phase, deep_supervision_targets
 
 CASES = ("case_0", "case_1", "case_2")
 
@@ -100,13 +100,65 @@ def test_processes_that_share_a_batch_make_its_parts(folder: Path) -> None:
             assert torch.equal(target, torch.cat(others))
 
 
+def test_a_transform_for_cpus_is_refused_on_a_gpu(folder: Path) -> None:
+    with pytest.raises(UserError, match="'batchgenerators_spatial' cannot be applied on a GPU") as caught:
+        dataclasses.replace(make_factory(folder), augmentation="gpu", transforms=PIPELINES["batchgenerators"])
+    assert "--augmentation cpu" in str(caught.value.remedy)
+
+
+def test_a_transform_may_refuse_a_run_but_not_one_without_augmentation(folder: Path) -> None:
+    class Picky(Noise):
+        def check(self, context: Context) -> None:
+            raise UserError(f"no {len(context.geometry.patch)}-D patches with {context.channels} channel")
+
+    for phase in ("cpu", "gpu"):
+        with pytest.raises(UserError, match="no 3-D patches with 1 channel"):
+            dataclasses.replace(make_factory(folder), augmentation=phase, transforms=(Picky(),))
+    dataclasses.replace(make_factory(folder), augmentation="none", transforms=(Picky(),))
+
+
+@pytest.mark.parametrize("augmentation", ["cpu", "gpu"])
+def test_the_first_stages_segmentation_is_disturbed_by_seed(folder: Path, augmentation: AugmentationPlace) -> None:
+    """With the reference itself as the first stage's segmentation, and no other transform, only that can differ."""
+    stage = folder / "stage"
+    for number, name in enumerate(CASES):
+        case = make_case(seed=number)
+        assert case.label is not None
+        CaseStore(stage).write(name, stage_case(case), Origin(source="files", recipe="plan"), (8, 8, 8))
+    factory = dataclasses.replace(
+        make_factory(folder, make_configuration(batch_size=4)),
+        first_stage=stage,
+        first_stage_values=(1, 2),
+        transforms=(),
+        augmentation=augmentation,
+    )
+    plain, disturbed = [], []
+    for index in range(8):
+        batch = make(factory, 0, "train", index)
+        assert_equal(make(factory, 0, "train", index), batch)
+        reference = torch.stack([batch.targets[0] == value for value in (1, 2)], dim=1)
+        differs = (batch.data[:, 1:].bool() != reference).flatten(1).any(1).tolist()
+        disturbed += differs
+        batch = make(factory, 0, "validation", index)
+        reference = torch.stack([batch.targets[0] == value for value in (1, 2)], dim=1)
+        plain += (batch.data[:, 1:].bool() != reference).flatten(1).any(1).tolist()
+    assert not any(plain)
+    assert 4 <= sum(disturbed) <= 24
+
+
+def stage_case(case: PreprocessedCase) -> PreprocessedCase:
+    """A label map as the first stage's segmentation is stored."""
+    assert case.label is not None
+    return dataclasses.replace(case, data=case.label[None].clip(0).astype(np.float32), label=None, class_locations={})
+
+
 def test_only_the_given_axes_are_mirrored(folder: Path) -> None:
     axes: tuple[tuple[int, ...], ...] = ((), (1,))
     for chosen in axes:
         factory = dataclasses.replace(make_factory(folder), mirror_axes=chosen)
-        assert factory._augmentation.geometry.mirror_axes == chosen
-        mirrored = draw_each(tuple(range(100)), 1, factory._augmentation.geometry, UMAMBA).mirrored
-        assert {axis for axis in range(3) if mirrored[:, axis].any()} == set(chosen)
+        assert factory._context.geometry.mirror_axes == chosen
+        *_, mirrored = factory._augmentation.draw(range(100))
+        assert {axis + 3 for axes in mirrored for axis in axes or ()} == set(chosen)
 
 
 def test_oversampling_is_the_share_of_forced_samples(tmp_path: Path) -> None:

@@ -259,7 +259,6 @@ def test_cases_preprocessed_anew_are_read_anew(folder: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems need not tell")
 def test_memory_is_known() -> None:
     free, largest = available_memory(), largest_child()
-    assert free is not None
     assert 2**20 < free < 2**50
     assert largest is not None
     assert largest < 2**50

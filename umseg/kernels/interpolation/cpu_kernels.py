@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from umseg.kernels.interpolation.neighbours import weighted_rows
+from umseg.kernels.interpolation.gather import weighted_rows
 from umseg.kernels.runtime.jit import inner, jit
 
 HALF, THIRDS, SIXTH = np.float32(1 / 2), np.float32(2 / 3), np.float32(1 / 6)

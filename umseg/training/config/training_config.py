@@ -26,8 +26,6 @@ from umseg.workspace import ModelFolder, Workspace
 if TYPE_CHECKING:
     from umseg.planning.plan import Configuration
 
-TRANSFORMS = ("umamba", "nnunet")
-"""Pipelines of the augmentation."""
 AugmentationPlace = Literal["cpu", "gpu", "none"]
 
 WHAT: JsonDict = {"group": "What to train"}
@@ -190,8 +188,9 @@ class TrainingConfig(Record):
     )
     transforms: str = Field(
         default="umamba",
-        description="Variant of the augmentation: umamba (cubic splines, as in U-Mamba's release) or nnunet (linear "
-        "interpolation, as in current nnU-Net; faster).",
+        description="Transforms of the augmentation: names of pipelines and single transforms, separated by commas, or "
+        "none. Pipelines: umamba (cubic splines, as in U-Mamba's release), nnunet (linear interpolation, as in current "
+        "nnU-Net; faster), batchgenerators (the pipeline of umamba, run by the package of that name).",
         json_schema_extra=DATA,
     )
     loss: str = Field(default="dice_ce", description="Loss.", json_schema_extra=LOSS)
@@ -240,12 +239,18 @@ class TrainingConfig(Record):
                 raise unknown_name("training option", name, [*cls.model_fields, "recipe"])
         check_names(given)
         try:
-            return cls.model_validate(with_defaults(given.get("model"), recipe, given))
+            config = cls.model_validate(with_defaults(given.get("model"), recipe, given))
         except ValidationError as error:
             first = error.errors()[0]
             option = option_of(str(first["loc"][0]))
             expected = first["msg"].removeprefix("Input should be ")
             raise UserError(f"{option} is not valid.", found=first["input"], expected=expected) from error
+        if "transforms" in given:
+            # A record that is read is not checked: its run may have used an object that was passed from Python.
+            from umseg.training.augmentation import find_transforms
+
+            find_transforms(config.transforms)
+        return config
 
     def resolved(self, configuration: Configuration | None = None) -> TrainingConfig:
         """The configuration with values in place of None; those of a plan's configuration where it is given."""
@@ -288,7 +293,6 @@ def named_choices() -> dict[str, tuple[str, Collection[str]]]:
         "optimizer": ("optimiser", OPTIMIZERS),
         "ssm_optimizer": ("optimiser", OPTIMIZERS),
         "schedule": ("schedule", SCHEDULES),
-        "transforms": ("pipeline of transforms", TRANSFORMS),
         "loss": ("loss", LOSSES),
     }
 

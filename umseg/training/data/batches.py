@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -17,27 +17,29 @@ from torch import Tensor
 from umseg.common.errors import UserError
 from umseg.planning.plan import Configuration
 from umseg.preprocess.store.case_store import REMEDY, CaseStore, StoredCase
-from umseg.training.augmentation import Augmentation, StyleName, empty_batch
-from umseg.training.augmentation.cascade import disturb
+from umseg.training.augmentation import Augmentation, Context, empty_batch, patch_geometry
+from umseg.training.augmentation.pipelines import CASCADE, DEFAULT_PIPELINE, PIPELINES, Pipeline
+from umseg.training.augmentation.transform import draw_all
 from umseg.training.data.sampling import FOREGROUND_SHARE, cut, forced_foreground, patch_centres, patch_corner
 
 Phase = Literal["train", "validation"]
 PHASES: tuple[Phase, ...] = ("train", "validation")
 Key = tuple[int, Phase, int]
-"""Epoch, phase, index of the batch in the phase."""
+"""The epoch, the phase, and the number of the batch in the phase."""
 AugmentationPlace = Literal["cpu", "gpu", "none"]
-"""Where training batches are augmented: by the processes that prepare them, on the device that trains, or nowhere."""
+"""Where training batches are augmented: in the processes that prepare them, on the device that trains, or nowhere."""
 
 OPEN_CASES = 128
+"""Number of cases that a process keeps open."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What the network is fed.
+    """The input and the targets of one training step.
 
     Attributes:
         data: (batch, channels, *patch) float32.
-        targets: Label maps (batch, *spatial) int16 at the resolution of every head, the full one first.
+        targets: Label maps (batch, *spatial) int16 at the resolution of each head, the full resolution first.
         cases: Case ids of the samples.
     """
 
@@ -48,14 +50,16 @@ class Batch:
 
 @dataclass(frozen=True)
 class Patches:
-    """What travels from the process that prepares a batch to the one that trains: few tensors, as each costs time.
+    """A batch on its way from the process that prepares it to the one that trains.
+
+    It has few tensors, because each of them takes time to send.
 
     Attributes:
         data: (batch, channels, *patch) float32.
         label: (batch, planes, *patch) int16 without negative values; where there are seeds, -1 outside the nonzero
             region in the first plane.
         cases: Case ids of the samples.
-        seeds: Of the augmentation that is still to be done, with patches of the initial size; None: it is done.
+        seeds: Seeds of the samples whose augmentation is still to be done, on patches with a margin; None: it is done.
     """
 
     data: Tensor
@@ -64,27 +68,30 @@ class Patches:
     seeds: tuple[int, ...] | None = None
 
     def to(self, device: torch.device) -> Patches:
-        """On a device; from page-locked memory nothing waits for the copy."""
+        """The same batch on a device; nothing waits for a copy from page-locked memory."""
         data, label = (x.to(device, non_blocking=True) for x in (self.data, self.label))
         return Patches(data, label, self.cases, self.seeds)
 
 
 @dataclass(frozen=True)
 class BatchFactory:
-    """Makes the batch of a key, in two parts: ``prepare`` in a worker process, ``finish`` on the training device.
+    """Makes the batch of a key in two parts: ``prepare`` in a worker process, ``finish`` on the training device.
 
     Attributes:
-        folder: Preprocessed cases.
-        configuration: Patch, batch size and strides.
-        cases: Case ids per phase.
+        folder: Folder of the preprocessed cases.
+        configuration: The plan's configuration: patch size, batch size and strides.
+        cases: Case ids of each phase.
         seed: Seed of everything random.
-        augmentation: ``gpu`` leaves the augmentation to ``finish``.
+        augmentation: Where training batches are augmented; ``gpu`` leaves it to ``finish``.
         oversampling: Share of a batch that must show foreground.
-        mirror_axes: Spatial axes that are mirrored; None: all.
-        first_stage: In the second stage of a cascade: store of the first one's segmentations.
-        first_stage_values: Label values that become a channel each.
-        transforms: Whose variants of the augmentation.
-        samples: Those of the batch that are made, where several processes share it; None: all.
+        mirror_axes: Spatial axes that are mirrored; None means all.
+        first_stage: Store of the first stage's segmentations, in the second stage of a cascade.
+        first_stage_values: Label values of these segmentations that become a channel each.
+        transforms: The transforms of the augmentation.
+        samples: Numbers of the samples that are made, where several processes share a batch; None means all.
+
+    Raises:
+        UserError: A transform cannot be applied in the place or to the data of this run.
     """
 
     folder: Path
@@ -96,8 +103,18 @@ class BatchFactory:
     mirror_axes: tuple[int, ...] | None = None
     first_stage: Path | None = None
     first_stage_values: tuple[int, ...] = ()
-    transforms: StyleName = "umamba"
+    transforms: Pipeline = PIPELINES[DEFAULT_PIPELINE]
     samples: range | None = None
+
+    def __post_init__(self) -> None:
+        for transform in self.transforms if self.augmentation != "none" else ():
+            if self.augmentation == "gpu" and not transform.on_gpu:
+                raise UserError(
+                    f"The transform '{transform.name}' cannot be applied on a GPU.",
+                    found="--augmentation gpu",
+                    remedy="Use --augmentation cpu, or leave the transform out of --transforms.",
+                )
+            transform.check(self._context)
 
     @property
     def numbers(self) -> range:
@@ -106,33 +123,33 @@ class BatchFactory:
 
     @property
     def channels(self) -> int:
-        """Of the images."""
+        """Number of image channels."""
         return len(self.configuration.normalization_schemes)
 
     @property
     def planes(self) -> int:
-        """Label maps of a sample: the reference, and in a cascade the first stage's segmentation."""
+        """Number of label maps of a sample: the reference, and in a cascade the first stage's segmentation."""
         return 1 if self.first_stage is None else 2
 
     def size(self, phase: Phase) -> tuple[int, ...]:
-        """Of the patches that ``prepare`` makes: the initial one where they are still to be augmented."""
-        raw = phase == "train" and self.augmentation == "gpu"
-        return self._augmentation.geometry.initial_patch if raw else self._augmentation.patch
+        """Size of the patches that ``prepare`` makes: with a margin where they are still to be augmented."""
+        geometry = self._context.geometry
+        return geometry.initial_patch if phase == "train" and self.augmentation == "gpu" else geometry.patch
 
     def empty(self, phase: Phase) -> tuple[Tensor, Tensor]:
-        """Memory for the data and label maps of a batch."""
+        """Uninitialised memory for the data and label maps of a batch."""
         return empty_batch(len(self.numbers), self.channels, self.planes, self.size(phase))
 
     def prepare(self, epoch: int, phase: Phase, index: int, out: tuple[Tensor, Tensor] | None = None) -> Patches:
-        """Draw cases with replacement, cut patches and, in training, augment them (docs/rules.md, Augmentation).
+        """Draw cases with replacement, cut patches and, in training, augment them.
 
-        Source: docs/rules.md, Patch sampling.
+        Source: docs/rules.md, Patch sampling and Augmentation.
 
         Args:
-            epoch: From 0.
-            phase: Of the epoch.
-            index: Of the batch in the phase.
-            out: Where to put data and label maps (``empty``); None: in new memory.
+            epoch: Number of the epoch, from 0.
+            phase: Phase of the epoch.
+            index: Number of the batch in the phase.
+            out: Memory for data and label maps (``empty``); None allocates it.
         """
         key = (self.seed, epoch, 0 if phase == "train" else 1, index)
         rngs = [np.random.default_rng((*key, number)) for number in self.numbers]
@@ -141,43 +158,53 @@ class BatchFactory:
         if phase != "train" or self.augmentation == "none":
             cases = self._draw(rngs, phase, self.size(phase), data.unbind(), label.unbind())
             return Patches(data, label.clamp_(min=0), cases)
-        augmentation = self._augmentation
-        initial = augmentation.geometry.initial_patch
+        initial = self._context.geometry.initial_patch
         if self.augmentation == "gpu":
             cases = self._draw(rngs, phase, initial, data.unbind(), label.unbind())
-            # Before the patch is turned, and not after it: the GPU has no such operators.
-            self._disturb(label, rngs)
+            # Before the augmentation and not after it, because these transforms cannot be applied on a GPU.
+            self._disturb(label, seeds)
             return Patches(data, label, cases, seeds)
-        # Most samples are not turned, and the margin for that need not be read.
-        sizes = augmentation.sizes(self.channels, seeds)
+        # Most samples are not rotated, and the margin for a rotation need not be read.
+        draws = self._augmentation.draw(seeds)
+        sizes = self._augmentation.sizes(draws, len(seeds))
         pairs = [empty_batch(1, self.channels, self.planes, size) for size in sizes]
         images, maps = [image[0] for image, _ in pairs], [label[0] for _, label in pairs]
         cases = self._draw(rngs, phase, initial, images, maps)
         with _named(cases):
-            augmentation(images, maps, seeds, (data, label))
-            self._disturb(label, rngs)
+            self._augmentation(images, maps, draws, (data, label))
+            self._disturb(label, seeds)
         return Patches(data, label, cases)
 
     def finish(self, patches: Patches) -> Batch:
-        """Do what is left, on the device that holds the patches."""
+        """Do the rest of the work on the device that holds the patches."""
         data, label = patches.data, patches.label
         if patches.seeds is not None:
             with _named(patches.cases):
-                data, label = self._augmentation(data.unbind(), label.unbind(), patches.seeds)
+                draws = self._augmentation.draw(patches.seeds)
+                data, label = self._augmentation(data.unbind(), label.unbind(), draws)
         if self.first_stage is not None:
             values = torch.tensor(self.first_stage_values, dtype=label.dtype, device=label.device)
             hot = label[:, 1:] == values.view(-1, *(1,) * (label.dim() - 2))
             data = torch.cat([data, hot.to(data.dtype)], dim=1)
         return Batch(data, deep_supervision_targets(label[:, 0], self.configuration.strides), patches.cases)
 
-    def _disturb(self, label: Tensor, rngs: Sequence[np.random.Generator]) -> None:
+    def _disturb(self, label: Tensor, seeds: Sequence[int]) -> None:
+        """Apply the transforms of the first stage's segmentation, in place."""
         if self.first_stage is not None:
-            for sample, rng in zip(label, rngs, strict=True):
-                disturb(sample[1].numpy(), self.first_stage_values, rng)
+            for transform in CASCADE:
+                for sample, params in zip(label, draw_all(transform, seeds, self._context), strict=True):
+                    if params is not None:
+                        transform.apply(sample, sample, params)
 
-    @property
+    # These two travel to worker processes with the factory.
+    @cached_property
+    def _context(self) -> Context:
+        geometry = patch_geometry(self.configuration.patch_size, self.mirror_axes)
+        return Context(self.channels, geometry, self.first_stage_values)
+
+    @cached_property
     def _augmentation(self) -> Augmentation:
-        return _augmentation(self.configuration, self.mirror_axes, self.transforms)
+        return Augmentation(self.transforms, self._context, self.configuration.use_mask_for_norm)
 
     def _draw(
         self,
@@ -187,7 +214,7 @@ class BatchFactory:
         images: Sequence[Tensor],
         labels: Sequence[Tensor],
     ) -> tuple[str, ...]:
-        """Fill images and label maps with patches of random cases, or with the middle of them; returns the cases."""
+        """Fill images and label maps with patches of random cases, or with their centres; returns the case ids."""
         names = []
         forced = forced_foreground(self.configuration.batch_size, self.oversampling)
         for rng, number, image, label in zip(rngs, self.numbers, images, labels, strict=True):
@@ -213,14 +240,14 @@ class BatchFactory:
             data, label, initial, final = data[:, None], label[:, None], (1, *initial), (1, *final)
         centres = patch_centres(case.class_locations, forced)
         corner = patch_corner(rng, case.label.shape, initial, final, centres)
-        middle = [c + (whole - part) // 2 for c, whole, part in zip(corner, initial, label.shape[1:], strict=True)]
+        centred = [c + (whole - part) // 2 for c, whole, part in zip(corner, initial, label.shape[1:], strict=True)]
         try:
-            cut(case.data, middle, data, 0)
-            cut(case.label, middle, label[0], -1)
+            cut(case.data, centred, data, 0)
+            cut(case.label, centred, label[0], -1)
             if self.first_stage is not None:
-                cut(_open(self.first_stage, name).data, middle, label[1:], 0)
+                cut(_open(self.first_stage, name).data, centred, label[1:], 0)
         except RuntimeError as error:
-            # All that blosc2 says when a block cannot be decompressed; opening a case reads no block.
+            # blosc2 raises nothing more specific when a block cannot be decompressed; opening a case reads no block.
             raise UserError(
                 f"Preprocessed case {name} is damaged.", file=self.folder, found=str(error), remedy=REMEDY
             ) from error
@@ -231,13 +258,13 @@ def deep_supervision_targets(label: Tensor, strides: Sequence[Sequence[int]]) ->
 
     Args:
         label: (batch, *spatial).
-        strides: Stride on entering each encoder stage; every stage but the last has a head.
+        strides: Stride at the beginning of each encoder stage; every stage but the last has a head.
     """
     targets = []
     for factors in np.cumprod(np.asarray(strides), axis=0)[: max(len(strides) - 1, 1)].tolist():
         target = label
         for axis, factor in enumerate(factors, start=1):
-            # Of each block of voxels the one at its centre, the upper one of two.
+            # The voxel at the centre of each block, or the upper one of two.
             whole = target.shape[axis] // factor * factor
             target = target.narrow(axis, 0, whole)[(slice(None),) * axis + (slice(factor // 2, None, factor),)]
         targets.append(target.contiguous())
@@ -246,7 +273,7 @@ def deep_supervision_targets(label: Tensor, strides: Sequence[Sequence[int]]) ->
 
 @contextmanager
 def _named(cases: Sequence[str]) -> Iterator[None]:
-    """Say in an unforeseen error which cases it was about."""
+    """Name the cases in the message of an unforeseen error."""
     try:
         yield
     except UserError:
@@ -256,17 +283,10 @@ def _named(cases: Sequence[str]) -> Iterator[None]:
 
 
 def close_cases() -> None:
-    """Forget the cases that are open in this process: they may be preprocessed anew."""
+    """Close the cases that are open in this process, because they may have been preprocessed again."""
     _open.cache_clear()
 
 
 @lru_cache(maxsize=OPEN_CASES)
 def _open(folder: Path, case_id: str) -> StoredCase:
     return CaseStore(folder).open(case_id)
-
-
-@lru_cache(maxsize=1)
-def _augmentation(
-    configuration: Configuration, mirror_axes: tuple[int, ...] | None, transforms: StyleName
-) -> Augmentation:
-    return Augmentation(configuration.patch_size, configuration.use_mask_for_norm, mirror_axes, transforms)

@@ -1,11 +1,10 @@
-"""Worker processes that prepare batches ahead, and what is said when one of them fails."""
+"""Worker processes that prepare batches ahead, and the explanation when one of them fails."""
 
 from __future__ import annotations
 
 import atexit
 import math
 import multiprocessing
-import os
 import shutil
 import signal
 import sys
@@ -18,19 +17,22 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
 
+import psutil
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from umseg.common.errors import UserError
 from umseg.models.memory import keep_freed_memory
+from umseg.training.augmentation.pipelines import require_picklable
 from umseg.training.data.batches import PHASES, Batch, BatchFactory, Key, Patches, Phase, close_cases
 
 BATCHES_AHEAD = 3
-"""Of each worker; together they bound the memory that batches wait in."""
+"""Number of batches that each worker prepares ahead; it bounds the memory in which batches wait."""
 SHARED_MEMORY = Path("/dev/shm")
+"""The folder that holds shared memory on Linux."""
 SECONDS_AFTER_SIGTERM = 60
-"""In which a worker still makes batches. Schedulers mostly kill after 30."""
+"""Time in which a worker still makes batches after SIGTERM. Most schedulers kill after 30 seconds."""
 
 
 class _Keys(Sampler[Key]):
@@ -47,13 +49,13 @@ class _Keys(Sampler[Key]):
     def __iter__(self) -> Iterator[Key]:
         for epoch in self.range:
             for phase, count in self.phases:
-                begun = self.first_iteration if epoch == self.range.start and phase == "train" else 0
-                for index in range(begun, count):
+                first = self.first_iteration if epoch == self.range.start and phase == "train" else 0
+                for index in range(first, count):
                     yield epoch, phase, index
 
 
 class _Places(Sampler["tuple[int, Key]"]):
-    """Every key with the slot for its batch, in turn."""
+    """Every key with the slot for its batch; the slots take turns."""
 
     def __init__(self, keys: _Keys, slots: int) -> None:
         self.keys, self.slots = keys, slots
@@ -67,7 +69,14 @@ class _Places(Sampler["tuple[int, Key]"]):
 
 @dataclass(frozen=True)
 class _Note:
-    """What a worker sends: where a batch lies, the size of its patches, and what else ``Patches`` says."""
+    """The message of a worker that a batch is ready.
+
+    Attributes:
+        slot: Number of the slot that holds the batch.
+        size: Size of its patches.
+        cases: Case ids of its samples.
+        seeds: As in ``Patches``.
+    """
 
     slot: int
     size: tuple[int, ...]
@@ -77,9 +86,9 @@ class _Note:
 
 @dataclass(frozen=True)
 class _Slots(Dataset["_Note | UserError"]):
-    """Memory for batches that all processes share.
+    """Memory for batches, shared by all processes.
 
-    New shared memory for every batch would cost a quarter of the time of the augmentation: 5 ms for 6 MB.
+    New shared memory for every batch would take a quarter of the time of the augmentation: 5 ms for 6 MB.
 
     Attributes:
         factory: Makes the batches.
@@ -93,21 +102,21 @@ class _Slots(Dataset["_Note | UserError"]):
 
     @classmethod
     def of(cls, factory: BatchFactory, slots: int) -> _Slots:
-        """Room for some batches.
+        """Memory for a number of batches.
 
         Raises:
             UserError: There is not enough shared memory.
         """
         voxels = max(math.prod(factory.size(phase)) for phase in PHASES)
         data_shape, label_shape = ((len(factory.numbers), n) for n in (factory.channels, factory.planes))
-        wanted = slots * voxels * (4 * math.prod(data_shape) + 2 * math.prod(label_shape))
-        if SHARED_MEMORY.is_dir() and (free := shutil.disk_usage(SHARED_MEMORY).free) < wanted:
+        needed = slots * voxels * (4 * math.prod(data_shape) + 2 * math.prod(label_shape))
+        if SHARED_MEMORY.is_dir() and (free := shutil.disk_usage(SHARED_MEMORY).free) < needed:
             raise UserError(
                 "There is too little shared memory for the batches that workers prepare.",
                 file=SHARED_MEMORY,
                 found=f"{free / 1e9:.2f} GB free",
-                expected=f"{wanted / 1e9:.2f} GB",
-                remedy="Use fewer --workers, or enlarge it (docker run --shm-size 8g); --workers 0 needs none.",
+                expected=f"{needed / 1e9:.2f} GB",
+                remedy="Use fewer --workers, or enlarge the memory (docker run --shm-size 8g); --workers 0 needs none.",
             )
         label = torch.empty(slots, *label_shape, voxels, dtype=torch.int16)
         return cls(factory, torch.empty(slots, *data_shape, voxels).share_memory_(), label.share_memory_())
@@ -115,7 +124,7 @@ class _Slots(Dataset["_Note | UserError"]):
     def __getitem__(self, place: tuple[int, Key]) -> _Note | UserError:
         slot, (epoch, phase, index) = place
         size = self.factory.size(phase)
-        # A user error travels as a value: the loader would wrap a raised one in a traceback of the worker.
+        # A user error is returned, because the loader would wrap a raised one in the worker's traceback.
         try:
             patches = self.factory.prepare(epoch, phase, index, self._views(slot, size))
         except UserError as error:
@@ -123,7 +132,7 @@ class _Slots(Dataset["_Note | UserError"]):
         return _Note(slot, size, patches.cases, patches.seeds)
 
     def take(self, note: _Note, pin_memory: bool) -> Patches:
-        """A copy of a batch, in page-locked memory if wanted; its slot is free after that."""
+        """A copy of a batch, in page-locked memory on request; its slot is free after that."""
         data, label = (x.pin_memory() if pin_memory else x.clone() for x in self._views(note.slot, note.size))
         return Patches(data, label, note.cases, note.seeds)
 
@@ -134,7 +143,7 @@ class _Slots(Dataset["_Note | UserError"]):
 
 
 def _view(slot: Tensor, size: tuple[int, ...]) -> Tensor:
-    """(a, b, voxels) memory as (a, b, *size), of which its beginning is enough."""
+    """The beginning of (a, b, voxels) memory as an array (a, b, *size)."""
     shape = (*slot.shape[:2], *size)
     return slot.view(-1)[: math.prod(shape)].view(shape)
 
@@ -150,32 +159,33 @@ def load_batches(
     workers: int,
     device: torch.device,
 ) -> Generator[Batch, None, None]:
-    """Yield every batch in order: per epoch ``train`` training batches, then ``validation`` validation batches.
+    """Yield all batches in order: in every epoch the training batches, then the validation batches.
 
     One pool of workers serves the whole training, so that no epoch waits for processes to start.
 
     Args:
         factory: Makes the batches.
-        first_epoch: First epoch (after a resume not 0).
-        first_iteration: First training batch of that epoch.
-        epochs: End of training.
+        first_epoch: Number of the first epoch; not 0 when a run is resumed.
+        first_iteration: Number of the first training batch of that epoch.
+        epochs: Number of the epoch at which training ends.
         train: Training batches per epoch.
         validation: Validation batches per epoch.
-        workers: Worker processes; 0 makes batches in this process.
-        device: That trains, and where the batches are to be. For a GPU they travel through page-locked memory.
+        workers: Number of worker processes; 0 makes batches in this process.
+        device: Device that trains; the batches are moved to it, to a GPU through page-locked memory.
 
     Raises:
-        UserError: From a worker; or a worker was killed.
+        UserError: A worker raised it or was killed, or a transform cannot be sent to worker processes.
         Exception: Anything else that a worker raised, with its traceback in the message.
     """
-    # An earlier training in this process may have opened cases that were preprocessed anew since.
+    # An earlier training in this process may have opened cases that were preprocessed again since.
     close_cases()
     keys = _Keys(first_epoch, first_iteration, epochs, train, validation)
     if workers == 0:
         for key in keys:
             yield factory.finish(factory.prepare(*key).to(device))
         return
-    # One more than are made ahead: the one that has been handed out and is being copied.
+    require_picklable(factory.transforms)
+    # One slot more than batches are made ahead, for the batch that is being copied.
     slots = _Slots.of(factory, workers * BATCHES_AHEAD + 1)
     loader: DataLoader[_Note | UserError] = DataLoader(
         slots,
@@ -187,12 +197,12 @@ def load_batches(
         worker_init_fn=_prepare_worker,
     )
     pool = _Pool.start(loader)
-    # When the program ends without closing this generator, Python terminates the workers once, and they wait for twice.
+    # When the program ends without closing this generator, Python terminates the workers once, which they survive.
     ending = partial(_terminate, pool.workers)
     atexit.register(ending)
     try:
         while True:
-            # Raised here and not in `next`, whose frame would keep the pool.
+            # Errors are raised here and not in `next`, whose frame would keep the pool alive.
             with interrupts_later():
                 note = pool.next()
             if note is None:
@@ -201,24 +211,24 @@ def load_batches(
                 raise note
             yield factory.finish(slots.take(note, pin_memory=device.type == "cuda").to(device))
     finally:
-        # The workers live as long as the iterator; a traceback that is kept, as notebooks do, must not keep it.
+        # The workers live as long as the iterator; a traceback that a notebook keeps must not keep the iterator.
         del pool
         atexit.unregister(ending)
 
 
 def _prepare_worker(worker: int) -> None:
-    # Ctrl-C reaches all processes of a terminal; who trains may want to finish an iteration first.
+    # Ctrl-C reaches all processes of a terminal, but the training process may want to finish an iteration first.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _end_soon)
-    # Every batch asks for the same sizes again.
+    # Every batch needs memory of the same sizes.
     keep_freed_memory()
 
 
 def _end_soon(number: int, frame: FrameType | None) -> None:
-    """Leave the first SIGTERM without effect for a while.
+    """Let the worker go on for a while after the first SIGTERM.
 
-    A scheduler sends it to all processes, and the parent may want batches until its iteration is finished. The next one
-    or the alarm ends this worker.
+    A scheduler sends the signal to all processes, and the parent may need batches until its iteration is finished. The
+    next SIGTERM or the alarm ends this worker.
     """
     signal.signal(number, signal.SIG_DFL)
     if hasattr(signal, "alarm"):
@@ -236,8 +246,8 @@ class _Pool:
     """The running loader.
 
     Attributes:
-        batches: What it delivers.
-        workers: Its processes.
+        batches: Iterator over the messages of the workers.
+        workers: The worker processes.
     """
 
     batches: Iterator[_Note | UserError]
@@ -245,10 +255,10 @@ class _Pool:
 
     @classmethod
     def start(cls, loader: DataLoader[_Note | UserError]) -> _Pool:
-        """Start the workers without the handler by which torch hears of a worker's death.
+        """Start the workers without the handler that tells torch of a worker's death.
 
-        That handler raises wherever the main thread happens to be, mostly inside the network. Without it the loss shows
-        at the next batch that is asked for, where it is explained.
+        That handler raises wherever the main thread happens to be, mostly inside the network. Without it the loss of a
+        worker is noticed when the next batch is requested, where it can be explained.
         """
         others = set(multiprocessing.active_children())
         if not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():
@@ -260,9 +270,9 @@ class _Pool:
         return cls(batches, tuple(set(multiprocessing.active_children()) - others))
 
     def next(self) -> _Note | Exception | None:
-        """The next batch, the error that came instead, or None at the end.
+        """The next batch, the error that came in its place, or None at the end.
 
-        A worker's error carries the worker's traceback in its message; that of the loader would keep the loader alive.
+        The message of a worker's error contains the worker's traceback; the loader's would keep the loader alive.
         """
         try:
             return next(self.batches)
@@ -274,24 +284,23 @@ class _Pool:
             return error.with_traceback(None)
 
     def lost(self) -> UserError:
-        """What to say when workers have ended before their time."""
+        """The error that explains why workers have ended too early."""
         codes = [code for worker in self.workers if (code := worker.exitcode)]
         ends = [f"by {_signal_name(-code)}" if code < 0 else f"with exit code {code}" for code in codes]
         facts = [f"{len(codes)} of {len(self.workers)} workers ended {', '.join(ends)}" if codes else "no exit code"]
-        if (most := largest_child()) is not None:
-            facts.append(f"a process of this program took up to {most / 1e9:.2f} GB")
-        if (free := available_memory()) is not None:
-            facts.append(f"{free / 1e9:.1f} GB of memory are free without it")
-        again = "Run the same command again, it continues where it was saved"
+        if (largest := largest_child()) is not None:
+            facts.append(f"a process of this program took up to {largest / 1e9:.2f} GB")
+        facts.append(f"{available_memory() / 1e9:.1f} GB of memory are free without it")
+        again = "Run the same command again, which resumes the run from its last checkpoint"
         if -getattr(signal, "SIGBUS", 0) in codes:
             cause = "a worker gets this signal when the shared memory, /dev/shm, is full"
-            remedy = "Enlarge /dev/shm (docker run --shm-size 8g), or train with --workers 0, which does not need it."
+            remedy = "Enlarge /dev/shm (docker run --shm-size 8g), or train with --workers 0, which does not use it."
         elif -getattr(signal, "SIGKILL", 0) in codes:
             cause = "the operating system kills processes when memory runs out"
-            remedy = f"{again}; with fewer workers it needs less memory: --workers 1, or --workers 0 for none."
+            remedy = f"{again}; fewer workers need less memory: --workers 1, or --workers 0 for none."
         elif any(code > 0 for code in codes):
-            cause = "its own message stands above"
-            remedy = 'A script that trains must do so under `if __name__ == "__main__":`; --workers 0 needs no workers.'
+            cause = "its own message is printed above"
+            remedy = 'A script must call train() under `if __name__ == "__main__":`, or train with --workers 0.'
         else:
             cause = "somebody ended it, or it crashed"
             remedy = f"{again}; if it happens again, train with --workers 0."
@@ -304,19 +313,19 @@ class _Pool:
 
 @contextmanager
 def interrupts_later() -> Iterator[None]:
-    """Raise a Ctrl-C of the meantime at the end; a second one raises at once.
+    """Raise KeyboardInterrupt at the end if Ctrl-C was pressed meanwhile; a second Ctrl-C raises it at once.
 
-    An interrupt inside the loader's queue may leave a lock taken, for which the end of the program then waits for ever.
+    An interrupt inside the loader's queue may leave a lock taken, on which the program would wait for ever at its end.
     """
-    ours = threading.current_thread() is threading.main_thread()
-    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield
         return
-    heard = False
+    interrupted = False
 
     def note(number: int, frame: FrameType | None) -> None:
-        nonlocal heard
-        heard = True
+        nonlocal interrupted
+        interrupted = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     signal.signal(signal.SIGINT, note)
@@ -324,7 +333,7 @@ def interrupts_later() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    if heard:
+    if interrupted:
         raise KeyboardInterrupt
 
 
@@ -336,24 +345,18 @@ def _signal_name(number: int) -> str:
 
 
 def largest_child() -> int | None:
-    """Bytes of memory that the largest of the ended child processes took; None where the system does not tell."""
+    """Bytes of memory that the largest of the ended child processes took; None on Windows, which does not record it.
+
+    psutil knows only processes that are still running.
+    """
     try:
         import resource
     except ImportError:
         return None
-    most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024
+    largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return largest if sys.platform == "darwin" else largest * 1024
 
 
-def available_memory() -> int | None:
-    """Bytes of memory that processes could still get; None where the system does not tell."""
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return None
+def available_memory() -> int:
+    """Bytes of memory that processes can still get without swapping."""
+    return int(psutil.virtual_memory().available)

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import math
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from umseg.dataset.dataset import Dataset
 from umseg.models.card import ModelCard
 from umseg.models.device import resolve_precision
 from umseg.preprocess.store.case_store import CaseStore
+from umseg.training.augmentation.pipelines import find_transforms, recorded_name
 from umseg.training.config.training_config import TrainingConfig, model_folder
 from umseg.training.data.batches import BatchFactory
 from umseg.training.data.loader import load_batches
@@ -46,6 +47,7 @@ def train(
     max_seconds: float = math.inf,
     tensorboard: bool = False,
     quiet: bool = False,
+    transforms: str | Sequence[object] | None = None,
 ) -> Path:
     """Train a network on one fold; continue if the same run was begun before.
 
@@ -61,6 +63,8 @@ def train(
         max_seconds: Stop after this time as after Ctrl-C: the iteration is finished and everything saved.
         tensorboard: Write the log for TensorBoard too.
         quiet: No progress bar.
+        transforms: Transforms of the augmentation in place of ``config.transforms``, which records their names: names,
+            ``umseg.training.augmentation.Transform`` objects, or transforms of batchgenerators.
 
     Returns:
         The fold's folder. It holds ``weights_final.safetensors`` if training is complete.
@@ -70,6 +74,9 @@ def train(
             configuration, or training diverged.
     """
     planned = Workspace(Path(workspace))
+    pipeline = find_transforms(config.transforms if transforms is None else transforms)
+    if transforms is not None:
+        config = config.model_copy(update={"transforms": recorded_name(transforms)})
     card = model_card(planned, config, tag)
     dataset = planned.load(Dataset)
     split = _split(planned, config, dataset)
@@ -92,7 +99,7 @@ def train(
             config.augmentation,
             config.oversampling,
             card.mirror_axes,
-            transforms=config.transforms,  # type: ignore[arg-type] # checked by TrainingConfig.from_options
+            transforms=pipeline,
             samples=processes.share(card.configuration.batch_size),
         )
         cases = sorted({*split.train, *split.validation})

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tests.training.augmentation.peers import spatial_transform
-from umseg.training.augmentation.interpolation import Placement, sample_cubic, sample_majority
-from umseg.training.augmentation.spatial import centre_crop, rotation, turn
+from umseg.training.augmentation.placement import Placement, sample_cubic, sample_majority
+from umseg.training.augmentation.warp import centre_crop, rotate_and_zoom, rotation
 
 GEOMETRIES = [
     ((20, 24), (30, 31), [0.4], 1.2),
@@ -42,9 +42,9 @@ def test_equals_batchgenerators(
 ) -> None:
     """Angles, zoom, centre, spline, border and labels, at fixed parameters."""
     image, label = sample(size)
-    peer = spatial_transform(patch, [(a, a) for a in angles], (zoom, zoom), 1.0)
+    peer = spatial_transform(patch, [(a, a) for a in angles], (zoom, zoom))
     expected = peer(data=image[None].numpy().copy(), seg=label[None].numpy().astype(np.float32))
-    turned, turned_label = turn(image, label, patch, angles, zoom)
+    turned, turned_label = rotate_and_zoom(image, label, patch, angles, zoom)
     np.testing.assert_allclose(turned.numpy(), expected["data"][0], atol=1e-5)
     np.testing.assert_array_equal(turned_label.numpy(), expected["seg"][0])
 
@@ -58,9 +58,9 @@ def test_linear_interpolation_equals_scipys(
     centre = (np.array(size).reshape(-1, *(1,) * len(size)) - 1) / 2
     coordinates = np.tensordot(zoom * rotation(angles), grid, axes=1) + centre
     expected = [ndimage.map_coordinates(x.numpy(), coordinates, order=1, mode="constant", cval=0) for x in image]
-    turned, turned_label = turn(image, label, patch, angles, zoom, splines=False)
+    turned, turned_label = rotate_and_zoom(image, label, patch, angles, zoom, splines=False)
     np.testing.assert_allclose(turned.numpy(), expected, atol=1e-5)
-    assert torch.equal(turned_label, turn(image, label, patch, angles, zoom)[1])
+    assert torch.equal(turned_label, rotate_and_zoom(image, label, patch, angles, zoom)[1])
 
 
 @pytest.mark.parametrize("splines", [True, False])
@@ -75,10 +75,10 @@ def test_tensors_and_kernels_agree(
 ) -> None:
     """What a GPU computes, computed here, in slabs; float32 coordinates are good to a few millionths of a voxel."""
     image, label = sample(size)
-    turned, turned_label = turn(image, label, patch, angles, zoom, splines)
-    monkeypatch.setattr("umseg.training.augmentation.spatial.small_pieces", lambda device: False)
-    monkeypatch.setattr("umseg.training.augmentation.interpolation._VOXELS", 3 * patch[-1])
-    other, other_label = turn(image, label, patch, angles, zoom, splines)
+    turned, turned_label = rotate_and_zoom(image, label, patch, angles, zoom, splines)
+    monkeypatch.setattr("umseg.training.augmentation.warp.small_pieces", lambda device: False)
+    monkeypatch.setattr("umseg.training.augmentation.placement._VOXELS", 3 * patch[-1])
+    other, other_label = rotate_and_zoom(image, label, patch, angles, zoom, splines)
     torch.testing.assert_close(other, turned, atol=1e-4, rtol=0)
     assert (other_label != turned_label).float().mean() < 0.01
 
@@ -115,7 +115,7 @@ def test_labels_are_those_of_interpolated_masks(
     undecided |= (np.minimum(abs(coordinates), abs(coordinates - limits)) < 1e-4).any(0)
     where = Placement(matrix, size, patch)
     tensor = torch.tensor(label[None], dtype=torch.int16)
-    _, found = turn(torch.zeros(1, *size), tensor, patch, angles, zoom)
+    _, found = rotate_and_zoom(torch.zeros(1, *size), tensor, patch, angles, zoom)
     for result in (found, sample_majority(tensor, where)):
         np.testing.assert_array_equal(result[0].numpy()[~undecided], expected[~undecided])
 
@@ -123,14 +123,14 @@ def test_labels_are_those_of_interpolated_masks(
 def test_planes_are_turned_one_by_one() -> None:
     image, _ = sample((30, 31))
     planes = torch.cat([sample((30, 31), seed)[1] for seed in range(3)])
-    _, together = turn(image, planes, (20, 24), [0.4], 1.2)
+    _, together = rotate_and_zoom(image, planes, (20, 24), [0.4], 1.2)
     for plane, result in zip(planes, together, strict=True):
-        assert torch.equal(turn(image, plane[None], (20, 24), [0.4], 1.2)[1][0], result)
+        assert torch.equal(rotate_and_zoom(image, plane[None], (20, 24), [0.4], 1.2)[1][0], result)
 
 
 def test_a_quarter_turn_moves_voxels() -> None:
     image, label = sample((15, 15))
-    turned, turned_label = turn(image, label, (15, 15), [np.pi / 2], 1.0)
+    turned, turned_label = rotate_and_zoom(image, label, (15, 15), [np.pi / 2], 1.0)
     inner = (slice(None), slice(1, -1), slice(1, -1))
     assert torch.equal(turned_label[inner], label.rot90(1, (1, 2))[inner])
     torch.testing.assert_close(turned[inner], image.rot90(1, (1, 2))[inner], atol=1e-4, rtol=0)

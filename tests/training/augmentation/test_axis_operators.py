@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from umseg.preprocess.resampling.resample import axis_operator
-from umseg.training.augmentation.operators import Operator, enlarging, spline_coefficients, zooming
+from umseg.training.augmentation.axis_operators import AxisOperator, enlarging, spline_coefficients, zooming
 
 CPU = torch.device("cpu")
 
@@ -25,7 +25,7 @@ def test_an_operator_is_a_matrix_along_one_axis(columns: int, rows: int, axis: i
     shape[axis] = columns
     x = rng.normal(size=shape).astype(np.float32)
     expected = np.moveaxis(np.tensordot(matrix, x, axes=(1, axis)), 0, axis)
-    found = Operator.of(matrix, CPU)(torch.from_numpy(x), axis)
+    found = AxisOperator.of(matrix, CPU)(torch.from_numpy(x), axis)
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-4)
 
 

@@ -1,4 +1,7 @@
-"""Interpolation with tensors, for GPUs: splines and majorities at the voxels of a turned patch."""
+"""Where the voxels of a rotated patch lie in an image, and interpolation there with tensors, for GPUs.
+
+``umseg.kernels.interpolation`` does the same on a CPU.
+"""
 
 from __future__ import annotations
 
@@ -13,22 +16,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from umseg.training.augmentation.operators import basis, on_device
+from umseg.training.augmentation.axis_operators import basis, on_device
 
 OUTSIDE = -1
-"""Label of what was not cut."""
-# Output voxels that are computed together: enough to keep a GPU busy, few enough to leave memory to the network.
+"""Label of voxels that were not cut."""
+# Output voxels that are computed together: enough to keep a GPU busy, few enough to leave memory for the network.
 _VOXELS = 2**21
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the voxels of a patch lie in an image: about its centre.
+    """Where the voxels of a patch lie in an image; both have the same centre.
 
     Attributes:
-        matrix: (axes, axes), offset from the centre of the patch to that from the centre of the image.
-        sizes: Voxels of the image.
-        patch: Voxels of the patch.
+        matrix: (axes, axes), from the offset to the patch's centre to the offset to the image's centre.
+        sizes: Voxels per axis of the image.
+        patch: Voxels per axis of the patch.
     """
 
     matrix: NDArray[np.float64]
@@ -37,12 +40,12 @@ class Placement:
 
     @property
     def origin(self) -> NDArray[np.float64]:
-        """Where the first voxel of the patch lies."""
-        centre, middle = ((np.asarray(n) - 1) / 2 for n in (self.sizes, self.patch))
-        return np.asarray(centre - self.matrix @ middle)
+        """The coordinates of the patch's first voxel in the image."""
+        centre, patch_centre = ((np.asarray(n) - 1) / 2 for n in (self.sizes, self.patch))
+        return np.asarray(centre - self.matrix @ patch_centre)
 
     def in_space(self) -> Placement:
-        """In 3-D; a 2-D image is one slice."""
+        """The same placement in 3-D, where a 2-D image is one slice."""
         if len(self.sizes) == 3:
             return self
         matrix = np.eye(3)
@@ -50,18 +53,18 @@ class Placement:
         return Placement(matrix, (1, *self.sizes), (1, *self.patch))
 
     def points(self, device: torch.device) -> Iterator[tuple[slice, list[_Points]]]:
-        """The voxels of the patch, flat, slab by slab along the first axis."""
+        """The coordinates of the patch's voxels, flattened, slab by slab along the first axis."""
         step = max(1, _VOXELS // math.prod(self.patch[1:]))
         for start in range(0, self.patch[0], step):
             lines = [np.arange(n) for n in self.patch]
             lines[0] = lines[0][start : start + step]
-            found = []
+            points = []
             for size, factors, first in zip(self.sizes, self.matrix, self.origin, strict=True):
                 parts = [factor * line for factor, line in zip(factors, lines, strict=True)]
                 parts[0] = parts[0] + first
                 grids = [_along(part, axis, len(lines), device) for axis, part in enumerate(parts)]
-                found.append(_Points.of(sum(grids[1:], grids[0]).reshape(-1), size))
-            yield slice(start, start + step), found
+                points.append(_Points.of(sum(grids[1:], grids[0]).reshape(-1), size))
+            yield slice(start, start + step), points
 
 
 def _along(line: NDArray[np.float64], axis: int, axes: int, device: torch.device) -> Tensor:
@@ -76,9 +79,9 @@ class _Points:
 
     Attributes:
         size: Length of the axis.
-        base: int32, the voxel below, within the axis.
-        fraction: Distance to it, from 0 to 1 where ``inside``.
-        inside: Whether the point lies between the centres of the first and the last voxel.
+        base: The voxel at or below each coordinate, int32, clipped to the axis.
+        fraction: Distance to that voxel, from 0 to 1 where ``inside``.
+        inside: Whether the coordinate lies between the centres of the first and the last voxel.
     """
 
     size: int
@@ -93,17 +96,17 @@ class _Points:
         return cls(size, base.int(), coordinate - base, inside)
 
 
-def sample_cubic(coefficients: Tensor, where: Placement) -> Tensor:
-    """Splines with ``coefficients`` (channels, *(size + 3)): (channels, *patch), 0 outside of the image."""
-    turned = coefficients.new_empty(len(coefficients), *where.patch)
-    for slab, points in where.points(coefficients.device):
+def sample_cubic(coefficients: Tensor, placement: Placement) -> Tensor:
+    """The cubic spline with ``coefficients`` (channels, *(size + 3)): (channels, *patch), 0 outside the image."""
+    rotated = coefficients.new_empty(len(coefficients), *placement.patch)
+    for slab, points in placement.points(coefficients.device):
         values = _cubic(coefficients, points).masked_fill_(_outside(points), 0)
-        turned[:, slab] = values.view_as(turned[:, slab])
-    return turned
+        rotated[:, slab] = values.view_as(rotated[:, slab])
+    return rotated
 
 
 def _cubic(coefficients: Tensor, points: Sequence[_Points]) -> Tensor:
-    """(channels, points)."""
+    """Values of the spline at some points, (channels, points)."""
     channels = len(coefficients)
     sizes = coefficients.shape[1:]
     strides = [math.prod(sizes[axis + 1 :]) for axis in range(len(sizes))]
@@ -125,33 +128,33 @@ def _cubic(coefficients: Tensor, points: Sequence[_Points]) -> Tensor:
     return total
 
 
-def sample_linear(image: Tensor, where: Placement) -> Tensor:
-    """Linear interpolation of (channels, *spatial): (channels, *patch), 0 outside of the image."""
-    turned = image.new_empty(len(image), *where.patch)
-    for slab, points in where.points(image.device):
+def sample_linear(image: Tensor, placement: Placement) -> Tensor:
+    """Linear interpolation of an image (channels, *spatial): (channels, *patch), 0 outside the image."""
+    rotated = image.new_empty(len(image), *placement.patch)
+    for slab, points in placement.points(image.device):
         total = image.new_zeros(len(image), len(points[0].base))
         for values, weight in _corners(image, points):
             total.addcmul_(values, weight)
-        turned[:, slab] = total.masked_fill_(_outside(points), 0).view_as(turned[:, slab])
-    return turned
+        rotated[:, slab] = total.masked_fill_(_outside(points), 0).view_as(rotated[:, slab])
+    return rotated
 
 
-def sample_majority(label: Tensor, where: Placement) -> Tensor:
-    """The label to which linear interpolation gives the largest weight, the lowest of several.
+def sample_majority(label: Tensor, placement: Placement) -> Tensor:
+    """The label to which linear interpolation gives the largest weight; of several labels the lowest.
 
-    Equals interpolating the mask of each label by itself, for any number of labels.
+    This equals interpolating the mask of each label separately, for any number of labels.
 
     Args:
         label: (planes, *spatial) int16.
 
     Returns:
-        (planes, *patch), -1 outside of the image.
+        (planes, *patch), -1 outside the image.
     """
-    turned = label.new_empty(len(label), *where.patch)
-    for slab, points in where.points(label.device):
+    rotated = label.new_empty(len(label), *placement.patch)
+    for slab, points in placement.points(label.device):
         values = _majority(label, points).masked_fill_(_outside(points), OUTSIDE)
-        turned[:, slab] = values.view_as(turned[:, slab])
-    return turned
+        rotated[:, slab] = values.view_as(rotated[:, slab])
+    return rotated
 
 
 def _outside(points: Sequence[_Points]) -> Tensor:
@@ -159,25 +162,25 @@ def _outside(points: Sequence[_Points]) -> Tensor:
 
 
 def _majority(label: Tensor, points: Sequence[_Points]) -> Tensor:
-    """(planes, points)."""
-    found, weights = [], []
+    """The majority label at some points, (planes, points)."""
+    labels, weights = [], []
     for values, weight in _corners(label, points):
-        found.append(values)
+        labels.append(values)
         weights.append(weight.expand(values.shape))
     totals = [weight.clone() for weight in weights]
-    for i, j in combinations(range(len(found)), 2):
-        same = (found[i] == found[j]).float()
+    for i, j in combinations(range(len(labels)), 2):
+        same = (labels[i] == labels[j]).float()
         totals[i].addcmul_(same, weights[j])
         totals[j].addcmul_(same, weights[i])
-    winner, most = found[0], totals[0]
-    for values, total in zip(found[1:], totals[1:], strict=True):
+    winner, most = labels[0], totals[0]
+    for values, total in zip(labels[1:], totals[1:], strict=True):
         better = (total > most) | ((total == most) & (values < winner))
         winner, most = torch.where(better, values, winner), torch.where(better, total, most)
     return winner
 
 
 def _corners(image: Tensor, points: Sequence[_Points]) -> Iterator[tuple[Tensor, Tensor]]:
-    """The corners of the cells that the points lie in: values (planes, points) and linear weights (points)."""
+    """For each corner of the cells around the points: values (planes, points) and linear weights (points)."""
     sizes = image.shape[1:]
     strides = [math.prod(sizes[axis + 1 :]) for axis in range(len(sizes))]
     flat = image.reshape(-1)
@@ -192,7 +195,7 @@ def _corners(image: Tensor, points: Sequence[_Points]) -> Iterator[tuple[Tensor,
 
 
 def _index(points: Sequence[_Points], strides: Sequence[int], planes: int, plane: int) -> Tensor:
-    """Position of each point's base voxel in flat memory, for all planes one after another."""
+    """Positions of the points' base voxels in flat memory, for all planes one after another."""
     first = torch.zeros_like(points[0].base)
     for p, stride in zip(points, strides, strict=True):
         first += p.base * stride

@@ -25,7 +25,7 @@ def test_geometry_of_the_published_plans(
     assert geometry.in_plane is in_plane
     assert geometry.initial_patch == initial
     assert geometry.mirror_axes == tuple(range(len(patch)))
-    assert geometry.turned_axes == len(patch) - in_plane
+    assert geometry.rotated_axes == len(patch) - in_plane
 
 
 def test_slices_are_turned_alone_from_more_than_three_to_one() -> None:
