@@ -68,6 +68,7 @@ def plan(
 ) -> None:
     """Check a data set, measure it, decide how to train on it, and preprocess it."""
     from umseg.common.parallel import default_workers
+    from umseg.models.measured_memory import MemoryMeter
     from umseg.planning import Overrides
     from umseg.preprocess.store.case_store import as_store_dtype
     from umseg.reports.summary import plan_summary
@@ -89,5 +90,6 @@ def plan(
         workers=workers,
         quiet=quiet,
     )
-    typer.echo(plan_summary(fingerprint, decided, made.load(Dataset).description))
+    measure = MemoryMeter(made.memory_file)
+    typer.echo(plan_summary(fingerprint, decided, made.load(Dataset).description, measure))
     typer.echo(f"Workspace: {made.folder}")
