@@ -93,6 +93,11 @@ class Workspace:
         return self.folder / "problems.csv"
 
     @property
+    def memory_file(self) -> Path:
+        """The measured memory of networks whose layers are not described: a ``MeasuredMemory``."""
+        return self.folder / "memory.json"
+
+    @property
     def fixed_labels(self) -> Path:
         """Folder of the label maps whose headers were corrected."""
         return self.folder / "fixed" / "labelsTr"

@@ -4,11 +4,17 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.models.plans import SMALL, make_configuration
+from tests.models.plans import SMALL, U_NETS, make_configuration
+from umseg.architectures.memory.model import described
+from umseg.architectures.registry import network_spec
 from umseg.architectures.stage import Stage
-from umseg.architectures.unet import ARCHITECTURES
+from umseg.architectures.unet import Architecture
 from umseg.planning.stages import configuration_stages, topology_stages
 from umseg.planning.topology import plan_topology
+
+
+def describe(model: str, stages: Sequence[Stage]) -> Architecture:
+    return described(network_spec(model), stages)
 
 
 def make_stages(dimensions: int, count: int, edge: int = 1024) -> tuple[Stage, ...]:
@@ -30,7 +36,7 @@ def make_stages(dimensions: int, count: int, edge: int = 1024) -> tuple[Stage, .
 @pytest.mark.parametrize("dimensions", [2, 3])
 def test_released_blocks_per_stage(dimensions: int, count: int, encoder: list[int], decoder: list[int]) -> None:
     """The examples in docs/rules.md, Networks; the decoder is listed from the full resolution down."""
-    architecture = ARCHITECTURES["umamba_bot_released"](make_stages(dimensions, count))
+    architecture = describe("umamba_bot_released", make_stages(dimensions, count))
     assert [len(row) for row in architecture.encoder] == encoder
     assert [len(row) for row in architecture.decoder] == decoder
     assert architecture.stem == architecture.encoder[0]
@@ -48,15 +54,15 @@ def test_released_blocks_per_stage(dimensions: int, count: int, encoder: list[in
     ],
 )
 def test_released_encoder_places_its_mamba_layers(dimensions: int, count: int, edge: int, expected: str) -> None:
-    architecture = ARCHITECTURES["umamba_enc_released"](make_stages(dimensions, count, edge))
+    architecture = describe("umamba_enc_released", make_stages(dimensions, count, edge))
     assert "".join(tokens[0] if tokens else "-" for tokens in architecture.ssm) == expected
 
 
 @pytest.mark.parametrize("name", SMALL)
-@pytest.mark.parametrize("model", ARCHITECTURES)
+@pytest.mark.parametrize("model", U_NETS)
 def test_rows_fit_the_stages(model: str, name: str) -> None:
     stages = configuration_stages(SMALL[name])
-    architecture = ARCHITECTURES[model](stages)
+    architecture = describe(model, stages)
     assert len(architecture.encoder) == len(architecture.ssm) == len(stages)
     assert len(architecture.decoder) == len(architecture.skips) == len(stages) - 1
     plain = architecture.without_ssm()
@@ -74,7 +80,7 @@ def counts(rows: Sequence[Sequence[str]]) -> list[int]:
 
 def test_plans_count_their_decoder_from_the_deepest_stage() -> None:
     configuration = SMALL["3d"].model_copy(update={"n_conv_per_stage": (1, 2, 3), "n_conv_per_stage_decoder": (4, 5)})
-    architecture = ARCHITECTURES["nnunet"](configuration_stages(configuration))
+    architecture = describe("nnunet", configuration_stages(configuration))
     assert counts(architecture.encoder) == [1, 2, 3]
     assert counts(architecture.decoder) == [5, 4]
 
@@ -82,6 +88,6 @@ def test_plans_count_their_decoder_from_the_deepest_stage() -> None:
 def test_residual_encoders_have_the_blocks_of_the_plan() -> None:
     topology = plan_topology((1, 1, 1), (32, 32, 32))
     residual = topology_stages(topology, (32, 64, 128, 256), (1, 2, 3, 4), 3, residual=True)
-    architecture = ARCHITECTURES["nnunet_resenc"](residual)
+    architecture = describe("nnunet_resenc", residual)
     assert counts(architecture.encoder) == [1, 2, 3, 4]
     assert counts(architecture.decoder) == [3, 3, 3]

@@ -13,12 +13,12 @@ from torch import nn
 
 from tests.dataset.builder import write_image
 from tests.training.factories import make_configuration, make_network
+from umseg.architectures.options import ModelOptions
 from umseg.common.errors import UserError
 from umseg.dataset.dataset import Case
 from umseg.dataset.description import DatasetDescription
 from umseg.inference import Predictor
 from umseg.models.card import ModelCard
-from umseg.models.options import ModelOptions
 from umseg.planning.intensity import IntensityStatistics
 from umseg.planning.plan import Plan
 from umseg.preprocess.instances import find_instances

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from umseg.architectures.registry import NETWORKS
 from umseg.planning.plan import Configuration
+
+U_NETS = [name for name, spec in NETWORKS.items() if spec.describe is not None]
+"""The networks that are built from a description."""
+BASELINES = [name for name, spec in NETWORKS.items() if spec.package == "monai"]
+"""The networks of MONAI."""
 
 
 def make_configuration(

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from tests.models.plans import SMALL
+from umseg.architectures.options import ModelOptions
 from umseg.common.errors import UserError
 from umseg.dataset.description import DatasetDescription
 from umseg.models.card import ModelCard, load_card
-from umseg.models.options import ModelOptions
 from umseg.planning.plan import Plan
 from umseg.workspace import CARD
 

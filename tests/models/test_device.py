@@ -5,8 +5,7 @@ import contextlib
 import pytest
 import torch
 
-from tests.models.plans import SMALL
-from umseg.architectures.unet import ARCHITECTURES
+from tests.models.plans import SMALL, U_NETS
 from umseg.common.errors import UserError
 from umseg.kernels.runtime.memory_format import channels_last
 from umseg.models import device as module
@@ -112,7 +111,7 @@ def test_channels_last_keeps_the_values(shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("name", ["2d", "3d", "anisotropic"])
-@pytest.mark.parametrize("model", ARCHITECTURES)
+@pytest.mark.parametrize("model", U_NETS)
 def test_placing_keeps_weights_and_outputs(model: str, name: str) -> None:
     torch.manual_seed(0)
     network = build_network(model, SMALL[name], 1, 2)

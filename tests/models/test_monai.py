@@ -5,10 +5,10 @@ import sys
 import pytest
 import torch
 
-from tests.models.plans import make_configuration
-from umseg.architectures.monai import BASELINES
+from tests.models.plans import BASELINES, make_configuration
 from umseg.common.errors import UserError
-from umseg.models.monai import SingleHead, build_baseline
+from umseg.models.registry import build_network
+from umseg.models.single_head import SingleHead
 
 
 def configuration(patch: tuple[int, ...]):  # type: ignore[no-untyped-def]
@@ -20,7 +20,7 @@ def configuration(patch: tuple[int, ...]):  # type: ignore[no-untyped-def]
 @pytest.mark.parametrize("model", sorted(BASELINES))
 def test_logits_have_the_size_of_the_patch(model: str, patch: tuple[int, ...]) -> None:
     pytest.importorskip("monai", reason="the extra 'baselines' is not installed")
-    network = build_baseline(model, configuration(patch), 2, 5, deep_supervision=False).eval()
+    network = build_network(model, configuration(patch), 2, 5).eval()
     image = torch.randn(1, 2, *patch)
     with torch.no_grad():
         logits = network(image)
@@ -37,14 +37,14 @@ def test_logits_have_the_size_of_the_patch(model: str, patch: tuple[int, ...]) -
 )
 def test_sizes_are_those_of_the_published_networks(model: str, millions: tuple[int, int]) -> None:
     pytest.importorskip("monai", reason="the extra 'baselines' is not installed")
-    network = build_baseline(model, configuration((96, 96, 96)), 1, 14, deep_supervision=False)
+    network = build_network(model, configuration((96, 96, 96)), 1, 14)
     assert millions[0] < sum(p.numel() for p in network.parameters()) / 1e6 < millions[1]
 
 
 def test_a_missing_monai_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "monai.networks.nets", None)
     with pytest.raises(UserError, match="not installed") as raised:
-        build_baseline("unetr", configuration((64, 64)), 1, 2, deep_supervision=False)
+        build_network("unetr", configuration((64, 64)), 1, 2)
     assert 'pip install "umseg[baselines]"' in str(raised.value.remedy)
 
 

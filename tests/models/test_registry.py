@@ -7,9 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tests.models.plans import SMALL, make_configuration
-from umseg.architectures.monai import BASELINES
-from umseg.architectures.unet import ARCHITECTURES
+from tests.models.plans import BASELINES, SMALL, U_NETS, make_configuration
 from umseg.common.errors import UserError
 from umseg.models.registry import MODELS, ModelOptions, build_network, check_model, fit_configuration, output_layers
 
@@ -45,7 +43,7 @@ def test_plain_network_refuses_a_plan_for_residual_encoders() -> None:
         build_network("nnunet", plan, 1, 2)
     assert caught.value.remedy is not None
     assert "nnunet_resenc" in caught.value.remedy
-    for model in set(ARCHITECTURES) - {"nnunet"}:
+    for model in set(U_NETS) - {"nnunet"}:
         build_network(model, plan, 1, 2)
 
 
@@ -54,7 +52,7 @@ def test_default_options_fit_every_model(model: str) -> None:
     check_model(model, ModelOptions())
 
 
-@pytest.mark.parametrize("model", ARCHITECTURES)
+@pytest.mark.parametrize("model", U_NETS)
 def test_the_seed_decides_the_weights(model: str) -> None:
     def draw(seed: int) -> dict[str, Tensor]:
         torch.manual_seed(seed)
@@ -68,7 +66,7 @@ def test_the_seed_decides_the_weights(model: str) -> None:
 
 
 @pytest.mark.parametrize("options", [ModelOptions(), ModelOptions(ssm_residual=True), ModelOptions(ssm=False)])
-@pytest.mark.parametrize("model", ARCHITECTURES)
+@pytest.mark.parametrize("model", U_NETS)
 def test_weights_travel_through_safetensors(tmp_path: Path, model: str, options: ModelOptions) -> None:
     if not model.startswith("umamba"):
         options = ModelOptions()

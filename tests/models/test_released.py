@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from tests.conftest import GOLDEN
 from tests.models.plans import make_configuration
+from umseg.architectures.options import ModelOptions
 from umseg.common.errors import UserError
 from umseg.models import build_network, convert_state_dict
-from umseg.models.options import ModelOptions
 from umseg.models.ssm import MambaLayer
 
 RECORDED = {

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.models.plans import HIPPOCAMPUS, SMALL, make_configuration
-from umseg.architectures.unet import ARCHITECTURES
+from tests.models.plans import HIPPOCAMPUS, SMALL, U_NETS, make_configuration
 from umseg.models.blocks import ConvNormAct, ResidualBlock
 from umseg.models.device import autocast, place
 from umseg.models.registry import ModelOptions, build_network
@@ -44,7 +43,7 @@ def test_parameters_of_nnunet_on_the_hippocampus_plan() -> None:
 
 
 def test_deep_supervision_does_not_change_the_parameters() -> None:
-    for model in ARCHITECTURES:
+    for model in U_NETS:
         with_it, without = (build(model, SMALL["3d"], deep_supervision=flag) for flag in (True, False))
         assert with_it.state_dict().keys() == without.state_dict().keys()
         assert all(torch.equal(a, b) for a, b in zip(with_it.parameters(), without.parameters(), strict=True))
@@ -52,7 +51,7 @@ def test_deep_supervision_does_not_change_the_parameters() -> None:
 
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("name", SMALL)
-@pytest.mark.parametrize("model", ARCHITECTURES)
+@pytest.mark.parametrize("model", U_NETS)
 def test_shapes(model: str, name: str, channels: int) -> None:
     configuration = SMALL[name]
     image = make_image(configuration, channels)
@@ -62,7 +61,7 @@ def test_shapes(model: str, name: str, channels: int) -> None:
 
 
 @pytest.mark.parametrize("name", SMALL)
-@pytest.mark.parametrize("model", ARCHITECTURES)
+@pytest.mark.parametrize("model", U_NETS)
 def test_deep_supervision_goes_from_full_resolution_down(model: str, name: str) -> None:
     configuration = SMALL[name]
     image = make_image(configuration)
@@ -233,7 +232,7 @@ def test_released_network_has_no_full_resolution_skip_in_2d() -> None:
 
 
 @pytest.mark.parametrize("name", SMALL)
-@pytest.mark.parametrize("model", ARCHITECTURES)
+@pytest.mark.parametrize("model", U_NETS)
 def test_builds_without_memory(model: str, name: str) -> None:
     with torch.device("meta"):
         network = build(model, SMALL[name])
@@ -261,7 +260,7 @@ def trained(network: nn.Module) -> list[tuple[str, nn.Parameter]]:
 
 
 @pytest.mark.parametrize("name", SMALL)
-@pytest.mark.parametrize("model", ARCHITECTURES)
+@pytest.mark.parametrize("model", U_NETS)
 def test_every_parameter_learns_under_deep_supervision(model: str, name: str) -> None:
     network = build(model, SMALL[name], deep_supervision=True)
     sum((score**2).mean() for score in network(make_image(SMALL[name]))).backward()
@@ -337,7 +336,7 @@ def test_bfloat16_stays_close_to_float32(model: str, options: ModelOptions | Non
     assert 0 < float(error) < allowed
 
 
-@pytest.mark.parametrize("model", ARCHITECTURES)
+@pytest.mark.parametrize("model", U_NETS)
 def test_outputs_repeat_bit_for_bit(model: str) -> None:
     image = make_image(SMALL["3d"])
     network = build(model, SMALL["3d"])

@@ -10,11 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.planning.test_memory import topology_of
-from umseg.architectures.memory.model import KNOWN_MODELS
-from umseg.architectures.monai import BASELINES
 from umseg.common.errors import UserError
 from umseg.dataset.description import DatasetDescription
-from umseg.models.registry import fit_configuration
 from umseg.planning.fingerprint import Fingerprint, IntensityStatistics
 from umseg.planning.overrides import Overrides
 from umseg.planning.plan import Plan
@@ -406,26 +403,10 @@ def test_plan_for_a_model_fits_that_model() -> None:
     )
 
 
-@pytest.mark.parametrize("model", BASELINES)
-def test_plan_for_a_network_of_monai_fits_the_patch_that_is_trained(model: str) -> None:
-    fingerprint, description = fingerprint_of([(2.5, 0.8, 0.8)], [(90, 300, 310)]), describe(4, 200, ("T1", "T2"))
-    batches = []
-    for memory in (16.0, 48.0):
-        plan = make_plan(fingerprint, description, memory_gb=memory, for_model=model)
-        for configuration in plan.configurations.values():
-            rounded = fit_configuration(model, configuration)
-            assert training_memory(model, rounded, 2, 4).total <= memory * 1e9
-            more = rounded.model_copy(update={"batch_size": rounded.batch_size + 1})
-            capped = math.prod(configuration.patch_size) * more.batch_size > 0.049 * 90 * 300 * 310 * 200
-            assert capped or training_memory(model, more, 2, 4).total > memory * 1e9
-        batches.append(plan.configuration("2d").batch_size)
-    assert batches[0] < batches[1]
-
-
-def test_plan_for_a_model_that_nobody_measured_is_refused() -> None:
-    with pytest.raises(UserError, match="memory of model 'best'") as caught:
-        make_plan(fingerprint_of([(1, 1, 1)], [(40, 40, 40)]), describe(2, 20), for_model="best")
-    assert caught.value.expected == ", ".join(KNOWN_MODELS)
+def test_plan_for_an_unknown_model_is_refused() -> None:
+    with pytest.raises(UserError, match="Unknown model 'umamba_en'") as caught:
+        make_plan(fingerprint_of([(1, 1, 1)], [(40, 40, 40)]), describe(2, 20), for_model="umamba_en")
+    assert caught.value.remedy == "Did you mean 'umamba_enc'?"
 
 
 def test_instance_task_has_three_classes_and_a_boundary() -> None:

@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 from tests.planning.test_planner import fingerprint_of
+from umseg.architectures.memory.layers import Training, TrainingMemory
+from umseg.architectures.spec import ModelSpec
+from umseg.architectures.stage import Stage
 from umseg.dataset.description import DatasetDescription
 from umseg.planning import Overrides, make_plan
 from umseg.planning.classes import ClassStatistics
@@ -16,7 +21,8 @@ def summarise(spacings: list[Any], shapes: list[Any], description: DatasetDescri
         "tumour": ClassStatistics(cases=0, median_size=0, min_size=0, max_size=0),
     }
     fingerprint = fingerprint.model_copy(update={"classes": classes})
-    return plan_summary(fingerprint, make_plan(fingerprint, description, **choices), description)
+    plan = make_plan(fingerprint, description, **choices)
+    return plan_summary(fingerprint, plan, description, choices.get("measure"))
 
 
 def describe(ending: str = ".nii.gz") -> DatasetDescription:
@@ -34,18 +40,19 @@ def test_volumes() -> None:
     assert "CT (CT), PET (ZScore)" in text
     assert "median 3.75 x 0.8 x 0.8, from 2.5 x 0.8 x 0.8 to 5 x 0.8 x 0.8 mm" in text
     assert "liver  in 2 of 2 cases, median 1,500 ml (from 1,235 to 1,800)" in text
-    assert "in no case, so that they cannot be learnt: tumour\n" in text
+    assert "Warning: these classes occur in no case and cannot be learned: tumour\n" in text
+    assert "100 x 512 x 512 voxels, after cropping empty borders" in text
     assert "3d_lowres: spacing" in text
     assert "3d_cascade_fullres: 3d_fullres with the result of 3d_lowres as input" in text
     assert text.count("expected GPU memory in training, GB: umamba_enc") == 3
-    assert text.count(", swin_unetr ") == 3
+    assert "swin_unetr" not in text
 
 
 def test_pictures_have_no_physical_size() -> None:
     text = summarise([(999, 1, 1)], [(1, 512, 640)], describe(".png"))
-    assert "1 cases, 2-D" in text
+    assert "1 case, 2-D" in text
     assert "spacing (" not in text
-    assert "size (y, x):        512 x 640 voxels" in text
+    assert "size (y, x):        512 x 640 pixels, after cropping empty borders" in text
     assert "1,500,000 px" in text
     assert " mm" not in text
 
@@ -56,6 +63,15 @@ def test_slices_have_areas() -> None:
 
 def test_reasons_name_what_was_planned_for() -> None:
     text = summarise([(1, 1, 1)], [(300, 300, 300)], describe(), memory_gb=24.0, for_model="umamba_enc")
-    assert "planned for 24 GB for umamba_enc by the rules of 'default'" in text
+    assert "Preset default, memory target 24 GB for umamba_enc. A patch covers 100% of the median image." in text
     small = summarise([(1, 1, 1)], [(100, 100, 100)], describe(), overrides=Overrides(patch_size=(48, 48, 48)))
-    assert "a patch shows 11% of the median image" in small
+    assert "A patch covers 11% of the median image." in small
+
+
+def test_the_model_that_was_planned_for_is_listed_though_it_was_measured() -> None:
+    def measure(spec: ModelSpec, stages: Sequence[Stage], training: Training) -> TrainingMemory:
+        return TrainingMemory(0, 5 * math.prod(stages[0].size) * training.batch_size, 0, 2 * 10**9)
+
+    text = summarise([(1, 1, 1)], [(64, 64, 64)], describe(), memory_gb=8.0, for_model="swin_unetr", measure=measure)
+    assert text.count(", swin_unetr 2.0") == 2
+    assert "unetr 2.0" not in text.replace("swin_unetr", "")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -26,3 +27,12 @@ class Stage:
     encoder_convs: int | None = 2
     encoder_blocks: int | None = None
     decoder_convs: int = 2
+
+
+def with_patch(stages: Sequence[Stage], patch: Sequence[int]) -> tuple[Stage, ...]:
+    """The same stages for patches of another size."""
+    size, resized = tuple(patch), []
+    for stage in stages:
+        size = tuple(n // s for n, s in zip(size, stage.stride, strict=True))
+        resized.append(replace(stage, size=size))
+    return tuple(resized)

@@ -23,13 +23,14 @@ def models(
     config: Config = None,
     draw: Annotated[
         Path | None,
-        typer.Option("--draw", help="Folder for a picture of every model: its stages, blocks and Mamba layers (SVG)."),
+        typer.Option("--draw", help="Folder for a picture of every U-Net: its stages, blocks and Mamba layers (SVG)."),
     ] = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """List the models with what they would be on a plan: parameters, multiply-accumulates, expected memory."""
+    """List the models with their parameters, multiply-accumulates and expected memory on a plan."""
     from umseg.dataset.dataset import Dataset
+    from umseg.models.measured_memory import MemoryMeter
     from umseg.planning.plan import Plan
     from umseg.reports.models import describe_models, format_models
     from umseg.workspace import Workspace as PlannedWorkspace
@@ -38,12 +39,15 @@ def models(
     plan = planned.load(Plan)
     configuration = plan.configuration(config or plan.default_configuration, planned.plan_file)
     description = planned.load(Dataset).description
-    typer.echo(format_models(describe_models(configuration, description), configuration.batch_size))
+    facts = describe_models(configuration, description, MemoryMeter(planned.memory_file))
+    typer.echo(format_models(facts, configuration.batch_size))
     if draw is not None:
         from umseg.reports.drawing import draw_models
 
-        drawn = draw_models(draw, configuration, description)
-        typer.echo("Pictures: " + ", ".join(str(file) for file in drawn))
+        drawn, missing = draw_models(draw, configuration, description)
+        typer.echo("Pictures: " + (", ".join(str(file) for file in drawn) or "none"))
+        for name, reason in missing.items():
+            typer.echo(f"No picture of {name}: {reason}")
 
 
 def inspect(

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from umseg.architectures.registry import NETWORKS
 from umseg.cli.options import WORKSPACE_ROOT, Debug, Quiet, Workers, Workspace
-from umseg.models.names import known_models
 from umseg.planning.presets import PRESETS
 
 
@@ -27,7 +27,7 @@ def plan(
         str | None,
         typer.Option(
             help="Plan so that this model's expected memory fits, instead of the published estimate: "
-            + ", ".join(known_models())
+            + ", ".join(NETWORKS)
             + "."
         ),
     ] = None,
@@ -70,6 +70,7 @@ def plan(
     """Check a data set, measure it, decide how to train on it, and preprocess it."""
     from umseg.common.parallel import default_workers
     from umseg.dataset.dataset import Dataset
+    from umseg.models.measured_memory import MemoryMeter
     from umseg.planning import Overrides
     from umseg.preprocess.store.case_store import as_store_dtype
     from umseg.reports.summary import plan_summary
@@ -91,5 +92,6 @@ def plan(
         workers=workers,
         quiet=quiet,
     )
-    typer.echo(plan_summary(fingerprint, decided, made.load(Dataset).description))
+    measure = MemoryMeter(made.memory_file)
+    typer.echo(plan_summary(fingerprint, decided, made.load(Dataset).description, measure))
     typer.echo(f"Workspace: {made.folder}")

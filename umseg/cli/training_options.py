@@ -11,9 +11,9 @@ from typing import Annotated, Any, get_args
 import typer
 from pydantic.fields import FieldInfo
 
+from umseg.architectures.options import ModelOptions
 from umseg.common.errors import UserError
 from umseg.common.registry import unknown_name
-from umseg.models.options import ModelOptions
 from umseg.training.config.recipes import DEFAULT_RECIPE, RECIPES
 from umseg.training.config.training_config import GROUPS, WHAT, TrainingConfig, named_choices
 from umseg.training.optim.registry import OptimizerSpec

@@ -7,10 +7,10 @@ from typing import Literal
 
 from torch import nn
 
+from umseg.architectures.options import ModelOptions
 from umseg.common.errors import UserError
 from umseg.common.record import Record
 from umseg.dataset.description import DatasetDescription
-from umseg.models.options import ModelOptions
 from umseg.models.registry import build_network, fit_configuration
 from umseg.planning.plan import Configuration, Plan
 from umseg.workspace import MODEL_REMEDY, ModelFolder

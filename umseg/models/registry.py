@@ -1,93 +1,82 @@
-"""The models by name."""
+"""Networks as torch modules, by the names of ``umseg.architectures.registry``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 from torch import nn
 
-from umseg.architectures.monai import BASELINES, rounded_patch
-from umseg.architectures.unet import ARCHITECTURES
+from umseg.architectures.memory.model import described
+from umseg.architectures.options import ModelOptions
+from umseg.architectures.registry import NETWORKS, network_spec, network_specs
+from umseg.architectures.spec import ModelSpec
+from umseg.architectures.stage import Stage
 from umseg.common.errors import UserError
-from umseg.common.registry import unknown_name
-from umseg.models.monai import build_baseline
-from umseg.models.options import ModelOptions
+from umseg.models.convolution import replace_convolutions
+from umseg.models.single_head import SingleHead
 from umseg.models.unet import UNet
 from umseg.planning.plan import Configuration
 from umseg.planning.stages import configuration_stages
 
-Builder = Callable[[Configuration, int, int, bool, ModelOptions], nn.Module]
+__all__ = [
+    "MODELS",
+    "ModelOptions",
+    "build_from_spec",
+    "build_network",
+    "check_model",
+    "enable_activation_checkpoints",
+    "fit_configuration",
+    "has_mamba_layers",
+    "network_heads",
+    "output_layers",
+]
 
-
-def _unet(model: str) -> Builder:
-    """The builder of a U-Net that ``umseg.architectures.unet`` describes."""
-
-    def build(
-        configuration: Configuration, in_channels: int, num_classes: int, deep_supervision: bool, options: ModelOptions
-    ) -> nn.Module:
-        stages = configuration_stages(configuration)
-        architecture = ARCHITECTURES[model](stages)
-        return UNet(
-            stages,
-            architecture if options.ssm else architecture.without_ssm(),
-            in_channels,
-            num_classes,
-            ssm_residual=options.ssm_residual,
-            deep_supervision=deep_supervision,
-        )
-
-    return build
-
-
-def _monai(model: str) -> Builder:
-    """The builder of a network that comes with MONAI."""
-
-    def build(
-        configuration: Configuration, in_channels: int, num_classes: int, deep_supervision: bool, options: ModelOptions
-    ) -> nn.Module:
-        return build_baseline(model, configuration, in_channels, num_classes, deep_supervision)
-
-    return build
-
-
-MODELS: dict[str, Builder] = {
-    **{model: _unet(model) for model in ARCHITECTURES},
-    **{model: _monai(model) for model in BASELINES},
-}
+MODELS = NETWORKS
+"""Every network by its name, umseg's own first."""
 
 
 def fit_configuration(model: str, configuration: Configuration) -> Configuration:
-    """The plan's configuration with a patch that the model can take; the U-Nets take it as it is."""
-    if model not in BASELINES:
+    """The plan's configuration with a patch that the model can take; the U-Nets take it as it is.
+
+    Raises:
+        UserError: The model is not known.
+    """
+    patch = network_spec(model).rounded_patch(configuration.patch_size)
+    if patch == tuple(configuration.patch_size):
         return configuration
-    return configuration.model_copy(update={"patch_size": rounded_patch(model, configuration.patch_size)})
+    return configuration.model_copy(update={"patch_size": patch})
 
 
 def has_mamba_layers(model: str, options: ModelOptions) -> bool:
-    """Whether the network has Mamba layers."""
-    return model.startswith("umamba") and options.ssm
+    """Whether the network has Mamba layers; false for an unknown model."""
+    spec = NETWORKS.get(model)
+    return spec is not None and spec.has_mamba_layers and options.ssm
 
 
-def check_model(model: str, options: ModelOptions) -> None:
-    """Refuse an unknown model name, or options that the model does not have.
+def check_model(model: str, options: ModelOptions) -> ModelSpec:
+    """The network of that name, once it is clear that it has the options.
 
     Raises:
-        UserError: Lists the known models.
+        UserError: The model is not known (lists the known ones and suggests the nearest), does not have an option, or
+            the options contradict each other.
     """
-    if model not in MODELS:
-        raise unknown_name("model", model, MODELS, "--model")
-    if options != ModelOptions() and not model.startswith("umamba"):
+    spec = network_spec(model)
+    chosen = {name for name, value in options if value != getattr(ModelOptions(), name)}
+    if foreign := sorted(chosen - spec.options):
         raise UserError(
-            f"Model '{model}' has no Mamba layers: --no-ssm and --ssm-residual mean nothing to it.",
+            f"Model '{model}' has no Mamba layers: --no-ssm and --ssm-residual do not apply to it."
+            if not spec.has_mamba_layers
+            else f"Model '{model}' does not know the option {foreign[0]}.",
             found=model,
-            expected=" or ".join(name for name in MODELS if name.startswith("umamba")),
-            remedy="Leave the option out, or choose a U-Mamba.",
+            expected=" or ".join(other.name for other in network_specs() if chosen <= other.options),
+            remedy="Leave the option out, or choose one of these models.",
         )
     if options.ssm_residual and not options.ssm:
         raise UserError(
             "--no-ssm and --ssm-residual contradict each other.",
             remedy="Leave one of them out.",
         )
+    return spec
 
 
 def build_network(
@@ -106,27 +95,75 @@ def build_network(
         in_channels: Image channels.
         num_classes: Classes including the background.
         deep_supervision: Return the scores of every decoder stage, not only the last.
-        options: See ``ModelOptions``.
+        options: Choices that change the layers; the default options if None.
 
     Returns:
-        A module from (batch, in_channels, *patch) to logits (batch, num_classes, *patch), or a list of logits from the
-        full resolution down under deep supervision: one per decoder stage, or a single one for MONAI's networks.
+        A module from (batch, in_channels, *patch) to logits (batch, num_classes, *patch). Under deep supervision it
+        returns a list of logits from the full resolution down: one per decoder stage of a U-Net, or a single one of a
+        network that has one head.
 
     Raises:
         UserError: Unknown model or option, or a package that the model needs is missing.
     """
     options = options or ModelOptions()
-    check_model(model, options)
-    return MODELS[model](configuration, in_channels, num_classes, deep_supervision, options)
+    spec = check_model(model, options)
+    stages = configuration_stages(configuration)
+    return build_from_spec(spec, stages, in_channels, num_classes, deep_supervision, options)
+
+
+def build_from_spec(
+    spec: ModelSpec,
+    stages: Sequence[Stage],
+    in_channels: int,
+    num_classes: int,
+    deep_supervision: bool,
+    options: ModelOptions,
+    *,
+    fused: bool = True,
+) -> nn.Module:
+    """Build a network on the stages of a plan; see ``build_network``.
+
+    Args:
+        spec: The network.
+        stages: The plan's stages, with a patch that fits the network.
+        in_channels: Image channels.
+        num_classes: Classes including the background.
+        deep_supervision: Return the scores of every decoder stage, not only the last.
+        options: Choices that change the layers; they fit the network.
+        fused: Compute a U-Net's upsampling and the convolution after it in one step where that pays; see ``UNet``.
+
+    Raises:
+        UserError: A package that the network needs is missing, or the network does not fit the plan.
+    """
+    if spec.build is None:
+        return UNet(
+            stages,
+            described(spec, stages, ssm=options.ssm),
+            in_channels,
+            num_classes,
+            ssm_residual=options.ssm_residual,
+            deep_supervision=deep_supervision,
+            fused=fused,
+        )
+    try:
+        network = spec.build(stages, in_channels, num_classes, deep_supervision and spec.supervises, options)
+    except ImportError as error:
+        raise UserError(
+            f"Model '{spec.name}' needs {spec.package or 'a package'}, which is not installed, or not completely.",
+            found=(str(error).strip().splitlines() or [type(error).__name__])[0],
+            remedy=f"Run `{spec.install}`." if spec.install else "Install the package that is named above.",
+        ) from error
+    replace_convolutions(network)
+    return network if spec.supervises else SingleHead(network, deep_supervision)
 
 
 def network_heads(network: nn.Module) -> list[nn.Module]:
-    """The layers that give the outputs of a U-Net under deep supervision, in their order; else none."""
+    """The layers that give the outputs of a U-Net under deep supervision, in their order; otherwise none."""
     return list(network.heads)[::-1] if isinstance(network, UNet) and network.deep_supervision else []
 
 
 def output_layers(network: nn.Module) -> list[nn.Module]:
-    """The layers that give scores: one per decoder stage of a U-Net, the last convolution of MONAI's networks."""
+    """The layers that give scores: one per decoder stage of a U-Net, the last convolution of any other network."""
     if isinstance(network, UNet):
         return list(network.heads)
     layers: list[nn.Module] = [m for m in network.modules() if isinstance(m, (nn.Conv2d, nn.Conv3d))]
@@ -134,16 +171,17 @@ def output_layers(network: nn.Module) -> list[nn.Module]:
 
 
 def enable_activation_checkpoints(network: nn.Module, model: str) -> None:
-    """Let every stage compute its activations again on the way back, instead of keeping them.
+    """Let every stage compute its activations again in the backward pass, instead of keeping them.
 
     Raises:
-        UserError: The network comes from MONAI, whose stages are its own.
+        UserError: The network cannot do that.
     """
-    if not isinstance(network, UNet):
+    if not network_spec(model).can_checkpoint:
         raise UserError(
             f"--checkpoint-activations is not available for '{model}'.",
             found=model,
-            expected=" or ".join(ARCHITECTURES),
+            expected=" or ".join(spec.name for spec in network_specs() if spec.can_checkpoint),
             remedy="Save memory with --accumulate, or plan smaller patches with `umseg plan --for-model`.",
         )
-    network.checkpoint_activations = True
+    inner = network.network if isinstance(network, SingleHead) else network
+    setattr(inner, "checkpoint_activations", True)  # noqa: B010 - torch declares module attributes as tensors or modules

@@ -63,11 +63,12 @@ class UNet(nn.Module):
         *,
         ssm_residual: bool = False,
         deep_supervision: bool = False,
+        fused: bool = True,
     ) -> None:
         super().__init__()
         self.deep_supervision = deep_supervision
         self.checkpoint_activations = False
-        self.joins = True
+        self.joins = fused
         self.skips = architecture.skips
         self.only_size = stages[0].size if "channels" in architecture.ssm else None
         top, dimensions = stages[0], len(stages[0].size)

@@ -1,115 +1,19 @@
-"""How large a patch, and how many in a batch, for a given memory (docs/rules.md, Planning)."""
+"""The size of the patch and of the batch for a given memory (docs/rules.md, Planning)."""
 
 from __future__ import annotations
 
+import bisect
 import logging
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Iterator, Sequence
 
-from umseg.architectures.memory.model import stages_memory
-from umseg.planning.presets import Preset
-from umseg.planning.stages import topology_stages
+from umseg.planning.memory_rules import MemoryRule
 from umseg.planning.topology import Topology, plan_topology
 
 log = logging.getLogger(__name__)
 
 MIN_BATCH_SIZE = 2
 _INITIAL_EDGE = {2: 2048, 3: 256}
-
-
-class MemoryRule(Protocol):
-    """What fits into the memory."""
-
-    def fits(self, topology: Topology) -> bool:
-        """Whether the patch is small enough."""
-        ...
-
-    def batch_size(self, topology: Topology) -> int:
-        """The largest batch of such patches, which may be 0."""
-        ...
-
-
-@dataclass(frozen=True)
-class PublishedRule:
-    """The published planners' rule: a patch's number of feature-map values against a reference value.
-
-    Attributes:
-        preset: Reference values and network.
-        memory_gb: Memory to plan for; the reference values scale with it.
-        num_labels: Labels including the background.
-    """
-
-    preset: Preset
-    memory_gb: float
-    num_labels: int
-
-    def budget(self, dimensions: int) -> float:
-        """Values that fit at the reference batch size."""
-        return self.preset.reference_values[dimensions] * self.memory_gb / self.preset.memory_gb
-
-    def fits(self, topology: Topology) -> bool:
-        """Whether the reference batch, or under ``patch_at_batch_two`` a batch of two, fits."""
-        dimensions = len(topology.patch_size)
-        budget = self.budget(dimensions)
-        if self.preset.patch_at_batch_two:
-            budget *= self.preset.reference_batch_size[dimensions] / 2
-        return self._estimate(topology) <= budget
-
-    def batch_size(self, topology: Topology) -> int:
-        """Rounded to the nearest number, as published."""
-        dimensions = len(topology.patch_size)
-        share = self.budget(dimensions) / self._estimate(topology)
-        return round(share * self.preset.reference_batch_size[dimensions])
-
-    def _estimate(self, topology: Topology) -> int:
-        return self.preset.network.estimate(topology, self.num_labels)
-
-
-@dataclass(frozen=True)
-class ModelRule:
-    """The expected training memory of one model, all its layers counted.
-
-    Attributes:
-        model: Name of the model.
-        preset: Channels, and the batch that a patch must leave room for.
-        memory_gb: Memory to plan for, in units of 10^9 bytes: a card that is sold with so many GB has some more.
-        in_channels: Image channels.
-        num_classes: Outputs of the network.
-    """
-
-    model: str
-    preset: Preset
-    memory_gb: float
-    in_channels: int
-    num_classes: int
-
-    def fits(self, topology: Topology) -> bool:
-        """Whether the reference batch, or under ``patch_at_batch_two`` a batch of two, fits."""
-        dimensions = len(topology.patch_size)
-        batch = 2 if self.preset.patch_at_batch_two else self.preset.reference_batch_size[dimensions]
-        return self._fits(topology, batch)
-
-    def batch_size(self, topology: Topology) -> int:
-        """The largest batch that fits, by doubling and halving."""
-        largest, step = 0, 1
-        while self._fits(topology, largest + step):
-            largest += step
-            step *= 2
-        while step := step // 2:
-            if self._fits(topology, largest + step):
-                largest += step
-        return largest
-
-    def _fits(self, topology: Topology, batch: int) -> bool:
-        network, count = self.preset.network, topology.num_stages
-        features = network.features(count, len(topology.patch_size))
-        stages = topology_stages(
-            topology, features, network.units(count), network.decoder_convs, residual=network.residual
-        )
-        expected = stages_memory(self.model, stages, batch, self.in_channels, self.num_classes)
-        return expected.total <= self.memory_gb * 1e9
 
 
 def plan_patch(spacing: Sequence[float], median: Sequence[float], rule: MemoryRule) -> Topology:
@@ -121,16 +25,22 @@ def plan_patch(spacing: Sequence[float], median: Sequence[float], rule: MemoryRu
     Args:
         spacing: mm per axis, two or three axes.
         median: Median image in voxels per axis (maybe x.5).
-        rule: Says what fits.
+        rule: Decides what fits into the memory.
     """
-    topology = plan_topology(spacing, initial_patch(spacing, median))
-    while not rule.fits(topology):
-        smaller = _shrink(topology, spacing, median)
-        if smaller is None:
-            log.warning("Even the smallest patch %s exceeds the memory to plan for.", topology.patch_size)
-            break
-        topology = smaller
-    return topology
+    candidates = _shrinking(spacing, median)
+    if rule.monotone:
+        patches = list(candidates)
+        # Small images often fit whole.
+        first = 0 if rule.fits(patches[0]) else bisect.bisect_left(patches, True, lo=1, key=rule.fits)
+        if first < len(patches):
+            return patches[first]
+        smallest = patches[-1]
+    else:
+        for smallest in candidates:
+            if rule.fits(smallest):
+                return smallest
+    log.warning("Even the smallest patch %s exceeds the memory to plan for.", smallest.patch_size)
+    return smallest
 
 
 def plan_batch_size(topology: Topology, rule: MemoryRule, training_voxels: float, dataset_share: float) -> int:
@@ -138,7 +48,7 @@ def plan_batch_size(topology: Topology, rule: MemoryRule, training_voxels: float
 
     Args:
         topology: The patch.
-        rule: Says what fits.
+        rule: Decides what fits into the memory.
         training_voxels: Voxels of all training images.
         dataset_share: Largest share of them that one batch may show.
     """
@@ -154,8 +64,16 @@ def initial_patch(spacing: Sequence[float], median: Sequence[float]) -> tuple[fl
     return tuple(min(round(edge * scale), size) for edge, size in zip(inverse, median, strict=True))
 
 
+def _shrinking(spacing: Sequence[float], median: Sequence[float]) -> Iterator[Topology]:
+    """The patches to try, from the largest to the one that cannot shrink any further."""
+    topology: Topology | None = plan_topology(spacing, initial_patch(spacing, median))
+    while topology is not None:
+        yield topology
+        topology = _shrink(topology, spacing, median)
+
+
 def _shrink(topology: Topology, spacing: Sequence[float], median: Sequence[float]) -> Topology | None:
-    """Take one step off the axis that covers most of the image; None if no axis can lose any more."""
+    """The patch one step smaller along the axis that covers most of the image; None if no axis can shrink."""
     patch = topology.patch_size
     # The last of equal axes goes first.
     by_share = sorted(range(len(patch)), key=lambda axis: patch[axis] / median[axis])[::-1]

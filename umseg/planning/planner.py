@@ -6,13 +6,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from umseg.architectures.memory.model import check_known
+from umseg.architectures.memory.model import Measure
+from umseg.architectures.registry import network_spec
 from umseg.common.errors import UserError
 from umseg.dataset.description import DatasetDescription
 from umseg.planning.fingerprint import Fingerprint
+from umseg.planning.memory_rules import CountedRule, MeasuredRule, MemoryRule, PublishedRule
 from umseg.planning.normalizations import scheme_of_channel, uses_mask
 from umseg.planning.overrides import Overrides
-from umseg.planning.patch import MemoryRule, ModelRule, PublishedRule, plan_batch_size, plan_patch
+from umseg.planning.patch import plan_batch_size, plan_patch
 from umseg.planning.plan import Configuration, Plan
 from umseg.planning.presets import PRESETS, Preset
 from umseg.planning.spacing import axis_medians, axis_order, median_shape, permute, target_spacing
@@ -58,7 +60,7 @@ def check_rules(preset: str, memory_gb: float | None, for_model: str | None) -> 
     if not memory > 0:
         raise UserError("The memory to plan for is not positive.", found=f"{memory_gb} GB", remedy="Give it in GB.")
     if for_model is not None:
-        check_known(for_model)
+        network_spec(for_model)
     return rules, memory
 
 
@@ -70,6 +72,7 @@ def make_plan(
     *,
     for_model: str | None = None,
     overrides: Overrides | None = None,
+    measure: Measure | None = None,
 ) -> Plan:
     """Decide how networks for a data set are trained (paper, section 2.2; docs/rules.md, Planning).
 
@@ -80,9 +83,12 @@ def make_plan(
         memory_gb: GPU memory to plan for; the preset's own if None.
         for_model: Plan so that this model's expected training memory fits; None uses the published estimate.
         overrides: Spacing, patch and batch size that the user fixed.
+        measure: Measures the memory of a model whose layers are not described, in seconds per patch size; see
+            ``umseg.models.measured_memory``.
 
     Raises:
-        UserError: Unknown preset or model, a memory that is not positive, or overrides that do not fit the data.
+        UserError: Unknown preset or model, a memory that is not positive, overrides that do not fit the data, or a
+            model that can only be measured and ``measure`` is None.
     """
     rules, memory = check_rules(preset, memory_gb, for_model)
     overrides = overrides or Overrides()
@@ -95,7 +101,7 @@ def make_plan(
     masked = fingerprint.median_relative_size_after_cropping < _MASK_THRESHOLD
     context = Context(
         preset=rules,
-        rule=_memory_rule(rules, memory, for_model, description),
+        rule=_memory_rule(rules, memory, for_model, description, measure),
         overrides=overrides.permuted(forward),
         schemes=schemes,
         use_mask=tuple(masked and uses_mask(scheme) for scheme in schemes),
@@ -117,11 +123,12 @@ def make_plan(
 
 
 def _memory_rule(
-    preset: Preset, memory_gb: float, for_model: str | None, description: DatasetDescription
+    preset: Preset, memory_gb: float, for_model: str | None, description: DatasetDescription, measure: Measure | None
 ) -> MemoryRule:
     if for_model is None:
         return PublishedRule(preset, memory_gb, description.num_labels)
-    return ModelRule(for_model, preset, memory_gb, description.num_channels, description.num_classes)
+    rule = CountedRule if network_spec(for_model).describe is not None else MeasuredRule
+    return rule(for_model, preset, memory_gb, description.num_channels, description.num_classes, measure)
 
 
 def normalization_schemes(description: DatasetDescription) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from umseg.architectures.memory.layers import Device, Precision, TrainingMemory
-from umseg.architectures.memory.model import stages_memory
+from umseg.architectures.memory.model import Measure, stages_memory
 from umseg.planning.plan import Configuration
 from umseg.planning.stages import configuration_stages
 
@@ -17,6 +17,7 @@ def training_memory(
     ssm: bool = True,
     precision: Precision = "mixed",
     device: Device = "cuda",
+    measure: Measure | None = None,
 ) -> TrainingMemory:
     """Expected memory of training a model as a plan says; see ``stages_memory``."""
     stages = configuration_stages(configuration)
@@ -29,4 +30,5 @@ def training_memory(
         ssm=ssm,
         precision=precision,
         device=device,
+        measure=measure,
     )

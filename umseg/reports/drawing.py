@@ -1,54 +1,61 @@
-"""Pictures of networks as SVG: a box per stage, the encoder on the left and the decoder on the right."""
+"""Pictures of U-Nets as SVG: one box per stage, the encoder on the left and the decoder on the right."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from xml.etree import ElementTree
 
+from umseg.architectures.registry import NETWORKS, network_spec
 from umseg.common.errors import UserError
 from umseg.common.files import write_text
 from umseg.dataset.description import DatasetDescription
-from umseg.models.registry import MODELS, fit_configuration
 from umseg.planning.plan import Configuration
 from umseg.reports.diagram import Diagram, Level, Part, make_diagram
 
-_COLOURS = {"convolution": "#dbeafe", "residual": "#d9f2e1", "mamba": "#ffd8a8", "attention": "#ead9f7"}
+_COLOURS = {"convolution": "#dbeafe", "residual": "#d9f2e1", "mamba": "#ffd8a8"}
 _INK, _LINE = "#1f2933", "#52606d"
 
-# Everything below in pixels.
-_MARGIN, _TRUNK = 20, 56
+# All sizes below are in pixels.
+_MARGIN, _INDENT = 20, 56
 _BOX, _BETWEEN, _HEAD = 290, 70, 140
 _TITLE, _PART, _PAD = 26, 26, 6
 _GAP = 44
-_ENCODER = _MARGIN + _TRUNK
+_ENCODER = _MARGIN + _INDENT
 _DECODER = _ENCODER + _BOX + _BETWEEN
 _HEADS = _DECODER + _BOX + 40
 _WIDTH = _HEADS + _HEAD + _MARGIN
 
 
-def draw_models(folder: Path, configuration: Configuration, description: DatasetDescription) -> list[Path]:
-    """Draw every model that can be built on a plan, ``<model>.svg`` each.
+def draw_models(
+    folder: Path, configuration: Configuration, description: DatasetDescription
+) -> tuple[list[Path], dict[str, str]]:
+    """Draw every U-Net that can be built on a plan, ``<model>.svg`` each.
 
     Args:
-        folder: Receives the pictures.
-        configuration: Of the plan.
+        folder: Folder that receives the pictures.
+        configuration: The plan's configuration.
         description: Channels and classes of the data set.
+
+    Returns:
+        The pictures, and for every model without one the reason.
 
     Raises:
         UserError: The folder cannot be written.
     """
-    drawn = []
-    for model in MODELS:
-        fitting = fit_configuration(model, configuration)
+    drawn, missing = [], {}
+    for model in NETWORKS:
         try:
-            diagram = make_diagram(model, fitting, description.num_channels, description.num_classes)
-        except UserError:
-            # Not for this plan; `umseg models` says why.
+            if network_spec(model).describe is None:
+                missing[model] = "its layers are not described"
+                continue
+            diagram = make_diagram(model, configuration, description.num_channels, description.num_classes)
+        except UserError as error:
+            missing[model] = error.problem
             continue
         path = Path(folder) / f"{model}.svg"
         write_text(path, draw(diagram))
         drawn.append(path)
-    return drawn
+    return drawn, missing
 
 
 def draw(diagram: Diagram) -> str:
@@ -82,7 +89,6 @@ def draw(diagram: Diagram) -> str:
         _draw_level(root, level, tops[index])
         if index:
             _join(root, diagram.levels[index - 1], level, tops[index - 1], tops[index])
-    _draw_trunk(root, diagram, tops)
     _text(root, _MARGIN, height - _MARGIN, diagram.note)
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode") + "\n"
@@ -104,7 +110,7 @@ def _draw_level(root: ElementTree.Element, level: Level, top: int) -> None:
 
 
 def _join(root: ElementTree.Element, above: Level, below: Level, above_top: int, below_top: int) -> None:
-    """The arrows between a level and the next: down in the encoder, up in the decoder."""
+    """The arrows between two levels: down in the encoder, up in the decoder."""
     left, right = _ENCODER + _BOX / 2, _DECODER + _BOX / 2
     if below.down:
         start = above_top + _height(above.encoder)
@@ -118,18 +124,6 @@ def _join(root: ElementTree.Element, above: Level, below: Level, above_top: int,
             corner = below_top + 13
             _arrow(root, (_ENCODER + _BOX, corner), (right, corner), (right, end))
         _text(root, right + 8, below_top - _GAP / 2 + 4, above.up, size=12)
-
-
-def _draw_trunk(root: ElementTree.Element, diagram: Diagram, tops: list[int]) -> None:
-    """Where levels take their features from the layers of a transformer at the bottom."""
-    taps = [(level, top + 13) for level, top in zip(diagram.levels, tops, strict=True) if level.tap]
-    if not taps:
-        return
-    bottom, x = tops[-1] + 13, _MARGIN
-    _arrow(root, (_ENCODER, bottom), (x, bottom), (x, taps[0][1]), head=False)
-    for level, row in taps:
-        _arrow(root, (x, row), (_ENCODER, row))
-        _text(root, x + 2, row - 5, level.tap, size=11)
 
 
 def _height(parts: tuple[Part, ...]) -> int:

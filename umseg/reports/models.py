@@ -1,4 +1,4 @@
-"""``umseg models``: what every model would be on a plan."""
+"""``umseg models``: size, cost and memory of every model on a plan."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from umseg.architectures.memory.model import Measure
+from umseg.architectures.options import ModelOptions
+from umseg.architectures.registry import NETWORKS, network_spec
+from umseg.architectures.spec import ModelSpec
 from umseg.common.errors import UserError
 from umseg.dataset.description import DatasetDescription
-from umseg.models.registry import MODELS, build_network, fit_configuration
-from umseg.models.unet import UNet
+from umseg.kernels.runtime.torch_private import fake_tensors
+from umseg.models.registry import build_from_spec, fit_configuration
 from umseg.planning.plan import Configuration
+from umseg.planning.stages import configuration_stages
 from umseg.planning.training_memory import training_memory
 
 
@@ -22,50 +27,69 @@ class ModelFacts:
     """One model on one configuration.
 
     Attributes:
-        name: Of the model.
-        patch: What it is trained on.
+        name: The model's name.
+        patch: The patch that it is trained on, voxels per axis.
+        origin: Where the network comes from.
         parameters: Number of weights.
         macs: Multiply-accumulates of the convolutions and matrix products for one patch; the scans are not counted.
         memory: Expected GPU memory of training, bytes.
-        obstacle: Why the model cannot be built here, else None; then the numbers are 0.
+        obstacle: Why the model cannot be built here, with what to do about it; None where it can. Then the numbers
+            are 0.
     """
 
     name: str
-    patch: tuple[int, ...]
+    patch: tuple[int, ...] = ()
+    origin: str = ""
     parameters: int = 0
     macs: int = 0
     memory: int = 0
     obstacle: str | None = None
 
 
-def describe_models(configuration: Configuration, description: DatasetDescription) -> list[ModelFacts]:
-    """Build every model for a configuration and measure it; no weight is computed with."""
-    return [_describe(name, fit_configuration(name, configuration), description) for name in MODELS]
+def describe_models(
+    configuration: Configuration, description: DatasetDescription, measure: Measure
+) -> list[ModelFacts]:
+    """Build every model for a configuration and count its parameters, operations and memory; nothing is computed.
+
+    Args:
+        configuration: The plan's configuration.
+        description: Channels and classes of the data set.
+        measure: Measures the memory of models whose layers are not described, in seconds each.
+    """
+    return [_describe(name, configuration, description, measure) for name in NETWORKS]
 
 
-def _describe(name: str, configuration: Configuration, description: DatasetDescription) -> ModelFacts:
+def _describe(name: str, configuration: Configuration, description: DatasetDescription, measure: Measure) -> ModelFacts:
     channels, classes = configuration.input_channels(description), description.num_classes
+    facts = ModelFacts(name)
     try:
-        network = build_network(name, configuration, channels, classes).eval()
+        spec = network_spec(name)
+        configuration = fit_configuration(name, configuration)
+        facts = ModelFacts(name, configuration.patch_size, spec.origin)
+        network = _build(spec, configuration, channels, classes)
+        macs = _count_macs(network, (1, channels, *configuration.patch_size))
+        memory = training_memory(name, configuration, channels, classes, measure=measure).total
     except UserError as error:
-        return ModelFacts(name, configuration.patch_size, obstacle=error.remedy or error.problem)
-    if isinstance(network, UNet):
-        network.joins = False  # the published network's operations, whatever saves some of them on this machine
-    # Fake tensors have shapes but no data: any patch takes no memory and no time.
+        return ModelFacts(name, facts.patch, facts.origin, obstacle=error.remedy or error.problem)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    return ModelFacts(name, facts.patch, facts.origin, parameters, macs, memory)
+
+
+def _build(spec: ModelSpec, configuration: Configuration, in_channels: int, num_classes: int) -> nn.Module:
+    """The network with the operations of the published one, none of them fused to save time on this machine."""
+    stages = configuration_stages(configuration)
+    return build_from_spec(spec, stages, in_channels, num_classes, False, ModelOptions(), fused=False).eval()
+
+
+def _count_macs(network: nn.Module, shape: Sequence[int]) -> int:
     counter = FlopCounterMode(display=False)
-    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad(), counter:
-        network(torch.empty(1, channels, *configuration.patch_size))
-    return ModelFacts(
-        name,
-        configuration.patch_size,
-        parameters=sum(parameter.numel() for parameter in network.parameters()),
-        macs=counter.get_total_flops() // 2,
-        memory=training_memory(name, configuration, channels, classes).total,
-    )
+    with fake_tensors(allow_real=True), torch.no_grad(), counter:
+        network(torch.empty(*shape))
+    return counter.get_total_flops() // 2
 
 
 def format_models(facts: Sequence[ModelFacts], batch_size: int) -> str:
-    """A table for the terminal."""
+    """A table for the terminal, and below it where each network comes from."""
     width = max(len(fact.name) for fact in facts)
     lines = [f"{'model':{width}}  {'patch':>14}  parameters     MACs  training memory (batch {batch_size})"]
     lines.append("-" * len(lines[0]))
@@ -76,4 +100,6 @@ def format_models(facts: Sequence[ModelFacts], batch_size: int) -> str:
             continue
         memory = f"{fact.memory / 1e9:6.1f} GB"
         lines.append(f"{start}  {fact.parameters / 1e6:8.1f} M  {fact.macs / 1e9:5.0f} G  {memory}")
-    return "\n".join([*lines, "", "MACs: of convolutions and matrix products, per patch. Memory: on a GPU, with SGD."])
+    lines += ["", "MACs: convolutions and matrix products, for one patch. Memory: on a GPU, trained with SGD.", ""]
+    lines += [f"{fact.name:{width}}  {fact.origin}" for fact in facts if fact.origin]
+    return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""What planning found and decided, in words that a radiologist reads."""
+"""The summary that ``umseg plan`` prints: what was measured and decided, in words that a radiologist reads."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from umseg.architectures.memory.model import models_for
+from umseg.architectures.memory.model import Measure, described_models
 from umseg.dataset.description import DatasetDescription
 from umseg.dataset.io.grid import NO_SLICE_SPACING
 from umseg.planning import Configuration, Fingerprint, Plan
@@ -18,43 +18,48 @@ from umseg.planning.training_memory import training_memory
 _MM3_PER_ML = 1000
 
 
-def plan_summary(fingerprint: Fingerprint, plan: Plan, description: DatasetDescription) -> str:
+def plan_summary(
+    fingerprint: Fingerprint, plan: Plan, description: DatasetDescription, measure: Measure | None = None
+) -> str:
     """The data set, its classes, and the configurations with the memory that each model would take.
 
     Args:
-        fingerprint: What was found.
-        plan: What was decided.
+        fingerprint: The measured data set.
+        plan: The plan that was made for it.
         description: Names of channels and classes.
+        measure: Measures the memory of the model that was planned for, where its layers are not described. Other such
+            models are left out, as a measurement takes seconds; `umseg models` has them all.
     """
     blocks = [
         _dataset(fingerprint, plan, description),
         _classes(fingerprint),
-        *(_configuration(name, plan, description, _natural(fingerprint)) for name in plan.configurations),
+        *(_configuration(name, plan, description, _natural(fingerprint), measure) for name in plan.configurations),
     ]
     return "\n".join(line for block in blocks for line in block)
 
 
 def _dataset(fingerprint: Fingerprint, plan: Plan, description: DatasetDescription) -> list[str]:
     spacing, shape = np.asarray(fingerprint.spacings), np.asarray(fingerprint.shapes_after_crop)
-    # Of a single slice only the plane has a size; the slice axis is the plan's first.
+    # Only the plane of a single slice has a size; the slice axis is the plan's first.
     flat = list(plan.configurations) == ["2d"]
     axes = [axis for axis in range(3) if not (flat and axis == plan.transpose_forward[0])]
     names = ", ".join("zyx"[axis] for axis in axes)
     spacing, shape = spacing[:, axes], shape[:, axes]
     names_and_schemes = zip(description.channel_names.values(), _schemes(plan), strict=True)
     channels = [f"{name} ({scheme})" for name, scheme in names_and_schemes]
+    unit = "pixels" if flat else "voxels"
     lines = [
-        f"{plan.dataset_name}: {len(spacing)} cases, {'2-D' if flat else '3-D'}",
+        f"{plan.dataset_name}: {len(spacing)} {'case' if len(spacing) == 1 else 'cases'}, {'2-D' if flat else '3-D'}",
         f"  channels:          {', '.join(channels)}",
     ]
     if not _natural(fingerprint):
         lines.append(f"  spacing ({names}):{' ' * (9 - len(names))}{_spread(spacing)} mm")
-    lines.append(f"  size ({names}):{' ' * (12 - len(names))}{_spread(shape)} voxels without black borders")
+    lines.append(f"  size ({names}):{' ' * (12 - len(names))}{_spread(shape)} {unit}, after cropping empty borders")
     return lines
 
 
 def _natural(fingerprint: Fingerprint) -> bool:
-    """Pictures without a physical size: PNG, TIFF, ..."""
+    """Whether the images are pictures without a physical size (PNG, TIFF, ...)."""
     return all(spacing == (NO_SLICE_SPACING, 1.0, 1.0) for spacing in fingerprint.spacings)
 
 
@@ -70,12 +75,12 @@ def _classes(fingerprint: Fingerprint) -> list[str]:
         return []
     volumes = any(min(shape) > 1 for shape in fingerprint.shapes_after_crop)
     unit = "ml" if volumes else "px" if _natural(fingerprint) else "mm²"
-    there = {name: statistics for name, statistics in fingerprint.classes.items() if statistics.cases}
-    width = max((len(name) for name in there), default=0)
+    present = {name: statistics for name, statistics in fingerprint.classes.items() if statistics.cases}
+    width = max((len(name) for name in present), default=0)
     total = len(fingerprint.case_ids)
-    lines = ["  classes:", *(_class(name, found, total, unit, width) for name, found in there.items())]
-    if missing := [name for name in fingerprint.classes if name not in there]:
-        lines.append(f"    in no case, so that they cannot be learnt: {', '.join(missing)}")
+    lines = ["  classes:", *(_class(name, statistics, total, unit, width) for name, statistics in present.items())]
+    if missing := [name for name in fingerprint.classes if name not in present]:
+        lines.append(f"    Warning: these classes occur in no case and cannot be learned: {', '.join(missing)}")
     return lines
 
 
@@ -86,12 +91,16 @@ def _class(name: str, statistics: ClassStatistics, total: int, unit: str, width:
     return line if statistics.median_objects is None else f"{line}, median {statistics.median_objects:g} objects"
 
 
-def _configuration(name: str, plan: Plan, description: DatasetDescription, natural: bool) -> list[str]:
+def _configuration(
+    name: str, plan: Plan, description: DatasetDescription, natural: bool, measure: Measure | None
+) -> list[str]:
     configuration = plan.configuration(name)
     if configuration.inherits_from:
         return [f"  {name}: {configuration.inherits_from} with the result of {configuration.previous_stage} as input"]
-    models = models_for(configuration_stages(configuration))
-    memory = (f"{model} {_gigabytes(model, configuration, description):.1f}" for model in models)
+    models = list(described_models(configuration_stages(configuration)))
+    if measure is not None and plan.for_model is not None and plan.for_model not in models:
+        models.append(plan.for_model)
+    memory = (f"{model} {_gigabytes(model, configuration, description, measure):.1f}" for model in models)
     spacing = "" if natural else f"spacing {_times(configuration.spacing)} mm, "
     return [
         f"  {name}: {spacing}patch {_times(configuration.patch_size)}, "
@@ -104,16 +113,17 @@ def _configuration(name: str, plan: Plan, description: DatasetDescription, natur
 def _why(name: str, configuration: Configuration, plan: Plan) -> str:
     covered = math.prod(configuration.patch_size) / math.prod(configuration.median_image_size_in_voxels)
     target = f"{plan.memory_gb:g} GB for {plan.for_model}" if plan.for_model else f"{plan.memory_gb:g} GB"
-    planned = f"planned for {target} by the rules of '{plan.preset}'"
-    share = f"a patch shows {min(covered, 1):.0%} of the median image"
-    if name == "3d_lowres":
-        return f"{planned}: a patch of 3d_fullres shows too little, here {share}"
-    return f"{planned}: {share}"
+    reason = "Patches of 3d_fullres cover too little; here a" if name == "3d_lowres" else "A"
+    share = f"{reason} patch covers {min(covered, 1):.0%} of the median image."
+    return f"Preset {plan.preset}, memory target {target}. {share}"
 
 
-def _gigabytes(model: str, configuration: Configuration, description: DatasetDescription) -> float:
+def _gigabytes(
+    model: str, configuration: Configuration, description: DatasetDescription, measure: Measure | None
+) -> float:
     channels = configuration.input_channels(description)
-    return training_memory(model, configuration, channels, description.num_classes).total / 1e9
+    memory = training_memory(model, configuration, channels, description.num_classes, measure=measure)
+    return memory.total / 1e9
 
 
 def _spread(table: np.ndarray) -> str:

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from umseg.architectures.options import ModelOptions
 from umseg.common.errors import UserError
 from umseg.dataset.io.images import read_label
 from umseg.evaluation import InstanceMetrics, Metrics, evaluate_folder, write_metrics
 from umseg.inference import Predictor
-from umseg.models.options import ModelOptions
 from umseg.reports.pictures import Slice, draw_overlays
 from umseg.training import TrainingConfig
 from umseg.training import train as run_training

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 import umseg
+from umseg.architectures.options import ModelOptions
 from umseg.common.errors import UserError
 from umseg.dataset.description import load_description
 from umseg.models.card import ModelCard
 from umseg.models.convert import convert_state_dict
-from umseg.models.options import ModelOptions
 from umseg.planning.foreign import read_foreign_plan
 from umseg.planning.plan import Plan
 from umseg.training.saved import checkpoint

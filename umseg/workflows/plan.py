@@ -14,6 +14,7 @@ from umseg.dataset.check.problems import Problem
 from umseg.dataset.check.report import report_problems
 from umseg.dataset.dataset import Dataset, survey_dataset
 from umseg.models.card import load_card
+from umseg.models.measured_memory import MemoryMeter
 from umseg.planning import Fingerprint, Overrides, Plan, extract_fingerprint, make_plan
 from umseg.planning.planner import check_rules
 from umseg.planning.transfer import transfer_plan
@@ -91,7 +92,15 @@ def plan_dataset(
     earlier = None if structural else _earlier_fingerprint(workspace)
     fingerprint = extract_fingerprint(dataset, workers=workers, quiet=quiet, report=report, earlier=earlier)
     if like is None or other_plan is None:
-        plan = make_plan(fingerprint, dataset.description, preset, memory_gb, for_model=for_model, overrides=overrides)
+        plan = make_plan(
+            fingerprint,
+            dataset.description,
+            preset,
+            memory_gb,
+            for_model=for_model,
+            overrides=overrides,
+            measure=MemoryMeter(workspace.memory_file),
+        )
     else:
         plan = transfer_plan(other_plan, fingerprint, dataset.description, like)
     # A configuration that inherits uses the images of another one.

@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import pytest
 
 from benchmarks.memory import PLANS, QUICK_HELD_OUT, Case, measure, predict
-from tests.models.plans import SMALL
-from umseg.architectures.memory.layers import CUDA_ALLOWANCE
-from umseg.architectures.memory.model import KNOWN_MODELS, models_for, parameter_count, stages_memory
-from umseg.architectures.unet import ARCHITECTURES
+from tests.models.plans import SMALL, U_NETS
+from umseg.architectures.memory.layers import CUDA_ALLOWANCE, Training, TrainingMemory
+from umseg.architectures.memory.model import described_models, parameter_count, stages_memory
+from umseg.architectures.spec import ModelSpec
+from umseg.architectures.stage import Stage
 from umseg.common.errors import UserError
 from umseg.models.registry import ModelOptions, build_network
 from umseg.planning.stages import configuration_stages, topology_stages
@@ -54,7 +56,7 @@ def test_fake_tensors_take_what_real_ones_take() -> None:
 
 
 @pytest.mark.parametrize("ssm", [True, False])
-@pytest.mark.parametrize("model", ARCHITECTURES)
+@pytest.mark.parametrize("model", U_NETS)
 def test_parameters_equal_those_of_the_network(model: str, ssm: bool) -> None:
     options = ModelOptions(ssm=ssm) if model.startswith("umamba") else ModelOptions()
     for configuration in [*SMALL.values(), PLANS["small 2-D"].configuration]:
@@ -89,12 +91,12 @@ def test_total_is_the_sum_of_its_parts() -> None:
 
 def test_models_that_a_plan_has() -> None:
     topology, features = plan_topology((1, 1, 1), (32, 32, 32)), (32, 64, 128, 256)
-    assert models_for(topology_stages(topology, features)) == KNOWN_MODELS
+    assert list(described_models(topology_stages(topology, features))) == U_NETS
     residual = topology_stages(topology, features, (1, 2, 3, 4), 3, residual=True)
-    assert set(KNOWN_MODELS) - set(models_for(residual)) == {"nnunet"}
+    assert set(U_NETS) - set(described_models(residual)) == {"nnunet"}
 
 
-@pytest.mark.parametrize("model", ARCHITECTURES)
+@pytest.mark.parametrize("model", U_NETS)
 def test_memory_grows_with_batch_and_patch(model: str) -> None:
     features = (32, 64, 128, 256, 320, 320)
 
@@ -113,8 +115,7 @@ def test_memory_grows_with_batch_and_patch(model: str) -> None:
 
 def test_float32_takes_more_than_mixed_precision() -> None:
     configuration = PLANS["hippocampus"].configuration
-    # SegResNet is an exception: its norms keep float32 copies under mixed precision.
-    for model in set(KNOWN_MODELS) - {"segresnet"}:
+    for model in U_NETS:
         mixed = training_memory(model, configuration, 1, 3).total
         assert mixed < training_memory(model, configuration, 1, 3, precision="fp32").total
 
@@ -128,6 +129,28 @@ def test_mamba_layers_cost_memory() -> None:
     }
     assert memory["umamba_bot", False] == memory["umamba_enc", False]
     assert memory["umamba_bot", False] < memory["umamba_bot", True] < memory["umamba_enc", True] / 2
+
+
+def test_networks_without_a_description_are_not_counted() -> None:
+    stages = configuration_stages(PLANS["small cube"].configuration)
+    for count in (lambda: stages_memory("unetr", stages, 2, 1, 3), lambda: parameter_count("unetr", stages, 1, 3)):
+        with pytest.raises(UserError, match="'unetr' are not described") as caught:
+            count()
+        assert caught.value.expected.endswith(", ".join(U_NETS))
+
+
+def test_what_is_measured_is_the_rounded_patch() -> None:
+    asked: list[tuple[int, ...]] = []
+
+    def measure(spec: ModelSpec, stages: Sequence[Stage], training: Training) -> TrainingMemory:
+        asked.extend(stage.size for stage in stages[:2])
+        return TrainingMemory(1, 2, 3, 4)
+
+    stages = configuration_stages(PLANS["hippocampus"].configuration)
+    assert stages_memory("swin_unetr", stages, 2, 1, 3, measure=measure).total == 10
+    assert asked == [(64, 64, 64), (32, 32, 32)]
+    stages_memory("umamba_enc", stages, 2, 1, 3, measure=measure)
+    assert len(asked) == 2, "a described network is counted"
 
 
 def test_unknown_model_is_refused() -> None:

@@ -8,9 +8,9 @@ from typing import Any, get_args
 
 import pytest
 
+from umseg.architectures.options import ModelOptions
+from umseg.architectures.registry import NETWORKS
 from umseg.common.errors import UserError
-from umseg.models.names import known_models
-from umseg.models.options import ModelOptions
 from umseg.models.registry import MODELS
 from umseg.training.augmentation import PIPELINES
 from umseg.training.config.training_config import (
@@ -101,7 +101,7 @@ def test_the_choices_are_those_of_the_code_that_uses_them() -> None:
     assert get_args(AugmentationPlace) == get_args(batches.AugmentationPlace)
     help_text = str(TrainingConfig.model_fields["transforms"].description)
     assert all(f"{name} (" in help_text for name in PIPELINES)
-    assert set(known_models()) == set(MODELS)
+    assert set(NETWORKS) == set(MODELS)
 
 
 def test_a_run_of_an_earlier_version_can_be_read(tmp_path: Path) -> None:

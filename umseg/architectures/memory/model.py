@@ -1,25 +1,44 @@
-"""The memory that training takes, for every model (our own account of it; measured by benchmarks/memory.py).
+"""The memory that training takes, for every network (our own account of it; checked by benchmarks/memory.py).
 
-Counted are weights, gradients and momentum of SGD, which is what all models are trained with unless told otherwise
-(AdamW has 4 bytes per parameter more), what autograd keeps, and what passes; see ``layer_memory``. What an operator
-takes and returns within itself (cuDNN's workspaces) is not counted, nor what the allocator loses to fragments;
-``CUDA_ALLOWANCE`` stands for it.
+The memory of a described U-Net is counted: weights, gradients and momentum of SGD, which is what all models are trained
+with unless told otherwise (AdamW has 4 bytes per parameter more), what autograd keeps, and what a layer needs while it
+runs; see ``layers``. What an operator takes and returns within itself (cuDNN's workspaces) is not counted, nor what the
+allocator loses to fragments; ``CUDA_ALLOWANCE`` stands for it.
+
+The memory of any other network is measured. That needs torch and the network itself, so that whoever asks from a room
+above passes the function that measures (``umseg.models.measured_memory``).
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
-from umseg.architectures.memory.layers import Device, Layer, Precision, Training, TrainingMemory, peak_memory
-from umseg.architectures.memory.monai import baseline_layers
+from umseg.architectures.memory.layers import Device, Precision, Training, TrainingMemory, peak_memory
 from umseg.architectures.memory.unet import unet_layers
-from umseg.architectures.monai import BASELINES, rounded_patch
-from umseg.architectures.stage import Stage
-from umseg.architectures.unet import ARCHITECTURES
+from umseg.architectures.registry import network_spec, network_specs
+from umseg.architectures.spec import ModelSpec
+from umseg.architectures.stage import Stage, with_patch
+from umseg.architectures.unet import Architecture
 from umseg.common.errors import UserError
 
-KNOWN_MODELS = (*ARCHITECTURES, *BASELINES)
+
+class Measure(Protocol):
+    """Measures the memory of training a network that has no description."""
+
+    def __call__(self, spec: ModelSpec, stages: Sequence[Stage], training: Training) -> TrainingMemory:
+        """The memory at the peak of a training step.
+
+        Args:
+            spec: The network.
+            stages: The plan's stages, with a patch that fits the network.
+            training: Batch size, channels, classes, precision and device.
+
+        Raises:
+            UserError: The network cannot be built or measured.
+        """
+        ...
 
 
 def stages_memory(
@@ -32,57 +51,75 @@ def stages_memory(
     ssm: bool = True,
     precision: Precision = "mixed",
     device: Device = "cuda",
+    measure: Measure | None = None,
 ) -> TrainingMemory:
     """Expected memory of training, for the stages of a plan that is still being made.
 
     Args:
-        model: One of ``KNOWN_MODELS``. Of a plan, MONAI's networks take the patch alone, rounded up as for training.
-        stages: From the full resolution down.
+        model: A name of ``NETWORKS``.
+        stages: The plan's stages from the full resolution down. The patch is rounded up as for training where the
+            network asks for it.
         batch_size: Patches per iteration.
         in_channels: Image channels.
         num_classes: Classes including the background.
-        ssm: With the Mamba layers.
+        ssm: Whether the network has its Mamba layers.
         precision: ``mixed`` for 16-bit autocast, or ``fp32``.
-        device: Whose operators to count; ``cuda`` means mamba-ssm's scan.
+        device: The device whose operators are counted; ``cuda`` means mamba-ssm's scan.
+        measure: Measures the networks that have no description.
 
     Raises:
-        UserError: The model is not known, or it does not fit the plan.
+        UserError: The model is not known, does not fit the plan, or can only be measured and ``measure`` is None.
     """
+    spec = network_spec(model)
     training = Training(batch_size, in_channels, num_classes, precision, device)
-    return peak_memory(_layers(model, stages, training, ssm), device)
+    if spec.describe is not None:
+        return peak_memory(unet_layers(training, described(spec, stages, ssm=ssm), stages), device)
+    if measure is None:
+        raise _unmeasured(spec)
+    return measure(spec, with_patch(stages, spec.rounded_patch(stages[0].size)), training)
 
 
 def parameter_count(
     model: str, stages: Sequence[Stage], in_channels: int, num_classes: int, *, ssm: bool = True
 ) -> int:
-    """Number of parameters of a model; arguments as in ``stages_memory``."""
-    training = Training(1, in_channels, num_classes, "mixed", "cpu")
-    return sum(layer.parameters for layer in _layers(model, stages, training, ssm))
-
-
-def check_known(model: str) -> None:
-    """Refuse a model whose memory is not known.
+    """Number of parameters of a described U-Net; arguments as in ``stages_memory``.
 
     Raises:
-        UserError: It is none of ``KNOWN_MODELS``.
+        UserError: The model is not known, has no description, or does not fit the plan.
     """
-    if model not in KNOWN_MODELS:
-        raise UserError(f"The memory of model '{model}' is not known.", found=model, expected=", ".join(KNOWN_MODELS))
+    training = Training(1, in_channels, num_classes, "mixed", "cpu")
+    architecture = described(network_spec(model), stages, ssm=ssm)
+    return sum(layer.parameters for layer in unet_layers(training, architecture, stages))
 
 
-def models_for(stages: Sequence[Stage]) -> tuple[str, ...]:
-    """The models that can be built on a plan's stages."""
-    models = []
-    for model in KNOWN_MODELS:
+def described(spec: ModelSpec, stages: Sequence[Stage], *, ssm: bool = True) -> Architecture:
+    """The description of a U-Net on a plan's stages, with or without its Mamba layers.
+
+    Raises:
+        UserError: The network has no description, or it does not fit the plan.
+    """
+    if spec.describe is None:
+        raise _unmeasured(spec)
+    architecture = spec.describe(stages)
+    return architecture if ssm else architecture.without_ssm()
+
+
+def described_models(stages: Sequence[Stage]) -> tuple[str, ...]:
+    """Names of the networks with a description that fits a plan's stages."""
+    fitting = []
+    for spec in network_specs():
         with contextlib.suppress(UserError):
-            parameter_count(model, stages, 1, 2)
-            models.append(model)
-    return tuple(models)
+            described(spec, stages)
+            fitting.append(spec.name)
+    return tuple(fitting)
 
 
-def _layers(model: str, stages: Sequence[Stage], training: Training, ssm: bool) -> Iterator[Layer]:
-    if model in BASELINES:
-        return baseline_layers(training, BASELINES[model].settings, rounded_patch(model, stages[0].size))
-    check_known(model)
-    architecture = ARCHITECTURES[model](stages)
-    return unet_layers(training, architecture if ssm else architecture.without_ssm(), stages)
+def _unmeasured(spec: ModelSpec) -> UserError:
+    described_names = (other.name for other in network_specs() if other.describe is not None)
+    return UserError(
+        f"The layers of model '{spec.name}' are not described, so that its memory has to be measured.",
+        found="no function that measures it",
+        expected="a model with a description: " + ", ".join(described_names),
+        remedy="Run `umseg plan --for-model` or `umseg models`, which measure it; in Python pass "
+        "measure=umseg.models.measured_memory.MemoryMeter().",
+    )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from umseg.architectures.registry import NETWORKS
 from umseg.common.registry import Registry
 
 DEFAULT_RECIPE = "paper"
@@ -49,23 +50,6 @@ RECIPES: Registry[Recipe] = Registry(
 )
 """The recipes by name (docs/quick.md)."""
 
-MODELS: dict[str, dict[str, Any]] = {
-    "segresnet": {"optimizer": "adam", "lr": 1e-4, "weight_decay": 1e-5, "eps": 1e-5, "deep_supervision": False},
-    "unetr": {"optimizer": "adamw", "lr": 1e-4, "eps": 1e-5, "power": 1.0, "deep_supervision": False},
-    "swin_unetr": {
-        "optimizer": "adamw",
-        "lr": 8e-4,
-        "eps": 1e-5,
-        "schedule": "cosine",
-        "lr_end": 1e-6,
-        "deep_supervision": False,
-    },
-}
-"""How the released U-Mamba trains the networks that it compares with; weight decay 0.01 is AdamW's.
-
-Source: docs/rules.md, Baselines.
-"""
-
 _OF_THE_OPTIMIZER = ("lr", "weight_decay", "eps")
 
 
@@ -83,7 +67,8 @@ def with_defaults(model: str | None, recipe: str, given: Mapping[str, Any]) -> d
     Raises:
         UserError: There is no such recipe.
     """
-    options: dict[str, Any] = dict(MODELS.get(model or "", {}))
+    spec = NETWORKS.get(model or "")
+    options: dict[str, Any] = dict(spec.defaults) if spec is not None else {}
     for stronger in (RECIPES.look_up(recipe, "--recipe").options, given):
         if stronger.get("optimizer", options.get("optimizer")) != options.get("optimizer"):
             options = {name: value for name, value in options.items() if name not in _OF_THE_OPTIMIZER}

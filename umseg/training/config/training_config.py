@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic.config import JsonDict
 
+from umseg.architectures.options import ModelOptions
+from umseg.architectures.registry import NETWORKS
 from umseg.common.errors import UserError
 from umseg.common.parallel import default_workers
 from umseg.common.record import Record
 from umseg.common.registry import unknown_name
-from umseg.models.names import known_models
-from umseg.models.options import ModelOptions
 from umseg.training.config.recipes import DEFAULT_RECIPE, with_defaults
 from umseg.training.loss.registry import LOSSES
 from umseg.training.optim.registry import OPTIMIZERS
@@ -289,7 +289,7 @@ class TrainingConfig(Record):
 def named_choices() -> dict[str, tuple[str, Collection[str]]]:
     """For each field that holds a name: the kind of thing that it names, and the names that there are."""
     return {
-        "model": ("model", known_models()),
+        "model": ("model", NETWORKS),
         "optimizer": ("optimiser", OPTIMIZERS),
         "ssm_optimizer": ("optimiser", OPTIMIZERS),
         "schedule": ("schedule", SCHEDULES),

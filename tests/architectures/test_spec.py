@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from umseg.architectures.monai import BASELINES, rounded_patch
+from tests.models.plans import BASELINES
+from umseg.architectures.registry import network_spec
+from umseg.architectures.spec import ModelSpec
 
 
 @pytest.mark.parametrize(
@@ -16,18 +18,25 @@ from umseg.architectures.monai import BASELINES, rounded_patch
         ("swin_unetr", (40, 56, 40), (64, 64, 64)),
         ("swin_unetr", (384, 640), (384, 640)),
         ("swin_unetr", (20, 32, 8), (64, 64, 64)),
+        ("umamba_enc", (1, 17, 40), (1, 17, 40)),
     ],
 )
 def test_patches_are_rounded_up(model: str, patch: tuple[int, ...], expected: tuple[int, ...]) -> None:
-    assert rounded_patch(model, patch) == expected
+    assert network_spec(model).rounded_patch(patch) == expected
 
 
 @given(st.sampled_from(sorted(BASELINES)), st.lists(st.integers(1, 300), min_size=2, max_size=3))
 def test_rounded_patches_are_the_next_that_fit(model: str, patch: list[int]) -> None:
-    divisor, rounded = BASELINES[model].divisor, rounded_patch(model, patch)
+    spec = network_spec(model)
+    divisor, rounded = spec.patch_divisor, spec.rounded_patch(patch)
     assert all(size % divisor == 0 for size in rounded)
     assert all(size <= full for size, full in zip(patch, rounded, strict=True))
-    assert rounded_patch(model, rounded) == rounded
+    assert spec.rounded_patch(rounded) == rounded
     assert max(rounded) >= 2 * divisor
     if max(patch) > divisor:
         assert all(full - size < divisor for size, full in zip(patch, rounded, strict=True))
+
+
+def test_a_network_needs_something_to_build_it() -> None:
+    with pytest.raises(ValueError, match="'nothing'"):
+        ModelSpec("nothing", "nowhere")

@@ -1,0 +1,48 @@
+"""The table of networks, open to other packages through entry points of the group ``umseg.networks``."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from umseg.architectures.networks import monai, nnunet, umamba
+from umseg.architectures.spec import ModelSpec
+from umseg.common.errors import UserError
+from umseg.common.registry import Registry
+
+__all__ = ["NETWORKS", "ModelSpec", "network_spec", "network_specs"]
+
+NETWORKS: Registry[ModelSpec] = Registry(
+    "model",
+    "umseg.networks",
+    {spec.name: spec for family in (umamba, nnunet, monai) for spec in family.NETWORKS},
+    accepts=ModelSpec,
+)
+"""Every network by the name that users write after ``--model``."""
+
+
+def network_spec(model: str) -> ModelSpec:
+    """The network that a user named.
+
+    Raises:
+        UserError: There is no such network, or the package that adds it cannot be used.
+    """
+    spec = NETWORKS.look_up(model, "--model")
+    if spec.name != model:
+        raise UserError(
+            f"The package that adds the model '{model}' names it differently.",
+            found=f"a ModelSpec with the name '{spec.name}'",
+            expected=f"the entry point's name, '{model}'",
+            remedy="Give the entry point in the group umseg.networks the name of its ModelSpec.",
+        )
+    return spec
+
+
+def network_specs() -> Iterator[ModelSpec]:
+    """All networks in the order of the table, except those of packages that cannot be used."""
+    for name in NETWORKS:
+        spec = None
+        with contextlib.suppress(UserError):
+            spec = network_spec(name)
+        if spec is not None:
+            yield spec

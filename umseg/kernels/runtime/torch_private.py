@@ -1,0 +1,78 @@
+"""The names of torch that are private or undocumented and that umseg needs; nothing else uses such names.
+
+Checked with torch 2.13; tests/kernels/runtime/test_torch_private.py checks them with the torch that is installed. Names
+that are slow to import are imported inside functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+__all__ = [
+    "StorageWeakRef",
+    "TorchDispatchMode",
+    "cpu_has_bfloat16",
+    "fake_tensors",
+    "foreach_lerp_",
+    "real_tensors",
+    "storage_address",
+    "tensor_version",
+    "tensors_in",
+]
+
+
+def storage_address(storage: torch.UntypedStorage) -> int:
+    """What identifies a storage: ``StorageWeakRef(storage).cdata`` without making the reference."""
+    address: int = storage._cdata
+    return address
+
+
+def tensor_version(tensor: Tensor) -> int:
+    """A number that grows whenever the values of the tensor are changed in place."""
+    version: int = tensor._version
+    return version
+
+
+def tensors_in(tree: Any) -> Iterable[Tensor]:
+    """The tensors in nested lists, tuples and dictionaries."""
+    return (leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
+
+
+def fake_tensors(*, allow_real: bool = False) -> AbstractContextManager[Any]:
+    """A block in which tensors have shapes but no data: operators take neither memory nor time.
+
+    Args:
+        allow_real: Let operators take real tensors too, e.g. the parameters of a network that was built before.
+    """
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    return FakeTensorMode(allow_non_fake_inputs=allow_real)
+
+
+def real_tensors() -> AbstractContextManager[Any]:
+    """A block inside one of ``fake_tensors`` in which tensors are real again."""
+    from torch._subclasses.fake_tensor import unset_fake_temporarily
+
+    return unset_fake_temporarily()
+
+
+def foreach_lerp_(tensors: Sequence[Tensor], ends: Sequence[Tensor], weight: float) -> None:
+    """Move every tensor the share ``weight`` of the way to its end, in place and in one call."""
+    torch._foreach_lerp_(list(tensors), list(ends), weight)
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether the CPU computes with bfloat16; false where torch does not say.
+
+    torch has no public query on all supported versions, and float32 is always right.
+    """
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return bool(supported())
