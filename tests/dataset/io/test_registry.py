@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from umseg.dataset.io.registry import companions
 
 from tests.dataset.builder import make_case, write_description, write_image
 from umseg.dataset.dataset import find_cases, survey_dataset
+from umseg.dataset.io.registry import companions
 
 
 @pytest.mark.parametrize(("name", "packed", "voxels"), [("a.mhd", False, "a.raw"), ("a.nhdr", True, "a.raw.gz")])

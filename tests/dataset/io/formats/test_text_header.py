@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from umseg.common.errors import UserError
 from umseg.dataset.io.formats.metaimage import MetaImage
 from umseg.dataset.io.formats.nrrd import Nrrd
 from umseg.dataset.io.formats.text_header import TextHeader
-
-from umseg.common.errors import UserError
 from umseg.dataset.io.images import read_image, read_label, write_label
 from umseg.dataset.io.source import DamagedFileError
 

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image as Picture
 from tifffile import TiffFile
-from umseg.dataset.io.formats import tiff_pages
 
 from tests.dataset.builder import write_description, write_image
 from umseg.common.errors import UserError
@@ -23,6 +22,7 @@ from umseg.dataset.check.case import check_case
 from umseg.dataset.check.digest import case_digest
 from umseg.dataset.check.fix_headers import fix_geometry
 from umseg.dataset.dataset import find_cases, load_dataset
+from umseg.dataset.io.formats import tiff_pages
 from umseg.dataset.io.grid import Geometry
 from umseg.dataset.io.images import read_image, read_label, write_label
 
