@@ -23,7 +23,7 @@ class Dicom(Format):
         """As in :class:`Format`, for a folder of slices or a single file."""
         from umseg.dataset.io.formats.dicom_series import open_series
 
-        return open_series(path, self.files(path))
+        return open_series(path, self._slices(path) if is_folder(path) else [path])
 
     def matches(self, path: Path) -> bool:
         """Whether a path is a folder of slices, or one of them."""
@@ -32,6 +32,9 @@ class Dicom(Format):
     def is_series(self, folder: Path) -> bool:
         """Whether there is a folder that holds DICOM files."""
         return is_folder(folder) and any(map(self.is_slice, list_folder(folder)[0]))
+
+    def _slices(self, folder: Path) -> list[Path]:
+        return [file for file in list_folder(folder)[0] if self.is_slice(file)]
 
     def is_slice(self, path: Path) -> bool:
         """Whether a file is DICOM, by its name or by its first bytes: many archives leave out the ending.
@@ -53,9 +56,7 @@ class Dicom(Format):
         """The slices of a series, sorted by name; reports and other objects beside them are left out."""
         from umseg.dataset.io.formats.dicom_series import holds_image
 
-        if not is_folder(path):
-            return [path]
-        return [file for file in list_folder(path)[0] if self.is_slice(file) and holds_image(file)]
+        return [file for file in self._slices(path) if holds_image(file)] if is_folder(path) else [path]
 
     def label_ending(self, file_ending: str) -> str:
         """As in :class:`Format`."""

@@ -15,12 +15,12 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
-from pydicom.filereader import read_dataset, read_file_meta_info, read_preamble
+from pydicom.filereader import read_dataset, read_preamble
 from pydicom.tag import BaseTag, Tag
 
 from umseg.common.errors import UserError
@@ -36,9 +36,10 @@ if TYPE_CHECKING:
 # Storage classes (PS3.4 B.5) that are no images: reports, presentation states, raw data and registrations, radiotherapy
 # structures and plans, documents.
 _NO_IMAGE = tuple(f"1.2.840.10008.5.1.4.1.1.{part}" for part in ("88.", "11.", "66", "481.3", "481.5", "481.8", "104."))
+# Uncompressed transfer syntaxes; the name of the first begins those of all others in the standard.
 _IMPLICIT, _EXPLICIT, _DEFLATED = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99"
-# Uncompressed; the last is big endian.
-_PLAIN_SYNTAXES = (_IMPLICIT, _EXPLICIT, _DEFLATED, "1.2.840.10008.1.2.2")
+_BIG_ENDIAN = "1.2.840.10008.1.2.2"
+_PLAIN_SYNTAXES = (_IMPLICIT, _EXPLICIT, _DEFLATED, _BIG_ENDIAN)
 _SHOWN = 6
 # Headers are far smaller; a deflated file may be of any size.
 _MOST_INFLATED = 1 << 24
@@ -96,12 +97,13 @@ def open_series(path: Path, files: Sequence[Path]) -> Source:
 
     Args:
         path: The folder of slices, or a single file.
-        files: Its slices.
+        files: Its DICOM files; reports and other objects among them are left out.
 
     Raises:
         UserError: A header is unreadable; there are several series, or slices that make no even, upright volume.
     """
-    if not files:
+    slices = [found for file in files if (found := _read_header(file)) is not None]
+    if not slices:
         raise UserError(
             "The folder has no DICOM image.",
             file=path,
@@ -109,7 +111,6 @@ def open_series(path: Path, files: Sequence[Path]) -> Source:
             expected="the slices of one series",
             remedy="Name the folder that holds the slices.",
         )
-    slices = [_read_header(file) for file in files]
     _check_one_series(path, slices)
     _check_alike(path, slices)
     order, geometry, notices = _arrange(path, slices)
@@ -118,9 +119,12 @@ def open_series(path: Path, files: Sequence[Path]) -> Source:
     return Source(geometry, components, lambda: _read_slices(ordered, geometry, components), notices)
 
 
-def _read_header(path: Path) -> _Slice:
+def _read_header(path: Path) -> _Slice | None:
+    """The header of a file; None for a file that is no image."""
     try:
-        found = _dataset(path)
+        meta, found = _read_tags(path)
+        if _text(meta, _SOP_CLASS).startswith(_NO_IMAGE):
+            return None
         size = (_integer(found, _COLUMNS), _integer(found, _ROWS))
         if not all(size):
             raise DamagedFileError("the file does not say how many rows and columns it has")
@@ -149,23 +153,34 @@ def _read_header(path: Path) -> _Slice:
         raise _unreadable(path, error) from error
 
 
-def _dataset(path: Path) -> Dataset:
-    """The tags that an image needs, undecoded: pydicom warns of text that it cannot decode, and quotes it."""
-    if _file_meta(path)[1] == _DEFLATED:
-        return _inflated_dataset(path)
-    return dcmread(path, stop_before_pixels=True, specific_tags=_TAGS, force=True)
+def _read_tags(path: Path) -> tuple[Dataset, Dataset]:
+    """The meta information of a file, and the tags that an image needs.
 
-
-def _inflated_dataset(path: Path) -> Dataset:
-    """The same for a file whose tags are deflated; pydicom would inflate it without a limit."""
+    They stay undecoded: pydicom warns of text that it cannot decode, and quotes it.
+    """
     with open(path, "rb") as handle:
-        read_preamble(handle, force=True)
-        read_dataset(handle, False, True, stop_when=lambda tag, vr, length: tag >> 16 != _META_GROUP)
-        plain = zlib.decompressobj(-zlib.MAX_WBITS).decompress(handle.read(), _MOST_INFLATED)
-    tags: list[BaseTag | int] = [*_TAGS]
-    return read_dataset(
-        io.BytesIO(plain), False, True, stop_when=lambda tag, vr, length: tag == _PIXELS, specific_tags=tags
-    )
+        meta = _read_meta(handle)
+        syntax = _text(meta, _SYNTAX)
+        if not syntax.startswith(_IMPLICIT):
+            # A private one, or none, which pydicom tries to guess.
+            return meta, dcmread(path, stop_before_pixels=True, specific_tags=_TAGS, force=True)
+        tags: BinaryIO = handle
+        if syntax == _DEFLATED:
+            # pydicom would inflate without a limit.
+            tags = io.BytesIO(zlib.decompressobj(-zlib.MAX_WBITS).decompress(handle.read(), _MOST_INFLATED))
+        return meta, read_dataset(
+            tags, syntax == _IMPLICIT, syntax != _BIG_ENDIAN, stop_when=_is_pixels, specific_tags=[*_TAGS]
+        )
+
+
+def _read_meta(handle: BinaryIO) -> Dataset:
+    """The meta information (PS3.10 7.1): always explicit little endian, and about nothing but the file."""
+    read_preamble(handle, force=True)
+    return read_dataset(handle, False, True, stop_when=lambda tag, vr, length: tag >> 16 != _META_GROUP)
+
+
+def _is_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
+    return int(tag) == int(_PIXELS)
 
 
 def _file_meta(path: Path) -> tuple[str, str]:
@@ -175,7 +190,8 @@ def _file_meta(path: Path) -> tuple[str, str]:
         UserError: The file cannot be read.
     """
     try:
-        meta = read_file_meta_info(path)
+        with open(path, "rb") as handle:
+            meta = _read_meta(handle)
         return _text(meta, _SOP_CLASS), _text(meta, _SYNTAX)
     except OSError as error:
         raise not_readable(path, error) from error

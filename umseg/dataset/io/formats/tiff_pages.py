@@ -10,14 +10,14 @@ import math
 import struct
 from collections.abc import Iterable
 from fractions import Fraction
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
-from tifffile import TiffFile, TiffPage
+from tifffile import TiffFile, TiffFrame, TiffPage
 
 from umseg.common.errors import UserError
 from umseg.common.text import by, few
@@ -44,6 +44,19 @@ _LARGEST = (1 << 32) - 1
 _PLAIN_LIMIT = 1 << 31
 
 
+# Tags that say how pixels are stored: type of page, size, bits, compression, colours, order of bits, components, rows
+# of a strip, planes, predictor, size of tiles, extra components, sample format, JPEG tables, subsampling, depth.
+_LAYOUT_TAGS = {254, 256, 257, 258, 259, 262, 266, 277, 278, 284, 317, 322, 323, 338, 339, 347, 530, 32997, 32998}
+_STRIP_OFFSETS = 273
+_LARGEST_LAYOUT = 256
+
+Page = TiffPage | TiffFrame
+"""A page; the first one, or one whose pixels are stored as those of the first (``keyframe``)."""
+
+Layout = tuple[tuple[int, int, int, "int | bytes"], ...]
+"""Tag, type, count and value of the fields of a page that say how its pixels are stored."""
+
+
 class Pages:
     """The pages of a file that are the slices of one image.
 
@@ -53,9 +66,9 @@ class Pages:
         description: The text of the first page; ImageJ and OME state there what the pages are.
     """
 
-    def __init__(self, path: Path, file: TiffFile, pages: list[TiffPage]) -> None:
+    def __init__(self, path: Path, file: TiffFile, pages: list[Page]) -> None:
         self._path, self._file, self._pages = path, file, pages
-        first = pages[0]
+        first = _kind(pages[0])
         separate, _, height, width, contiguous = first.shaped
         self.size = (width, height)
         self.components = separate * contiguous
@@ -67,14 +80,14 @@ class Pages:
     @cached_property
     def resolution(self) -> tuple[float, float] | None:
         """Pixels per unit along x and y; None where the first page does not state it."""
-        tags = self._pages[0].tags
+        tags = _kind(self._pages[0]).tags
         x, y = (_quotient(tags.valueof(tag)) for tag in (_X_RESOLUTION, _Y_RESOLUTION))
         return None if x is None or y is None else (x, y)
 
     @property
     def print_spacing(self) -> tuple[float, float]:
         """Size of a pixel (x, y) in mm, as meant for printing; 1 where the first page does not state it."""
-        unit = _MM_PER_UNIT.get(self._pages[0].resolutionunit)
+        unit = _MM_PER_UNIT.get(_kind(self._pages[0]).resolutionunit)
         if self.resolution is None or unit is None:
             return 1.0, 1.0
         return unit / self.resolution[0], unit / self.resolution[1]
@@ -85,16 +98,13 @@ class Pages:
         Raises:
             DamagedFileError, RuntimeError: Pixels cannot be decoded.
         """
-        if self._pages[0].compression in _DECODED_BY_ITK:
+        if _kind(self._pages[0]).compression in _DECODED_BY_ITK:
             return open_itk(self._path, "TIFFImageIO", lambda path, size: None).read()
-        first = self._pages[0]
-        values = np.empty((self.components, len(self), *self.size[::-1]), first.dtype)
+        values = np.empty((self.components, len(self), *self.size[::-1]), self._pages[0].dtype)
         self._file.filehandle.open()
         try:
             for number, page in enumerate(self._pages):
-                # (separate components, 1, y, x, components of a pixel)
-                pixels = _read_page(page)
-                values[:, number] = np.moveaxis(pixels, -1, 1).reshape(self.components, *self.size[::-1])
+                _read_page(page, values[:, number])
         except (MemoryError, OSError, DamagedFileError):
             raise
         except Exception as error:  # whatever tifffile trips over
@@ -114,23 +124,26 @@ def open_pages(path: Path) -> Pages:
     """
     length = path.stat().st_size
     with open(path, "rb") as handle:
-        count = _follow_pages(handle, length)
+        layouts = _follow_pages(handle, length)
     try:
         with TiffFile(path) as file:
-            pages = [page for page in file.pages if isinstance(page, TiffPage)]
-        if len(pages) != count:
+            # The tags of a page take much longer to read than the places of its pixels.
+            file.pages.useframes = len(set(layouts)) == 1 and _has_single_strip(layouts[0])
+            pages: list[Page] = list(file.pages)
+        if len(pages) != len(layouts):
             raise DamagedFileError("its pages cannot be read")
-        full = [page for page in pages if not page.is_reduced]
+        full = [page for page in pages if not _kind(page).is_reduced]
         for page in full:
             _check_pixels(path, page, length)
     except (OSError, DamagedFileError):
         raise
     except Exception as error:  # whatever tifffile trips over
         raise DamagedFileError(f"its pages cannot be read: {last_line(error)}") from error
-    if not full or len({(page.shaped, page.dtype, page.compression in _DECODED_BY_ITK) for page in full}) > 1:
-        raise _mixed_pages(path, full)
-    for page in full:
-        _check_encoding(path, page)
+    kinds = {_kind(page).hash: _kind(page) for page in full}
+    if len({(kind.shaped, kind.dtype, kind.compression in _DECODED_BY_ITK) for kind in kinds.values()}) != 1:
+        raise _mixed_pages(path, kinds.values())
+    for kind in kinds.values():
+        _check_encoding(path, kind)
     return Pages(path, file, full)
 
 
@@ -165,10 +178,13 @@ def write_pages(
     )
 
 
-def _follow_pages(handle: BinaryIO, length: int) -> int:
-    """Count the pages and check that all values of their tags lie in the file.
+def _follow_pages(handle: BinaryIO, length: int) -> list[Layout]:
+    """Find all pages and check that the values of their tags lie in the file.
 
     tifffile finds only some circles of pages, ITK runs in them for ever; tifffile leaves out tags that it cannot read.
+
+    Returns:
+        For each page the tags that say how its pixels are stored.
     """
     head = handle.read(16)
     order = {b"II": "<", b"MM": ">"}.get(head[:2])
@@ -179,21 +195,32 @@ def _follow_pages(handle: BinaryIO, length: int) -> int:
     counter_bytes, word_bytes = struct.calcsize(counter), struct.calcsize(word)
     entry = struct.Struct(f"{order}HH{word}{word}")
     (offset,) = struct.unpack_from(f"{order}{word}", head, 8 if version == 43 else 4)
-    seen: set[int] = set()
+    layouts: dict[int, Layout] = {}
     while offset:
-        if offset in seen or len(seen) >= _MOST_PAGES:
+        if offset in layouts or len(layouts) >= _MOST_PAGES:
             raise DamagedFileError("its pages follow each other in a circle")
-        seen.add(offset)
         (tags,) = struct.unpack(f"{order}{counter}", _part(handle, offset, counter_bytes, length))
         table = _part(handle, offset + counter_bytes, tags * entry.size + word_bytes, length)
-        for _, kind, count, place in entry.iter_unpack(table[:-word_bytes]):
+        layout: list[tuple[int, int, int, int | bytes]] = []
+        for tag, kind, count, place in entry.iter_unpack(table[:-word_bytes]):
             size = count * _TYPE_BYTES.get(kind, 0)
             if size > word_bytes and place + size > length:
                 raise _behind_the_end(length)
+            if tag in _LAYOUT_TAGS:
+                far = word_bytes < size <= _LARGEST_LAYOUT
+                layout.append((tag, kind, count, _part(handle, place, size, length) if far else place))
+            elif tag == _STRIP_OFFSETS:
+                layout.append((tag, kind, count, 0))
+        layouts[offset] = tuple(layout)
         (offset,) = struct.unpack(f"{order}{word}", table[-word_bytes:])
-    if not seen:
+    if not layouts:
         raise DamagedFileError("the file has no page")
-    return len(seen)
+    return list(layouts.values())
+
+
+@cache
+def _has_imagecodecs() -> bool:
+    return importlib.util.find_spec("imagecodecs") is not None
 
 
 def _part(handle: BinaryIO, offset: int, size: int, length: int) -> bytes:
@@ -207,19 +234,25 @@ def _behind_the_end(length: int) -> DamagedFileError:
     return DamagedFileError(f"a page of the file lies behind its end at {length} bytes")
 
 
-def _check_pixels(path: Path, page: TiffPage, length: int) -> None:
+def _has_single_strip(layout: Layout) -> bool:
+    """Whether all pixels of a page lie in one strip; tifffile takes it for granted that pages are all in one piece."""
+    return any(tag == _STRIP_OFFSETS and count == 1 for tag, _, count, _ in layout)
+
+
+def _check_pixels(path: Path, page: Page, length: int) -> None:
     """Require that the file can hold the pixels of a page, and does hold all strips or tiles; tifffile fills gaps."""
-    bits = page.bitspersample * math.prod(page.shaped)
-    if page.is_tiled:
-        bits = max(bits, page.bitspersample * math.prod((page.tiledepth, page.tilelength, page.tilewidth)))
+    kind = _kind(page)
+    bits = kind.bitspersample * math.prod(kind.shaped)
+    if kind.is_tiled:
+        bits = max(bits, kind.bitspersample * math.prod((kind.tiledepth, kind.tilelength, kind.tilewidth)))
     check_compression(path, bits // 8)
     if bits <= 0:
         raise DamagedFileError("a page has no pixels")
     places = list(zip(page.dataoffsets, page.databytecounts, strict=False))
-    if not page.is_contiguous and len(places) < math.prod(page.chunked):
+    if kind.is_contiguous:
+        places = [(page.dataoffsets[0], kind.nbytes)]
+    elif len(places) < math.prod(kind.chunked):
         raise DamagedFileError("parts of a page are missing")
-    if page.is_contiguous:
-        places = [(page.dataoffsets[0], page.nbytes)]
     if any(offset <= 0 or size <= 0 or offset + size > length for offset, size in places):
         raise DamagedFileError(f"pixels of the file lie behind its end at {length} bytes")
 
@@ -234,7 +267,7 @@ def _check_encoding(path: Path, page: TiffPage) -> None:
         raise complex_values(path, str(page.dtype))
     if page.dtype is None or page.imagedepth > 1 or (page.is_subsampled and page.compression not in _DECODED_BY_ITK):
         raise _not_decoded(path, page, "whole or floating-point numbers in pages of one slice")
-    if importlib.util.find_spec("imagecodecs") is not None:
+    if _has_imagecodecs():
         return
     if page.compression in _DECODED_BY_ITK:
         simple = page.planarconfig == 1 and not page.is_tiled and page.photometric in _SHOWN_AS_STORED
@@ -248,27 +281,49 @@ def _check_encoding(path: Path, page: TiffPage) -> None:
         raise _not_decoded(path, page, "1, 8, 16, 32 or 64 bits without a floating-point predictor")
 
 
-def _read_page(page: TiffPage) -> NDArray[Any]:
-    """Pixels of the shape ``page.shaped``. tifffile would inflate without a limit, so that this is done here."""
-    if page.compression not in _DEFLATE:
-        return np.asarray(page.asarray(squeeze=False))
-    pixels = np.empty(page.shaped, page.dtype)
-    compression = page.compression
+def _kind(page: Page) -> TiffPage:
+    """The page whose tags say how the pixels of this one are stored."""
+    kind = page.keyframe
+    if kind is None:
+        raise DamagedFileError("its pages cannot be read")
+    return kind
+
+
+def _read_page(page: Page, out: NDArray[Any]) -> None:
+    """Read a page into an array (components, y, x)."""
+    kind = _kind(page)
+    handle = kind.parent.filehandle
+    if kind.compression in _DEFLATE:
+        pixels = _inflated(page)
+    elif kind.is_contiguous and kind.predictor == kind.fillorder == 1 and len(out) == 1:
+        handle.seek(page.dataoffsets[0])
+        handle.read_array(f"{kind.parent.byteorder}{out.dtype.char}", out.size, out=out[0])
+        return
+    else:
+        pixels = np.asarray(page.asarray(squeeze=False))
+    # From (separate components, 1, y, x, components of a pixel).
+    out[:] = np.moveaxis(pixels, -1, 1).reshape(out.shape)
+
+
+def _inflated(page: Page) -> NDArray[Any]:
+    """The pixels of a deflated page in their normal shape; tifffile would inflate without a limit, and slower."""
+    kind = _kind(page)
+    handle = kind.parent.filehandle
+    compression = kind.compression
     # The decoder that this gives unpacks what is inflated, and undoes the predictor.
-    page.compression = _PLAIN
+    kind.compression = _PLAIN
     try:
-        handle = page.parent.filehandle
+        pixels = np.empty(kind.shaped, kind.dtype)
         places = zip(page.dataoffsets, page.databytecounts, strict=False)
-        for index, (offset, size) in enumerate(itertools.islice(places, math.prod(page.chunked))):
+        for index, (offset, size) in enumerate(itertools.islice(places, math.prod(kind.chunked))):
             handle.seek(offset)
-            decoded, (plane, _, y, x, _), _ = page.decode(
-                inflate(handle.read(size), _segment_bytes(page, index)), index
-            )
+            plain = inflate(handle.read(size), _segment_bytes(kind, index))
+            decoded, (plane, _, y, x, _), _ = kind.decode(plain, index)
             part, area = np.asarray(decoded)[0], pixels[plane, 0, y:, x:]
             area[: part.shape[0], : part.shape[1]] = part[: area.shape[0], : area.shape[1]]
+        return pixels
     finally:
-        page.compression = compression
-    return pixels
+        kind.compression = compression
 
 
 def _segment_bytes(page: TiffPage, index: int) -> int:
