@@ -36,7 +36,7 @@ def divide_by_zero(item: int) -> float:
 
 
 class TwoPartError(Exception):
-    """Pickles, but cannot be unpickled, like many exceptions with an ``__init__`` of their own."""
+    """An exception that can be pickled but not unpickled, like many that define ``__init__``."""
 
     def __init__(self, first: str, second: str) -> None:
         super().__init__(f"{first} and {second}")

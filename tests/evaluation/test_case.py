@@ -80,7 +80,7 @@ def test_no_surface_arises_where_the_annotation_ends():
     scores = score_labels(prediction, reference, (9.0, 1.0, 1.0), Classes({"a": (1,)}, ignore_label=2), {"a": 3.0})["a"]
     # Long sides between the columns 0 and 19, without the cells that touch column 20; the end at column 0.
     length = 2 * 19 + 3 + 2 * math.sqrt(0.5)
-    # Prediction up to 3 cells from the unknown may be right, for all that is known: its reference may begin there.
+    # Up to 3 cells from the unknown the prediction may be right, because its reference may begin there.
     assert pytest.approx(2 * 3 / (2 * length)) == scores.scores["nsd"]
     assert (scores.n_pred, scores.n_ref, scores.TP) == (80, 80, 0)
 

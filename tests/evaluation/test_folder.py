@@ -222,7 +222,7 @@ def test_cases_of_different_units_are_told_apart(tmp_path, block, caplog):
 
 
 def test_a_slice_in_a_flat_and_in_a_volume_format(write_maps, block):
-    """The two formats state another slice spacing, which enters no score of a single slice."""
+    """The two formats state different slice spacings, which no score of a single slice depends on."""
     folders = (
         write_maps("pred", {"a.nii.gz": block[2:3]}, SPACING),
         write_maps("ref", {"a.nii.gz": block[2]}, SPACING[1:]),

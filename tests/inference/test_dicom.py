@@ -1,4 +1,4 @@
-"""Predictions from DICOM: where they lie, and that they name no patient."""
+"""Predictions from DICOM lie on the grid of the slices and contain no patient's name."""
 
 from __future__ import annotations
 

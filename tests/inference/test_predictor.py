@@ -89,7 +89,7 @@ def make_image(shape: tuple[int, int, int] = (9, 10, 11), seed: int = 0) -> NDAr
 
 
 def expected_logits(image: NDArray[np.float32], seed: int) -> NDArray[Any]:
-    """What the network of a fold says about an image of exactly one patch."""
+    """The output of a fold's network for an image of exactly one patch."""
     with torch.inference_mode():
         output: torch.Tensor = make_network(seed=seed).eval()(torch.from_numpy(image)[None, None])[0]
     return output.numpy()
@@ -281,7 +281,7 @@ def test_an_array_with_other_channels_is_refused(predictor: Predictor, shape: tu
 
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0), (1.0, 0.0, 1.0), (1.0, -1.0, 1.0), (1.0, float("nan"), 1.0)])
-def test_a_spacing_that_is_none_is_refused(predictor: Predictor, spacing: Any) -> None:
+def test_a_spacing_that_is_not_valid_is_refused(predictor: Predictor, spacing: Any) -> None:
     with pytest.raises(UserError, match="spacing") as caught:
         predictor.predict(make_image()[None], spacing)
     assert caught.value.remedy
@@ -297,7 +297,7 @@ def test_files_with_other_channels_are_refused(predictor: Predictor, tmp_path: P
 
 
 @pytest.mark.parametrize("step", [0.0, -0.5, 1.01, float("nan")])
-def test_a_step_that_is_no_share_is_refused(model: Path, step: float) -> None:
+def test_a_step_that_is_no_fraction_is_refused(model: Path, step: float) -> None:
     with pytest.raises(UserError, match="step") as caught:
         Predictor(model, "cpu", step=step)
     assert "--step" in str(caught.value.remedy)
@@ -365,7 +365,7 @@ def test_unknown_weights(model: Path) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU")
 @pytest.mark.parametrize("dimensions", [2, 3])
 def test_a_gpu_segments_alike(tmp_path: Path, dimensions: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Logits differ by rounding, and with them near ties; with room for the way back on the device and without."""
+    """Logits differ by rounding, and with them near ties; with and without memory for resampling on the device."""
     folder = write_model(tmp_path / "model", dimensions=dimensions)
     image, spacing = make_image((20, 30, 26))[None], (1.0, 0.8, 1.1)
     expected = Predictor(folder, "cpu", precision="fp32").predict(image, spacing)

@@ -1,4 +1,4 @@
-"""Small plans, images and data sets for the tests of this room."""
+"""Small plans, images and data sets for the tests of preprocessing."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def test_volumes_have_boundaries_in_all_directions() -> None:
 @settings(deadline=None)
 @given(discs(), widths)
 def test_discs_are_found_again(instances: np.ndarray, width: int) -> None:
-    """There and back: the same objects voxel by voxel, under other numbers, however close they are."""
+    """Conversion and back gives the same objects voxel by voxel, under other numbers, however close they are."""
     found = find_instances(instance_classes(instances, width))
     assert same_up_to_names(found, instances)
 
@@ -121,7 +121,7 @@ def test_objects_grow_at_the_same_pace_to_the_nearest_neighbour_first(classes: n
 
 
 def test_a_large_boundary_takes_no_longer_than_its_voxels() -> None:
-    """One seed in a corner: as many rounds as the image is wide. Looking at all that waits in each took 40 s."""
+    """One seed in a corner takes as many rounds as the image is wide; visiting all waiting voxels in each took 40 s."""
     classes = np.full((1, 1024, 1024), 2, np.int8)
     classes[0, 0, 0] = 1
     begun = time.process_time()
@@ -152,7 +152,7 @@ def test_many_objects_need_wider_numbers() -> None:
 
 
 def test_nuclei_are_found_again(shared: Path) -> None:
-    """Nearly all of them: thin ones may fall to pieces, and one as small as the boundary is wide may join another."""
+    """Nearly all nuclei are found: thin ones may fall to pieces, and one as small as the boundary may join another."""
     files = sorted((shared / "data" / "Dataset703_DSB2018" / "instances").iterdir())[::48]
     for file in files:
         instances = read_label(file).array

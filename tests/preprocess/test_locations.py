@@ -1,4 +1,4 @@
-"""How many voxels of a class are kept, and which."""
+"""The number of locations that are drawn of each class, and which voxels they are."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_the_limit_is_ten_thousand() -> None:
 @settings(max_examples=30, deadline=None)
 @given(count=st.integers(1, 5999), most=st.sampled_from([1, 10, 500]))
 def test_large_classes_are_drawn_without_a_list_of_their_voxels(count: int, most: int) -> None:
-    """However dense or thin the class is, all wanted, different, and of the class."""
+    """Whether the class is dense or sparse, all locations are drawn, differ from each other, and lie in the class."""
     label = label_with({1: count})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_MOST_LISTED", 0)
@@ -113,7 +113,7 @@ def test_a_region_is_the_union_of_its_values() -> None:
     assert {tuple(p) for p in found[2]} == {tuple(p) for p in np.argwhere(label == 3)}
 
 
-def test_what_locations_are_drawn_for() -> None:
+def test_classes_that_locations_are_drawn_for() -> None:
     common: dict[str, Any] = {"channel_names": {"0": "MRI"}, "numTraining": 5, "file_ending": ".nii.gz"}
     plain = DatasetDescription(labels={"background": 0, "b": 2, "a": 1}, **common)
     assert location_classes(plain) == {1: (1,), 2: (2,)}

@@ -1,4 +1,4 @@
-"""Preprocessing and the way back against values recorded from the published system."""
+"""Preprocessing and export against values recorded from the published system."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Restoring the geometry of the original image."""
+"""Restoring the voxels of the original image."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SETTINGS = [make_configuration((1.3, 1.0, 0.8)), make_configuration((0.7, 0.9)),
 
 @pytest.fixture(params=["numpy", "torch"])
 def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small slabs; and with torch the code of GPUs, on the CPU."""
+    """Resample in small slabs; with torch the code for GPUs runs on the CPU."""
     for arrays in (NumpyArrays, TorchArrays):
         monkeypatch.setattr(arrays, "slab_voxels", 2000)
     if request.param == "torch":
@@ -129,7 +129,7 @@ def test_every_region_is_decided_by_itself(order: tuple[int, int, int]) -> None:
 
 
 @pytest.mark.usefixtures("library")
-def test_a_region_as_likely_as_not_is_not_there_and_large_values_fit() -> None:
+def test_a_region_of_probability_one_half_is_absent_and_large_values_fit() -> None:
     configuration = make_configuration(SPACING)
     plan = make_plan(full=configuration)
     logits, properties = random_logits(plan, configuration, 2)
@@ -163,7 +163,7 @@ def test_tensors_on_the_cpu(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("slab_voxels", [2**22, 10])
 def test_a_device_without_room_is_not_used(slab_voxels: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is needed is a slab, or a single slice where that is larger."""
+    """The memory needed is that of a slab, or of a single slice where a slice is larger."""
     asked: list[Any] = []
     monkeypatch.setattr(restore, "has_room", lambda *arguments: asked.append(arguments))
     monkeypatch.setattr(TorchArrays, "slab_voxels", slab_voxels)

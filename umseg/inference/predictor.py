@@ -234,7 +234,7 @@ def _loaded_message(model_folder: Path, files: Sequence[Path], device: torch.dev
     names = [FoldFolder(file.parent).name for file in files]
     folds = " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
     where = "the CPU" if device.type == "cpu" else str(device)
-    return f"Loaded fold{'s' if len(names) > 1 else ''} {folds} of {Path(model_folder).name} on {where}."
+    return f"Loaded fold{'s' if len(names) > 1 else ''} {folds} of {model_folder.absolute().name} on {where}."
 
 
 def _refuse_overwriting(cases: Sequence[Case], targets: Sequence[Path], output: Path) -> None:

@@ -135,7 +135,9 @@ def test_values_stay_in_range(
 
 @both_libraries
 @pytest.mark.parametrize("new", [(3, 4, 5), (4, 3, 9)])
-def test_result_goes_where_it_is_wanted(library: Callable[[np.ndarray], Any], new: tuple[int, int, int]) -> None:
+def test_the_result_is_written_into_a_given_array(
+    library: Callable[[np.ndarray], Any], new: tuple[int, int, int]
+) -> None:
     volume = library(smooth_noise((2, 3, 4, 5), 0))
     out = library(np.zeros((4, *new), dtype=np.float32))
     part = out[1:3]
@@ -181,7 +183,7 @@ def test_a_gpu_gives_the_same_whatever_a_program_has_set(
 
 
 def test_preparing_images_needs_no_torch() -> None:
-    """Its import would cost every worker process 2 seconds and 180 MB."""
+    """The import of torch would cost every worker process 2 seconds and 180 MB."""
     code = (
         "import sys, numpy, umseg.preprocess.preprocess as p;"
         "p.resample(numpy.zeros((1, 4, 4, 4), 'f'), (5, 6, 7), (1, 1, 1), (1, 1, 1), 3);"

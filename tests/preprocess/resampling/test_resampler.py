@@ -1,4 +1,4 @@
-"""How a volume is cut into slabs; what they hold is checked with ``resample``."""
+"""The slabs that a volume is cut into; their values are checked with ``resample``."""
 
 from __future__ import annotations
 

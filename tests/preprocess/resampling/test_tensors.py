@@ -1,4 +1,4 @@
-"""Memory that is free on a device."""
+"""The check of free memory on a device."""
 
 from __future__ import annotations
 

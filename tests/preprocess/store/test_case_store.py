@@ -1,4 +1,4 @@
-"""What is written is read back; what is damaged is reported."""
+"""Stored cases are read back unchanged, and damage is reported."""
 
 from __future__ import annotations
 
@@ -251,30 +251,30 @@ def made(tmp_path: Path) -> CaseStore:
     return store
 
 
-WANTED = dict.fromkeys(("good", "other files", "other plan", "half", "not there"), FRESH)
+REQUIRED = dict.fromkeys(("good", "other files", "other plan", "half", "not there"), FRESH)
 
 
-def test_only_what_is_wanted_and_made_from_just_that_stays(made: CaseStore) -> None:
-    assert made.prune(WANTED) == ["gone", "other files", "other plan"]
+def test_only_required_cases_of_the_right_origin_stay(made: CaseStore) -> None:
+    assert made.prune(REQUIRED) == ["gone", "other files", "other plan"]
     assert made.case_ids() == ("good", "half")
-    assert made.prune(WANTED, "float16") == ["good"]
+    assert made.prune(REQUIRED, "float16") == ["good"]
     assert sorted(contents(made.folder)) == sorted(name.replace("one", "half") for name in FILES)
 
 
-def test_what_a_killed_run_left_is_removed(made: CaseStore) -> None:
+def test_the_remains_of_a_killed_run_are_removed(made: CaseStore) -> None:
     before = contents(made.folder)
     (made.folder / ".tmp-12345678-new.data.b2nd").write_bytes(b"half")
     (made.folder / "new.data.b2nd").write_bytes(b"whole")
     (made.folder / "new.label.b2nd").write_bytes(b"whole")
     (made.folder / "other files.json").unlink()
-    assert made.keep(WANTED, "float32", quiet=True) == ("good",)
+    assert made.keep(REQUIRED, "float32", quiet=True) == ("good",)
     assert contents(made.folder) == {name: content for name, content in before.items() if name.startswith("good.")}
 
 
 def test_a_damaged_case_is_not_kept(made: CaseStore, caplog: pytest.LogCaptureFixture) -> None:
     made.write("not there", make_case((5, 6, 7)), FRESH)
     damage(made.folder / "good.data.b2nd")
-    assert made.keep(WANTED, "float32", quiet=True) == ("not there",)
+    assert made.keep(REQUIRED, "float32", quiet=True) == ("not there",)
     assert "good.data.b2nd" in caplog.text
     assert {name.split(".")[0] for name in contents(made.folder)} == {"not there"}
 
@@ -282,12 +282,12 @@ def test_a_damaged_case_is_not_kept(made: CaseStore, caplog: pytest.LogCaptureFi
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"schema_version": 1}'])
 def test_a_record_that_cannot_be_read_is_not_kept(made: CaseStore, content: str) -> None:
     (made.folder / "good.json").write_text(content)
-    assert made.keep(WANTED, "float32", quiet=True) == ()
+    assert made.keep(REQUIRED, "float32", quiet=True) == ()
 
 
 def test_a_store_that_is_not_there_holds_nothing(tmp_path: Path) -> None:
     store = CaseStore(tmp_path / "none")
-    assert store.keep(WANTED, "float32", quiet=True) == ()
+    assert store.keep(REQUIRED, "float32", quiet=True) == ()
     assert not store.folder.exists()
 
 

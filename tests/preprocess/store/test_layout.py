@@ -30,7 +30,7 @@ def test_bounds(shape: tuple[int, ...], patch: list[int]) -> None:
 
 
 def blocks_touched(start: int, stop: int, chunk: int, block: int) -> int:
-    """Voxels of the blocks that a range of an axis touches; blocks start anew in each chunk."""
+    """Voxels of the blocks that a range of an axis touches; every chunk starts with a new block."""
     return block * len({(voxel // chunk, voxel % chunk // block) for voxel in range(start, stop)})
 
 

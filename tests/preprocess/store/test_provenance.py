@@ -1,4 +1,4 @@
-"""By what a case is made anew, and by what not."""
+"""Changes after which a case is preprocessed again, and changes after which it is kept."""
 
 from __future__ import annotations
 
