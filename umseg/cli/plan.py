@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from umseg.cli.options import WORKSPACE_ROOT, Debug, Quiet, Workers, Workspace
+from umseg.cli.options import WORKSPACE_ROOT, Debug, Quiet, Workers, Workspace, worker_count
 from umseg.models.names import known_models
 from umseg.planning.presets import PRESETS
 
 
 def plan(
-    dataset: Annotated[Path, typer.Argument(help="Data set folder: dataset.json, imagesTr/, labelsTr/.")],
+    dataset: Annotated[Path, typer.Argument(help="Data set folder with dataset.json, imagesTr/ and labelsTr/.")],
     workspace: Workspace = WORKSPACE_ROOT,
     preset: Annotated[
         str,
@@ -67,16 +67,14 @@ def plan(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Check a data set, measure it, decide how to train on it, and preprocess it."""
-    from umseg.common.parallel import default_workers
+    """Check and measure a data set, decide how to train on it, and preprocess it."""
     from umseg.dataset.dataset import Dataset
     from umseg.planning import Overrides
     from umseg.preprocess.store.case_store import as_store_dtype
     from umseg.reports.summary import plan_summary
     from umseg.workflows.plan import plan_dataset
 
-    workers = default_workers() if workers is None else workers
-    made, fingerprint, decided = plan_dataset(
+    planned, fingerprint, decided = plan_dataset(
         dataset,
         workspace,
         preset=preset,
@@ -88,8 +86,8 @@ def plan(
         splits=splits,
         fix_geometry=fix_geometry,
         store_dtype=as_store_dtype(store_dtype),
-        workers=workers,
+        workers=worker_count(workers),
         quiet=quiet,
     )
-    typer.echo(plan_summary(fingerprint, decided, made.load(Dataset).description))
-    typer.echo(f"Workspace: {made.folder}")
+    typer.echo(plan_summary(fingerprint, decided, planned.load(Dataset).description))
+    typer.echo(f"Workspace: {planned.folder}")

@@ -91,7 +91,7 @@ def test_a_stopped_run_says_how_to_go_on_and_continues_to_the_same_weights(works
             os.killpg(process.pid, signal.SIGTERM)
         out, _ = process.communicate()
         assert process.returncode == 0
-        assert ("To continue: umseg train" in out) == (run < 2)
+        assert ("To resume: umseg train" in out) == (run < 2)
         assert (fold / "weights_final.safetensors").exists() == (run == 2)
     assert weights(fold) == weights(undisturbed)
 

@@ -13,7 +13,7 @@ from pydantic.config import JsonDict
 
 from umseg.common.errors import UserError
 from umseg.common.parallel import default_workers
-from umseg.common.record import Record
+from umseg.common.record import Record, expectation
 from umseg.common.registry import unknown_name
 from umseg.models.names import known_models
 from umseg.models.options import ModelOptions
@@ -244,8 +244,9 @@ class TrainingConfig(Record):
         except ValidationError as error:
             first = error.errors()[0]
             option = option_of(str(first["loc"][0]))
-            expected = first["msg"].removeprefix("Input should be ")
-            raise UserError(f"{option} is not valid.", found=first["input"], expected=expected) from error
+            raise UserError(
+                f"{option} is not valid.", found=first["input"], expected=expectation(first["msg"])
+            ) from error
 
     def resolved(self, configuration: Configuration | None = None) -> TrainingConfig:
         """The configuration with values in place of None; those of a plan's configuration where it is given."""
