@@ -369,3 +369,17 @@ def test_help_imports_nothing_heavy(arguments: list[str], forbidden: set[str]) -
     assert done.returncode == 0, done.stderr
     heavy = {"torch", "numpy", "scipy", "SimpleITK", "matplotlib", "numba", *forbidden}
     assert not heavy & set(done.stdout.split())
+
+
+@pytest.mark.parametrize("arguments", [["--preset", "defaul"], ["--for-model", "nnunett"]])
+def test_plan_checks_names_before_torch_is_imported(arguments: list[str]) -> None:
+    code = (
+        "import sys\n"
+        "from typer.testing import CliRunner\n"
+        "from umseg.cli.app import app\n"
+        "result = CliRunner().invoke(app, sys.argv[1:])\n"
+        "assert 'Did you mean' in result.output\n"
+        "sys.exit(10 * ('torch' in sys.modules) + result.exit_code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, "plan", "nothing", *arguments], check=False)
+    assert done.returncode == 2

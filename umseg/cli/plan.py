@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from umseg.cli.options import WORKSPACE_ROOT, Debug, Quiet, Workers, Workspace, worker_count
+from umseg.common.registry import unknown_name
 from umseg.models.names import known_models
 from umseg.planning.presets import PRESETS
 
@@ -68,6 +69,9 @@ def plan(
     debug: Debug = False,
 ) -> None:
     """Check and measure a data set, decide how to train on it, and preprocess it."""
+    PRESETS.look_up(preset, "--preset")
+    if for_model is not None and for_model not in known_models():
+        raise unknown_name("model", for_model, known_models(), "--for-model")
     from umseg.dataset.dataset import Dataset
     from umseg.planning import Overrides
     from umseg.preprocess.store.case_store import as_store_dtype
