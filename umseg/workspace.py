@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from umseg.common.errors import UserError
-from umseg.common.record import Record, RecordT
 from umseg.common.registry import nearest
+
+if TYPE_CHECKING:
+    from umseg.common.record import Record, RecordT
 
 DEFAULT_ROOT = Path("umseg-workspace")
 PLAN_REMEDY = "Run `umseg plan DATASET` first, or give the --workspace that it wrote to."

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from umseg.common.errors import UserError
-from umseg.common.record import Record, read_json
+from umseg.common.record import Record, expectation, read_json
 
 REMEDY = "Make it again."
 
@@ -144,3 +144,15 @@ def test_folder_in_place_of_the_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be read") as caught:
         read_json(tmp_path, REMEDY)
     assert caught.value.file == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        ("Input should be greater than 0", "greater than 0"),
+        ("Value error, the background is not 0", "the background is not 0"),
+        ("Extra inputs are not permitted", "Extra inputs are not permitted"),
+    ],
+)
+def test_messages_of_pydantic_lose_their_beginning(message: str, words: str) -> None:
+    assert expectation(message) == words

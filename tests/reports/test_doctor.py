@@ -48,7 +48,7 @@ def test_a_gpu_and_why_it_does_not_run_the_faster_scan(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    ("cuda", "reason"), [(None, "this torch is a build without CUDA"), ("13.0", "torch finds no GPU: see whether")]
+    ("cuda", "reason"), [(None, "this PyTorch was built without CUDA"), ("13.0", "PyTorch finds no GPU; check that")]
 )
 def test_why_there_is_no_gpu(cuda: str | None, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.version, "cuda", cuda)

@@ -196,5 +196,5 @@ def test_what_cannot_be_imported_is_explained_and_leaves_nothing(
 
 def test_nothing_is_replaced(source: Path, tmp_path: Path) -> None:
     (tmp_path / "made").mkdir()
-    with pytest.raises(UserError, match="destination exists"):
+    with pytest.raises(UserError, match="destination already exists"):
         import_nnunet(source, tmp_path / "made")

@@ -79,14 +79,14 @@ def lazy_group(verbs: Mapping[str, Verb]) -> type[NearestGroup]:
                 return None
             verb = verbs[cmd_name]
             target = resolve_name(verb.target)
-            if not isinstance(target, typer.Typer):
-                parameters = resolve_name(verb.parameters)() if verb.parameters else ()
-                group = new_group("")
-                command_of(group, cmd_name, parameters)(target)
-                target = group
-            command = typer.main.get_command(target)
-            command.name = cmd_name
-            return command
+            if isinstance(target, typer.Typer):
+                group = typer.main.get_group(target)
+                group.name = cmd_name
+                return group
+            parameters = resolve_name(verb.parameters)() if verb.parameters else ()
+            single = new_group("")
+            command_of(single, cmd_name, parameters)(target)
+            return typer.main.get_command(single)
 
         def format_commands(self, ctx: Any, formatter: Any) -> None:
             with formatter.section("Commands"):
@@ -101,7 +101,7 @@ def _summary(target: Any) -> str:
 
 
 def new_group(text: str, cls: type[TyperGroup] = NearestGroup, **settings: Any) -> typer.Typer:
-    """A command that has commands of its own; ``text`` is its help."""
+    """A command that has subcommands; ``text`` is its help."""
     return typer.Typer(
         help=text, cls=cls, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
         add_completion=False, **settings,
@@ -114,7 +114,7 @@ def command_of(
     """Register a function whose user errors end in one message and exit code 2; ``--debug`` shows where they arose.
 
     Args:
-        group: umseg itself, or a command that has commands of its own.
+        group: umseg itself, or a command that has subcommands.
         name: Name of the command; that of the function if None.
         parameters: Keyword parameters, annotated for typer, in place of the function's ``**`` parameter.
     """

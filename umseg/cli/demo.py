@@ -7,11 +7,7 @@ from typing import Annotated
 
 import typer
 
-from umseg.cli.options import (
-    Debug,
-    LoaderWorkers,
-    Quiet,
-)
+from umseg.cli.options import Debug, LoaderWorkers, Quiet
 
 
 def demo(
@@ -22,7 +18,7 @@ def demo(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Run the whole job on real MRI that a PyPI package carries: grey and white matter of the ICBM 152 template."""
+    """Plan, train, predict and evaluate on real MRI: grey and white matter of the ICBM 152 template."""
     from umseg.evaluation import format_table
     from umseg.training.config.training_config import default_loader_workers
     from umseg.workflows.demo import run_demo

@@ -1,4 +1,4 @@
-"""Commands that bring in what other systems made: ``umseg convert`` data sets, ``umseg import`` models."""
+"""``umseg convert`` for data sets in other layouts, ``umseg import`` for models of other systems."""
 
 from __future__ import annotations
 
@@ -9,63 +9,64 @@ from typing import Annotated
 import typer
 
 from umseg.cli.commands import command_of, new_group
-from umseg.cli.options import Debug, Quiet, Workers
+from umseg.cli.options import Debug, Quiet, Workers, worker_count
 
-convert = new_group("Make a data set in nnU-Net v2's raw format from another layout.")
-imports = new_group("Make a model folder from a model that another system trained.")
+convert = new_group("Convert a data set to nnU-Net v2's raw format.")
+imports = new_group("Import a model that another system trained.")
 
 
 @command_of(convert)
 def msd(
     source: Annotated[Path, typer.Argument(help="Unpacked task: dataset.json, imagesTr/, labelsTr/, imagesTs/.")],
-    destination: Annotated[Path, typer.Argument(help="Data set folder to be made, e.g. Dataset004_Hippocampus.")],
+    destination: Annotated[Path, typer.Argument(help="New data set folder, e.g. Dataset004_Hippocampus.")],
     workers: Workers = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Convert a task of the Medical Segmentation Decathlon."""
-    from umseg.common.parallel import default_workers
     from umseg.dataset.convert.msd import convert_msd
 
-    workers = default_workers() if workers is None else workers
-    _say_converted(convert_msd(source, destination, workers=workers, quiet=quiet))
+    _report(convert_msd(source, destination, workers=worker_count(workers), quiet=quiet))
 
 
 @command_of(convert)
 def instances(
-    source: Annotated[Path, typer.Argument(help="Folder: images/, instances/ and, if there is one, manifest.csv.")],
-    destination: Annotated[Path, typer.Argument(help="Data set folder to be made, e.g. Dataset703_Nuclei.")],
-    object_name: Annotated[str, typer.Option(help="What the instances are, e.g. nucleus.")] = "object",
+    source: Annotated[Path, typer.Argument(help="Folder with images/, instances/ and optionally manifest.csv.")],
+    destination: Annotated[Path, typer.Argument(help="New data set folder, e.g. Dataset703_Nuclei.")],
+    object_name: Annotated[str, typer.Option(help="Name of the objects, e.g. nucleus.")] = "object",
     case_column: Annotated[
         str | None,
-        typer.Option(help="Manifest: case or file name. [default: case, id, image, file or name]"),
+        typer.Option(
+            help="Column of manifest.csv with the case or file name. [default: case, id, image, file or name]"
+        ),
     ] = None,
     split_column: Annotated[
         str | None,
-        typer.Option(help="Manifest: train for the cases to learn from. [default: split]"),
+        typer.Option(help="Column of manifest.csv that says train for training cases. [default: split]"),
     ] = None,
     group_column: Annotated[
         str | None,
-        typer.Option(help="Manifest: what cases have in common that belong together. [default: group or field_group]"),
+        typer.Option(
+            help="Column of manifest.csv with the group (e.g. patient) of each case, written to groups.csv. "
+            "[default: group or field_group]"
+        ),
     ] = None,
     workers: Workers = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Convert pictures with instance maps, in which every object has a number of its own."""
-    from umseg.common.parallel import default_workers
+    """Convert pictures with instance maps, in which every object has its own number."""
     from umseg.dataset.convert.instances import convert_instances
     from umseg.dataset.convert.manifest import Columns
 
-    workers = default_workers() if workers is None else workers
     columns = Columns(case_column, split_column, group_column)
-    made = convert_instances(
-        source, destination, object_name=object_name, columns=columns, workers=workers, quiet=quiet
+    folder = convert_instances(
+        source, destination, object_name=object_name, columns=columns, workers=worker_count(workers), quiet=quiet
     )
-    _say_converted(made)
+    _report(folder)
 
 
-def _say_converted(folder: Path) -> None:
+def _report(folder: Path) -> None:
     from umseg.dataset.convert.target import summary
 
     typer.echo(f"{summary(folder)}. Next: umseg plan {shlex.quote(str(folder))}")
@@ -74,19 +75,20 @@ def _say_converted(folder: Path) -> None:
 @command_of(imports, "nnunet")
 def nnunet(
     source: Annotated[Path, typer.Argument(help="<Trainer>__<Plans>__<configuration>: plans.json, fold_0/, ...")],
-    destination: Annotated[Path, typer.Argument(help="Model folder to be made.")],
+    destination: Annotated[Path, typer.Argument(help="New model folder.")],
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Import a trained nnU-Net v2 or released U-Mamba; its checkpoints are read without running anything in them."""
+    """Import a model trained by nnU-Net v2 or the released U-Mamba; its checkpoints are read without running code."""
     from umseg.models.card import load_card
     from umseg.workflows.import_model import import_nnunet
     from umseg.workspace import ModelFolder
 
-    made = import_nnunet(source, destination)
-    folds = len(ModelFolder(made).folds())
-    path = shlex.quote(str(made))
+    folder = import_nnunet(source, destination)
+    count = len(ModelFolder(folder).folds())
+    folds = "1 fold" if count == 1 else f"{count} folds"
+    path = shlex.quote(str(folder))
     typer.echo(
-        f"{load_card(made).model} with {folds} folds in {path}. "
+        f"Imported {folds} of {load_card(folder).model} to {path}. "
         f"Next: umseg predict --model {path} --input FOLDER --output FOLDER"
     )

@@ -1,4 +1,4 @@
-"""The verbs that show something: ``umseg models``, ``inspect``, ``status`` and ``doctor``."""
+"""The verbs that only show: ``umseg models``, ``inspect``, ``status`` and ``doctor``."""
 
 from __future__ import annotations
 
@@ -54,8 +54,10 @@ def inspect(
     dataset: Planned,
     workspace: Workspace = WORKSPACE_ROOT,
     config: Config = None,
-    patches: Annotated[int, typer.Option(min=1, help="How many patches.")] = 8,
-    seed: Annotated[int, typer.Option(min=0, help="The first batches of `umseg train --fold all` with this seed.")] = 0,
+    patches: Annotated[int, typer.Option(min=1, help="Number of patches.")] = 8,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed; the patches are the first of `umseg train --fold all` with it.")
+    ] = 0,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -73,7 +75,7 @@ def status(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """List the runs of a data set: model, fold, epoch, Dice, when the last epoch ended, and whether it is complete."""
+    """List the training runs of a data set with their progress, Dice and the commands that resume them."""
     from umseg.reports.status import find_runs, format_runs
     from umseg.workspace import Workspace as PlannedWorkspace
 
@@ -81,7 +83,7 @@ def status(
 
 
 def doctor(quiet: Quiet = False, debug: Debug = False) -> None:
-    """Say what this machine has: versions, devices, and for each device the precision and the scan that it will use."""
+    """Show versions and devices of this machine, with the precision and scan that each device will use."""
     from umseg.reports.doctor import examine
 
     typer.echo(examine())

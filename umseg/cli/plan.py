@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from umseg.architectures.registry import NETWORKS
-from umseg.cli.options import WORKSPACE_ROOT, Debug, Quiet, Workers, Workspace
+from umseg.cli.options import WORKSPACE_ROOT, Debug, Quiet, Workers, Workspace, worker_count
 from umseg.planning.presets import PRESETS
 
 
 def plan(
-    dataset: Annotated[Path, typer.Argument(help="Data set folder: dataset.json, imagesTr/, labelsTr/.")],
+    dataset: Annotated[Path, typer.Argument(help="Data set folder with dataset.json, imagesTr/ and labelsTr/.")],
     workspace: Workspace = WORKSPACE_ROOT,
     preset: Annotated[
         str,
@@ -67,8 +67,10 @@ def plan(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Check a data set, measure it, decide how to train on it, and preprocess it."""
-    from umseg.common.parallel import default_workers
+    """Check and measure a data set, decide how to train on it, and preprocess it."""
+    PRESETS.look_up(preset, "--preset")
+    if for_model is not None:
+        NETWORKS.look_up(for_model, "--for-model")
     from umseg.dataset.dataset import Dataset
     from umseg.models.measured_memory import MemoryMeter
     from umseg.planning import Overrides
@@ -76,8 +78,7 @@ def plan(
     from umseg.reports.summary import plan_summary
     from umseg.workflows.plan import plan_dataset
 
-    workers = default_workers() if workers is None else workers
-    made, fingerprint, decided = plan_dataset(
+    planned, fingerprint, decided = plan_dataset(
         dataset,
         workspace,
         preset=preset,
@@ -89,9 +90,9 @@ def plan(
         splits=splits,
         fix_geometry=fix_geometry,
         store_dtype=as_store_dtype(store_dtype),
-        workers=workers,
+        workers=worker_count(workers),
         quiet=quiet,
     )
-    measure = MemoryMeter(made.memory_file)
-    typer.echo(plan_summary(fingerprint, decided, made.load(Dataset).description, measure))
-    typer.echo(f"Workspace: {made.folder}")
+    measure = MemoryMeter(planned.memory_file)
+    typer.echo(plan_summary(fingerprint, decided, planned.load(Dataset).description, measure))
+    typer.echo(f"Workspace: {planned.folder}")

@@ -73,21 +73,21 @@ def train(
     debug: Debug = False,
     **training: Any,
 ) -> None:
-    """Train a network; an interrupted run continues when the same command is given again.
+    """Train a network; an interrupted run is resumed by the same command.
 
     Ctrl-C, SIGTERM and --max-time end a run after the current iteration; everything is saved and the exit code is 0.
 
     On several GPUs: torchrun --nproc-per-node 4 -m umseg train ...; they share every batch.
     """
-    from umseg.cli.training_options import chosen_options
+    from umseg.cli.training_options import chosen_options, fold_settings
     from umseg.workspace import Workspace as PlannedWorkspace
 
     planned = PlannedWorkspace.of(dataset, workspace)
-    settings = _settings(planned, chosen_options(context, training, options))
+    settings = fold_settings(planned, chosen_options(context, training, options))
     if show_config:
         typer.echo(_resolved(planned, settings[0]))
         return
-    # One limit for all folds together: it is the scheduler's.
+    # All folds share one limit, because it is the scheduler's.
     end = math.inf if max_time is None else time.monotonic() + parse_duration(max_time)
     from umseg.training.config.training_config import default_loader_workers
     from umseg.training.loop.processes import environment
@@ -97,7 +97,7 @@ def train(
     if not processes.first:
         logging.getLogger("umseg").setLevel(logging.ERROR)
     for setting in settings:
-        # All folds are discarded together, at the beginning: a run that is stopped in one goes on without --restart.
+        # All folds are discarded at the beginning: a run that stops in one of them is resumed without --restart.
         discard = [each.fold for each in settings] if restart and setting is settings[0] else []
         finished = _train_fold(
             planned.folder, setting, validate=validate, device=device, workers=workers, tag=tag,
@@ -105,7 +105,7 @@ def train(
         )  # fmt: skip
         if not finished:
             if processes.first:
-                typer.echo("To continue: " + _command(processes.count))
+                typer.echo("To resume: " + _command(processes.count))
             return
 
 
@@ -122,20 +122,6 @@ def parse_duration(text: str) -> float:
     return 3600.0 * hours + 60 * minutes + seconds
 
 
-def _settings(planned: Any, options: dict[str, Any]) -> list[TrainingConfig]:
-    """The configuration of every fold; names are checked before the plan is read and torch is imported."""
-    from umseg.training.config.training_config import TrainingConfig
-
-    folds = [_fold(text) for text in str(options.pop("fold", 0)).split(",")]
-    settings = [TrainingConfig.from_options({**options, "fold": fold}) for fold in folds]
-    if "configuration" in options:
-        return settings
-    from umseg.planning.plan import Plan
-
-    default = planned.load(Plan).default_configuration
-    return [setting.model_copy(update={"configuration": default}) for setting in settings]
-
-
 def _resolved(planned: Any, setting: TrainingConfig) -> str:
     """All training options as JSON, with the plan's values where the user chose none."""
     from umseg.planning.plan import Plan
@@ -144,18 +130,8 @@ def _resolved(planned: Any, setting: TrainingConfig) -> str:
     return json.dumps(setting.resolved(configuration).model_dump(mode="json"), indent=2)
 
 
-def _fold(text: str) -> int | str:
-    text = text.strip()
-    if text == "all":
-        return text
-    try:
-        return int(text)
-    except ValueError as error:
-        raise UserError("--fold is not valid.", found=text, expected="a whole number, or all") from error
-
-
 def _train_fold(workspace: Path, setting: TrainingConfig, *, validate: bool, device: str, **how: Any) -> bool:
-    """Train, and validate if asked to; returns whether training is complete."""
+    """Train, and validate if the user asks for it; returns whether training is complete."""
     from umseg.evaluation import format_table
     from umseg.training import train as run
     from umseg.training.loop.processes import environment
@@ -184,6 +160,6 @@ def _train_fold(workspace: Path, setting: TrainingConfig, *, validate: bool, dev
 
 
 def _command(processes: int) -> str:
-    """The command line that was given, without what must not be repeated."""
+    """The command line that was given, without --restart, which must not be repeated."""
     starter = ["umseg"] if processes == 1 else ["torchrun", "--nproc-per-node", "...", "-m", "umseg"]
     return shlex.join([*starter, *(argument for argument in sys.argv[1:] if argument != "--restart")])

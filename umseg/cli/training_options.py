@@ -17,6 +17,7 @@ from umseg.common.registry import unknown_name
 from umseg.training.config.recipes import DEFAULT_RECIPE, RECIPES
 from umseg.training.config.training_config import GROUPS, WHAT, TrainingConfig, named_choices
 from umseg.training.optim.registry import OptimizerSpec
+from umseg.workspace import Workspace
 
 _NOT_LISTED = ("ssm_optimizer", "transforms")
 """Options whose descriptions say where the names come from."""
@@ -60,6 +61,26 @@ def chosen_options(context: typer.Context, names: Collection[str], file: Path | 
     return options
 
 
+def fold_settings(planned: Workspace, options: dict[str, Any]) -> list[TrainingConfig]:
+    """The configuration of every fold that is trained; names are checked before the plan is read.
+
+    Args:
+        planned: The data set's workspace.
+        options: The options that were given (``chosen_options``).
+
+    Raises:
+        UserError: A name is unknown, or a value is not valid.
+    """
+    folds = [_fold(text) for text in str(options.pop("fold", 0)).split(",")]
+    settings = [TrainingConfig.from_options({**options, "fold": fold}) for fold in folds]
+    if "configuration" in options:
+        return settings
+    from umseg.planning.plan import Plan
+
+    default = planned.load(Plan).default_configuration
+    return [setting.model_copy(update={"configuration": default}) for setting in settings]
+
+
 def read_options(file: Path) -> Mapping[str, Any]:
     """The options of a YAML file, their names with underscores.
 
@@ -80,6 +101,16 @@ def read_options(file: Path) -> Mapping[str, Any]:
             expected="lines such as `epochs: 300`",
         )
     return {str(name).replace("-", "_"): _number(value) for name, value in content.items()}
+
+
+def _fold(text: str) -> int | str:
+    text = text.strip()
+    if text == "all":
+        return text
+    try:
+        return int(text)
+    except ValueError as error:
+        raise UserError("--fold is not valid.", found=text, expected="a whole number, or all") from error
 
 
 def _number(value: Any) -> Any:

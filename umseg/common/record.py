@@ -56,9 +56,16 @@ class Record(BaseModel):
                 f"{Path(path).name} is not valid: field '{field}'.",
                 file=path,
                 found=_shorten(first.get("input")),
-                expected=first["msg"],
+                expected=expectation(first["msg"]),
                 remedy=remedy,
             ) from error
+
+
+def expectation(message: str) -> str:
+    """What pydantic expected, without the words with which its messages begin."""
+    for beginning in ("Value error, ", "Assertion failed, ", "Input should be "):
+        message = message.removeprefix(beginning)
+    return message
 
 
 def read_json(path: Path, remedy: str) -> Any:

@@ -96,7 +96,7 @@ def extract_fingerprint(
     if earlier is not None:
         digests = _current_digests(dataset, quiet)
         if earlier.content_hash == dataset_digest(dataset, digests):
-            log.info("The data set has not changed since it was measured: its fingerprint is used again.")
+            log.info("Data set unchanged; reusing its fingerprint.")
             return earlier.model_copy(update={"case_digests": digests})
     work = partial(
         _measure_case, description=dataset.description, samples=int(num_samples // max(len(dataset.cases), 1))

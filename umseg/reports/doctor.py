@@ -1,4 +1,4 @@
-"""``umseg doctor``: what this machine has, and what umseg makes of it."""
+"""``umseg doctor``: the devices and packages of this machine, and the choices that umseg makes for them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import psutil
 import torch
 
 from umseg import __version__
@@ -69,11 +70,13 @@ def _describe(device: torch.device) -> str:
         )
     if device.type == "mps":
         return "Apple GPU"
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{_cpu_name()}, {cores} cores, {torch.get_num_threads()} threads, {_cpu_memory()}"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count()
+    memory = _gigabytes(psutil.virtual_memory().total)
+    return f"{_cpu_name()}, {cores} cores, {torch.get_num_threads()} threads, {memory}"
 
 
 def _cpu_name() -> str:
+    # Python's platform module knows no CPU's name on Linux, nor does psutil.
     listing = Path("/proc/cpuinfo")
     if listing.exists():
         for line in listing.read_text(encoding="utf-8").splitlines():
@@ -82,21 +85,14 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def _cpu_memory() -> str:
-    try:
-        return _gigabytes(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (AttributeError, ValueError, OSError):  # Windows
-        return "memory unknown"
-
-
 def _gigabytes(size: int) -> str:
     return f"{size / 1e9:.0f} GB"
 
 
 def _why_no_gpu() -> str:
     if torch.version.cuda is None and torch.version.hip is None:
-        return "this torch is a build without CUDA (https://pytorch.org/get-started tells the command for one with)"
-    return "torch finds no GPU: see whether nvidia-smi lists one, and whether its driver is recent enough"
+        return "this PyTorch was built without CUDA; see https://pytorch.org/get-started to install one with CUDA"
+    return "PyTorch finds no GPU; check that nvidia-smi lists one and that its driver is recent enough"
 
 
 def _decisions(device: torch.device) -> list[str]:
@@ -108,10 +104,10 @@ def _decisions(device: torch.device) -> list[str]:
 
 
 def _why_no_faster(device: torch.device) -> list[str]:
-    """What keeps the backends that would come before the chosen one from running."""
+    """The reasons why the backends that are preferred to the chosen one cannot run."""
     fitting = fitting_backends(device)
     if fitting == ["reference"]:
-        return [f"there is no faster scan for {device.type}; nnunet and --no-ssm do without one"]
+        return [f"there is no faster scan for {device.type}; nnunet and --no-ssm need none"]
     lines = []
     for name in fitting[: fitting.index(choose_backend(device))]:
         obstacle = OBSTACLES[name]
@@ -121,7 +117,7 @@ def _why_no_faster(device: torch.device) -> list[str]:
 
 
 def _trial(device: torch.device) -> str:
-    """Run a small scan and compare it with the reference: an installed package may still not load."""
+    """Run a small scan and compare it with the reference, because an installed package may still fail to load."""
     generator = torch.Generator().manual_seed(0)
     u, delta, B, C = (torch.rand(1, size, 70, generator=generator) for size in (4, 4, 8, 8))
     A = -torch.rand(4, 8, generator=generator)
@@ -129,7 +125,7 @@ def _trial(device: torch.device) -> str:
     try:
         u, delta, A, B, C = (t.to(device) for t in (u, delta, A, B, C))
         found = selective_scan(u, delta, A, B, C)
-    except Exception as error:  # whatever a foreign package or compiler raises is what the report is for
+    except Exception as error:  # the report shows whatever another package or a compiler raises
         return f"which FAILS here: {type(error).__name__}: {error}"
     difference = float((found.cpu() - expected).norm() / expected.norm())
     return "works" if difference < 1e-5 else f"which is WRONG here: relative error {difference:.1e}"

@@ -24,7 +24,13 @@ FOLDER = "inspect"
 
 @dataclass(frozen=True)
 class _Sample:
-    """One patch of a batch: (channels, *patch) and (*patch), as cut and as augmented."""
+    """One patch of a batch.
+
+    Attributes:
+        case: Id of the case.
+        cut: The image (channels, *patch) and the label map (*patch) as they were cut.
+        augmented: The same after augmentation.
+    """
 
     case: str
     cut: tuple[NDArray[Any], NDArray[Any]]
@@ -36,14 +42,14 @@ def inspect_training(
 ) -> Path:
     """Draw the first training patches of a seed.
 
-    A row per patch: the slice with most foreground of the patch as it was cut, bare and with its labels, and the same
-    of the augmented patch.
+    The picture has a row per patch: the slice with most foreground, without and with labels, of the patch as it was cut
+    and of the augmented patch.
 
     Args:
-        workspace: A planned data set.
-        configuration_name: ``3d_fullres``, ``2d``, ...; None: the plan's default.
-        patches: How many are drawn.
-        seed: Of ``umseg train --seed``; the patches are those of its first iterations with ``--fold all``.
+        workspace: The workspace of a planned data set.
+        configuration_name: Name of the configuration, e.g. ``3d_fullres``; None means the plan's default.
+        patches: Number of patches to draw.
+        seed: Seed as in ``umseg train --seed``; the patches are those of its first iterations with ``--fold all``.
 
     Returns:
         The PNG file, ``inspect/<configuration>.png`` in the workspace.
@@ -59,9 +65,9 @@ def inspect_training(
     samples: list[_Sample] = []
     batch = 0
     while len(samples) < patches:
-        # Of a 2-D batch with hundreds of samples only as many as are drawn.
-        wanted = range(min(patches - len(samples), configuration.batch_size))
-        raw = dataclasses.replace(factory, samples=wanted).prepare(0, "train", batch)
+        # A 2-D batch may have hundreds of samples; only those that are drawn are prepared.
+        drawn = range(min(patches - len(samples), configuration.batch_size))
+        raw = dataclasses.replace(factory, samples=drawn).prepare(0, "train", batch)
         samples += _samples(raw, factory.finish(raw), configuration)
         batch += 1
     path = workspace.folder / FOLDER / f"{name}.png"
@@ -70,7 +76,7 @@ def inspect_training(
 
 
 def label_names(description: DatasetDescription) -> dict[str, int]:
-    """What the values of preprocessed label maps mean, for a legend."""
+    """Names and values of preprocessed label maps, for a legend."""
     if description.has_regions:
         names = {f"label {value}": value for value in description.foreground_values}
     else:
@@ -103,10 +109,10 @@ def _patch(sample: _Sample, description: DatasetDescription) -> Patch:
 
 
 def _slice(image: NDArray[Any], label: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """(channels, y, x) and (y, x): of a 3-D patch the slice along axis 0 that shows most foreground."""
+    """(channels, y, x) and (y, x): the slice of a 3-D patch along axis 0 that shows most foreground."""
     if label.ndim == 2:
         return image, label
     foreground = (label > 0).sum(axis=(1, 2))
-    # Without any, the middle.
+    # A patch without foreground shows its middle slice.
     index = int(foreground.argmax()) if foreground.any() else len(label) // 2
     return image[:, index], label[index]

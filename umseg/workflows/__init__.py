@@ -1,1 +1,1 @@
-"""What joins several rooms: planning a workspace, validating a trained fold, the demo."""
+"""Tasks that join several packages: planning a workspace, validating a fold, importing a model, the demo."""

@@ -1,4 +1,4 @@
-"""``umseg demo``: plan, train, predict, evaluate and look at the result, on real MRI."""
+"""``umseg demo``: plan, train, predict, evaluate and draw the result, on real MRI."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from umseg.training import TrainingConfig
 from umseg.training import train as run_training
 from umseg.workflows.demo_data import BRAIN, LABELS, DemoData, write_demo_data
 from umseg.workflows.plan import plan_dataset
+from umseg.workspace import FoldFolder
 
 CONFIG = TrainingConfig(
     model="umamba_bot",
@@ -34,11 +35,11 @@ MARKER = ".umseg-demo"
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo made.
+    """The results of the demo.
 
     Attributes:
         metrics: Scores on the held-out slabs of the right hemisphere.
-        pictures: Overlays.
+        pictures: Files of the pictures: overlays, and the curves of the training.
         model: The model folder.
     """
 
@@ -51,12 +52,12 @@ def run_demo(output: Path, *, workers: int = 0, quiet: bool = False) -> DemoResu
     """Run the four verbs on the ICBM 152 template.
 
     Args:
-        output: Folder for everything; an earlier demo in it is replaced.
-        workers: Processes for per-case work and for training batches.
-        quiet: No progress bars.
+        output: Folder of all results; an earlier demo in it is replaced.
+        workers: Number of processes for per-case work and for training batches.
+        quiet: Whether progress bars are hidden.
 
     Raises:
-        UserError: nilearn is missing, or ``output`` holds something else.
+        UserError: nilearn is missing, or ``output`` holds files that are not a demo's.
     """
     output = Path(output).absolute()
     _clear(output)
@@ -71,11 +72,11 @@ def run_demo(output: Path, *, workers: int = 0, quiet: bool = False) -> DemoResu
     write_metrics(metrics, output)
     picture = output / "overlays.png"
     draw_overlays(picture, overlay_slices(data, predictions), {n: v for n, v in LABELS.items() if v > 0})
-    return DemoResult(metrics, (picture, fold / "progress.png"), fold.parent)
+    return DemoResult(metrics, (picture, FoldFolder(fold).progress_picture), fold.parent)
 
 
 def overlay_slices(data: DemoData, predictions: Path) -> list[Slice]:
-    """A coronal slice through the middle of every tested slab, put together from its blocks; the head's top is up."""
+    """A coronal slice through the middle of every tested slab, assembled from its blocks; the top of the head is up."""
     whole = np.zeros_like(data.reference)
     for block in data.test:
         whole[block.place] = read_label(predictions / f"{block.name}.nii.gz").array
@@ -93,13 +94,13 @@ def overlay_slices(data: DemoData, predictions: Path) -> list[Slice]:
 
 
 def _clear(output: Path) -> None:
-    """Make ``output`` an empty folder; only what an earlier demo wrote is removed."""
+    """Create ``output`` as an empty folder; only the results of an earlier demo are removed."""
     marker = output / MARKER
     if output.exists() and any(output.iterdir()) and not marker.exists():
         raise UserError(
-            "The output folder holds something that is not a demo's.",
+            "The output folder holds files that are not an earlier demo's.",
             file=output,
-            remedy="Name a new folder with --output.",
+            remedy="Give a new folder with --output.",
         )
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Real labelled MRI that a PyPI package carries: nilearn's ICBM 152 template, cut into a data set.
+"""Real labelled MRI from a PyPI package: nilearn's ICBM 152 template, cut into a data set.
 
 The template (ICBM 2009a nonlinear symmetric, 1 mm; Fonov et al. 2011) is a T1 image of the average of 152 brains with
 maps of how much grey and white matter each voxel holds. Left and right mirror each other exactly, so testing one
@@ -37,7 +37,7 @@ class Block:
 
     Attributes:
         name: Case id.
-        place: Where it was cut out, (z, y, x).
+        place: Position in the template, (z, y, x).
     """
 
     name: str
@@ -46,10 +46,10 @@ class Block:
 
 @dataclass(frozen=True)
 class DemoData:
-    """The data set on disk and where its test blocks come from.
+    """The data set on disk, and the origin of its test blocks.
 
     Attributes:
-        folder: Data set folder; test images are in ``imagesTs``, their references in ``labelsTs``.
+        folder: Data set folder, with test images in ``imagesTs`` and their references in ``labelsTs``.
         image: The template (z, y, x).
         reference: Its label map (z, y, x).
         test: The test blocks.
@@ -65,7 +65,7 @@ def write_demo_data(root: Path) -> DemoData:
     """Cut the template into a data set in nnU-Net v2's raw format.
 
     Raises:
-        UserError: nilearn is not installed, or does not carry the template.
+        UserError: nilearn is not installed, or does not contain the template.
     """
     image, grey, white = (_read(kind) for kind in ("t1", "gm", "wm"))
     spacing, array = image.GetSpacing(), sitk.GetArrayFromImage(image)
@@ -94,8 +94,8 @@ def label_map(grey: NDArray[Any], white: NDArray[Any]) -> NDArray[np.uint8]:
     """The tissue that fills most of each voxel: 0 other, 1 grey matter, 2 white matter.
 
     Args:
-        grey: Share of grey matter, 0 to 255.
-        white: Share of white matter, 0 to 255.
+        grey: Fraction of grey matter, from 0 to 255.
+        white: Fraction of white matter, from 0 to 255.
     """
     other = 255 - np.minimum(grey.astype(np.int16) + white, 255)
     tissue: NDArray[np.uint8] = np.argmax(np.stack([other, grey, white]), axis=0).astype(np.uint8)
@@ -107,7 +107,7 @@ def blocks(left: bool, slabs: tuple[int, ...]) -> tuple[Block, ...]:
     size_z, size_y, size_x = BLOCK
     depth, length, width = (s.stop - s.start for s in BRAIN)
     start_x = BRAIN[2].start if left else 2 * MIDDLE - BRAIN[2].stop + 1
-    found = []
+    cut_out = []
     for slab in slabs:
         for number_z in range(depth // size_z):
             for number_x in range(width // size_x):
@@ -116,8 +116,8 @@ def blocks(left: bool, slabs: tuple[int, ...]) -> tuple[Block, ...]:
                 assert y + size_y <= BRAIN[1].start + length
                 side = "left" if left else "right"
                 place = (slice(z, z + size_z), slice(y, y + size_y), slice(x, x + size_x))
-                found.append(Block(f"{side}_y{slab}_z{number_z}_x{number_x}", place))
-    return tuple(found)
+                cut_out.append(Block(f"{side}_y{slab}_z{number_z}_x{number_x}", place))
+    return tuple(cut_out)
 
 
 def _read(kind: str) -> sitk.Image:
@@ -130,7 +130,7 @@ def _read(kind: str) -> sitk.Image:
     path = Path(spec.origin).parent / "datasets" / "data" / f"mni_icbm152_{kind}_tal_nlin_sym_09a_converted.nii.gz"
     if not path.is_file():
         raise UserError(
-            "This version of nilearn does not carry the ICBM 152 template.",
+            "This version of nilearn does not contain the ICBM 152 template.",
             file=path,
             remedy='Run `pip install --upgrade "umseg[demo]"`.',
         )

@@ -1,4 +1,4 @@
-"""``umseg import nnunet``: a trained nnU-Net v2 or released U-Mamba becomes a model folder here."""
+"""``umseg import nnunet``: a model folder from a trained nnU-Net v2 or released U-Mamba."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from umseg.workspace import FoldFolder, ModelFolder, WeightsName
 REMEDY = "Give the folder of a trained model: plans.json, dataset.json, fold_0/checkpoint_final.pth, ..."
 _CHECKPOINTS: dict[str, WeightsName] = {"checkpoint_final.pth": "final", "checkpoint_best.pth": "best"}
 _RELEASED = {"nnUNetTrainerUMambaBot": "umamba_bot_released", "nnUNetTrainerUMambaEnc": "umamba_enc_released"}
-# The losses and scores that these checkpoints hold are numbers of numpy, which torch does not read by itself. Making
-# one runs nothing but numpy's constructors.
+# The losses and scores in these checkpoints are numpy numbers, which torch does not read by itself. Creating one runs
+# only numpy's constructors.
 _NUMBERS = [
     np.dtype,
     *{type(np.dtype(name)) for name in ("f2", "f4", "f8", "i4", "i8", "u1", "?")},
@@ -39,23 +39,28 @@ def import_nnunet(source: Path, destination: Path) -> Path:
 
     Args:
         source: ``.../<Trainer>__<Plans>__<configuration>`` with plans.json, dataset.json and fold_*/checkpoint_*.pth.
-        destination: The model folder to be made.
+        destination: The new model folder.
 
     Returns:
         ``destination``.
 
     Raises:
-        UserError: Something is missing, damaged, of an unknown network, or asks for what umseg cannot do; or the
-            destination exists. Nothing is written then.
+        UserError: A file is missing or damaged, the network is unknown, the plan needs a feature that umseg does not
+            have, or the destination exists. Nothing is written in these cases.
     """
     source, destination = Path(source), Path(destination)
     if destination.exists():
-        raise UserError("The destination exists.", file=destination, remedy="Name another folder.")
+        raise UserError("The destination already exists.", file=destination, remedy="Give the name of a new folder.")
     description = load_description(source / "dataset.json")
     plan = read_foreign_plan(source / "plans.json")
     files = sorted(path for name in _CHECKPOINTS for path in source.glob(f"fold_*/{name}"))
     if not files:
-        raise UserError("The folder has no trained fold.", file=source, expected=", ".join(_CHECKPOINTS), remedy=REMEDY)
+        raise UserError(
+            "The folder has no trained fold.",
+            file=source,
+            expected="fold_*/" + " or fold_*/".join(_CHECKPOINTS),
+            remedy=REMEDY,
+        )
     first = _load(files[0])
     card = ModelCard(
         umseg_version=umseg.__version__,
@@ -69,37 +74,37 @@ def import_nnunet(source: Path, destination: Path) -> Path:
     network = card.build_network()
     models, weights = ModelFolder(destination), {}
     for file in files:
-        theirs = _entry(_load(file), "network_weights", file)
+        tensors = _entry(_load(file), "network_weights", file)
         try:
-            renamed = convert_state_dict(theirs, card.model)
+            renamed = convert_state_dict(tensors, card.model)
         except UserError as error:
             raise error.at(file) from error
         checkpoint.load_into(network, renamed, file, "Check that the checkpoint belongs to the plans.json beside it.")
-        # Their folders of folds have the names of ours.
+        # The folders of the folds have the same names as umseg's.
         fold = FoldFolder(file.parent).name
         weights[models.fold(fold).weights(_CHECKPOINTS[file.name])] = renamed
-    for place, tensors in weights.items():
-        checkpoint.save_tensors(place, tensors)
+    for path, renamed in weights.items():
+        checkpoint.save_tensors(path, renamed)
     card.save(models.card_file)
     return destination
 
 
 def _load(file: Path) -> dict[str, Any]:
-    """Read a checkpoint; what it holds can be tensors, numbers and containers of them, and cannot run code."""
+    """Read a checkpoint of tensors, numbers, strings and containers of them; code in it is refused, not run."""
     try:
         with torch.serialization.safe_globals(_NUMBERS):
             content = torch.load(file, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
         raise UserError(
-            "The checkpoint holds more than weights and numbers, and is not read: it could run code.",
+            "The checkpoint holds objects besides weights and numbers and was not read, because it could run code.",
             file=file,
             found=str(error).splitlines()[-1][:300] if str(error) else None,
-            remedy="Save it again with nothing but tensors, numbers, strings and containers of them.",
+            remedy="Save it again with only tensors, numbers, strings and containers of them.",
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise UserError("The checkpoint is damaged.", file=file, found=str(error)[:300], remedy=REMEDY) from error
     if not isinstance(content, dict):
-        raise UserError("The checkpoint is not one of nnU-Net v2.", file=file, remedy=REMEDY)
+        raise UserError("The file is not a checkpoint of nnU-Net v2.", file=file, remedy=REMEDY)
     return content
 
 
@@ -115,5 +120,7 @@ def _model_name(content: Mapping[str, Any], plan: Plan, file: Path) -> str:
 
 def _entry(content: Mapping[str, Any], key: str, file: Path) -> Any:
     if key not in content:
-        raise UserError("The checkpoint is not one of nnU-Net v2.", file=file, found=f"no entry '{key}'", remedy=REMEDY)
+        raise UserError(
+            "The file is not a checkpoint of nnU-Net v2.", file=file, found=f"no entry '{key}'", remedy=REMEDY
+        )
     return content[key]

@@ -1,4 +1,4 @@
-"""``umseg plan``: fill a data set's workspace."""
+"""``umseg plan``: from a data set to a workspace that is ready for training."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from umseg.common.errors import UserError
 from umseg.common.files import remove_leftovers
+from umseg.common.registry import unknown_name
 from umseg.dataset.check.fix_headers import fix_geometry as with_fixed_geometry
 from umseg.dataset.check.problems import Problem
 from umseg.dataset.check.report import report_problems
@@ -45,36 +46,40 @@ def plan_dataset(
 ) -> tuple[Workspace, Fingerprint, Plan]:
     """Check and measure a data set, decide how to train on it, and preprocess it.
 
-    A run that was interrupted, even killed, continues where it stopped: what was finished is not done again.
+    A run that was interrupted, even killed, resumes where it stopped: finished work is not repeated.
 
     Args:
         dataset_folder: A data set in nnU-Net v2's raw format.
-        root: Where workspaces are kept.
-        preset: The planner's rules.
-        memory_gb: GPU memory to plan for; the preset's own if None.
-        for_model: Plan so that this model's expected training memory fits.
-        like: Model folder whose plan is taken over, instead of making one, so that its weights fit (fine-tuning).
+        root: Folder of the workspaces.
+        preset: A name in ``PRESETS``, which chooses the planner's rules.
+        memory_gb: GPU memory in GB to plan for; None means the preset's.
+        for_model: Model whose expected training memory has to fit; None means the published estimate.
+        like: Model folder whose plan is reused, so that its weights fit (fine-tuning).
         overrides: Spacing, patch and batch size that the user fixed.
-        configurations: Which to preprocess; None means all that the plan has.
-        splits: File of the folds to use (``read_splits``) instead of random ones.
-        fix_geometry: Use copies of label maps under their image's header, where spacing, origin or direction differ.
-        store_dtype: How preprocessed images are stored; half precision takes half the space.
-        workers: Processes for per-case work; 0 works in this one.
-        quiet: No progress bars.
+        configurations: Configurations to preprocess; None means all of the plan.
+        splits: File of the folds (``read_splits``); None means random folds.
+        fix_geometry: Whether copies of the label maps with their image's header are used where spacing, origin or
+            direction differ.
+        store_dtype: Number format of preprocessed images; half precision takes half the disk space.
+        workers: Number of processes for per-case work; 0 means that this process does it.
+        quiet: Whether progress bars are hidden.
+
+    Returns:
+        The workspace, the measurements and the plan.
 
     Raises:
-        UserError: Something is wrong with the data; nothing but the table of all problems (``problems.csv``) and
-            fixed label maps is written before the whole data set has been checked.
+        UserError: Something is wrong with the data. Before the whole data set has been checked, only the table of all
+            problems (``problems.csv``) and fixed label maps are written.
     """
     check_rules(preset, memory_gb, for_model)
     chosen_rules = (preset, memory_gb, for_model, overrides or Overrides())
     if like is not None and chosen_rules != ("default", None, None, Overrides()):
         raise UserError(
-            "--like takes over a plan as it is: nothing in it can be chosen.",
-            found="--preset, --memory-gb, --for-model, --spacing, --patch-size or --batch-size beside --like",
+            "--like reuses a plan without changes, so that no planning option can be given beside it.",
+            found="--preset, --memory-gb, --for-model, --spacing, --patch-size or --batch-size",
             remedy="Leave the other options out, or plan without --like.",
         )
-    # What was asked for is looked at before the images, which take long.
+    # The options are checked before the images, which take long.
     other_plan = None if like is None else load_card(like).plan
     _check_names(configurations or [], CONFIGURATIONS if other_plan is None else other_plan.configurations)
     dataset, structural = survey_dataset(dataset_folder)
@@ -88,7 +93,7 @@ def plan_dataset(
     def report(problems: Sequence[Problem]) -> None:
         report_problems([*structural, *problems], dataset.folder, workspace.problems_file)
 
-    # What is missing or in excess is no part of the hash: then everything is looked at, and reported together.
+    # The hash does not cover missing or surplus files; with such problems everything is checked and reported together.
     earlier = None if structural else _earlier_fingerprint(workspace)
     fingerprint = extract_fingerprint(dataset, workers=workers, quiet=quiet, report=report, earlier=earlier)
     if like is None or other_plan is None:
@@ -129,42 +134,39 @@ def plan_dataset(
 
 
 def _check_names(names: Sequence[str], known: Collection[str]) -> None:
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise UserError(
-            f"Unknown configuration '{unknown[0]}'.",
-            found=unknown[0],
-            expected=" or ".join(known),
-            remedy="Choose one of the configurations with --config.",
-        )
+    for name in names:
+        if name not in known:
+            raise unknown_name("configuration", name, known, "--config")
 
 
 def _earlier_fingerprint(workspace: Workspace) -> Fingerprint | None:
     try:
         return workspace.load(Fingerprint)
     except UserError:
-        # None yet; or of another version, or damaged: it is made anew.
+        # A fingerprint that is missing, damaged or of another version is measured again.
         return None
 
 
 def _remove_stale(
     workspace: Workspace, origins: Mapping[str, Mapping[str, Origin]], chosen: Collection[str], dtype: StoreDtype
 ) -> None:
-    """Images made otherwise, or of other data, must never lie beside the new plan: it is written only after this.
+    """Remove preprocessed cases that do not belong to the new plan, which is written only after this.
 
     Args:
-        workspace: Of the data set.
-        origins: What each configuration's cases have to be made from.
+        workspace: The data set's workspace.
+        origins: The expected origin of every case, by configuration.
         chosen: The configurations that are preprocessed next.
-        dtype: How their images are to be stored.
+        dtype: Number format of their images.
     """
     remove_leftovers(workspace.folder)
     for folder in sorted(path for path in workspace.stores.glob("*") if path.is_dir()):
         stale = CaseStore(folder).prune(origins.get(folder.name, {}), dtype if folder.name in chosen else None)
         if stale and folder.name in chosen:
-            log.info("%s: %d cases no longer fit the data or the plan and are made anew", folder.name, len(stale))
+            log.info(
+                "%s: %d cases no longer match the data or the plan; preprocessing them again.", folder.name, len(stale)
+            )
         elif stale:
-            log.warning("%s: %d cases no longer fit the data or the plan and are removed", folder, len(stale))
+            log.warning("%s: %d cases no longer match the data or the plan; removed.", folder, len(stale))
         if folder.name not in chosen and not any(folder.iterdir()):
             folder.rmdir()
 
@@ -180,7 +182,7 @@ def _warn_of_small_disk(
     free = shutil.disk_usage(next(path for path in workspace.folder.parents if path.exists())).free
     if needed > free:
         log.warning(
-            "the disk may be too small: preprocessed images may take up to %.2f GB, and %.2f GB are free at %s",
+            "The disk may be too small: preprocessed images may take up to %.2f GB, and %.2f GB are free at %s.",
             needed / 1e9,
             free / 1e9,
             workspace.folder,
@@ -188,16 +190,16 @@ def _warn_of_small_disk(
 
 
 def _keep_or_make_splits(workspace: Workspace, case_ids: Sequence[str], given: Splits | None) -> None:
-    """Splits that the user edited, or that trained folds rely on, stay as long as they name only existing cases."""
+    """Keep splits that the user edited, or that trained folds rely on, as long as they name only existing cases."""
     path = workspace.file(Splits)
     if given is not None:
         given.save(path)
         return
     if path.exists():
-        there = workspace.load(Splits)
-        named = {case for split in there.folds for case in (*split.train, *split.validation)}
+        earlier = workspace.load(Splits)
+        named = {case for split in earlier.folds for case in (*split.train, *split.validation)}
         if named <= set(case_ids):
-            log.info("keeping %s", path)
+            log.info("Keeping the folds in %s.", path)
             return
-        log.warning("%s names cases that are gone: it is made anew", path)
+        log.warning("%s refers to cases that no longer exist; creating new folds.", path)
     make_splits(case_ids).save(path)

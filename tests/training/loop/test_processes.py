@@ -210,7 +210,7 @@ def test_all_processes_stop_together_and_continue(workspace: Path) -> None:
     # As Ctrl-C in a terminal; torchrun then repeats it.
     os.killpg(process.pid, signal.SIGINT)
     out, _ = process.communicate(timeout=120)
-    assert "To continue: torchrun" in out
+    assert "To resume: torchrun" in out
     assert not (fold / "weights_final.safetensors").exists()
     subprocess.run(torchrun(workspace, options), check=True, timeout=300)
     assert (fold / "weights_final.safetensors").exists()

@@ -91,7 +91,7 @@ def test_a_stopped_run_says_how_to_go_on_and_continues_to_the_same_weights(works
             os.killpg(process.pid, signal.SIGTERM)
         out, _ = process.communicate()
         assert process.returncode == 0
-        assert ("To continue: umseg train" in out) == (run < 2)
+        assert ("To resume: umseg train" in out) == (run < 2)
         assert (fold / "weights_final.safetensors").exists() == (run == 2)
     assert weights(fold) == weights(undisturbed)
 
@@ -245,8 +245,11 @@ def test_folds_of_another_plan_do_not_join_a_model(workspace: Path, undisturbed:
     plan["configurations"]["3d_fullres"]["batch_size"] += 1
     plan_file.write_text(json.dumps(plan))
     try:
-        with pytest.raises(UserError, match="another plan or network"):
+        with pytest.raises(UserError, match="another plan or network") as caught:
             train(workspace, CONFIG.model_copy(update={"fold": 1}), device="cpu", tag="undisturbed", quiet=True)
+        size = plan["configurations"]["3d_fullres"]["batch_size"]
+        assert caught.value.found == f"trained with batch size {size - 1}"
+        assert caught.value.expected == f"as in this run: batch size {size}"
     finally:
         plan_file.write_text(original)
 

@@ -86,7 +86,7 @@ def test_several_bad_steps_in_a_row_stop_with_advice() -> None:
     step(make_batch())
     for _ in range(MOST_IN_A_ROW - 1):
         step(make_batch(bad=True))
-    with pytest.raises(UserError, match="5 steps in a row") as caught:
+    with pytest.raises(UserError, match="5 consecutive steps") as caught:
         step(make_batch(bad=True))
     assert "case0" in str(caught.value.found)
     assert "--lr" in str(caught.value.remedy)

@@ -53,7 +53,7 @@ def test_the_first_stage_comes_first(workspace: Workspace) -> None:
     config = HIGH.model_copy(update={"model": "umamba_bot"})
     with pytest.raises(UserError, match="needs the first one's segmentation") as caught:
         train(workspace.folder, config, device="cpu", quiet=True)
-    assert caught.value.found == "no validation of fold 0, 1, 2, 3, 4"
+    assert caught.value.found == "no validation results of fold 0, 1, 2, 3, 4"
     assert "--config 3d_lowres --fold 0,1,2,3,4" in str(caught.value.remedy)
 
 

@@ -1,1 +1,1 @@
-"""What is trained: every choice of the user, and the sets of defaults."""
+"""The configuration of a training: every choice of the user, and the sets of defaults."""

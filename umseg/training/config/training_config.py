@@ -15,7 +15,7 @@ from umseg.architectures.options import ModelOptions
 from umseg.architectures.registry import NETWORKS
 from umseg.common.errors import UserError
 from umseg.common.parallel import default_workers
-from umseg.common.record import Record
+from umseg.common.record import Record, expectation
 from umseg.common.registry import unknown_name
 from umseg.training.config.recipes import DEFAULT_RECIPE, with_defaults
 from umseg.training.loss.registry import LOSSES
@@ -243,8 +243,9 @@ class TrainingConfig(Record):
         except ValidationError as error:
             first = error.errors()[0]
             option = option_of(str(first["loc"][0]))
-            expected = first["msg"].removeprefix("Input should be ")
-            raise UserError(f"{option} is not valid.", found=first["input"], expected=expected) from error
+            raise UserError(
+                f"{option} is not valid.", found=first["input"], expected=expectation(first["msg"])
+            ) from error
         if "transforms" in given:
             # A record that is read is not checked: its run may have used an object that was passed from Python.
             from umseg.training.augmentation import find_transforms

@@ -1,1 +1,1 @@
-"""The loop: a run, its steps, how it stops, and the processes that share it."""
+"""The training loop: a run, its steps, requests to stop, and the processes that share it."""

@@ -1,4 +1,4 @@
-"""The processes that train together, as ``torchrun`` starts them, and what they tell each other."""
+"""The processes that train together, as ``torchrun`` starts them, and how they communicate."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from umseg.common.errors import UserError
 from umseg.models.device import resolve_device
 
 LONGEST_WAIT = timedelta(days=1)
-"""Of one process for the others: one of them scores a fold while the others wait for the next fold."""
+"""Time that a process waits for the others: one of them scores a fold while the others wait for the next fold."""
 
 
 @dataclass(frozen=True)
 class Processes:
-    """This process and the others; alone, nothing is exchanged.
+    """This process and the others; a single process exchanges nothing.
 
     Attributes:
-        rank: Number of this process.
-        count: How many there are.
+        rank: Number of this process, from 0.
+        count: Number of processes.
         local_rank: Number of this process on its machine, and of its GPU.
-        local_count: How many there are on its machine.
-        host: Group for what the host must know at once, over the network and not over the GPUs.
+        local_count: Number of processes on this machine.
+        host: Process group for values that the host needs at once; it works over the network, not over the GPUs.
     """
 
     rank: int = 0
@@ -48,22 +48,22 @@ class Processes:
         return self.rank == 0
 
     def device(self, name: str) -> torch.device:
-        """Like ``resolve_device``; of several processes on a machine each has a GPU of its own."""
+        """Like ``resolve_device``, but each of several processes on a machine gets its own GPU."""
         if self.count > 1 and name in ("auto", "cuda") and torch.cuda.is_available():
             name = f"cuda:{self.local_rank}"
         return resolve_device(name)
 
     def share(self, samples: int) -> range:
-        """The samples of a batch that are this process's; shares differ by one at most.
+        """The samples of a batch that belong to this process; the shares differ by one at most.
 
         Raises:
             UserError: There are fewer samples than processes.
         """
         if samples < self.count:
             raise UserError(
-                "A batch cannot be split over so many processes.",
-                found=f"batch {samples}, {self.count} processes",
-                expected="at least one sample for each",
+                "The batch has fewer samples than there are processes.",
+                found=f"batch size {samples}, {self.count} processes",
+                expected="at least one sample per process",
                 remedy=f"Train with --batch-size {self.count} or more, or with fewer processes.",
             )
         return even_parts(samples, self.count)[self.rank]
@@ -71,15 +71,15 @@ class Processes:
     def total(self, value: Tensor) -> Tensor:
         """Sum over all processes, for a loss.
 
-        The gradient is that of this process's part, times the number of processes: the mean over the processes, which
+        The gradient is that of this process's part, times the number of processes. The mean over the processes, which
         DistributedDataParallel takes of all gradients, is then the gradient of the sum.
         """
         if self.count == 1:
             return value
-        mine = value.detach()
-        summed = mine.clone()
+        local = value.detach()
+        summed = local.clone()
         dist.all_reduce(summed)
-        return self.count * value + (summed - self.count * mine)
+        return self.count * value + (summed - self.count * local)
 
     def sum_(self, value: Tensor) -> Tensor:
         """Replace a tensor by its sum over all processes."""
@@ -88,7 +88,7 @@ class Processes:
         return value
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is set in any process; asked by all of them. Does not wait for a GPU."""
+        """Whether the flag is set in any process. All processes have to ask; none waits for a GPU."""
         if self.count == 1:
             return flag
         answer = torch.tensor([int(flag)])
@@ -96,20 +96,20 @@ class Processes:
         return bool(answer.item())
 
     def wait(self) -> None:
-        """Until all processes are here."""
+        """Wait until all processes have arrived here."""
         if self.count > 1:
             dist.barrier(group=self.host)
 
 
 def even_parts(samples: int, parts: int) -> list[range]:
-    """0 to ``samples`` - 1 in consecutive parts; the first ones hold one more where it does not divide."""
-    least, larger = divmod(samples, parts)
-    ends = [part * least + min(part, larger) for part in range(parts + 1)]
+    """The numbers 0 to ``samples`` - 1 in consecutive parts; the first parts hold one more if they cannot be equal."""
+    size, remainder = divmod(samples, parts)
+    ends = [part * size + min(part, remainder) for part in range(parts + 1)]
     return [range(start, end) for start, end in pairwise(ends)]
 
 
 def environment() -> Processes:
-    """What ``torchrun`` says in the environment; without it, this process is alone."""
+    """The processes that ``torchrun`` describes in the environment; without it this process alone."""
     number = {name: int(os.environ.get(name, default)) for name, default in _ENVIRONMENT.items()}
     return Processes(number["RANK"], number["WORLD_SIZE"], number["LOCAL_RANK"], number["LOCAL_WORLD_SIZE"])
 
@@ -119,10 +119,10 @@ _ENVIRONMENT = {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE":
 
 @contextmanager
 def joined(processes: Processes, device: torch.device) -> Iterator[Processes]:
-    """Connect the processes, which stay connected to the end of the program.
+    """Connect the processes, which stay connected until the program ends.
 
     Raises:
-        UserError: In the block, another process ended before its time.
+        UserError: Another process ended during the block.
     """
     if processes.count == 1:
         yield processes
@@ -135,16 +135,16 @@ def joined(processes: Processes, device: torch.device) -> Iterator[Processes]:
         if not _is_lost(error):
             raise
         raise UserError(
-            "Another of the processes that train together has ended.",
+            "Another process of this training has ended.",
             found=str(error).splitlines()[0],
-            remedy="Its own message says why. The same command continues from the last checkpoint.",
+            remedy="See that process's own message. The same command resumes from the last checkpoint.",
         ) from error
 
 
 @lru_cache(maxsize=1)
 def _connect(backend: str) -> Any:
-    """The group of ``Processes.host``. Once per program: torch finds the addresses of an earlier group again."""
-    # Kernels of one voxel have two equal memory layouts, and torch names both.
+    """The group of ``Processes.host``, created once per program: torch would reuse the addresses of an earlier one."""
+    # Kernels of one voxel have two equivalent memory layouts, about which torch warns.
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     dist.init_process_group(backend, timeout=LONGEST_WAIT)
     atexit.register(dist.destroy_process_group)
@@ -152,5 +152,5 @@ def _connect(backend: str) -> Any:
 
 
 def _is_lost(error: Exception) -> bool:
-    words = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
-    return any(word in str(error) for word in words)
+    phrases = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
+    return any(phrase in str(error) for phrase in phrases)

@@ -49,20 +49,21 @@ def train(
     quiet: bool = False,
     transforms: str | Sequence[object] | None = None,
 ) -> Path:
-    """Train a network on one fold; continue if the same run was begun before.
+    """Train a network on one fold, or resume an earlier run of it.
 
-    Several processes that ``torchrun`` started share every batch.
+    Processes that ``torchrun`` started share every batch.
 
     Args:
         workspace: The data set's workspace as made by ``umseg plan``: a ``Workspace`` or its folder.
-        config: What to train. Two CPU runs with equal configurations give bit-identical weights.
+        config: All choices. Two CPU runs with equal configurations give bit-identical weights.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         workers: Processes that prepare batches; 0 prepares them in this process.
         tag: Suffix of the model folder's name, to keep experiments apart.
-        discard: Folds whose earlier runs are discarded instead of continued, once it is clear that this one can start.
-        max_seconds: Stop after this time as after Ctrl-C: the iteration is finished and everything saved.
-        tensorboard: Write the log for TensorBoard too.
-        quiet: No progress bar.
+        discard: Folds whose earlier runs are discarded instead of resumed, once it is clear that this one can start.
+        max_seconds: Time limit in seconds, after which training stops as after Ctrl-C: the iteration is finished and
+            everything is saved.
+        tensorboard: Whether the log is also written for TensorBoard.
+        quiet: Whether the progress bar is hidden.
         transforms: Transforms of the augmentation in place of ``config.transforms``, which records their names: names,
             ``umseg.training.augmentation.Transform`` objects, or transforms of batchgenerators.
 
@@ -83,12 +84,14 @@ def train(
     processes = environment()
     target = processes.device(device)
     if config.augmentation == "gpu" and target.type != "cuda":
-        raise UserError("--augmentation gpu needs a CUDA device.", found=str(target), remedy="Use --augmentation cpu.")
+        raise UserError(
+            "--augmentation gpu needs a CUDA device.", found=str(target), remedy="Train with --augmentation cpu."
+        )
     precision = resolve_precision(config.precision, target)
     with joined(processes, target) as processes:
         folder = RunFolder(model_folder(planned, config, tag), config, discard)
         if folder.complete:
-            log.info("%s is complete", folder.fold.path)
+            log.info("Training is already complete: %s", folder.fold.path)
             return folder.fold.path
         folder.check(card)
         factory = BatchFactory(
@@ -130,40 +133,43 @@ def train(
 
 
 def _set_up(config: TrainingConfig, device: torch.device) -> None:
-    """Process-wide settings, before anything is random."""
-    # Every batch has the same shape: let cuDNN try its algorithms once and keep the fastest.
+    """Make the process-wide settings, before any random number is drawn."""
+    # Every batch has the same shape: cuDNN tries its algorithms once and keeps the fastest.
     torch.backends.cudnn.benchmark = device.type == "cuda" and not config.deterministic
     if config.deterministic:
-        # Without it cuBLAS refuses to be deterministic; it is read when CUDA starts.
+        # cuBLAS is deterministic only with this setting, which it reads when CUDA starts.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
     torch.manual_seed(config.seed)
 
 
 def _start(trainer: Trainer, folder: RunFolder, card: ModelCard) -> None:
-    """Load what training starts from; then, when nothing can be refused any more, change the folder."""
+    """Load the weights that training starts from; then, when nothing can be refused any more, change the folder."""
     config, processes = trainer.config, trainer.processes
     if folder.begun:
         trainer.resume()
-        log.info("continuing after epoch %d of %d", len(trainer.rows), config.epochs)
+        iteration = min(len(trainer.losses) + 1, config.iterations)
+        log.info("Resuming in epoch %d of %d, iteration %d.", len(trainer.rows) + 1, config.epochs, iteration)
     elif config.init_from is not None:
-        log.info("starting from %s", load_pretrained(trainer.network, Path(config.init_from)))
+        log.info("Starting from %s.", load_pretrained(trainer.network, Path(config.init_from)))
         trainer.restart_average()
-    # No process may look at the folder any more.
+    # From here on no process may read the earlier state of the folder.
     processes.wait()
     if processes.first:
         folder.prepare(card)
 
 
 def _describe(trainer: Trainer, split: Split) -> None:
+    count = trainer.processes.count
     log.info(
-        "training %s on %d cases, validating on %d; %s%s, %s; %s",
+        "Training %s, fold %s: %d training and %d validation cases, %s, %s%s. Output: %s",
         trainer.config.model,
+        trainer.config.fold,
         len(split.train),
         len(split.validation),
-        trainer.device,
-        f", {trainer.processes.count} processes" if trainer.processes.count > 1 else "",
+        "CPU" if trainer.device.type == "cpu" else trainer.device,
         str(trainer.precision).removeprefix("torch."),
+        f", {count} processes" if count > 1 else "",
         trainer.folder.path,
     )
 
@@ -180,16 +186,16 @@ def _run(trainer: Trainer, factory: BatchFactory, workers: int, stop: StopReques
         workers=workers,
         device=trainer.device,
     )
-    # Closed at once, whatever ends the training, so that no worker process outlives it.
+    # The batches are closed at once, whatever ends the training, so that no worker process outlives it.
     with contextlib.closing(batches), stop:
         if not trainer.run(batches, stop):
             log.warning(
-                "stopped (%s) in epoch %d of %d; everything is saved",
+                "Stopped (%s) in epoch %d of %d; everything is saved.",
                 stop.reason or "by another process",
                 len(trainer.rows) + 1,
                 config.epochs,
             )
-    # Until the first one has written the last file, which the others look for.
+    # The other processes look for the last file that the first one writes.
     trainer.processes.wait()
 
 

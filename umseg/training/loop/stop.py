@@ -1,4 +1,4 @@
-"""Ends a training on request: Ctrl-C, SIGTERM (as schedulers send it), or a time limit."""
+"""Stopping a training on request: Ctrl-C, SIGTERM (as schedulers send it), or a time limit."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
-    """Remembers that somebody wants training to end; as a context manager it listens to signals.
+    """A request to stop; as a context manager it listens to signals.
 
-    The first signal is noted, so that the iteration can be finished and saved. After it the earlier handlers are back:
-    a second Ctrl-C interrupts at once.
+    The first signal is noted, so that the iteration can be finished and saved. After it the earlier handlers are
+    restored: a second Ctrl-C interrupts at once.
 
     Args:
-        max_seconds: Time after which training ends by itself, counted from here.
-        patient: Later signals mean nothing: ``torchrun`` repeats what the terminal has sent to all processes.
+        max_seconds: Time in seconds after which training stops, counted from the creation of this object.
+        patient: Whether later signals are ignored, because ``torchrun`` repeats the signal that the terminal has
+            already sent to all processes.
     """
 
     def __init__(self, max_seconds: float = math.inf, patient: bool = False) -> None:
@@ -35,7 +36,7 @@ class StopRequest:
         return self.reason is not None
 
     def __enter__(self) -> StopRequest:
-        # Python lets only the main thread listen.
+        # Python lets only the main thread handle signals.
         if threading.current_thread() is threading.main_thread():
             self._earlier = {number: signal.signal(number, self._note) for number in _SIGNALS}
         return self
@@ -53,5 +54,5 @@ class StopRequest:
     def _restore(self) -> None:
         earlier, self._earlier = self._earlier, {}
         for number, handler in earlier.items():
-            # None: a handler that was not set from Python, and cannot be.
+            # None stands for a handler that was not set from Python, and cannot be set from it.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)

@@ -33,7 +33,9 @@ from umseg.workspace import FoldFolder, WeightsName
 log = logging.getLogger(__name__)
 
 EMA = 0.9
+"""Weight of the earlier value in the moving average of the Dice."""
 SECONDS_BETWEEN_PICTURES = 30.0
+"""Shortest time between two versions of the picture of the curves."""
 
 
 @dataclass
@@ -41,17 +43,17 @@ class Trainer:
     """Trains one network on one fold.
 
     Attributes:
-        network: Freshly initialised.
+        network: The network, freshly initialised.
         config: All choices.
         batch_size: Samples of a batch, in all processes together.
-        loss: Of outputs and label maps.
-        folder: The fold's folder; checkpoints, log and pictures are written here.
-        device: Where to compute.
+        loss: Loss of the network's outputs.
+        folder: The fold's folder, to which checkpoints, log and pictures are written.
+        device: Device that trains.
         precision: Number format of the convolutions.
-        quiet: No progress bar.
-        tensorboard: Write the log for TensorBoard too.
+        quiet: Whether the progress bar is hidden.
+        tensorboard: Whether the log is also written for TensorBoard.
         rows: The log so far.
-        losses: Of the unfinished epoch's iterations; NaN where a step was left out.
+        losses: Losses of the unfinished epoch's iterations; NaN where a step was skipped.
     """
 
     network: nn.Module
@@ -81,20 +83,20 @@ class Trainer:
         self._last_picture = 0.0
 
     def resume(self) -> None:
-        """Continue after the last iteration that was saved.
+        """Load the state after the last iteration that was saved.
 
         Raises:
             UserError: The checkpoint is damaged.
         """
         path = self.folder.checkpoint
-        remedy = "Start this fold anew with --restart."
+        remedy = "Train this fold from the beginning with --restart."
         state = checkpoint.load_training(path, self.network, self.optimizers, self.average, remedy)
         self.rows = [EpochLog.from_json(row, path, remedy) for row in state["log"]]
         self.losses = list(torch.tensor(state.get("losses", []), device=self.device))
         self.step.scaler.load_state_dict(state["scaler"])
 
     def restart_average(self) -> None:
-        """Average from the present weights on: they were replaced."""
+        """Begin the average again, with the present weights: they were replaced."""
         if self.average is not None:
             self.average = WeightAverage(self.network, self.config.ema)
 
@@ -102,11 +104,11 @@ class Trainer:
         """Train from the first unfinished iteration to the end.
 
         Args:
-            batches: Per epoch the training and then the validation batches, from that iteration on.
-            stop: Asked after every iteration.
+            batches: The training and then the validation batches of every epoch, from that iteration on.
+            stop: The request to stop, which is checked after every iteration.
 
         Returns:
-            Whether training is complete; False if it was stopped and can be continued.
+            Whether training is complete; False if it was stopped and can be resumed.
 
         Raises:
             UserError: The loss is no longer finite, or the disk is full.
@@ -140,8 +142,8 @@ class Trainer:
         return self.processes.any(bool(stop))
 
     def _epoch(self, epoch: int, batches: Iterator[Batch], bar: tqdm[None], stop: StopRequest) -> EpochLog | None:
-        """Train and validate; None if it was stopped in between."""
-        start, begun = time.perf_counter(), len(self.losses)
+        """Train and validate for one epoch; None if training was stopped in between."""
+        start, first = time.perf_counter(), len(self.losses)
         if not self._train(epoch, batches, bar, stop):
             return None
         losses = torch.stack(self.losses)
@@ -163,12 +165,12 @@ class Trainer:
             mean_dice=mean,
             ema_dice=EMA * self.rows[-1].ema_dice + (1 - EMA) * mean if self.rows else mean,
             seconds=time.perf_counter() - start,
-            seconds_per_iteration=(trained - start) / max(1, self.config.iterations - begun),
+            seconds_per_iteration=(trained - start) / max(1, self.config.iterations - first),
             skipped_steps=int(losses.isnan().sum()),
         )
 
     def _train(self, epoch: int, batches: Iterator[Batch], bar: tqdm[None], stop: StopRequest) -> bool:
-        """The rest of an epoch's training batches; False if it was stopped."""
+        """Train on the remaining batches of an epoch; False if training was stopped."""
         config = self.config
         self.network.train()
         while len(self.losses) < config.iterations:
@@ -197,7 +199,7 @@ class Trainer:
     def _validate(
         self, batches: Iterator[Batch], bar: tqdm[None], stop: StopRequest
     ) -> tuple[float, dict[str, float | None]] | None:
-        """Loss, and Dice per class over all validation batches together; None if it was stopped."""
+        """The loss, and the Dice per class over all validation batches together; None if training was stopped."""
         self.network.eval()
         losses, counts = [], []
         for _ in range(self.config.validation_batches):
@@ -220,8 +222,8 @@ class Trainer:
                 f"Training diverged in epoch {len(self.rows) + 1}: the loss is not a finite number.",
                 file=self.folder.path,
                 found=f"loss {value}, precision {self.precision}, lr {self.optimizers[0].param_groups[0]['lr']:.3g}",
-                remedy="A checkpoint of an earlier epoch is kept. Try --precision fp32 or a lower --lr (with --restart "
-                "or --tag).",
+                remedy="The checkpoint of an earlier epoch is kept. Try --precision fp32 or a lower --lr (with "
+                "--restart or --tag).",
             )
         return value
 
@@ -241,7 +243,7 @@ class Trainer:
                 checkpoint.save_tensors(self.folder.weights(name), self.network.state_dict())
 
     def _save(self, board: TensorBoard | None) -> None:
-        """Everything after an epoch."""
+        """Write everything that an epoch changes: weights, state, log and pictures."""
         row = self.rows[-1]
         if all(row.ema_dice > earlier.ema_dice for earlier in self.rows[:-1]):
             self._save_weights("best")
@@ -254,8 +256,8 @@ class Trainer:
             board.write(row)
         for name in unlearned_classes(self.rows):
             log.warning(
-                "class '%s' is still not found after %d epochs: check its labels with `umseg inspect`; a lower --lr, "
-                "a higher --oversampling or --optimizer muon may help",
+                "The network has not found class '%s' in %d epochs. Check its labels with `umseg inspect`; a lower "
+                "--lr, a higher --oversampling or --optimizer muon may help.",
                 name,
                 len(self.rows),
             )

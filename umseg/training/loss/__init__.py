@@ -1,1 +1,1 @@
-"""The losses and what they compare the outputs with."""
+"""The losses, and the targets with which they compare the outputs."""

@@ -1,4 +1,4 @@
-"""What the network's outputs mean: one class per voxel, or regions that may overlap; and which voxels count."""
+"""The meaning of the network's outputs: one class per voxel, or regions that may overlap; and the voxels that count."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from umseg.dataset.description import DatasetDescription
 
 @dataclass(frozen=True)
 class Targets:
-    """How a label map becomes what the outputs are compared with.
+    """The rule by which label maps become targets of the outputs.
 
     Attributes:
         names: Foreground classes, in the order of the outputs.
-        regions: With regions: the label values of each output, which is a sigmoid. None: output 0 is the background,
-            output c the class of value c, and all outputs together are a softmax.
-        ignore_label: Value of the voxels that nobody annotated: they count nowhere.
+        regions: Label values of each output in a data set with regions, whose outputs are sigmoids. None if output 0 is
+            the background, output c the class of value c, and all outputs together a softmax.
+        ignore_label: Label value of voxels that were not annotated; they never count.
     """
 
     names: tuple[str, ...]
@@ -42,13 +42,13 @@ class Targets:
         return slice(None) if self.regions is not None else slice(1, None)
 
     def valid(self, label: Tensor) -> Tensor | None:
-        """(batch, *spatial) bool: the annotated voxels; None: all of them."""
+        """(batch, *spatial) bool: the annotated voxels; None means all of them."""
         return None if self.ignore_label is None else label != self.ignore_label
 
     def masks(self, label: Tensor) -> Tensor:
         """(batch, *spatial) int64 label values to (batch, outputs, *spatial) float32 of zeros and ones.
 
-        A voxel without annotation belongs to no region, and else to the background.
+        A voxel without annotation belongs to no region; in a data set without regions it belongs to the background.
         """
         if self.regions is not None:
             return _membership(self.regions, self.ignore_label, label.device)[label].movedim(-1, 1)
@@ -57,28 +57,27 @@ class Targets:
         return torch.zeros(shape, device=label.device).scatter_(1, known.unsqueeze(1), 1.0)
 
     def known(self, label: Tensor) -> Tensor:
-        """The label values, with the background where nobody annotated."""
+        """The label values, with the background in place of the ignore label."""
         return label if self.ignore_label is None else label.masked_fill(label == self.ignore_label, 0)
 
     def count(self, logits: Tensor, label: Tensor) -> Tensor:
-        """Voxels of the hard prediction that are right and wrong (docs/rules.md, Optimisation).
+        """The numbers of voxels that the hard prediction gets right and wrong (docs/rules.md, Optimisation).
 
         Args:
             logits: (batch, outputs, *spatial).
             label: (batch, *spatial) int64 label values.
 
         Returns:
-            (foreground classes, 3) int64: true positives, false positives, false negatives. On the logits' device, so
-            that nothing waits.
+            (foreground classes, 3) int64 on the logits' device: true positives, false positives, false negatives.
         """
         valid = self.valid(label)
         if self.regions is not None:
-            predicted, wanted = logits > 0, self.masks(label) > 0
+            predicted, truth = logits > 0, self.masks(label) > 0
             if valid is not None:
-                predicted, wanted = predicted & valid.unsqueeze(1), wanted & valid.unsqueeze(1)
+                predicted, truth = predicted & valid.unsqueeze(1), truth & valid.unsqueeze(1)
             axes = (0, *range(2, logits.dim()))
-            right = (predicted & wanted).sum(axes)
-            return torch.stack([right, predicted.sum(axes) - right, wanted.sum(axes) - right], dim=1)
+            right = (predicted & truth).sum(axes)
+            return torch.stack([right, predicted.sum(axes) - right, truth.sum(axes) - right], dim=1)
         classes = len(self.names) + 1
         pairs = (self.known(label) * classes + logits.argmax(1)).flatten()
         weights = torch.ones_like(pairs) if valid is None else valid.flatten().long()
@@ -88,17 +87,17 @@ class Targets:
         return torch.stack([right, confusion.sum(0) - right, confusion.sum(1) - right], dim=1)[1:]
 
     def dice(self, counts: Tensor) -> dict[str, float | None]:
-        """2 TP / (2 TP + FP + FN) per class from ``count``; None where neither side has the class."""
+        """2 TP / (2 TP + FP + FN) per class from ``count``; None where neither truth nor prediction has the class."""
         scores: dict[str, float | None] = {}
-        for name, (right, more, missing) in zip(self.names, counts.tolist(), strict=True):
-            total = 2 * right + more + missing
-            scores[name] = 2 * right / total if total else None
+        for name, (hits, false_positives, misses) in zip(self.names, counts.tolist(), strict=True):
+            total = 2 * hits + false_positives + misses
+            scores[name] = 2 * hits / total if total else None
         return scores
 
 
 @lru_cache(maxsize=8)
 def _membership(regions: tuple[tuple[int, ...], ...], ignore_label: int | None, device: torch.device) -> Tensor:
-    """(label values, regions) float32: 1 where the value belongs to the region."""
+    """(label values, regions) float32, 1 where the value belongs to the region."""
     values = max(max(region) for region in regions) if ignore_label is None else ignore_label
     table = torch.zeros(values + 1, len(regions))
     for index, region in enumerate(regions):

@@ -13,28 +13,28 @@ class WeightAverage:
     """Exponential moving average of the weights: a smoother network than that of the last iteration.
 
     Attributes:
-        decay: Share of the average that an iteration leaves; the first ones leave less, (1 + n) / (10 + n), so that
+        decay: Weight of the earlier average in an update; the first updates give it less, (1 + n) / (10 + n), so that
             the initial weights are forgotten.
-        updates: Iterations so far.
-        weights: The average, by name, on the network's device.
+        updates: Number of updates so far.
+        weights: The average, by parameter name, on the network's device.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
         self.decay = decay
         self.updates = 0
-        self._own = dict(network.named_parameters())
-        self.weights = {name: weight.detach().clone() for name, weight in self._own.items()}
+        self._parameters = dict(network.named_parameters())
+        self.weights = {name: weight.detach().clone() for name, weight in self._parameters.items()}
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take in the weights after an iteration."""
+        """Update the average with the weights after an iteration."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        torch._foreach_lerp_(list(self.weights.values()), list(self._own.values()), 1 - decay)
+        torch._foreach_lerp_(list(self.weights.values()), list(self._parameters.values()), 1 - decay)
 
     @contextmanager
     def in_network(self) -> Iterator[None]:
-        """Let the network have the average as its weights within the block."""
+        """Give the network the averaged weights within the block."""
         self._swap()
         try:
             yield
@@ -42,14 +42,14 @@ class WeightAverage:
             self._swap()
 
     def load(self, weights: dict[str, Tensor], updates: int) -> None:
-        """Go on from an average that was saved."""
+        """Replace the average by one that was saved."""
         self.updates = updates
         for name, weight in weights.items():
             self.weights[name].copy_(weight)
 
     @torch.no_grad()
     def _swap(self) -> None:
-        for name, weight in self._own.items():
+        for name, weight in self._parameters.items():
             other = weight.clone()
             weight.copy_(self.weights[name])
             self.weights[name].copy_(other)

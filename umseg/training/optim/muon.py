@@ -1,8 +1,8 @@
-"""Muon: momentum whose directions all get the same length (Jordan et al. 2024, kellerjordan.github.io/posts/muon).
+"""Muon: momentum with all singular values made equal (Jordan et al. 2024, kellerjordan.github.io/posts/muon).
 
-A gradient's matrix is mostly a few large directions. Steps along the many small ones too let a network learn from fewer
-iterations. torch has Muon since 2.9, but for matrices only, one after another, and it cannot leave a step out without
-the host's waiting for the device.
+A gradient's matrix is dominated by a few large directions. With equal steps along the many small ones a network learns
+in fewer iterations. torch has had Muon since 2.9, but only for matrices, which it updates one after another, and it
+cannot skip a step without the host waiting for the device.
 """
 
 from __future__ import annotations
@@ -17,36 +17,37 @@ from torch import Tensor, nn
 from umseg.models.registry import output_layers
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
-"""Coefficients of x, x^3 and x^5: they raise small singular values fast and leave all between about 0.7 and 1.2."""
+"""Coefficients of x, x^3 and x^5, which raise small singular values fast and bring all between about 0.7 and 1.2."""
 NEWTON_SCHULZ_STEPS = 5
 MOMENTUM = 0.95
 AT_ONCE = 2**23
-"""Numbers of the weights that go through together: so an update takes no more than 0.23 GB (measured on a CPU)."""
+"""Most weights that are updated together, so that an update takes no more than 0.23 GB (measured on a CPU)."""
 _MATRIX_LAYERS = (nn.Linear, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 def matrix_weights(network: nn.Module) -> list[Tensor]:
-    """Weights that act as one matrix: of convolutions and linear layers but the output's, in the network's order.
+    """Weights that act as one matrix, in the network's order: of convolutions and linear layers, except output layers.
 
-    The steps of an output layer, whose rows are classes, are better for their different lengths (docs/quick.md).
+    The rows of an output layer are classes, which learn better with steps of different lengths (docs/quick.md).
     """
     outputs = set(output_layers(network))
     layers = [m for m in network.modules() if isinstance(m, _MATRIX_LAYERS) and m not in outputs]
-    # A grouped convolution's kernel is many small matrices, a depthwise one's is none.
+    # The kernel of a grouped convolution is many small matrices; that of a depthwise convolution is none.
     return list(dict.fromkeys(layer.weight for layer in layers if getattr(layer, "groups", 1) == 1))
 
 
 def orthogonalize(matrices: Tensor) -> Tensor:
-    """U V^T of each matrix U S V^T, nearly: five steps of a Newton-Schulz iteration, no decomposition.
+    """Approximately U V^T of each matrix U S V^T: five steps of a Newton-Schulz iteration, without a decomposition.
 
-    The steps are polynomials of X X^T on the left of X, so they are collected in that smaller square matrix; a wide
-    matrix, as a convolution's is, costs two products with X itself instead of ten.
+    The steps multiply X from the left by polynomials of X X^T, so they are collected in that smaller square matrix; a
+    wide matrix, such as a convolution's, takes two products with X itself instead of ten.
 
     Args:
-        matrices: (count, rows, columns), float32: small singular values would be lost in fewer digits.
+        matrices: (count, rows, columns) float32; fewer digits would lose small singular values.
 
     Returns:
-        Of the same shape; singular values between about 0.7 and 1.2, but for those below about 1e-3 of all together.
+        Matrices of the same shape with singular values between about 0.7 and 1.2, except those that were below about
+        1e-3 of the norm.
     """
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices
@@ -58,12 +59,12 @@ def orthogonalize(matrices: Tensor) -> Tensor:
         gram = step @ gram @ step
         step = _polynomial(gram)
         collected = step @ collected
-    found: Tensor = collected @ x
-    return found.mT if tall else found
+    result: Tensor = collected @ x
+    return result.mT if tall else result
 
 
 def _polynomial(gram: Tensor) -> Tensor:
-    """What one step multiplies X by, of X X^T."""
+    """The matrix by which one step multiplies X, from X X^T."""
     a, b, c = NEWTON_SCHULZ
     step = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
     step.diagonal(dim1=1, dim2=2).add_(a)
@@ -71,14 +72,14 @@ def _polynomial(gram: Tensor) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum, orthogonalised; weights of one shape go through together.
+    """Orthogonalised Nesterov momentum; weights of one shape are updated together.
 
-    A weight (out, in, *kernel) is the matrix (out, in x kernel); a transposed convolution's is (in, out x kernel). The
-    step is ``lr`` times sqrt(max(1, rows / columns)) times the orthogonalised momentum: it does not depend on the
-    gradient's length. Weight decay is decoupled, as AdamW's is.
+    A weight (out, in, *kernel) is the matrix (out, in x kernel), that of a transposed convolution (in, out x kernel).
+    The step is ``lr`` times sqrt(max(1, rows / columns)) times the orthogonalised momentum: it does not depend on the
+    gradient's length. Weight decay is decoupled, as in AdamW.
 
     Attributes:
-        found_inf: Where it is 1 (a float32 scalar on the device), ``step`` leaves weights and state as they are.
+        found_inf: A float32 scalar on the device; where it is 1, ``step`` changes neither weights nor state.
     """
 
     def __init__(self, params: Iterable[Any], lr: float, momentum: float = MOMENTUM, weight_decay: float = 0.0) -> None:
@@ -89,18 +90,18 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Update all weights that have a gradient."""
         for group in self.param_groups:
-            alike: defaultdict[torch.Size, list[nn.Parameter]] = defaultdict(list)
+            by_shape: defaultdict[torch.Size, list[nn.Parameter]] = defaultdict(list)
             for weight in group["params"]:
                 if weight.grad is not None:
-                    alike[weight.shape].append(weight)
-            for shape, weights in alike.items():
+                    by_shape[weight.shape].append(weight)
+            for shape, weights in by_shape.items():
                 count = max(1, AT_ONCE // shape.numel())
                 for start in range(0, len(weights), count):
                     part = weights[start : start + count]
                     self._update(part, group["lr"], group["momentum"], group["weight_decay"])
 
     def _update(self, weights: list[nn.Parameter], lr: float, momentum: float, weight_decay: float) -> None:
-        """One step of weights of one shape."""
+        """Update weights of one shape."""
         for weight in weights:
             if not self.state[weight]:
                 self.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
@@ -111,12 +112,12 @@ class Muon(torch.optim.Optimizer):
         updates = orthogonalize(torch.lerp(gradients, after, momentum))
         rows, columns = updates.shape[1:]
         updates = updates.mul_(-lr * max(1.0, rows / columns) ** 0.5)
-        kept: float | Tensor = 1 - lr * weight_decay
+        decay: float | Tensor = 1 - lr * weight_decay
         if self.found_inf is not None:
-            left_out = self.found_inf.bool()
-            after = torch.where(left_out, before, after)
-            updates = torch.where(left_out, 0.0, updates)
-            kept = torch.where(left_out, 1.0, kept)
+            skip = self.found_inf.bool()
+            after = torch.where(skip, before, after)
+            updates = torch.where(skip, 0.0, updates)
+            decay = torch.where(skip, 1.0, decay)
         for weight, buffer, momentum_after, update in zip(weights, buffers, after, updates, strict=True):
             buffer.copy_(momentum_after.view(buffer.shape))
-            weight.mul_(kept).add_(update.view(weight.shape))
+            weight.mul_(decay).add_(update.view(weight.shape))

@@ -1,1 +1,1 @@
-"""What a run writes and what others read of it: checkpoints, model folders and cards."""
+"""The files of a run: checkpoints, model folders and cards."""

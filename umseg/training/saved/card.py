@@ -1,4 +1,4 @@
-"""What a run trains: the model card, with what the training options change in the plan."""
+"""The model card of a run, with the changes that training options make to the plan."""
 
 from __future__ import annotations
 
@@ -17,13 +17,18 @@ from umseg.workspace import Workspace
 
 
 def model_card(workspace: Workspace, config: TrainingConfig, tag: str | None = None) -> ModelCard:
-    """Everything about the model but its weights.
+    """Everything about the model except its weights.
+
+    Args:
+        workspace: The data set's workspace.
+        config: The training configuration.
+        tag: Suffix of the model folder's name.
 
     Raises:
         UserError: The workspace is incomplete, a name is unknown, or options do not fit the model or the plan.
     """
     check_model(config.model, config.options)
-    _refuse_idle_ssm_options(config)
+    _check_ssm_options(config)
     dataset = workspace.load(Dataset)
     plan = workspace.load(Plan)
     configuration = _overridden(plan.configuration(config.configuration, workspace.plan_file), config)
@@ -33,9 +38,11 @@ def model_card(workspace: Workspace, config: TrainingConfig, tag: str | None = N
         first_stage = models.relative_to(model_folder(workspace, config, tag))
     elif config.first_stage is not None:
         raise UserError(
-            "--first-stage is for the second stage of a cascade.",
-            found=config.configuration,
-            expected=" or ".join(name for name, c in plan.configurations.items() if c.previous_stage) or "no cascade",
+            "--first-stage applies only to the second stage of a cascade.",
+            found=f"--config {config.configuration}",
+            expected=" or ".join(name for name, c in plan.configurations.items() if c.previous_stage)
+            or "a plan with a cascade, which this one has not",
+            remedy="Leave the option out, or choose the second stage with --config.",
         )
     return ModelCard(
         umseg_version=umseg.__version__,
@@ -50,13 +57,13 @@ def model_card(workspace: Workspace, config: TrainingConfig, tag: str | None = N
 
 
 def _overridden(configuration: Configuration, config: TrainingConfig) -> Configuration:
-    """The configuration with the patch and batch that the options ask for."""
+    """The configuration with the patch size and batch size that the options ask for."""
     axes = configuration.dimensions
     if config.mirror_axes is not None and not set(config.mirror_axes) <= set(range(axes)):
         raise UserError(
             "--mirror-axes names an axis that the patch does not have.",
             found=",".join(map(str, config.mirror_axes)),
-            expected=f"some of {','.join(map(str, range(axes)))}, or none",
+            expected=f"any of {','.join(map(str, range(axes)))}, or none",
         )
     patch, batch = config.patch_size or configuration.patch_size, config.batch_size or configuration.batch_size
     multiples = [math.prod(strides) for strides in zip(*configuration.strides, strict=True)]
@@ -65,18 +72,20 @@ def _overridden(configuration: Configuration, config: TrainingConfig) -> Configu
             "--patch-size does not fit the network.",
             found=",".join(map(str, patch)),
             expected=f"{axes} sizes that are multiples of {','.join(map(str, multiples))}",
-            remedy="The plan's is " + ",".join(map(str, configuration.patch_size)) + "; for a network that is made "
-            "for other sizes use `umseg plan --patch-size`.",
+            remedy="Choose such a size (the plan's patch is "
+            + ",".join(map(str, configuration.patch_size))
+            + "), or plan another network with `umseg plan --patch-size`.",
         )
     return configuration.model_copy(update={"patch_size": tuple(patch), "batch_size": batch})
 
 
-def _refuse_idle_ssm_options(config: TrainingConfig) -> None:
+def _check_ssm_options(config: TrainingConfig) -> None:
     given = [name for name in ("ssm_optimizer", "ssm_lr", "ssm_weight_decay") if getattr(config, name) is not None]
     if given and not has_mamba_layers(config.model, config.options):
         raise UserError(
             " and ".join("--" + name.replace("_", "-") for name in given)
-            + " mean nothing to a network without Mamba layers.",
+            + (" apply" if len(given) > 1 else " applies")
+            + " only to networks with Mamba layers.",
             found=config.model + ("" if config.options.ssm else " --no-ssm"),
             remedy="Leave the options out, or train a U-Mamba with its Mamba layers.",
         )

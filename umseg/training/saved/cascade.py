@@ -1,4 +1,4 @@
-"""The second stage of a cascade is given the first one's segmentation of every case (docs/rules.md, Cascade)."""
+"""The first stage of a cascade, whose segmentation is an input of the second one (docs/rules.md, Cascade)."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FirstStage:
-    """The model whose segmentations are an input.
+    """The model whose segmentations are an input of the second stage.
 
     Attributes:
-        workspace: The data set's.
-        models: Its model folder.
-        configuration: Its configuration, ``3d_lowres``.
+        workspace: The data set's workspace.
+        models: The first stage's model folder.
+        configuration: The first stage's configuration, ``3d_lowres``.
     """
 
     workspace: Workspace
@@ -43,36 +43,37 @@ class FirstStage:
 
     @classmethod
     def of(cls, workspace: Workspace, config: TrainingConfig, configuration: str, tag: str | None) -> FirstStage:
-        """The folder that was named, or that of the same model and tag."""
+        """The first stage in the folder that the user named, or in that of the same model and tag."""
         if config.first_stage is not None:
             return cls(workspace, ModelFolder(Path(config.first_stage)), configuration)
         same = config.model_copy(update={"configuration": configuration})
         return cls(workspace, model_folder(workspace, same, tag), configuration)
 
     def relative_to(self, models: ModelFolder) -> str:
-        """How a model card names this folder, so that both can be moved together."""
+        """The path by which a model card names this folder, so that both can be moved together."""
         return Path(os.path.relpath(self.models.path, models.path)).as_posix()
 
     def store(self, card: ModelCard) -> CaseStore:
-        """Where the segmentations lie for the second stage: images with one channel, label values."""
+        """The store of the segmentations for the second stage: images with one channel of label values."""
         return CaseStore(self.workspace.first_stage(card.configuration_name, self.models))
 
     def prepare(self, card: ModelCard, dataset: Dataset, case_ids: Iterable[str], quiet: bool) -> None:
         """Bring the segmentations of all cases to the voxels of the second stage.
 
-        Each case's comes from the fold that did not train on it. Those that are there already are kept.
+        The segmentation of a case comes from the fold that did not train on it. Segmentations that are already stored
+        are kept.
 
         Args:
-            card: Of the second stage.
-            dataset: The cases.
-            case_ids: Those that are needed.
-            quiet: No progress bar.
+            card: The second stage's model card.
+            dataset: The data set.
+            case_ids: Ids of the cases that are needed.
+            quiet: Whether the progress bar is hidden.
 
         Raises:
             UserError: A fold of the first stage has not been validated yet, or a label map is damaged.
         """
-        wanted = set(case_ids)
-        cases = [case for case in dataset.cases if case.id in wanted]
+        needed = set(case_ids)
+        cases = [case for case in dataset.cases if case.id in needed]
         files = self._files(cases, dataset.description.file_ending)
         configuration = card.configuration
         images = CaseStore(self.workspace.preprocessed(configuration.inherits_from or card.configuration_name))
@@ -82,29 +83,29 @@ class FirstStage:
             for case, file in zip(cases, files, strict=True)
         }
         store = self.store(card)
-        there = set(store.keep(origins, "float16", quiet)) if store.folder.exists() else set()
+        stored = set(store.keep(origins, "float16", quiet)) if store.folder.exists() else set()
         for case, file in zip(cases, files, strict=True):
-            if case.id in there:
+            if case.id in stored:
                 continue
             properties = images.record(case.id).properties
             label = fit_label_map(read_label(file).array, properties, card.plan, configuration)
             previous = PreprocessedCase(label[None].astype(np.float32), None, {}, properties)
             store.write(case.id, previous, origins[case.id], configuration.patch_size, "float16")
-        log.info("first stage: %s, %d label maps", self.models.path, len(cases))
+        log.info("First stage: %d label maps of %s.", len(cases), self.models.path)
 
     def _files(self, cases: list[Case], file_ending: str) -> list[Path]:
         splits = self.workspace.load(Splits)
         fold_of = {case_id: fold for fold, split in enumerate(splits.folds) for case_id in split.validation}
-        homeless = [case.id for case in cases if case.id not in fold_of]
-        if homeless:
-            raise self._incomplete(f"cases that no fold validates: {few(homeless)}", len(splits.folds))
+        unvalidated = [case.id for case in cases if case.id not in fold_of]
+        if unvalidated:
+            raise self._incomplete(f"cases that are in no fold's validation set: {few(unvalidated)}", len(splits.folds))
         files = [
             self.models.fold(fold_of[case.id]).validation / f"{case.id}{case.label_ending(file_ending)}"
             for case in cases
         ]
         missing = sorted({FoldFolder(file.parent.parent).name for file in files if not file.is_file()})
         if missing:
-            raise self._incomplete(f"no validation of fold {', '.join(missing)}", len(splits.folds))
+            raise self._incomplete(f"no validation results of fold {', '.join(missing)}", len(splits.folds))
         return files
 
     def _incomplete(self, found: str, folds: int) -> UserError:

@@ -1,4 +1,4 @@
-"""Checkpoints: one safetensors file with the tensors and, in its header, the JSON of everything else."""
+"""Checkpoints: one safetensors file with the tensors and, in its header, all other state as JSON."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _WINDOWS_DISK_FULL = 112
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any] | None = None) -> None:
-    """Write tensors and a JSON-able state as one file, atomically.
+    """Write tensors and a state that JSON can hold as one file, atomically.
 
     Raises:
         UserError: The disk is full or the folder cannot be written.
@@ -33,7 +33,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, 
         try:
             save_file(ready, temporary, metadata)
         except SafetensorError as error:
-            # The library hides the system's error in its text; bring it back, so that a full disk is explained.
+            # The library hides the system's error in its text; it is restored so that a full disk is explained.
             found = re.search(r"os error (\d+)", str(error))
             if found is None:
                 raise
@@ -42,10 +42,10 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, 
 
 
 def load_tensors(path: Path, remedy: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what ``save_tensors`` wrote.
+    """Read a file that ``save_tensors`` wrote.
 
     Returns:
-        Tensors by name, on the CPU, and the state.
+        The tensors by name, on the CPU, and the state.
 
     Raises:
         UserError: The file is missing or damaged.
@@ -78,7 +78,7 @@ def save_training(
     average: WeightAverage | None,
     state: Mapping[str, Any],
 ) -> None:
-    """Write everything that training needs to go on as if it had not stopped."""
+    """Write everything that training needs to resume as if it had not stopped."""
     tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
     if average is not None:
         tensors |= {f"average.{name}": tensor for name, tensor in average.weights.items()}
@@ -98,7 +98,7 @@ def load_training(
     average: WeightAverage | None,
     remedy: str,
 ) -> dict[str, Any]:
-    """Put a network, its optimisers and its average back where ``save_training`` found them; returns the state.
+    """Restore a network, its optimisers and its average as ``save_training`` found them; returns the state.
 
     Raises:
         UserError: The checkpoint is damaged or belongs to another network.
@@ -111,9 +111,9 @@ def load_training(
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         slots: dict[int, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
-            kind, _, rest = name.partition(f"optimizer.{number}.")
-            if kind == "" and rest:
-                index, _, slot = rest.partition(".")
+            prefix, _, key = name.partition(f"optimizer.{number}.")
+            if prefix == "" and key:
+                index, _, slot = key.partition(".")
                 slots.setdefault(int(index), {})[slot] = _like(parameters[int(index)], tensor)
         optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
     return state
@@ -124,7 +124,7 @@ def _named(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _like(parameter: Tensor, tensor: Tensor) -> Tensor:
-    """Give an optimiser's slot its parameter's memory layout back.
+    """Restore the memory layout of an optimiser's slot, which is that of its parameter.
 
     With another layout the update would take another code path, and its last bit could differ.
     """
@@ -134,6 +134,11 @@ def _like(parameter: Tensor, tensor: Tensor) -> Tensor:
 
 
 def load_into(network: nn.Module, weights: Mapping[str, Tensor], path: Path, remedy: str) -> None:
+    """Load weights into a network; ``path`` and ``remedy`` are for the error message.
+
+    Raises:
+        UserError: Names or shapes do not fit.
+    """
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:

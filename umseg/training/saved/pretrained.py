@@ -1,4 +1,4 @@
-"""Start from the weights of another model: fine-tuning."""
+"""Fine-tuning: training that starts from the weights of another model."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _REMEDY = "Name a model folder that `umseg train` or `umseg import` made: .../mo
 
 @dataclass(frozen=True)
 class Loaded:
-    """What became of another model's weights.
+    """The outcome of loading another model's weights.
 
     Attributes:
-        file: Where they came from.
+        file: The file of the weights.
         taken: Names of the tensors that were loaded.
-        fresh: Names of the tensors that stay as they were initialised, because the other model has none of that name
-            and shape: the heads, where classes differ.
+        fresh: Names of the tensors that keep their initialisation because the other model has none of that name and
+            shape, e.g. the output layers where classes differ.
     """
 
     file: Path
@@ -32,16 +32,16 @@ class Loaded:
 
     def __str__(self) -> str:
         modules = sorted({name.rpartition(".")[0] for name in self.fresh})
-        rest = f"; initialised anew: {', '.join(modules)}" if modules else ""
-        return f"{len(self.taken)} of {len(self.taken) + len(self.fresh)} tensors from {self.file}{rest}"
+        others = f"; not loaded: {', '.join(modules)}" if modules else ""
+        return f"{len(self.taken)} of {len(self.taken) + len(self.fresh)} tensors of {self.file}{others}"
 
 
 def load_pretrained(network: nn.Module, model_folder: Path) -> Loaded:
     """Load every tensor of another model that fits by name and shape.
 
     Args:
-        network: Freshly initialised; changed in place.
-        model_folder: A model folder. Of several folds ``all`` is taken, else the first.
+        network: The network, freshly initialised; changed in place.
+        model_folder: The other model's folder, of which the fold ``all`` is used, or else the first fold.
 
     Raises:
         UserError: The folder holds no trained weights, or hardly any of them fit.
@@ -52,18 +52,18 @@ def load_pretrained(network: nn.Module, model_folder: Path) -> Loaded:
     if not files:
         raise UserError("The model folder holds no trained weights.", file=model_folder, remedy=_REMEDY)
     tensors, _ = checkpoint.load_tensors(files[0], _REMEDY)
-    own = network.state_dict()
-    fitting = {name: tensor for name, tensor in tensors.items() if name in own and own[name].shape == tensor.shape}
-    loaded = Loaded(files[0], tuple(sorted(fitting)), tuple(sorted(set(own) - set(fitting))))
-    # Less than half is another architecture or plan: training on would start from scratch without saying so.
-    if 2 * len(fitting) < len(own):
+    state = network.state_dict()
+    fitting = {name: tensor for name, tensor in tensors.items() if name in state and state[name].shape == tensor.shape}
+    loaded = Loaded(files[0], tuple(sorted(fitting)), tuple(sorted(set(state) - set(fitting))))
+    # Less than half means another architecture or plan: training would silently start from scratch.
+    if 2 * len(fitting) < len(state):
         raise UserError(
             "The weights of the other model do not fit this network.",
             file=files[0],
-            found=f"{len(fitting)} of {len(own)} tensors fit by name and shape; the other model is {card.model}, "
+            found=f"{len(fitting)} of {len(state)} tensors fit by name and shape; the other model is {card.model}, "
             f"{card.configuration_name}",
-            expected="the same --model on the same network sizes",
+            expected="the same model with the same network sizes",
             remedy="Plan with `umseg plan DATASET --like MODEL_FOLDER`, and train the same --model and --config.",
         )
-    network.load_state_dict({**own, **fitting})
+    network.load_state_dict({**state, **fitting})
     return loaded

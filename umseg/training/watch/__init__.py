@@ -1,1 +1,1 @@
-"""What one looks at while a run goes on: the log, its curves, TensorBoard."""
+"""The progress of a run: its log, the curves of the log, TensorBoard."""

@@ -1,4 +1,4 @@
-"""What one watches: ``log.csv``, ``log.jsonl`` and ``progress.png``."""
+"""The log of a run: ``log.csv``, ``log.jsonl`` and ``progress.png``."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from umseg.common.files import atomic_path, write_text
 from umseg.common.record import Record
 
 PATIENCE = 10
-"""Epochs after which a class should have been found at least once."""
+"""Number of epochs after which a class should have been found at least once."""
 
 
 class EpochLog(Record):
     """One row of ``log.csv``.
 
     Attributes:
-        epoch: Counted from 1.
-        lr: Factor times initial rate of the first optimiser.
-        train_loss: Mean over the epoch's training batches.
-        validation_loss: Mean over the epoch's validation batches.
-        dice: Dice per foreground class over all validation patches together ("pseudo Dice"); None for a
-            class that none of them contained, nor the prediction.
-        mean_dice: Mean over the classes.
+        epoch: Number of the epoch, from 1.
+        lr: Learning rate of the first optimiser.
+        train_loss: Mean loss of the epoch's training batches.
+        validation_loss: Mean loss of the epoch's validation batches.
+        dice: Dice per foreground class over all validation patches together ("pseudo Dice"); None for a class that
+            neither the patches nor the prediction contain.
+        mean_dice: Mean of ``dice`` over the classes.
         ema_dice: Exponential moving average of ``mean_dice``: 0.9 old + 0.1 new.
-        seconds: Duration of the epoch.
-        seconds_per_iteration: Duration of a training iteration, data loading included.
-        skipped_steps: Training steps that were left out because a number was not finite.
+        seconds: Duration of the epoch in seconds.
+        seconds_per_iteration: Mean duration of a training iteration in seconds, data loading included.
+        skipped_steps: Number of training steps that were skipped because a number was not finite.
     """
 
     epoch: int
@@ -44,7 +44,7 @@ class EpochLog(Record):
 
 
 def write_csv(path: Path, rows: Sequence[EpochLog]) -> None:
-    """One line per epoch, one column per class; atomically."""
+    """Write one line per epoch, with a column for every class; atomically."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     scalars = [name for name in EpochLog.model_fields if name != "dice"]
@@ -57,14 +57,14 @@ def write_csv(path: Path, rows: Sequence[EpochLog]) -> None:
 
 
 def write_json_lines(path: Path, rows: Sequence[EpochLog]) -> None:
-    """One JSON object per epoch and line; atomically."""
+    """Write one line with a JSON object per epoch; atomically."""
     write_text(path, "".join(row.model_dump_json() + "\n" for row in rows))
 
 
 def unlearned_classes(rows: Sequence[EpochLog]) -> list[str]:
     """Classes whose Dice has been 0, or which did not occur, in all of the first 10, 20, 40, ... epochs.
 
-    Each is named when the number of epochs reaches one of these numbers, so that a warning seldom comes again.
+    A class is named only when the number of epochs reaches one of these numbers, so that a warning is seldom repeated.
     """
     epochs = len(rows)
     if epochs < PATIENCE or epochs % PATIENCE or (epochs // PATIENCE).bit_count() != 1:

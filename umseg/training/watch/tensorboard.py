@@ -1,4 +1,4 @@
-"""The log for TensorBoard, an extra."""
+"""The log for TensorBoard, which is an optional dependency."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ FOLDER = "tensorboard"
 
 
 class TensorBoard:
-    """Writes the rows of the log as curves.
+    """A writer of the log's rows as curves.
 
     Args:
         folder: The fold's folder; the curves go to ``tensorboard/`` in it.
-        epochs: That are trained already: what an interrupted run wrote after them is dropped.
+        epochs: Number of epochs that are already trained; curves that an interrupted run wrote after them are dropped.
 
     Raises:
         UserError: The package is not installed.
@@ -26,14 +26,13 @@ class TensorBoard:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise UserError(
-                "--tensorboard needs the package tensorboard.",
-                found="it is not installed",
-                remedy='Run `pip install "umseg[tensorboard]"`, or leave the option out.',
+                "--tensorboard needs the package tensorboard, which is not installed.",
+                remedy='Run `pip install "umseg[tensorboard]"`, or train without --tensorboard.',
             ) from error
         self._writer = SummaryWriter(str(folder / FOLDER), purge_step=epochs + 1)
 
     def write(self, row: EpochLog) -> None:
-        """Add an epoch."""
+        """Add the values of an epoch."""
         curves: dict[str, float | None] = {
             "loss/training": row.train_loss,
             "loss/validation": row.validation_loss,
@@ -49,5 +48,5 @@ class TensorBoard:
         self._writer.flush()
 
     def close(self) -> None:
-        """End the file."""
+        """Close the file."""
         self._writer.close()
