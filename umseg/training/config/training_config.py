@@ -12,8 +12,9 @@ from umseg.common.parallel import default_workers
 from umseg.common.record import Record
 from umseg.models.registry import ModelOptions, has_mamba_layers
 from umseg.planning.plan import Configuration
-from umseg.training.augmentation import find_transforms, patch_geometry
-from umseg.training.augmentation.pipelines import DEFAULT_PIPELINE
+from umseg.training.augmentation import patch_geometry
+from umseg.training.augmentation.names import DEFAULT_PIPELINE
+from umseg.training.augmentation.names import check_names as check_transforms
 from umseg.training.config.recipes import DEFAULT_RECIPE, with_defaults
 from umseg.training.data.batches import AugmentationPlace
 from umseg.training.loop.processes import environment
@@ -142,7 +143,7 @@ class TrainingConfig(Record):
             option = "--" + str(first["loc"][0]).replace("_", "-")
             raise UserError(f"{option} is not valid.", found=first["input"], expected=first["msg"]) from error
         # Not when a record is read: a run may have used an object that was passed from Python.
-        find_transforms(config.transforms)
+        check_transforms(config.transforms)
         return config
 
     def resolved(self, configuration: Configuration | None = None) -> TrainingConfig:
