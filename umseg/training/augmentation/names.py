@@ -13,7 +13,7 @@ NONE = "none"
 
 _GAMMA = ("gamma_inverted", "gamma")
 _UMAMBA = ("spatial", "noise", "blur", "brightness", "contrast", "low_resolution", *_GAMMA, "mirror")
-_LINEAR = (
+_NNUNET = (
     "spatial_linear",
     "noise",
     "blur_by_axis",
@@ -26,7 +26,7 @@ _LINEAR = (
 
 PIPELINE_NAMES: dict[str, tuple[str, ...]] = {
     "umamba": _UMAMBA,
-    "nnunet": _LINEAR,
+    "nnunet": _NNUNET,
     "batchgenerators": tuple(f"batchgenerators_{name}" for name in _UMAMBA),
 }
 """The names of the transforms of each pipeline, in their order (docs/rules.md, Augmentation)."""
