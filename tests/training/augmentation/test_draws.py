@@ -64,7 +64,7 @@ DISTRIBUTIONS = {
 
 
 def values(params: Any, parameter: str, channels: int = CHANNELS) -> NDArray[np.float64]:
-    """A row of values, per angle or channel, NaN where the sample or the channel is left alone."""
+    """The values of each angle or channel of a sample, NaN where it is left unchanged."""
     if parameter == "angles":
         changed = params is not None and any(params.angles)
         return np.array(params.angles) if changed else np.full(3, np.nan)
@@ -82,13 +82,13 @@ def values(params: Any, parameter: str, channels: int = CHANNELS) -> NDArray[np.
 
 
 def table(drawn: list[Any], parameter: str) -> NDArray[np.float64]:
-    """(samples, angles or channels or 1)."""
+    """The values of many samples, (samples, angles or channels or 1)."""
     return np.stack([values(params, parameter) for params in drawn])
 
 
 @cache
 def many(parameter: str) -> NDArray[np.float64]:
-    """The table of so many samples from one generator."""
+    """The values of ``SAMPLES`` samples that are drawn from one generator."""
     transform = TRANSFORMS["spatial" if parameter in ("angles", "zoom") else parameter]
     rng = generator(5, parameter)
     return table([transform.draw(rng, CUBE) for _ in range(SAMPLES[parameter])], parameter)
@@ -158,7 +158,7 @@ def test_axes_are_mirrored_half_of_the_time_and_by_themselves() -> None:
 
 
 def test_seeds_and_names_give_independent_draws() -> None:
-    """Between transforms of a sample, and between consecutive seeds, both whether and how much."""
+    """Choice and strength correlate neither between the transforms of a sample nor between consecutive seeds."""
     seeds = range(DRAWS)
     drawn = {transform.name: draw_all(transform, seeds, CUBE) for transform in PIPELINES["umamba"]}
     columns = []
@@ -197,7 +197,7 @@ def test_slices_that_are_rotated_alone_keep_their_resolution_across() -> None:
 
 
 def numbers(params: Any) -> Iterator[float]:
-    """All numbers of some parameters."""
+    """All numbers that some parameters consist of."""
     match params:
         case SpatialParams():
             yield from (*params.angles, params.zoom)

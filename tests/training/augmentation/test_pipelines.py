@@ -43,14 +43,14 @@ class Shift(Transform[float]):
 
 
 class Shrink(Shift):
-    """Make patches smaller, which no transform may do."""
+    """Make patches smaller, which is forbidden."""
 
     def apply(self, image: torch.Tensor, label: torch.Tensor, params: float) -> tuple[torch.Tensor, torch.Tensor]:
         return image[..., :1], label
 
 
 class Wide(Shift):
-    """See the margin."""
+    """Ask for the margin."""
 
     margin = True
 
@@ -61,7 +61,7 @@ MISNAMED = Shift("other")
 
 @pytest.fixture
 def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another package that adds transforms."""
+    """Let another package add transforms."""
     added = {"shift": "SHIFT", "misnamed": "MISNAMED", "no_transform": "PATCHES"}
     entries = [EntryPoint(name, f"{__name__}:{target}", "umseg.transforms") for name, target in added.items()]
     monkeypatch.setattr(registry, "entry_points", lambda group: [e for e in entries if e.group == group])
@@ -71,7 +71,7 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def batch(augmentation: Augmentation, seeds: range) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the augmentation makes of noise with two classes."""
+    """Augment noise with two classes."""
     rng, size = np.random.default_rng(0), augmentation.context.geometry.initial_patch
     data = torch.from_numpy(rng.normal(size=(len(seeds), 2, *size)).astype(np.float32))
     label = torch.from_numpy(rng.integers(-1, 3, size=(len(seeds), 1, *size)).astype(np.int16))
