@@ -1,14 +1,14 @@
 """Augmented training batches per second beside nnU-Net's loader, on the same data with as many workers.
 
     python benchmarks/loader.py HIPPOCAMPUS --peer VENV [--workers 1] [--rounds 3] [--batches 60] [--keep FOLDER]
-                                [--transforms umamba]
+                                [--transforms umamba|batchgenerators]
 
 HIPPOCAMPUS is the folder ``Dataset004_Hippocampus`` in nnU-Net v2's raw format (3d_fullres), VENV a virtual
 environment with nnunetv2. The second data set is generated: RGB pictures of 512x512 pixels (2d). Both sides plan by
-nnU-Net's rules, so that patch and batch size agree, augment alike unless ``--transforms umamba`` says otherwise, and
-take turns as processes of their own; nothing is done with the batches. Prints batches per second, CPU time per batch of
-all processes of a side (Linux only; unlike wall time it hardly depends on other load), and the ratios of the medians.
-``--keep`` keeps what was preprocessed for the next run.
+nnU-Net's rules, so that patch and batch size agree, use the same transforms unless ``--transforms`` names others, and
+run alternately in separate processes; the batches are discarded. Prints batches per second, CPU time per batch of all
+processes of a side (Linux only; it depends less on other load than wall time), and the ratios of the medians.
+``--keep`` keeps the preprocessed data for the next run.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from processes import tree
 WARM_UP = 30
 PICTURES, SIDE = 24, 512
 
-# Its trainer makes the loader from its plan; nothing of it is trained.
+# nnU-Net's trainer makes the loader from its plan; nothing is trained.
 PEER = """
 import json, multiprocessing, os, sys, torch
 from pathlib import Path
@@ -72,7 +72,7 @@ def clock(advance, batches: int, warm_up: int = WARM_UP) -> dict[str, object]:  
 
 
 def cpu_seconds() -> float:
-    """Of this process and its descendants."""
+    """CPU time of this process and its descendants."""
     ticks = 0
     for pid in tree(os.getpid()):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -120,7 +120,7 @@ def prepare_ours(task: Task, scratch: Path) -> None:
 
 
 def prepare_theirs(task: Task, scratch: Path, peer: Path) -> None:
-    """The same with nnU-Net's commands."""
+    """Plan and preprocess with nnU-Net's commands, unless it was done before."""
     if (scratch / "preprocessed" / task.dataset.name / f"nnUNetPlans_{task.configuration}").is_dir():
         return
     number = str(int(task.dataset.name[len("Dataset") :].split("_")[0]))
@@ -129,7 +129,7 @@ def prepare_theirs(task: Task, scratch: Path, peer: Path) -> None:
 
 
 def environment(task: Task, scratch: Path, workers: int) -> dict[str, str]:
-    """What nnU-Net reads; one thread per process, as ours."""
+    """The environment variables of nnU-Net; one thread per process, as in umseg."""
     return {
         **os.environ,
         "nnUNet_raw": str(task.dataset.parent),
@@ -150,20 +150,20 @@ def run(command: list[str], variables: dict[str, str] | None = None) -> str:
 
 
 def run_ours(workspace: Path, configuration: str, workers: int, batches: int, transforms: str) -> None:
-    """What is measured of umseg: the batches of one long epoch."""
+    """Measure umseg: the batches of one long epoch."""
     import torch
 
     from umseg.planning import Plan
     from umseg.preprocess import CaseStore
     from umseg.training.augmentation import find_transforms
-    from umseg.training.data.batches import BatchFactory
+    from umseg.training.data.batches import BatchFactory, Phase
     from umseg.training.data.loader import load_batches
 
     torch.set_num_threads(1)
     plan = Plan.load(workspace / "plan.json", "")
     store = CaseStore(workspace / "preprocessed" / configuration)
     chosen = plan.configuration(configuration, workspace / "plan.json")
-    cases = {"train": store.case_ids(), "validation": ()}
+    cases: dict[Phase, tuple[str, ...]] = {"train": tuple(store.case_ids()), "validation": ()}
     factory = BatchFactory(store.folder, chosen, cases, 0, transforms=find_transforms(transforms))
     loader = load_batches(
         factory, first_epoch=0, epochs=1, train=10**6, validation=0, workers=workers, device=torch.device("cpu")
@@ -211,7 +211,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batches", type=int, default=60)
     parser.add_argument("--keep", type=Path)
-    parser.add_argument("--transforms", default="nnunet", choices=["nnunet", "umamba"])
+    parser.add_argument("--transforms", default="nnunet", help="as of umseg train")
     parser.add_argument("--ours", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.ours:

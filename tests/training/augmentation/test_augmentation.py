@@ -27,7 +27,7 @@ def make(
 def augment(
     augmentation: Augmentation, data: torch.Tensor, label: torch.Tensor, seed: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """A batch in which each sample has a seed of its own; returns the first plane of the label maps."""
+    """Augment a batch whose samples have different seeds; returns the first plane of the label maps."""
     draws = augmentation.draw([1000 * seed + i for i in range(len(data))])
     image, target = augmentation(data.unbind(), label.unbind(), draws)
     return image, target[:, 0]
@@ -82,7 +82,7 @@ def test_image_and_label_move_together(patch: tuple[int, ...]) -> None:
 
 
 def summary(images: NDArray[np.float32], labels: NDArray[np.int16]) -> dict[str, NDArray[np.float64]]:
-    """Numbers (samples) of which each transform changes some: intensity, its spread, sharpness, place and size."""
+    """Properties of samples, each changed by some transform: intensity, its spread, sharpness, place and size."""
     axes = tuple(range(2, images.ndim))
     found = {f"mean of channel {c}": values for c, values in enumerate(images.mean(axes).T)}
     found |= {f"deviation of channel {c}": values for c, values in enumerate(images.std(axes).T)}
@@ -101,7 +101,7 @@ def summary(images: NDArray[np.float32], labels: NDArray[np.int16]) -> dict[str,
 
 @pytest.mark.parametrize("patch", PATCHES)
 def test_moments_are_those_of_batchgenerators(patch: tuple[int, ...]) -> None:
-    """First and second moments of what both make of one sample, within the error of so many draws."""
+    """First and second moments of many augmentations of one sample agree within their standard error."""
     augmentation = make(patch, (False, False))
     data, label = blobs(augmentation, 2, batch=1)
     label[label < 0] = 1
@@ -158,7 +158,7 @@ def test_the_global_generators_are_left_alone() -> None:
 
 @pytest.mark.parametrize("patch", PATCHES)
 def test_all_images_at_once_as_on_a_gpu(patch: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Equal but for rounding, and for labels halfway between two; noise is drawn in another order."""
+    """Images are equal up to rounding, label maps up to voxels halfway between two labels."""
     augmentation = make(patch, (False, True), WITHOUT_NOISE)
     data, label = blobs(augmentation, 4, batch=12)
     image, target = augment(augmentation, data, label, 5)
@@ -183,7 +183,7 @@ def test_a_gpu_makes_the_same_of_the_same_draws(patch: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("patch", PATCHES)
 def test_masked_channels_are_zero_outside_the_nonzero_region(patch: tuple[int, ...]) -> None:
-    """With every voxel outside, whatever the transforms do must be undone, but only in the masked channel."""
+    """With every voxel outside, all transforms must be undone in the masked channel, and only there."""
     augmentation = make(patch, (True, False))
     size = augmentation.context.geometry.initial_patch
     data = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 2, *size)).astype(np.float32))
@@ -196,7 +196,7 @@ def test_masked_channels_are_zero_outside_the_nonzero_region(patch: tuple[int, .
 
 
 def test_intensities_change_but_not_the_label_without_spatial_draws() -> None:
-    """Of many seeds some draw no rotation or zoom: there the label is the plain centre crop or its mirror image."""
+    """Without rotation and zoom the label map is the plain centre crop or its mirror image."""
     augmentation = make((24, 24), (False, False))
     data, label = blobs(augmentation, 4, batch=1)
     margin = [(n - 24) // 2 for n in augmentation.context.geometry.initial_patch]
@@ -210,7 +210,7 @@ def test_intensities_change_but_not_the_label_without_spatial_draws() -> None:
 
 @pytest.mark.parametrize("patch", PATCHES)
 def test_newer_nnunets_transforms_smooth_noise(patch: tuple[int, ...]) -> None:
-    """They interpolate linearly: of the same noise less is left wherever a sample is turned, zoomed or enlarged."""
+    """They interpolate linearly, so less of the same noise is left wherever a sample is rotated, zoomed or enlarged."""
     augmentations = [make(patch, (False,), PIPELINES[name]) for name in ("umamba", "nnunet")]
     initial = augmentations[0].context.geometry.initial_patch
     noise = torch.randn(300, 1, *initial, generator=torch.Generator().manual_seed(1))

@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 @given(st.integers(1, 40), st.integers(1, 300), st.integers(0, 2), st.integers(0, 2**31))
 @settings(max_examples=60, deadline=None)
 def test_an_operator_is_a_matrix_along_one_axis(columns: int, rows: int, axis: int, seed: int) -> None:
-    """Cut into bands or not: 300 rows are, 40 are not."""
+    """The operator may be cut into bands: 300 rows are, 40 are not."""
     rng = np.random.default_rng(seed)
     # A band around the diagonal, as splines have; what is exactly zero is left out.
     distance = abs(np.arange(rows)[:, None] * columns / rows - np.arange(columns))

@@ -41,7 +41,7 @@ SAMPLES = {name: int(1.05 * DRAWS / np.prod(choice)) for name, choice in CHOICES
 
 
 def uniform(low: float, high: float) -> Distribution:
-    return stats.uniform(low, high - low).cdf
+    return lambda x: np.asarray(stats.uniform.cdf(x, low, high - low))
 
 
 def halves(low: float, high: float) -> Distribution:
@@ -64,7 +64,7 @@ DISTRIBUTIONS = {
 
 
 def values(params: Any, parameter: str, channels: int = CHANNELS) -> NDArray[np.float64]:
-    """A row of values, per angle or channel, NaN where the sample or the channel is left alone."""
+    """The values of each angle or channel of a sample, NaN where it is left unchanged."""
     if parameter == "angles":
         changed = params is not None and any(params.angles)
         return np.array(params.angles) if changed else np.full(3, np.nan)
@@ -82,13 +82,13 @@ def values(params: Any, parameter: str, channels: int = CHANNELS) -> NDArray[np.
 
 
 def table(drawn: list[Any], parameter: str) -> NDArray[np.float64]:
-    """(samples, angles or channels or 1)."""
+    """The values of many samples, (samples, angles or channels or 1)."""
     return np.stack([values(params, parameter) for params in drawn])
 
 
 @cache
 def many(parameter: str) -> NDArray[np.float64]:
-    """The table of so many samples from one generator."""
+    """The values of ``SAMPLES`` samples that are drawn from one generator."""
     transform = TRANSFORMS["spatial" if parameter in ("angles", "zoom") else parameter]
     rng = generator(5, parameter)
     return table([transform.draw(rng, CUBE) for _ in range(SAMPLES[parameter])], parameter)
@@ -123,7 +123,7 @@ def test_samples_and_channels_are_chosen_as_often_as_stated(parameter: str) -> N
 @pytest.mark.parametrize("parameter", [name for name in CHOICES if name not in ("zoom", "noise")])
 def test_angles_and_channels_are_drawn_independently(parameter: str) -> None:
     first, second = many(parameter).T[:2]
-    both = ~np.isnan(first) & ~np.isnan(second)
+    both = np.asarray(~np.isnan(first) & ~np.isnan(second))
     assert abs(stats.spearmanr(first[both], second[both]).statistic) < 4 / np.sqrt(both.sum())
 
 
@@ -158,7 +158,7 @@ def test_axes_are_mirrored_half_of_the_time_and_by_themselves() -> None:
 
 
 def test_seeds_and_names_give_independent_draws() -> None:
-    """Between transforms of a sample, and between consecutive seeds, both whether and how much."""
+    """Choice and strength correlate neither between the transforms of a sample nor between consecutive seeds."""
     seeds = range(DRAWS)
     drawn = {transform.name: draw_all(transform, seeds, CUBE) for transform in PIPELINES["umamba"]}
     columns = []
@@ -197,7 +197,7 @@ def test_slices_that_are_rotated_alone_keep_their_resolution_across() -> None:
 
 
 def numbers(params: Any) -> Iterator[float]:
-    """All numbers of some parameters."""
+    """All numbers that some parameters consist of."""
     match params:
         case SpatialParams():
             yield from (*params.angles, params.zoom)
@@ -216,7 +216,7 @@ def test_a_seed_and_a_name_fix_the_draws(name: str) -> None:
     def drawn(seeds: range) -> list[list[float]]:
         params = draw_all(TRANSFORMS[name], seeds, CUBE)
         if name.startswith("batchgenerators"):
-            return [[p.seed] for p in params]
+            return [[p.seed] for p in params if p is not None]
         return [list(numbers(p)) for p in params]
 
     first = drawn(range(64))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from typing import Any
@@ -12,8 +14,16 @@ from batchgenerators.transforms.color_transforms import GammaTransform
 from umseg.common import registry
 from umseg.common.errors import UserError
 from umseg.common.registry import Registry
-from umseg.training.augmentation import PIPELINES, Augmentation, Context, Transform, find_transforms, patch_geometry
-from umseg.training.augmentation import pipelines as module
+from umseg.training.augmentation import (
+    PIPELINES,
+    Augmentation,
+    Context,
+    Transform,
+    find_transforms,
+    names,
+    patch_geometry,
+    pipelines,
+)
 from umseg.training.augmentation.pipelines import recorded_name, require_picklable
 
 PATCHES = [(16, 16, 12), (24, 20), (4, 16, 16)]
@@ -33,14 +43,14 @@ class Shift(Transform[float]):
 
 
 class Shrink(Shift):
-    """Make patches smaller, which no transform may do."""
+    """Make patches smaller, which is forbidden."""
 
     def apply(self, image: torch.Tensor, label: torch.Tensor, params: float) -> tuple[torch.Tensor, torch.Tensor]:
         return image[..., :1], label
 
 
 class Wide(Shift):
-    """See the margin."""
+    """Ask for the margin."""
 
     margin = True
 
@@ -51,16 +61,17 @@ MISNAMED = Shift("other")
 
 @pytest.fixture
 def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another package that adds transforms."""
-    names = {"shift": "SHIFT", "misnamed": "MISNAMED", "no_transform": "PATCHES"}
-    entries = [EntryPoint(name, f"{__name__}:{target}", "umseg.transforms") for name, target in names.items()]
+    """Let another package add transforms."""
+    added = {"shift": "SHIFT", "misnamed": "MISNAMED", "no_transform": "PATCHES"}
+    entries = [EntryPoint(name, f"{__name__}:{target}", "umseg.transforms") for name, target in added.items()]
     monkeypatch.setattr(registry, "entry_points", lambda group: [e for e in entries if e.group == group])
-    known = dict(module.TRANSFORMS._entries)
-    monkeypatch.setattr(module, "TRANSFORMS", Registry("transform", "umseg.transforms", known, accepts=Transform))
+    for module, table, kind in ((pipelines, "TRANSFORMS", Transform), (names, "TRANSFORM_NAMES", None)):
+        known = dict(getattr(module, table)._entries)
+        monkeypatch.setattr(module, table, Registry("transform", "umseg.transforms", known, accepts=kind))
 
 
 def batch(augmentation: Augmentation, seeds: range) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the augmentation makes of noise with two classes."""
+    """Augment noise with two classes."""
     rng, size = np.random.default_rng(0), augmentation.context.geometry.initial_patch
     data = torch.from_numpy(rng.normal(size=(len(seeds), 2, *size)).astype(np.float32))
     label = torch.from_numpy(rng.integers(-1, 3, size=(len(seeds), 1, *size)).astype(np.int16))
@@ -96,10 +107,22 @@ def test_one_transform_less_changes_no_draw() -> None:
         np.testing.assert_equal(Augmentation(others, context, ()).draw(range(50)), (*full[:i], *full[i + 1 :]))
 
 
+def test_the_names_are_those_of_the_objects() -> None:
+    found = {name: tuple(transform.name for transform in pipeline) for name, pipeline in PIPELINES.items()}
+    assert found == names.PIPELINE_NAMES
+
+
+def test_names_are_checked_without_torch() -> None:
+    code = "import sys; from umseg.training.augmentation.names import check_names; check_names('umamba,noise'); "
+    done = subprocess.run(
+        [sys.executable, "-c", code + "print('torch' in sys.modules)"], capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "False", done.stderr
+
+
 def test_names_stand_for_pipelines_and_transforms() -> None:
     assert find_transforms("nnunet") == PIPELINES["nnunet"]
-    names = [transform.name for transform in find_transforms("spatial, noise ,mirror")]
-    assert names == ["spatial", "noise", "mirror"]
+    assert [transform.name for transform in find_transforms("spatial, noise ,mirror")] == ["spatial", "noise", "mirror"]
     assert find_transforms(["umamba", SHIFT]) == (*PIPELINES["umamba"], SHIFT)
     assert find_transforms("none") == ()
 

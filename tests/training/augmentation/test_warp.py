@@ -40,7 +40,7 @@ def sample(size: tuple[int, ...], seed: int = 0) -> tuple[torch.Tensor, torch.Te
 def test_equals_batchgenerators(
     patch: tuple[int, ...], size: tuple[int, ...], angles: list[float], zoom: float
 ) -> None:
-    """Angles, zoom, centre, spline, border and labels, at fixed parameters."""
+    """Angles, zoom, centre, spline, border and labels agree for fixed parameters."""
     image, label = sample(size)
     peer = spatial_transform(patch, [(a, a) for a in angles], (zoom, zoom))
     expected = peer(data=image[None].numpy().copy(), seg=label[None].numpy().astype(np.float32))
@@ -73,7 +73,7 @@ def test_tensors_and_kernels_agree(
     splines: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What a GPU computes, computed here, in slabs; float32 coordinates are good to a few millionths of a voxel."""
+    """The tensor code for GPUs, in slabs; float32 coordinates are accurate to a few millionths of a voxel."""
     image, label = sample(size)
     turned, turned_label = rotate_and_zoom(image, label, patch, angles, zoom, splines)
     monkeypatch.setattr("umseg.training.augmentation.warp.small_pieces", lambda device: False)
@@ -94,7 +94,7 @@ def test_tensors_and_kernels_agree(
 def test_labels_are_those_of_interpolated_masks(
     size: tuple[int, ...], patch: tuple[int, ...], angles: tuple[float, ...], zoom: float, labels: int
 ) -> None:
-    """Each label's mask interpolated by itself; the largest wins."""
+    """Each label's mask is interpolated separately; the largest value wins."""
     label = np.random.default_rng(0).integers(-1, labels, size=size)
     matrix = zoom * rotation(angles)
     grid = np.stack(np.meshgrid(*(np.arange(n) - (n - 1) / 2 for n in patch), indexing="ij"))

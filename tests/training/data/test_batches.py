@@ -119,7 +119,7 @@ def test_a_transform_may_refuse_a_run_but_not_one_without_augmentation(folder: P
 
 @pytest.mark.parametrize("augmentation", ["cpu", "gpu"])
 def test_the_first_stages_segmentation_is_disturbed_by_seed(folder: Path, augmentation: AugmentationPlace) -> None:
-    """With the reference itself as the first stage's segmentation, and no other transform, only that can differ."""
+    """The reference itself is the first stage's segmentation, so any difference comes from the cascade's transforms."""
     stage = folder / "stage"
     for number, name in enumerate(CASES):
         case = make_case(seed=number)
@@ -147,7 +147,7 @@ def test_the_first_stages_segmentation_is_disturbed_by_seed(folder: Path, augmen
 
 
 def stage_case(case: PreprocessedCase) -> PreprocessedCase:
-    """A label map as the first stage's segmentation is stored."""
+    """The label map of a case in the form in which the first stage's segmentation is stored."""
     assert case.label is not None
     return dataclasses.replace(case, data=case.label[None].clip(0).astype(np.float32), label=None, class_locations={})
 
@@ -188,7 +188,7 @@ def test_seed_epoch_phase_and_index_all_matter(folder: Path) -> None:
 
 
 def test_forced_samples_hold_foreground(tmp_path: Path) -> None:
-    """In an image this large a random patch misses the foreground almost surely."""
+    """A random patch of an image as large as this one almost certainly misses the foreground."""
     write_store(tmp_path, [make_case((40, 40, 40), seed=seed) for seed in range(3)])
     factory = make_factory(tmp_path, make_configuration(batch_size=3))
     targets = torch.cat([make(factory, 0, "validation", index).targets[0] for index in range(12)])
@@ -246,7 +246,7 @@ def test_targets_of_a_network_without_pooling() -> None:
 
 
 def test_targets_are_the_nearest_voxels() -> None:
-    """As torch's "nearest-exact", which looks at the centre of the block and takes the upper of two."""
+    """They equal torch's "nearest-exact", which takes the centre of each block, or the upper of two voxels."""
     label = torch.from_numpy(np.random.default_rng(0).integers(0, 5, size=(2, 8, 12, 16)).astype(np.int16))
     strides = ((1, 1, 1), (1, 3, 2), (2, 1, 2), (2, 2, 2))
     for target in deep_supervision_targets(label, strides):

@@ -67,7 +67,7 @@ def assert_equal(batches: Sequence[Batch], expected: Sequence[Batch]) -> None:
 
 
 class Failing(BatchFactory):
-    """Stumbles over something that nobody foresaw."""
+    """Raises an error that nobody foresaw."""
 
     def _cut(self, rng: np.random.Generator, name: str, *rest: Any) -> Any:
         raise ValueError(f"unforeseen {name}")
@@ -90,7 +90,7 @@ def test_training_begins_where_it_was_left(folder: Path) -> None:
 
 
 def test_workers_change_nothing_and_leave_no_process(folder: Path) -> None:
-    """Ctrl-C, which reaches them too, is for the process that trains."""
+    """Workers ignore Ctrl-C, which reaches them too but is meant for the process that trains."""
     factory = make_factory(folder)
     handler = signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None
     batches = load(factory, workers=2)
@@ -147,7 +147,7 @@ def test_any_other_exception_of_a_worker_brings_its_traceback_and_the_case(folde
 
 @posix
 def test_a_killed_worker_is_explained_at_the_next_batches(folder: Path) -> None:
-    """Not before: whatever the main process does when the worker dies must not be interrupted."""
+    """It is not explained earlier, because the main process must not be interrupted when a worker dies."""
     batches = load(make_factory(folder), workers=1, epochs=50)
     next(batches)
     [worker] = multiprocessing.active_children()
@@ -247,7 +247,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
 
 
 def test_cases_preprocessed_anew_are_read_anew(folder: Path) -> None:
-    """Two trainings in one process, as in a notebook: the second must not read with the first one's file handles."""
+    """The second of two trainings in one process must not read with the first one's file handles."""
     list(load(make_factory(folder), epochs=1))
     write_store(folder, [make_case((9, 20, 10), seed=10 + seed) for seed in range(3)])
     again = list(load(make_factory(folder), epochs=1))

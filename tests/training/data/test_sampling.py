@@ -29,7 +29,7 @@ def geometries(draw: st.DrawFn) -> tuple[tuple[int, ...], tuple[int, ...], tuple
 
 
 def bounds(shape: tuple[int, ...], initial: tuple[int, ...], final: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Lowest and highest corner per axis: the rule in docs/rules.md, Patch sampling."""
+    """The lowest and the highest corner of each axis by the rule in docs/rules.md, Patch sampling."""
     found = []
     for n, first, last in zip(shape, initial, final, strict=True):
         need = first - last

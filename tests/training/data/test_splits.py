@@ -53,7 +53,7 @@ def test_one_case_cannot_be_split() -> None:
     assert fold_cases(splits, "all", ids(1), FILE) == Split(train=("case_00",), validation=("case_00",))
     with pytest.raises(UserError, match="Fold 0 cannot be trained") as caught:
         fold_cases(splits, 0, ids(1), FILE)
-    assert caught.value.found == "an empty side"
+    assert caught.value.found == "no training cases, or no validation cases"
     assert "--fold all" in str(caught.value.remedy)
 
 
@@ -108,8 +108,8 @@ def test_splits_of_nnunet_are_read(tmp_path: Path) -> None:
     ("content", "found"),
     [
         ([{"train": ["case_00"], "val": ["other"]}], "cases that the data set does not have: other"),
-        ([{"train": ["case_00"], "val": ["case_00"]}], "cases that train and validate: case_00"),
-        ([{"train": ["case_00"], "val": []}], "an empty side"),
+        ([{"train": ["case_00"], "val": ["case_00"]}], "cases for both training and validation: case_00"),
+        ([{"train": ["case_00"], "val": []}], "no training cases, or no validation cases"),
         ([{"train": ["case_00"]}], None),
         ([["case_00"]], None),
         (7, None),

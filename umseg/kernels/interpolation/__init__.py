@@ -1,1 +1,1 @@
-"""Splines and majorities at the voxels of a turned patch."""
+"""Interpolation at the voxels of a rotated patch."""

@@ -1,10 +1,10 @@
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
-"""Interpolation on a CPU in one pass over the output, as numba kernels; what ``interpolation`` does with tensors.
+"""Interpolation on a CPU in one pass over the output, as numba kernels.
 
 Images are (channels, z, y, x); a 2-D image has one slice. Where the voxels of the patch lie in the image is given by
 ``line = matrix @ (z, y, x) + origin``.
 
-This module imports numba; import it inside the functions that need it.
+This module imports numba; import it only inside the functions that need it.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ ONE = np.float32(1)
 
 @inner
 def basis(t):
-    """The four cubic B-splines that are not zero at a fraction ``t``."""
+    """The four cubic B-splines that are not zero at a fraction ``t`` of the way from one voxel to the next."""
     s = ONE - t
     return s * s * s * SIXTH, THIRDS - t * t * (ONE - t * HALF), THIRDS - s * s * (ONE - s * HALF), t * t * t * SIXTH
 
 
 @inner
 def row_start(matrix, origin, z, y):
-    """Where the row of output voxels (z, y) begins, and the step from voxel to voxel."""
+    """The place in the image where the row (z, y) of the patch begins, and the step from voxel to voxel."""
     cz = matrix[0, 0] * z + matrix[0, 1] * y + origin[0]
     cy = matrix[1, 0] * z + matrix[1, 1] * y + origin[1]
     cx = matrix[2, 0] * z + matrix[2, 1] * y + origin[2]
@@ -41,11 +41,12 @@ def within(cz, cy, cx, depth, rows, columns):
 
 @jit("void(float32[:,:,:,::1], intp, float64[:,:], float64[:], float32[:,:,:,::1])", fastmath={"contract"})
 def sample_cubic(coefficients, depth, matrix, origin, out):
-    """Splines at the voxels of a patch, 0 outside of the image.
+    """The cubic spline at the voxels of a patch, 0 outside the image.
 
     Args:
-        coefficients: (channels, z, y, x); 3 more than the image along y and x; along z 3 more, or as many in 2-D.
-        depth: Slices of the image.
+        coefficients: (channels, z, y, x); along y and x 3 more than the image has voxels, along z also 3 more, or in
+            2-D as many.
+        depth: Number of slices of the image.
         out: (channels, *patch).
     """
     channels, planes, rows, columns = coefficients.shape
@@ -75,14 +76,14 @@ def sample_cubic(coefficients, depth, matrix, origin, out):
 
 @inner
 def corner_steps(bz, by, bx, depth, rows, columns):
-    """In flat memory from the first corner of a cell to the next one along each axis; none beyond the border."""
+    """Steps in flat memory from the first corner of a cell to the next along each axis; 0 at the border."""
     nz = rows * columns if bz < depth - 1 else 0
     return nz, columns if by < rows - 1 else 0, 1 if bx < columns - 1 else 0
 
 
 @inner
 def between(flat, first, ny, nx, ty, tx):
-    """Linear interpolation in a cell of a slice."""
+    """Linear interpolation within one cell of a slice."""
     upper = flat[first] + tx * (flat[first + nx] - flat[first])
     lower = flat[first + ny] + tx * (flat[first + ny + nx] - flat[first + ny])
     return upper + ty * (lower - upper)
@@ -90,7 +91,7 @@ def between(flat, first, ny, nx, ty, tx):
 
 @jit("void(float32[:,:,:,::1], float64[:,:], float64[:], float32[:,:,:,::1])", fastmath={"contract"})
 def sample_linear(image, matrix, origin, out):
-    """Linear interpolation at the voxels of a patch (channels, *patch), 0 outside of the image."""
+    """Linear interpolation at the voxels of a patch (channels, *patch), 0 outside the image."""
     channels, depth, rows, columns = image.shape
     flat = image.reshape(-1)
     for z in range(out.shape[1]):
@@ -114,7 +115,7 @@ def sample_linear(image, matrix, origin, out):
 
 @inner
 def vote(values, corners, tz, ty, tx):
-    """The label with the largest weight among the corners of a cell, x fastest, seen from a point in it."""
+    """The label with the largest weight at a point in a cell, given the labels of its corners, x fastest."""
     winner, most = values[0], np.float32(0)
     for i in range(corners):
         total = np.float32(0)
@@ -130,11 +131,11 @@ def vote(values, corners, tz, ty, tx):
 
 @jit("void(int16[:,:,:,::1], float64[:,:], float64[:], int16, int16[:,:,:,::1])")
 def sample_majority(label, matrix, origin, outside, out):
-    """The label to which linear interpolation gives the largest weight, the lowest of several.
+    """The label to which linear interpolation gives the largest weight; of several labels the lowest.
 
     Args:
-        label: (planes, z, y, x), each plane by itself.
-        outside: Label outside of the image.
+        label: (planes, z, y, x); each plane is interpolated separately.
+        outside: Label outside the image.
         out: (planes, *patch).
     """
     planes, depth, rows, columns = label.shape

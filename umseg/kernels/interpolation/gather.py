@@ -1,9 +1,9 @@
 # mypy: disable-error-code="no-untyped-call, untyped-decorator"
 """A sum over four rows of four neighbouring voxels, as one numba operation on vectors.
 
-LLVM does not find by itself that four neighbours can be read at once; told so, it needs half of the time.
+LLVM does not discover by itself that four neighbours can be read at once; with this operation it needs half the time.
 
-This module imports numba; import it inside the functions that need it.
+This module imports numba; import it only inside the functions that need it.
 """
 
 from __future__ import annotations

@@ -9,7 +9,8 @@ from itertools import pairwise
 from typing import Any
 
 from umseg.common.errors import UserError
-from umseg.common.registry import Registry, unknown_name
+from umseg.common.registry import Registry
+from umseg.training.augmentation.names import GROUP, NONE, OPTION, check_names, split_names
 from umseg.training.augmentation.transform import Transform
 from umseg.training.augmentation.transforms.batchgenerators import (
     PARTS,
@@ -30,11 +31,6 @@ from umseg.training.augmentation.transforms.spatial import Spatial
 
 AnyTransform = Transform[Any]
 Pipeline = tuple[AnyTransform, ...]
-
-OPTION = "--transforms"
-DEFAULT_PIPELINE = "umamba"
-NONE = "none"
-"""The name of the empty pipeline, which only crops."""
 
 GAMMA: Pipeline = (Gamma(probability=0.1, inverted=True, name="gamma_inverted"), Gamma())
 
@@ -62,7 +58,7 @@ CASCADE: Pipeline = (CascadeShape(), CascadeRemoval())
 
 TRANSFORMS: Registry[AnyTransform] = Registry(
     "transform",
-    "umseg.transforms",
+    GROUP,
     {transform.name: transform for pipeline in PIPELINES.values() for transform in pipeline},
     accepts=Transform,
 )
@@ -78,7 +74,7 @@ def find_transforms(chosen: str | Sequence[object]) -> Pipeline:
     Raises:
         UserError: A name is unknown, a transform occurs twice, or transforms that need a margin do not come first.
     """
-    parts: Sequence[object] = _names(chosen) if isinstance(chosen, str) else chosen
+    parts: Sequence[object] = split_names(chosen) if isinstance(chosen, str) else chosen
     found = tuple(transform for part in parts for transform in _find(part))
     counts = Counter(transform.name for transform in found)
     twice = [name for name, count in counts.items() if count > 1]
@@ -103,7 +99,7 @@ def find_transforms(chosen: str | Sequence[object]) -> Pipeline:
 def recorded_name(chosen: str | Sequence[object]) -> str:
     """The text by which ``config.json`` records the transforms that a user chose: names, separated by commas."""
     if isinstance(chosen, str):
-        chosen = _names(chosen)
+        chosen = split_names(chosen)
     names = [part if isinstance(part, str) else transform.name for part in chosen for transform in _find(part)]
     return ",".join(dict.fromkeys(names)) or NONE
 
@@ -126,10 +122,6 @@ def require_picklable(transforms: Pipeline) -> None:
             ) from error
 
 
-def _names(text: str) -> list[str]:
-    return [] if text == NONE else [name.strip() for name in text.split(",")]
-
-
 def _find(part: object) -> Pipeline:
     """The transforms that one name or object stands for."""
     if isinstance(part, Transform):
@@ -144,8 +136,7 @@ def _find(part: object) -> Pipeline:
         )
     if part in PIPELINES:
         return PIPELINES[part]
-    if part not in TRANSFORMS:
-        raise unknown_name("transform", part, [*PIPELINES, *TRANSFORMS], OPTION)
+    check_names(part)
     transform = TRANSFORMS[part]
     if transform.name != part:
         raise UserError(

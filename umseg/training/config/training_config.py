@@ -17,6 +17,8 @@ from umseg.common.errors import UserError
 from umseg.common.parallel import default_workers
 from umseg.common.record import Record, expectation
 from umseg.common.registry import unknown_name
+from umseg.training.augmentation.names import DEFAULT_PIPELINE
+from umseg.training.augmentation.names import check_names as check_transforms
 from umseg.training.config.recipes import DEFAULT_RECIPE, with_defaults
 from umseg.training.loss.registry import LOSSES
 from umseg.training.optim.registry import OPTIMIZERS
@@ -187,7 +189,7 @@ class TrainingConfig(Record):
         json_schema_extra=DATA,
     )
     transforms: str = Field(
-        default="umamba",
+        default=DEFAULT_PIPELINE,
         description="Transforms of the augmentation: names of pipelines and single transforms, separated by commas, or "
         "none. Pipelines: umamba (cubic splines, as in U-Mamba's release), nnunet (linear interpolation, as in current "
         "nnU-Net; faster), batchgenerators (the pipeline of umamba, run by the package of that name).",
@@ -246,11 +248,8 @@ class TrainingConfig(Record):
             raise UserError(
                 f"{option} is not valid.", found=first["input"], expected=expectation(first["msg"])
             ) from error
-        if "transforms" in given:
-            # A record that is read is not checked: its run may have used an object that was passed from Python.
-            from umseg.training.augmentation import find_transforms
-
-            find_transforms(config.transforms)
+        # Not when a record is read: its run may have used an object that was passed from Python.
+        check_transforms(config.transforms)
         return config
 
     def resolved(self, configuration: Configuration | None = None) -> TrainingConfig:

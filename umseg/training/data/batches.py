@@ -18,7 +18,8 @@ from umseg.common.errors import UserError
 from umseg.planning.plan import Configuration
 from umseg.preprocess.store.case_store import REMEDY, CaseStore, StoredCase
 from umseg.training.augmentation import Augmentation, Context, empty_batch, patch_geometry
-from umseg.training.augmentation.pipelines import CASCADE, DEFAULT_PIPELINE, PIPELINES, Pipeline
+from umseg.training.augmentation.names import DEFAULT_PIPELINE
+from umseg.training.augmentation.pipelines import CASCADE, PIPELINES, Pipeline
 from umseg.training.augmentation.transform import draw_all
 from umseg.training.data.sampling import FOREGROUND_SHARE, cut, forced_foreground, patch_centres, patch_corner
 

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from umseg.preprocess.locations import ANNOTATED
 
 FOREGROUND_SHARE = 0.33
+"""Share of a batch that must show foreground, unless the user says otherwise."""
 
 ScalarT_co = TypeVar("ScalarT_co", bound=np.generic, covariant=True)
 
 
 class Sliceable(Protocol[ScalarT_co]):
-    """An array, in memory or on disk, of which parts can be read."""
+    """An array in memory or on disk that can be read in parts."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -30,13 +31,13 @@ def forced_foreground(batch_size: int, share: float = FOREGROUND_SHARE) -> tuple
 
 
 def patch_centres(class_locations: Mapping[int, NDArray[np.integer]], forced: bool) -> list[NDArray[np.integer]]:
-    """The voxels on which a patch may be centred, one array per class to choose from; none: it may lie anywhere.
+    """The voxels on which a patch may be centred, as one array per class; an empty list allows any place.
 
-    A forced patch shows a class that occurs. Where there is an ignore label, all other patches show an annotated
-    voxel, and so do forced ones of a case without foreground.
+    A forced patch is centred on a class that occurs. Where there is an ignore label, all other patches are centred on
+    an annotated voxel, and so are forced patches of a case without foreground.
 
     Args:
-        class_locations: Class, or ``ANNOTATED``, to voxels (n, axes).
+        class_locations: Voxels (n, axes) of each class, and of ``ANNOTATED``.
         forced: Whether the patch must contain foreground.
     """
     occurring = {key: voxels for key, voxels in sorted(class_locations.items()) if len(voxels)}
@@ -53,21 +54,21 @@ def patch_corner(
     final: Sequence[int],
     centres: Sequence[NDArray[np.integer]] = (),
 ) -> tuple[int, ...]:
-    """Draw the lower corner of a patch; it may be negative, and the patch may hang over the far border.
+    """Draw the lower corner of a patch; it may be negative, and the patch may extend beyond the far border.
 
     Args:
         rng: Source of randomness.
         shape: Voxels per axis of the image.
-        initial: Patch that is cut; larger than the final one where rotation needs a margin.
-        final: Patch that the network sees; an image smaller than it is padded on both sides.
+        initial: Size of the patch that is cut; larger than the final one where rotation needs a margin.
+        final: Size of the patch that the network sees; a smaller image is padded on both sides.
         centres: Groups of voxels (n, axes), as ``patch_centres`` gives them. The patch is centred, as far as the lower
-            borders allow, on a random voxel of a random group; without any group it lies anywhere.
+            borders allow, on a random voxel of a random group; without any group it may lie anywhere.
     """
     margin = np.subtract(initial, final)
-    need = np.where(np.add(shape, margin) < initial, np.subtract(initial, shape), margin)
-    # Of an odd margin the lower side may take the larger half, and so may the upper one.
-    lower = -need // 2
-    upper = np.asarray(shape) + need // 2 + need % 2 - initial
+    padding = np.where(np.add(shape, margin) < initial, np.subtract(initial, shape), margin)
+    # The larger half of an odd padding may lie on the lower or on the upper side.
+    lower = -padding // 2
+    upper = np.asarray(shape) + padding // 2 + padding % 2 - initial
     if not centres:
         return tuple(int(rng.integers(low, high + 1)) for low, high in zip(lower, upper, strict=True))
     voxels = centres[int(rng.integers(len(centres)))]
@@ -76,13 +77,13 @@ def patch_corner(
 
 
 def cut(array: Sliceable[np.generic], corner: Sequence[int], out: NDArray[np.generic], fill: float) -> None:
-    """Read a patch into ``out``; what lies outside the array is ``fill``.
+    """Read a patch into ``out``; voxels outside the array are set to ``fill``.
 
     Args:
-        array: (*leading, *spatial); the leading axes are read whole.
+        array: (*leading, *spatial); the leading axes are read completely.
         corner: Lower corner in the spatial axes.
-        out: (*leading, *patch).
-        fill: Value outside the array.
+        out: (*leading, *patch), which is overwritten.
+        fill: Value of voxels outside the array.
     """
     leading = len(out.shape) - len(corner)
     start = [0] * leading + [max(c, 0) for c in corner]
@@ -90,7 +91,7 @@ def cut(array: Sliceable[np.generic], corner: Sequence[int], out: NDArray[np.gen
     stop = [min(c + s, n) for c, s, n in zip(first, out.shape, array.shape, strict=True)]
     target = tuple(slice(a - c, b - c) for a, b, c in zip(start, stop, first, strict=True))
     for axis, part in enumerate(target):
-        for beyond in (slice(0, part.start), slice(part.stop, None)):
-            place = (*target[:axis], beyond)
-            out[place] = fill
+        for outside in (slice(0, part.start), slice(part.stop, None)):
+            region = (*target[:axis], outside)
+            out[region] = fill
     out[target] = array[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))]

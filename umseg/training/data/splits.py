@@ -1,4 +1,4 @@
-"""``splits.json``: which cases train and which validate."""
+"""``splits.json``: which cases are for training and which for validation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SEED = 12345
 
 
 class Split(Record):
-    """Case ids of one fold."""
+    """The case ids of one fold."""
 
     train: tuple[str, ...]
     validation: tuple[str, ...]
@@ -33,8 +33,8 @@ class Splits(Record):
 def make_splits(case_ids: Sequence[str]) -> Splits:
     """Five-fold cross-validation, the same folds that nnU-Net makes (docs/rules.md, Splits).
 
-    The sorted ids are shuffled with a fixed seed and cut into consecutive chunks, the first ``n mod 5`` one larger.
-    With fewer than five cases there are as many folds as cases, with one case none.
+    The sorted ids are shuffled with a fixed seed and cut into consecutive chunks, the first ``n mod 5`` of which are
+    larger by one. Fewer than five cases give as many folds as cases, a single case gives none.
     """
     ids = sorted(case_ids)
     count = min(FOLDS, len(ids))
@@ -51,7 +51,9 @@ def make_splits(case_ids: Sequence[str]) -> Splits:
 
 
 def read_splits(path: Path, case_ids: Sequence[str]) -> Splits:
-    """Folds from a file: ours, or nnU-Net's ``splits_final.json``, a list of ``{"train": [...], "val": [...]}``.
+    """Read folds from umseg's file, or from nnU-Net's ``splits_final.json``.
+
+    The latter is a list of ``{"train": [...], "val": [...]}``.
 
     Raises:
         UserError: The file is damaged, names cases that do not exist, or has a case on both sides of a fold.
@@ -71,10 +73,10 @@ def read_splits(path: Path, case_ids: Sequence[str]) -> Splits:
                 file=path,
                 found=f"cases that the data set does not have: {few(unknown)}"
                 if unknown
-                else f"cases that train and validate: {few(both)}"
+                else f"cases for both training and validation: {few(both)}"
                 if both
-                else "an empty side",
-                expected="case ids of the data set, each on one side",
+                else "no training cases, or no validation cases",
+                expected="case ids of the data set, each for either training or validation",
                 remedy=_FORMAT,
             )
     return splits
@@ -88,13 +90,13 @@ def fold_cases(splits: Splits, fold: int | Literal["all"], case_ids: Sequence[st
 
     Args:
         splits: The cross-validation.
-        fold: Index of a fold; ``all`` trains and validates on every case; an index past the last fold is a random 80:20
-            split drawn with seed 12345 + fold (docs/rules.md, Splits).
-        case_ids: The cases that were preprocessed.
-        file: Where the splits come from, for the error message.
+        fold: Index of a fold; ``all`` trains and validates on every case; an index past the last fold stands for a
+            random 80:20 split drawn with seed 12345 + fold (docs/rules.md, Splits).
+        case_ids: Ids of the preprocessed cases.
+        file: File of the splits, for the error message.
 
     Raises:
-        UserError: The fold is negative, has no case on one side, or names a case that was not preprocessed.
+        UserError: The fold is negative, lacks training or validation cases, or names a case that was not preprocessed.
     """
     ids = sorted(case_ids)
     if fold == "all":
@@ -109,7 +111,9 @@ def fold_cases(splits: Splits, fold: int | Literal["all"], case_ids: Sequence[st
         raise UserError(
             f"Fold {fold} cannot be trained.",
             file=file,
-            found=f"cases that were not preprocessed: {', '.join(unknown[:5])}" if unknown else "an empty side",
+            found=f"cases that were not preprocessed: {few(unknown)}"
+            if unknown
+            else "no training cases, or no validation cases",
             expected="at least one training and one validation case, all preprocessed",
             remedy="Correct the file, run `umseg plan` again, or train with --fold all.",
         )

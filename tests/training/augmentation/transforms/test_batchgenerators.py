@@ -31,7 +31,7 @@ def samples(context: Context, count: int = 6, planes: int = 1) -> tuple[torch.Te
 @pytest.mark.parametrize("planes", [1, 2])
 @pytest.mark.parametrize("patch", PATCHES)
 def test_the_reference_pipeline_is_that_of_the_package(patch: tuple[int, ...], planes: int) -> None:
-    """Value for value, sample by sample: 3-D, 2-D, slices rotated one by one, and in a cascade two label maps."""
+    """Every value of every sample is equal in 3-D, in 2-D, with slices rotated one by one, and with two label maps."""
     context = Context(2, patch_geometry(patch))
     data, label = samples(context, planes=planes)
     augmentation = Augmentation(PIPELINES["batchgenerators"], context, (False, False))

@@ -21,7 +21,7 @@ from umseg.training.augmentation.transforms.noise import Noise, NoiseParams
 
 
 def blur(x: torch.Tensor, sigma: np.ndarray) -> torch.Tensor:
-    """As wide along every axis."""
+    """A Gaussian with the same width along every axis."""
     return blur_by_axis(x, np.repeat(sigma[:, None], x.dim() - 1, axis=1))
 
 
@@ -133,7 +133,7 @@ def test_arguments_stay_as_they_are(name: str) -> None:
 @given(st.sampled_from(sorted(ALL)), st.floats(0.5, 1.5), st.floats(-1e4, 1e4), st.sampled_from([0.0, 1e-6, 1.0, 1e4]))
 @settings(max_examples=60, deadline=None)
 def test_every_image_gives_finite_numbers(name: str, value: float, offset: float, spread: float) -> None:
-    """Constant images too, as patches beside the body are."""
+    """This includes constant images, such as patches outside the body."""
     x = (offset + spread * images(1)).astype(np.float32)
     assert np.isfinite(change(ALL[name], x, value)).all()
     assert lower_resolution(torch.from_numpy(x[0]), [min(value, 1.0)] * 3).isfinite().all()

@@ -64,7 +64,7 @@ class Spatial(Transform[SpatialParams]):
         patch, axes = params.geometry.patch, params.geometry.rotated_axes
         # Slices that are rotated one by one take the place of channels.
         slices, label_slices = (x.reshape(-1, *x.shape[-axes:]) for x in (image, label))
-        turned, turned_label = rotate_and_zoom(
+        rotated, rotated_label = rotate_and_zoom(
             slices, label_slices, patch[-axes:], params.angles, params.zoom, self.splines
         )
-        return turned.view(-1, *patch), turned_label.view(-1, *patch)
+        return rotated.view(-1, *patch), rotated_label.view(-1, *patch)

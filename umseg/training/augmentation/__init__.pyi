@@ -1,0 +1,11 @@
+from .augmentation import Augmentation as Augmentation
+from .augmentation import Draws as Draws
+from .augmentation import empty_batch as empty_batch
+from .patch_geometry import PatchGeometry as PatchGeometry
+from .patch_geometry import patch_geometry as patch_geometry
+from .pipelines import PIPELINES as PIPELINES
+from .pipelines import TRANSFORMS as TRANSFORMS
+from .pipelines import find_transforms as find_transforms
+from .transform import Context as Context
+from .transform import Transform as Transform
+from .transforms.batchgenerators import BatchgeneratorsTransform as BatchgeneratorsTransform
