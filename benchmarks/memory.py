@@ -1,6 +1,6 @@
 """Memory of a training step: what it takes beside what ``umseg.architectures.memory.model`` expects.
 
-    python benchmarks/memory.py [--model umamba_enc] [--real]
+    python -m benchmarks.memory [--model umamba_enc] [--real]
 
 Two training steps as the trainer makes them (forward, loss with deep supervision, backward, momentum) run under a mode
 that sees every operator and counts the bytes of all storages alive; the peak of the second step is printed. By default
@@ -387,6 +387,7 @@ def print_table(title: str, cases: Sequence[Case], real: bool) -> None:
 
 
 def main() -> None:
+    """Parse and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=tuple(MODELS), help="only this one")
     parser.add_argument("--real", action="store_true", help="compute with real tensors; leaves out the large plans")
