@@ -1,9 +1,9 @@
 """Fingerprint and plan beside nnU-Net's, on the same data with as many workers.
 
-    python benchmarks/fingerprint.py DATASET [DATASET ...] --peer VENV [--workers 2] [--repeats 3]
+    python -m benchmarks.fingerprint DATASET [DATASET ...] --peer VENV [--workers 2] [--repeats 3]
 
 DATASET is a folder ``DatasetNNN_Name`` in nnU-Net v2's raw format, VENV a virtual environment with nnunetv2. Both sides
-run as processes of their own, in turn; nothing of an earlier run is used again. Prints wall time and peak memory of all
+run as processes of their own, in turn; nothing of an earlier run is used again. Gives wall time and peak memory of all
 processes together (proportional set size; Linux only), and the ratios of the medians.
 """
 
@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import tempfile
 from pathlib import Path
 
-from processes import Cost, measure, print_comparison
+from benchmarks.common import Row, module_command, show
+from benchmarks.processes import Cost, comparison, measure
 
 
 def run_ours(folder: Path, workers: int) -> None:
@@ -27,9 +27,9 @@ def run_ours(folder: Path, workers: int) -> None:
     make_plan(extract_fingerprint(dataset, workers=workers, quiet=True), dataset.description)
 
 
-def compare(folder: Path, peer: Path, workers: int, repeats: int) -> None:
-    """Print a table for one data set."""
-    ours = [[sys.executable, __file__, "--ours", "--workers", str(workers), str(folder)]]
+def compare(folder: Path, peer: Path, workers: int, repeats: int) -> list[Row]:
+    """The figures for one data set."""
+    ours = [module_command("fingerprint", "--ours", "--workers", str(workers), str(folder))]
     number = str(int(folder.name[len("Dataset") :].split("_")[0]))
     costs: dict[str, list[Cost]] = {"umseg": [], "nnU-Net": []}
     for _ in range(repeats):
@@ -43,11 +43,11 @@ def compare(folder: Path, peer: Path, workers: int, repeats: int) -> None:
                 [str(peer / "bin" / "nnUNetv2_plan_experiment"), "-d", number],
             ]
             costs["nnU-Net"].append(measure(theirs, environment))
-    print_comparison(f"{folder.name}, {workers} workers, median of {repeats}", costs)
+    return comparison(f"{folder.name}, {workers} workers, median of {repeats}", costs)
 
 
-def main() -> None:
-    """Parse and run."""
+def main() -> list[Row]:
+    """Parse and run; the figures of all data sets."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("datasets", type=Path, nargs="+")
     parser.add_argument("--peer", type=Path)
@@ -55,12 +55,14 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--ours", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    rows: list[Row] = []
     for folder in arguments.datasets:
         if arguments.ours:
             run_ours(folder, arguments.workers)
         else:
-            compare(folder.absolute(), arguments.peer.absolute(), arguments.workers, arguments.repeats)
+            rows += compare(folder.absolute(), arguments.peer.absolute(), arguments.workers, arguments.repeats)
+    return rows
 
 
 if __name__ == "__main__":
-    main()
+    show(main())

@@ -1,6 +1,6 @@
 """Augmented training batches per second beside nnU-Net's loader, on the same data with as many workers.
 
-    python benchmarks/loader.py HIPPOCAMPUS --peer VENV [--workers 1] [--rounds 3] [--batches 60] [--keep FOLDER]
+    python -m benchmarks.loader HIPPOCAMPUS --peer VENV [--workers 1] [--rounds 3] [--batches 60] [--keep FOLDER]
                                 [--transforms umamba|batchgenerators]
 
 HIPPOCAMPUS is the folder ``Dataset004_Hippocampus`` in nnU-Net v2's raw format (3d_fullres), VENV a virtual
@@ -22,9 +22,14 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from processes import tree
+
+from benchmarks.processes import tree
+
+if TYPE_CHECKING:
+    pass
 
 WARM_UP = 30
 PICTURES, SIDE = 24, 512
@@ -34,7 +39,7 @@ PEER = """
 import json, multiprocessing, os, sys, torch
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from loader import clock
+from benchmarks.loader import clock
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 folder, configuration, batches = Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 torch.set_num_threads(1)
@@ -163,7 +168,7 @@ def run_ours(workspace: Path, configuration: str, workers: int, batches: int, tr
     plan = Plan.load(workspace / "plan.json", "")
     store = CaseStore(workspace / "preprocessed" / configuration)
     chosen = plan.configuration(configuration, workspace / "plan.json")
-    cases: dict[Phase, tuple[str, ...]] = {"train": tuple(store.case_ids()), "validation": ()}
+    cases: dict[Phase, tuple[str, ...]] = {"train": store.case_ids(), "validation": ()}
     factory = BatchFactory(store.folder, chosen, cases, 0, transforms=find_transforms(transforms))
     loader = load_batches(
         factory, first_epoch=0, epochs=1, train=10**6, validation=0, workers=workers, device=torch.device("cpu")
@@ -176,12 +181,12 @@ def compare(task: Task, scratch: Path, peer: Path, workers: int, rounds: int, ba
     """Print a table for one data set."""
     prepare_ours(task, scratch)
     prepare_theirs(task, scratch, peer)
-    here = str(Path(__file__).absolute())
+    root = str(Path(__file__).absolute().parents[1])
     workspace = scratch / "umseg" / task.dataset.name
-    ours = [sys.executable, here, str(workspace), "--ours", task.configuration, "--workers", str(workers)]
-    ours += ["--transforms", transforms]
+    ours = [sys.executable, "-m", "benchmarks.loader", str(workspace), "--ours", task.configuration]
+    ours += ["--workers", str(workers), "--transforms", transforms]
     folder = scratch / "preprocessed" / task.dataset.name
-    theirs = [str(peer / "bin" / "python"), "-c", PEER, str(Path(here).parent), str(folder), task.configuration]
+    theirs = [str(peer / "bin" / "python"), "-c", PEER, root, str(folder), task.configuration]
     found: dict[str, list[dict[str, float]]] = {"umseg": [], "nnU-Net": []}
     for _ in range(rounds):
         found["umseg"].append(json.loads(run([*ours, "--batches", str(batches)]).splitlines()[-1]))

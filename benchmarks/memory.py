@@ -1,6 +1,6 @@
 """Memory of a training step: measured, beside what ``umseg plan`` and ``umseg models`` expect.
 
-    python benchmarks/memory.py [--model umamba_enc] [--real]
+    python -m benchmarks.memory [--model umamba_enc] [--real]
 
 Two training steps as the trainer makes them (forward, loss with deep supervision, backward, momentum) run under a mode
 that sees every operator and counts the bytes of all storages alive (``umseg.models.measured_memory``); the peak of the
@@ -316,6 +316,7 @@ def print_table(title: str, cases: Sequence[Case], real: bool) -> None:
 
 
 def main() -> None:
+    """Parse and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=tuple(MODELS), help="only this one")
     parser.add_argument("--real", action="store_true", help="compute with real tensors; leaves out the large plans")

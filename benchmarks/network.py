@@ -1,8 +1,8 @@
 """Training step and inference of the networks on the hippocampus plan, on a CPU, beside each other and nnU-Net's own.
 
-    python benchmarks/network.py [--rounds 3] [--peer VENV]
+    python -m benchmarks.network [--rounds 3] [--threads N] [--peer VENV]
 
-Prints seconds per training step (batch 7: forward, loss, backward, clipping, SGD) and per inference (batch 7, no
+Gives seconds per training step (batch 7: forward, loss, backward, clipping, SGD) and per inference (batch 7, no
 gradients), and the ratios: what the Mamba layers add, and, with a virtual environment that has nnunetv2, what `nnunet`
 in bfloat16 takes of nnU-Net's own network in float32, as its CPU mode runs it. All take turns in one run, each time in
 a process of its own: how umseg gets its memory must not help its peer, nor idle memory go to others meanwhile.
@@ -15,10 +15,11 @@ import json
 import os
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from benchmarks.common import Row, module_command, show
 
 STEPS = 3
 """Timed in a row, after one to warm up."""
@@ -34,6 +35,13 @@ VARIANTS = {
     "nnunet bf16": ("nnunet", True, "bf16"),
 }
 THEIRS = "nnU-Net fp32"
+RATIOS = [
+    ("umamba_enc fp32", "umamba_enc --no-ssm fp32"),
+    ("umamba_enc bf16", "umamba_enc --no-ssm bf16"),
+    ("umamba_enc fp32", "nnunet fp32"),
+    ("nnunet bf16", THEIRS),
+]
+COLUMNS = ("train, s", "infer, s")
 # Its network is built from its public class with the arguments that its plan for these data states.
 PEER = f"""
 import json, time, torch
@@ -107,7 +115,7 @@ def steps(model: str, ssm: bool, precision: str) -> dict[str, Callable[[], objec
     criterion = SegmentationLoss(Targets(tuple(map(str, range(1, CLASSES)))), batch_dice=False)
 
     def train() -> None:
-        network.train().deep_supervision = True
+        network.train().deep_supervision = True  # type: ignore[assignment]
         with autocast(device, number_format):
             loss = criterion(network(data), targets)
         optimizer.zero_grad(set_to_none=True)
@@ -116,7 +124,7 @@ def steps(model: str, ssm: bool, precision: str) -> dict[str, Callable[[], objec
         optimizer.step()
 
     def infer() -> None:
-        network.eval().deep_supervision = False
+        network.eval().deep_supervision = False  # type: ignore[assignment]
         with torch.inference_mode(), autocast(device, number_format):
             network(data)
 
@@ -138,50 +146,48 @@ def measure(variant: str) -> dict[str, list[float]]:
     return times
 
 
-def in_process(command: list[str]) -> dict[str, list[float]]:
+def in_process(command: list[str], threads: int | None) -> dict[str, list[float]]:
     """What a process prints at last."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = dict(os.environ)
+    if threads:
+        environment |= {"OMP_NUM_THREADS": str(threads), "NUMBA_NUM_THREADS": str(threads)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(done.stderr[-2000:])
     times: dict[str, list[float]] = json.loads(done.stdout.splitlines()[-1])
     return times
 
 
-def main() -> None:
-    """Parse and run."""
+def main() -> list[Row]:
+    """Parse and run; the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peer", type=Path, help="virtual environment with nnunetv2")
+    parser.add_argument("--threads", type=int, help="threads per process; as many as cores if not given")
     parser.add_argument("--variant", choices=VARIANTS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.variant:
         print(json.dumps(measure(arguments.variant)))
-        return
-    commands = {name: [sys.executable, __file__, "--variant", name] for name in VARIANTS}
+        return []
+    commands = {name: module_command("network", "--variant", name) for name in VARIANTS}
     if arguments.peer:
         commands[THEIRS] = [str(arguments.peer.absolute() / "bin" / "python"), "-c", PEER]
     times: dict[str, dict[str, list[float]]] = {name: {"train": [], "infer": []} for name in commands}
     for _ in range(arguments.rounds):
         for name, command in commands.items():
-            for kind, seconds in in_process(command).items():
+            for kind, seconds in in_process(command, arguments.threads).items():
                 times[name][kind] += seconds
-    medians = {
-        name: {kind: statistics.median(values) for kind, values in kinds.items()} for name, kinds in times.items()
-    }
-    print(f"{os.cpu_count()} cores, median of {STEPS} in each of {arguments.rounds} processes, seconds")
-    for name, kinds in medians.items():
-        print(f"  {name:26} train {kinds['train']:6.2f}   infer {kinds['infer']:6.2f}")
-    ratios = [
-        ("umamba_enc fp32", "umamba_enc --no-ssm fp32"),
-        ("umamba_enc bf16", "umamba_enc --no-ssm bf16"),
-        ("umamba_enc fp32", "nnunet fp32"),
-        ("nnunet bf16", THEIRS),
+    rows: list[Row] = [
+        {"network": name, **{f"{kind}, s": statistics.median(values) for kind, values in kinds.items()}}
+        for name, kinds in times.items()
     ]
-    for mine, other in ratios:
+    medians = {str(row["network"]): row for row in rows}
+    for mine, other in RATIOS:
         if other in medians:
-            both = [f"{kind} {medians[mine][kind] / medians[other][kind]:.2f}" for kind in ("train", "infer")]
-            print(f"  {mine} over {other}: {', '.join(both)}")
+            both = {key: float(medians[mine][key] or 0) / float(medians[other][key] or 1) for key in COLUMNS}
+            rows.append({"network": f"{mine} / {other}", **both})
+    return rows
 
 
 if __name__ == "__main__":
-    main()
+    show(main())

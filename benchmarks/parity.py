@@ -1,6 +1,6 @@
 """Does training equal nnU-Net's? The same weights and batches must give the same losses, both loaders alike batches.
 
-    python benchmarks/parity.py HIPPOCAMPUS --peer VENV [--steps 12] [--batches 100] [--keep FOLDER]
+    python -m benchmarks.parity HIPPOCAMPUS --peer VENV [--steps 12] [--batches 100] [--keep FOLDER]
 
 HIPPOCAMPUS is the folder ``Dataset004_Hippocampus`` in nnU-Net v2's raw format, VENV a virtual environment with
 nnunetv2. nnU-Net's trainer makes some steps on a CPU in float32; its first weights and its batches are then given to
@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from loader import Task, environment, prepare_ours, prepare_theirs, run
 from scipy.stats import ks_2samp
-from training import training
 
+from benchmarks.loader import Task, environment, prepare_ours, prepare_theirs, run
+from benchmarks.training import training
 from umseg.models.convert import convert_state_dict
 from umseg.models.device import place
 from umseg.training.config.training_config import TrainingConfig

@@ -1,15 +1,15 @@
 """Preprocessing beside nnU-Net's: the same cases, the same plan (nnU-Net's own), as many workers.
 
-    python benchmarks/preprocess.py --peer VENV --scratch DIR [--dataset DATASET] [--workers 1] [--repeats 3]
-    python benchmarks/preprocess.py --large --scratch DIR
+    python -m benchmarks.preprocess --peer VENV --scratch DIR [--dataset DATASET] [--workers 1] [--repeats 3]
+    python -m benchmarks.preprocess --large --scratch DIR
 
 The first compares on DATASET, a folder ``DatasetNNN_Name`` in nnU-Net v2's raw format, with configurations 2d and
 3d_fullres, or else on a generated CT-like set: 6 volumes of 512x512x120 voxels of 0.8x0.8x2.5 mm with 14 classes, to
 1.0x1.0x2.5 mm (--cases and --size make it smaller). VENV is a virtual environment with nnunetv2, in which measuring and
-planning are done beforehand, untimed. Both sides run as processes of their own, in turn, and write to DIR. Prints wall
+planning are done beforehand, untimed. Both sides run as processes of their own, in turn, and write to DIR. Gives wall
 time and peak memory of all processes together (proportional set size; Linux only), and the ratios of the medians.
 
-The second prints what umseg alone takes for one CT of 512x512x1000 voxels with 100 classes, once resampled to a finer
+The second gives what umseg alone takes for one CT of 512x512x1000 voxels with 100 classes, once resampled to a finer
 spacing and once as it is.
 """
 
@@ -26,7 +26,9 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from processes import Cost, measure, print_comparison
+
+from benchmarks.common import Row, module_command, show
+from benchmarks.processes import Cost, comparison, measure
 
 SPACING, TARGET = (2.5, 0.8, 0.8), (2.5, 1.0, 1.0)
 LARGE_SHAPE, LARGE_SPACING, LARGE_TARGET = (1000, 512, 512), (1.0, 0.8, 0.8), (1.0, 0.7, 0.7)
@@ -111,13 +113,13 @@ def run_ours(dataset: Path, plans: Path, configurations: list[str], folder: Path
 def ours(dataset: Path, plans: Path, configurations: list[str], folder: Path, workers: int) -> list[str]:
     """The command that runs ``run_ours``."""
     arguments = [str(part) for part in (dataset, plans, ",".join(configurations), folder, workers)]
-    return [sys.executable, __file__, "--ours", *arguments]
+    return module_command("preprocess", "--ours", *arguments)
 
 
 def compare(
     dataset: Path, configurations: list[str], target: tuple[float, ...] | None, options: argparse.Namespace
-) -> None:
-    """Print a table for one data set."""
+) -> list[Row]:
+    """The figures for one data set."""
     number = str(int(dataset.name[len("Dataset") :].split("_")[0]))
     costs: dict[str, list[Cost]] = {"umseg": [], "nnU-Net": []}
     with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
@@ -135,32 +137,35 @@ def compare(
             for folder in plans.parent.glob("nnUNetPlans_*"):
                 shutil.rmtree(folder)
     names = ", ".join(configurations)
-    print_comparison(f"{dataset.name} ({names}), {options.workers} workers, median of {options.repeats}", costs)
+    return comparison(f"{dataset.name} ({names}), {options.workers} workers, median of {options.repeats}", costs)
 
 
-def measure_large(scratch: Path) -> None:
-    """Print what one large CT takes."""
+def measure_large(scratch: Path) -> list[Row]:
+    """What one large CT takes."""
     from umseg.dataset import load_dataset
     from umseg.planning import Overrides, extract_fingerprint, make_plan
 
     dataset = generate(scratch / "Dataset982_LargeCT", 1, LARGE_SHAPE, LARGE_SPACING, 100)
     loaded = load_dataset(dataset)
     fingerprint = extract_fingerprint(loaded, quiet=True)
+    rows: list[Row] = []
     for target in (LARGE_SPACING, LARGE_TARGET):
         plan = scratch / OWN_PLAN
         make_plan(fingerprint, loaded.description, overrides=Overrides(spacing=target)).save(plan)
         with tempfile.TemporaryDirectory(dir=scratch) as stores:
             cost = measure([ours(dataset, plan, ["3d_fullres"], Path(stores), 0)], dict(os.environ))
         shape = "x".join(map(str, reversed(LARGE_SHAPE)))
-        print(f"{shape}, 100 classes, to {target} mm: {cost.seconds:.1f} s, {cost.megabytes:.0f} MB", flush=True)
+        name = f"{shape}, 100 classes, to {target} mm"
+        rows.append({"data": name, "side": "umseg", "seconds": cost.seconds, "MB": cost.megabytes})
+    return rows
 
 
-def main() -> None:
-    """Parse and run."""
+def main() -> list[Row]:
+    """Parse and run; the figures."""
     if sys.argv[1:2] == ["--ours"]:
         dataset, plans, configurations, folder, workers = sys.argv[2:]
         run_ours(Path(dataset), Path(plans), configurations.split(","), Path(folder), int(workers))
-        return
+        return []
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scratch", type=Path, required=True)
     parser.add_argument("--peer", type=Path)
@@ -173,15 +178,14 @@ def main() -> None:
     options = parser.parse_args()
     options.scratch.mkdir(parents=True, exist_ok=True)
     if options.large:
-        measure_large(options.scratch)
-    elif options.dataset is not None:
-        compare(options.dataset.absolute(), ["2d", "3d_fullres"], None, options)
-    else:
-        shape = tuple(options.size)
-        folder = options.scratch.absolute() / "x".join(map(str, (options.cases, *shape)))
-        generated = generate(folder / "Dataset981_GeneratedCT", options.cases, shape, SPACING, 14)
-        compare(generated, ["3d_fullres"], TARGET, options)
+        return measure_large(options.scratch)
+    if options.dataset is not None:
+        return compare(options.dataset.absolute(), ["2d", "3d_fullres"], None, options)
+    shape = tuple(options.size)
+    folder = options.scratch.absolute() / "x".join(map(str, (options.cases, *shape)))
+    generated = generate(folder / "Dataset981_GeneratedCT", options.cases, shape, SPACING, 14)
+    return compare(generated, ["3d_fullres"], TARGET, options)
 
 
 if __name__ == "__main__":
-    main()
+    show(main())

@@ -11,12 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.common import Row
+
 SECONDS_BETWEEN_SAMPLES = 0.1
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one run.
+    """The cost of one run.
 
     Attributes:
         seconds: Wall time.
@@ -72,14 +74,12 @@ def proportional_size(pid: int) -> float:
     return 0.0
 
 
-def print_comparison(title: str, costs: Mapping[str, Sequence[Cost]]) -> None:
-    """Print the medians of both sides, umseg first, and their ratios."""
-    medians = {
-        name: Cost(statistics.median(c.seconds for c in found), statistics.median(c.megabytes for c in found))
-        for name, found in costs.items()
+def comparison(title: str, costs: Mapping[str, Sequence[Cost]]) -> list[Row]:
+    """The medians of both sides, umseg first, and their ratios."""
+    sides = {
+        name: Cost(statistics.median(c.seconds for c in runs), statistics.median(c.megabytes for c in runs))
+        for name, runs in costs.items()
     }
-    print(title)
-    for name, cost in medians.items():
-        print(f"  {name:8} {cost.seconds:7.2f} s {cost.megabytes:8.0f} MB")
-    mine, other = medians.values()
-    print(f"  ratio    {mine.seconds / other.seconds:7.2f}   {mine.megabytes / other.megabytes:8.2f}", flush=True)
+    mine, other = sides.values()
+    sides["ratio"] = Cost(mine.seconds / other.seconds, mine.megabytes / other.megabytes)
+    return [{"data": title, "side": name, "seconds": c.seconds, "MB": c.megabytes} for name, c in sides.items()]

@@ -1,7 +1,7 @@
 """What ``--recipe quick`` reaches in a tenth of the iterations of ``--recipe paper``, on one data set.
 
     umseg plan DATASET --preset cpu --config 3d_fullres --patch-size 32,40,32 --batch-size 2
-    python benchmarks/recipes.py umseg-workspace/DATASET [--config 3d_fullres] [--model nnunet] [--iterations 1000]
+    python -m benchmarks.recipes umseg-workspace/DATASET [--config 3d_fullres] [--model nnunet] [--iterations 1000]
                                  [--seeds 0 1 2] [--set NAME=VALUE ...] [--picture FILE]
 
 Trains on fold 0, segments the held-out cases and scores them: mean DSC of the classes, or F1 of objects. The scores and
@@ -62,6 +62,7 @@ def run(workspace: Workspace, name: str, iterations: int, options: dict[str, Any
     tag = "".join(c if c.isalnum() else "-" for c in f"{name}-{iterations}-{config.seed}")
     folder = train(workspace.folder, config, tag=tag, workers=1, discard=[config.fold], quiet=True)
     metrics = validate_fold(workspace, folder, quiet=True)
+    assert metrics is not None
     score = metrics.F1.mean if isinstance(metrics, InstanceMetrics) else metrics.foreground_mean.scores["dsc"].mean
     rows = [EpochLog.model_validate_json(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     return Run(

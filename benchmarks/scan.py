@@ -1,25 +1,26 @@
 """The selective scan on CPU beside a convolution on the same voxels.
 
-    python benchmarks/scan.py [--batch 2 --channels 64 --states 16 --length 89600 --threads 2 --repeats 5]
+    python -m benchmarks.scan [--batch 2 --channels 64 --states 16 --length 89600 --threads 2 --repeats 5]
 
-Prints the time of the scan (with gate, skip, bias and softplus) over the time of ``Conv3d(32, 32, 3, padding=1)``,
+Gives the time of the scan (with gate, skip, bias and softplus) over the time of ``Conv3d(32, 32, 3, padding=1)``,
 forward and backward over the convolution's forward and backward, all interleaved in one run; the plain loop in torch
 over the scan at a tenth of the length; and the extra memory at its peak over the bytes of inputs and outputs.
-With ``--device cuda`` instead what ``scan_cuda`` says.
+``scan_cuda`` measures the scan on a GPU.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from benchmarks.common import Row, module_command, seconds, show
 from umseg.kernels.scan import selective_scan
 
 
@@ -37,17 +38,13 @@ def make_inputs(batch: int, channels: int, states: int, length: int) -> list[Ten
 
 
 def run_scan(inputs: list[Tensor], backend: str = "auto") -> Tensor:
+    """The scan that is measured, with every option."""
     u, delta, A, B, C, D, z, bias = inputs
     return selective_scan(u, delta, A, B, C, D, z, bias, delta_softplus=True, backend=backend)
 
 
-def seconds(function: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
-
-
-def measure(arguments: argparse.Namespace) -> None:
+def measure(arguments: argparse.Namespace) -> list[Row]:
+    """Times of the scan and of the convolution, and of the plain loop."""
     batch, length = arguments.batch, arguments.length
     inputs = make_inputs(batch, arguments.channels, arguments.states, length)
     tracked = [t.clone().requires_grad_() for t in inputs]
@@ -70,24 +67,28 @@ def measure(arguments: argparse.Namespace) -> None:
     short = make_inputs(batch, arguments.channels, arguments.states, length // 10)
     with torch.no_grad():
         fast = min(seconds(lambda: run_scan(short)) for _ in range(5))
-        slow = seconds(lambda: run_scan(short, "reference"))
+        slow = min(seconds(lambda: run_scan(short, "reference")) for _ in range(2))
     work = batch * arguments.channels * length
-    print(f"batch {batch}, {arguments.channels} channels, {arguments.states} states, {length} tokens, "
-          f"{torch.get_num_threads()} threads")  # fmt: skip
-    print(f"{'':34}{'ms':>9}{'ratio':>8}{'ns per token and channel':>26}")
-    for title, name, base in (
-        ("Conv3d forward", "conv", "conv"),
-        ("Conv3d forward and backward", "conv both", "conv both"),
-        ("scan forward", "scan", "conv"),
-        ("scan forward, for training", "scan keep", "conv"),
-        ("scan backward", "scan backward", "conv both"),
-    ):
-        each = f"{1e9 * best[name] / work:26.2f}" if name.startswith("scan") else ""
-        print(f"{title:34}{1e3 * best[name]:9.1f}{best[name] / best[base]:8.2f}{each}")
-    print(f"{'plain loop over scan, length / 10':34}{1e3 * slow:9.1f}{slow / fast:8.0f}")
+    rows: list[Row] = [
+        {
+            "what": title,
+            "ms": 1e3 * best[name],
+            "ratio": best[name] / best[base],
+            "ns per token and channel": 1e9 * best[name] / work if name.startswith("scan") else None,
+        }
+        for title, name, base in (
+            ("Conv3d forward", "conv", "conv"),
+            ("Conv3d forward and backward", "conv both", "conv both"),
+            ("scan forward", "scan", "conv"),
+            ("scan forward, for training", "scan keep", "conv"),
+            ("scan backward", "scan backward", "conv both"),
+        )
+    ]
+    loop = "plain loop, over the scan at a tenth of the length"
+    return [*rows, {"what": loop, "ms": 1e3 * slow, "ratio": slow / fast, "ns per token and channel": None}]
 
 
-def measure_memory(arguments: argparse.Namespace) -> None:
+def measure_memory(arguments: argparse.Namespace) -> str:
     """Peak of forward and backward above the inputs, in a process of its own: a peak never comes down again."""
     inputs = [t.requires_grad_() for t in make_inputs(arguments.batch, arguments.channels, arguments.states, 64)]
     torch.autograd.grad(run_scan(inputs).sum(), inputs)
@@ -99,7 +100,7 @@ def measure_memory(arguments: argparse.Namespace) -> None:
     torch.autograd.grad(y, inputs, gradient)
     extra = peak_bytes() - before
     held = sum(t.numel() * t.element_size() for t in [*inputs, y])
-    print(f"{'extra memory, forward + backward':34}{extra / 2**20:7.0f} MiB{extra / held:6.2f} of inputs and output")
+    return json.dumps({"MiB": extra / 2**20, "share": extra / held})
 
 
 def peak_bytes() -> int:
@@ -114,26 +115,24 @@ def peak_bytes() -> int:
     return peak if sys.platform == "darwin" else 1024 * peak
 
 
-def main() -> None:
+def main() -> list[Row]:
+    """Parse and run; the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("batch", 2), ("channels", 64), ("states", 16), ("length", 89600), ("threads", 2)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--only-memory", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.device == "cuda":
-        import scan_cuda
-
-        scan_cuda.run(arguments.repeats)
-        return
     torch.set_num_threads(arguments.threads)
     if arguments.only_memory:
-        measure_memory(arguments)
-        return
-    measure(arguments)
-    subprocess.run([sys.executable, *sys.argv, "--only-memory"], check=True)
+        print(measure_memory(arguments))
+        return []
+    rows = measure(arguments)
+    command = module_command("scan", *sys.argv[1:], "--only-memory")
+    memory = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    title = f"extra memory, forward and backward: {memory['MiB']:.0f} MiB, over inputs and output"
+    return [*rows, {"what": title, "ms": None, "ratio": memory["share"], "ns per token and channel": None}]
 
 
 if __name__ == "__main__":
-    main()
+    show(main())

@@ -1,6 +1,6 @@
-"""The selective scan on an NVIDIA GPU at the shapes of U-Mamba_Enc: ``python benchmarks/scan.py --device cuda``.
+"""The selective scan on an NVIDIA GPU at the shapes of U-Mamba_Enc: ``python -m benchmarks.scan_cuda [--repeats 5]``.
 
-Prints, per stage of the five plans of the paper's Table 2 that has a Mamba layer in the released code, forward and
+Gives, per stage of the five plans of the paper's Table 2 that has a Mamba layer in the released code, forward and
 forward with backward: the time of ``triton`` over the floor (every input read once, every output written once, at the
 bandwidth measured by copying) and over ``mamba_ssm``, each backend with inputs in the memory layout that suits it; and
 the memory of both at their peak, inputs included. Times are medians by CUDA events; the cache is swept before each run.
@@ -8,12 +8,14 @@ the memory of both at their peak, inputs included. Times are medians by CUDA eve
 
 from __future__ import annotations
 
+import argparse
 import statistics
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from benchmarks.common import Row, show
 from umseg.kernels.scan import available_backends, selective_scan
 
 # Plan, batch, and (features, tokens) per Mamba layer (docs/rules.md, Networks); the last stages scan over channels. The
@@ -45,7 +47,8 @@ def make_inputs(batch: int, channels: int, length: int, channels_innermost: bool
 
 
 def milliseconds(function: Callable[[], object], repeats: int, sweep: Tensor) -> float:
-    times = []
+    """Median time of a call, with a cache that holds nothing of its inputs."""
+    times: list[float] = []
     for _ in range(repeats + 3):
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         sweep.zero_()
@@ -85,14 +88,13 @@ def copy_bandwidth(repeats: int, sweep: Tensor) -> float:
     return 2 * source.numel() / milliseconds(lambda: copied.copy_(source), repeats, sweep)
 
 
-def run(repeats: int) -> None:
+def run(repeats: int) -> list[Row]:
+    """The figures of all layers."""
     sweep = torch.empty(2**28, dtype=torch.uint8, device="cuda")
     bandwidth = copy_bandwidth(repeats, sweep)
     peer = available_backends()["mamba_ssm"]
-    print(f"{torch.cuda.get_device_name()}, copies at {bandwidth / 1e9:.2f} TB/s, torch {torch.__version__}, "
-          f"mamba_ssm {'beside' if peer else 'not installed'}")  # fmt: skip
-    print(f"{'plan':15}{'batch':>6}{'channels':>9}{'tokens':>9}  {'pass':9}{'ms':>9}{'over floor':>11}"
-          f"{'over mamba_ssm':>15}{'MiB':>8}{'over mamba_ssm':>15}")  # fmt: skip
+    print(f"copies at {bandwidth / 1e9:.2f} TB/s, mamba_ssm {'beside' if peer else 'not installed'}")
+    rows: list[Row] = []
     for plan, (batch, stages) in PLANS.items():
         for features, length in stages:
             channels = 2 * features
@@ -102,7 +104,30 @@ def run(repeats: int) -> None:
             # Forward: u, delta, z, B, C and y. Backward: those without y, the gradient of y, and five gradients.
             floors = [token * (4 * channels + 2 * STATES), token * (11 * channels + 6 * STATES)]
             for i, title in enumerate(("forward", "both")):
-                ratios = [ours[2 * i + k] / theirs[2 * i + k] if theirs else float("nan") for k in (0, 1)]
-                print(f"{plan:15}{batch:6}{channels:9}{length:9}  {title:9}{ours[2 * i]:9.3f}"
-                      f"{ours[2 * i] * bandwidth / floors[i]:11.2f}{ratios[0]:15.2f}{ours[2 * i + 1]:8.0f}"
-                      f"{ratios[1]:15.2f}")  # fmt: skip
+                ratios = [ours[2 * i + k] / theirs[2 * i + k] if theirs else None for k in (0, 1)]
+                rows.append(
+                    {
+                        "plan": plan,
+                        "batch": batch,
+                        "channels": channels,
+                        "tokens": length,
+                        "pass": title,
+                        "ms": ours[2 * i],
+                        "over floor": ours[2 * i] * bandwidth / floors[i],
+                        "over mamba_ssm": ratios[0],
+                        "MiB": ours[2 * i + 1],
+                        "MiB over mamba_ssm": ratios[1],
+                    }
+                )
+    return rows
+
+
+def main() -> list[Row]:
+    """Parse and run; the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=5)
+    return run(parser.parse_args().repeats)
+
+
+if __name__ == "__main__":
+    show(main())

@@ -1,7 +1,7 @@
 """Do the Mamba layers help? Short trainings with and without them, under several optimisers, on one data set.
 
     umseg plan DATASET --preset cpu --config 3d_fullres --patch-size 32,40,32 --batch-size 2
-    python benchmarks/ssm_training.py umseg-workspace/DATASET [--seeds 0 1 2] [--iterations 250] [--only NAME ...]
+    python -m benchmarks.ssm_training umseg-workspace/DATASET [--seeds 0 1 2] [--iterations 250] [--only NAME ...]
                                       [--optimizers NAME ...]
 
 Trains every variant with every seed on fold 0, segments the held-out cases and scores them; DSC and seconds per
@@ -17,6 +17,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from umseg.evaluation import Metrics
 from umseg.models import ModelOptions
 from umseg.training import TrainingConfig, train
 from umseg.workflows.validate import validate_fold
@@ -60,6 +61,7 @@ def run(workspace: Workspace, network: str, optimizer: str, seed: int, iteration
     tag = f"{main}-{ssm}-{seed}"
     folder = train(workspace.folder, config, tag=tag, discard=[config.fold], quiet=True)
     metrics = validate_fold(workspace, folder, quiet=True)
+    assert isinstance(metrics, Metrics)
     # The first epoch compiles kernels.
     epochs = [line.split(",") for line in (folder / "log.csv").read_text().splitlines()]
     column = epochs[0].index("seconds_per_iteration")

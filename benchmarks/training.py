@@ -1,6 +1,6 @@
 """A training iteration of the plain U-Net beside nnU-Net's own, data loading included, on the same data and plan.
 
-    python benchmarks/training.py HIPPOCAMPUS --peer VENV [--precision bf16] [--workers 1] [--rounds 1] [--iterations 8]
+    python -m benchmarks.training HIPPOCAMPUS --peer VENV [--precision bf16] [--workers 1] [--rounds 1] [--iterations 8]
                                   [--keep FOLDER]
 
 HIPPOCAMPUS is the folder ``Dataset004_Hippocampus`` in nnU-Net v2's raw format, VENV a virtual environment with
@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Generator, Iterator
@@ -23,9 +21,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loader import Task, clock, environment, prepare_ours, prepare_theirs
-from processes import sample
-
+from benchmarks.common import Row, medians, module_command, show
+from benchmarks.loader import Task, clock, environment, prepare_ours, prepare_theirs
+from benchmarks.processes import sample
 from umseg.training.data.splits import Splits
 
 if TYPE_CHECKING:
@@ -41,7 +39,7 @@ PEER = """
 import json, multiprocessing, os, sys, torch
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from loader import clock
+from benchmarks.loader import clock
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 folder, configuration, iterations = Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 torch.set_num_threads(os.cpu_count())
@@ -136,8 +134,8 @@ def run(command: list[str], variables: dict[str, str]) -> dict[str, float]:
     return {**found, "memory": max(samples)}
 
 
-def main() -> None:
-    """Parse and run."""
+def main() -> list[Row]:
+    """Parse and run; the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("hippocampus", type=Path)
     parser.add_argument("--peer", type=Path)
@@ -150,7 +148,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.ours:
         run_ours(given.hippocampus, given.ours, given.precision, given.workers, given.iterations)
-        return
+        return []
     with tempfile.TemporaryDirectory() as temporary:
         scratch = (given.keep or Path(temporary)).absolute()
         task = Task(given.hippocampus.absolute(), "3d_fullres")
@@ -158,28 +156,28 @@ def main() -> None:
         prepare_theirs(task, scratch, given.peer.absolute())
         variables = environment(task, scratch, given.workers)
         del variables["OMP_NUM_THREADS"]
-        here, count = Path(__file__).absolute(), str(given.iterations)
-        ours = [sys.executable, str(here), str(scratch / "umseg" / task.dataset.name), "--ours", task.configuration]
+        root, count = str(Path(__file__).absolute().parents[1]), str(given.iterations)
+        workspace = scratch / "umseg" / task.dataset.name
+        ours = module_command("training", str(workspace), "--ours", task.configuration)
         ours += ["--precision", given.precision, "--workers", str(given.workers), "--iterations", count]
         folder = scratch / "preprocessed" / task.dataset.name
-        theirs = [str(given.peer.absolute() / "bin" / "python"), "-c", PEER, str(here.parent), str(folder)]
+        theirs = [str(given.peer.absolute() / "bin" / "python"), "-c", PEER, root, str(folder)]
         found: dict[str, list[dict[str, float]]] = {"umseg": [], "nnU-Net": []}
         for _ in range(given.rounds):
             found["umseg"].append(run(ours, variables))
             found["nnU-Net"].append(run([*theirs, task.configuration, count], variables))
-    shapes = {name: sides[0]["shape"] for name, sides in found.items()}
+    shapes = {name: runs[0]["shape"] for name, runs in found.items()}
     if shapes["umseg"] != shapes["nnU-Net"]:
         raise SystemExit(f"batches differ: {shapes}")
-    print(f"{task.dataset.name}, nnunet {given.precision}, batch {shapes['umseg']}, {given.workers} workers")
     keys = ("seconds", "cpu", "memory")
-    median = {
-        name: {key: statistics.median(side[key] for side in sides) for key in keys} for name, sides in found.items()
-    }
-    for name, cost in median.items():
-        print(f"  {name:8} {cost['seconds']:6.2f} s {cost['cpu']:6.2f} s CPU per iteration {cost['memory']:7.0f} MB")
-    ratios = [median["umseg"][key] / median["nnU-Net"][key] for key in keys]
-    print("  ratio    {:6.2f}   {:6.2f}                   {:9.2f}".format(*ratios))
+    sides = {name: medians(runs, keys) for name, runs in found.items()}
+    sides["ratio"] = {key: sides["umseg"][key] / sides["nnU-Net"][key] for key in keys}
+    title = f"{task.dataset.name}, nnunet {given.precision}, batch {shapes['umseg']}, {given.workers} workers"
+    return [
+        {"data": title, "side": name, "seconds": cost["seconds"], "CPU seconds": cost["cpu"], "MB": cost["memory"]}
+        for name, cost in sides.items()
+    ]
 
 
 if __name__ == "__main__":
-    main()
+    show(main())

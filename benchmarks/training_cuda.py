@@ -1,6 +1,6 @@
 """Training on an NVIDIA GPU at the paper's plan for abdominal CT, data loading included.
 
-    python benchmarks/training_cuda.py --scratch DIR [--models umamba_enc umamba_bot nnunet] [--iterations 50]
+    python -m benchmarks.training_cuda --scratch DIR [--models umamba_enc umamba_bot nnunet] [--iterations 50]
                                        [--precision bf16] [--augmentation cpu] [--workers 8] [--operators]
 
 The data are generated: CT-like volumes of 95x512x512 voxels of 2.5x0.8x0.8 mm with 13 classes, planned with the patch
@@ -16,10 +16,11 @@ import time
 from pathlib import Path
 
 import torch
-from preprocess import generate
+from torch.autograd import DeviceType  # type: ignore[attr-defined]
 from torch.profiler import ProfilerActivity, profile
-from training import training
 
+from benchmarks.preprocess import generate
+from benchmarks.training import training
 from umseg.planning import Overrides
 from umseg.training.config.training_config import TrainingConfig
 from umseg.workflows.plan import plan_dataset
@@ -47,7 +48,7 @@ def prepare(scratch: Path, workers: int) -> Path:
 
 def busy_seconds(found: profile) -> float:
     """Seconds in which the GPU did something; what overlaps counts once."""
-    on_gpu = (e.time_range for e in found.events() if e.device_type == torch.autograd.DeviceType.CUDA)
+    on_gpu = (e.time_range for e in found.events() if e.device_type == DeviceType.CUDA)
     spans = sorted((span.start, span.end) for span in on_gpu)
     total, last = 0.0, 0.0
     for start, end in spans:

@@ -1,6 +1,6 @@
 """Seconds per training step on this machine, for the plans that a preset makes for typical data.
 
-    python benchmarks/training_step.py [--preset cpu] [--models umamba_enc umamba_bot nnunet] [--steps 4]
+    python -m benchmarks.training_step [--preset cpu] [--models umamba_enc umamba_bot nnunet] [--steps 4]
 
 A step is forward, loss with deep supervision, backward, clipping and SGD on random images, as the trainer does it, in
 the precision that ``auto`` chooses; making the batches is not in it. This is how ``--preset cpu`` was chosen.
@@ -15,6 +15,7 @@ import time
 import torch
 from torch import nn
 
+from benchmarks.common import Row, show
 from umseg.dataset import DatasetDescription
 from umseg.kernels.runtime.memory_format import channels_last
 from umseg.models import ModelOptions, build_network
@@ -81,8 +82,8 @@ def seconds_per_step(model: str, configuration: Configuration, steps: int) -> fl
     return statistics.median(times[1:])
 
 
-def main() -> None:
-    """Parse and run."""
+def main() -> list[Row]:
+    """Parse and run; the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", default="cpu")
     parser.add_argument("--models", nargs="+", default=["umamba_enc", "umamba_bot", "nnunet"])
@@ -90,14 +91,16 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4)
     arguments = parser.parse_args()
     keep_freed_memory()
-    print(f"{'data':16} {'patch':>14} {'batch':>5} {'features':>8}  " + "  ".join(arguments.models))
+    rows: list[Row] = []
     for name in arguments.data:
         plan = plan_for(arguments.preset, name)
-        times = [seconds_per_step(model, plan, arguments.steps) for model in arguments.models]
+        times = {f"{model}, s": seconds_per_step(model, plan, arguments.steps) for model in arguments.models}
         patch = "x".join(map(str, plan.patch_size))
-        row = "  ".join(f"{t:{len(m)}.2f}" for t, m in zip(times, arguments.models, strict=True))
-        print(f"{name:16} {patch:>14} {plan.batch_size:5} {plan.features_per_stage[0]:8}  {row}", flush=True)
+        rows.append(
+            {"data": name, "patch": patch, "batch": plan.batch_size, "features": plan.features_per_stage[0], **times}
+        )
+    return rows
 
 
 if __name__ == "__main__":
-    main()
+    show(main())

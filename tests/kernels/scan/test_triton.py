@@ -13,8 +13,12 @@ from typing import Any
 import pytest
 
 from tests.kernels.triton_checks import CASES, CONVOLUTIONS, NORMS
+from umseg.kernels.runtime import obstacles
 
-pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed (it exists for Linux)")
+pytestmark = pytest.mark.skipif(
+    find_spec("triton") is None or obstacles._triton_version() < (3, 3),
+    reason="triton 3.3 or later is not installed (it exists for Linux)",
+)
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -1,0 +1,1 @@
+"""Measurements of umseg, most of them beside a peer: ``python -m benchmarks list``."""

@@ -1,0 +1,181 @@
+"""Lists, runs and records the benchmarks.
+
+    python -m benchmarks list
+    python -m benchmarks run NAME [--json [FILE]] [-- OPTIONS]
+    python -m benchmarks tables [--check]
+
+``run`` gives OPTIONS to the benchmark (``-- --help`` shows them). With ``--json`` it records date, commit, machine,
+versions and figures, in ``benchmarks/results/NAME.json`` unless FILE is given. ``tables`` writes the recorded figures
+into the documentation, between ``<!-- benchmark: NAME -->`` and ``<!-- end -->``; with ``--check`` it only says which
+pages are out of date.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import io
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from benchmarks import common
+
+DOCS = common.FOLDER.parent / "docs"
+_MARKED = re.compile(r"(<!-- benchmark: (\w+) -->\n)(.*?)(<!-- end -->)", flags=re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One benchmark.
+
+    Attributes:
+        measures: The measured quantity, and the peer beside which it is measured.
+        needs: Data, peers and hardware; empty if it runs anywhere.
+    """
+
+    measures: str
+    needs: str = ""
+
+
+_PEER = "a virtual environment with nnunetv2"
+_HIPPOCAMPUS = "Dataset004_Hippocampus in raw format"
+BENCHMARKS = {
+    "fingerprint": Benchmark("time and memory of measuring and planning, beside nnU-Net", f"data sets, {_PEER}"),
+    "preprocess": Benchmark("time and memory of preprocessing, beside nnU-Net", _PEER),
+    "loader": Benchmark("augmented batches per second, beside nnU-Net", f"{_HIPPOCAMPUS}, {_PEER}"),
+    "network": Benchmark("a training step and an inference of the networks on a CPU, beside nnU-Net's if it is there"),
+    "training": Benchmark("a training iteration with its data loading, beside nnU-Net", f"{_HIPPOCAMPUS}, {_PEER}"),
+    "training_step": Benchmark("a training step on a CPU for typical data, by preset"),
+    "training_cuda": Benchmark("a training iteration at the paper's abdominal plan", "an NVIDIA GPU"),
+    "parity": Benchmark("losses and batches beside nnU-Net's, number by number", f"{_HIPPOCAMPUS}, {_PEER}"),
+    "scan": Benchmark("the selective scan on a CPU, beside a convolution on as many voxels and a plain loop"),
+    "scan_cuda": Benchmark("the selective scan on a GPU, beside the bandwidth and mamba-ssm", "an NVIDIA GPU"),
+    "memory": Benchmark("memory of a training step, beside what is predicted"),
+    "recipes": Benchmark("the score of --recipe quick in a tenth of the iterations", "a planned workspace, hours"),
+    "ssm_training": Benchmark("scores with and without Mamba layers", "a planned workspace, hours"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line; the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="name all benchmarks, what they measure and what they need")
+    run_parser = commands.add_parser("run", help="run one benchmark")
+    run_parser.add_argument("name", choices=BENCHMARKS, metavar="NAME")
+    run_parser.add_argument("--json", nargs="?", const="", metavar="FILE", help="record the run")
+    tables_parser = commands.add_parser("tables", help="write recorded figures into the documentation")
+    tables_parser.add_argument("--check", action="store_true", help="change nothing; fail if a page is out of date")
+    own, options = _split(sys.argv[1:] if arguments is None else list(arguments))
+    given = parser.parse_args(own)
+    if given.command == "list":
+        print(overview())
+        return 0
+    if given.command == "tables":
+        return update_pages(check=given.check)
+    result = run(given.name, options)
+    if given.json is not None:
+        path = Path(given.json) if given.json else common.RESULTS / f"{given.name}.json"
+        common.save(path, result)
+        print(f"Recorded in {path}.")
+    return 0
+
+
+def overview() -> str:
+    """Every benchmark with what it measures and needs."""
+    width = max(map(len, BENCHMARKS))
+    lines = []
+    for name, benchmark in BENCHMARKS.items():
+        lines.append(f"{name:{width}}  {benchmark.measures}")
+        if benchmark.needs:
+            lines.append(f"{'':{width}}  needs {benchmark.needs}")
+    return "\n".join(lines)
+
+
+def run(name: str, options: Sequence[str]) -> dict[str, Any]:
+    """Run a benchmark with its own options; print its table and give its record."""
+    module = importlib.import_module(f"benchmarks.{name}")
+    printed = io.StringIO()
+    with _arguments(f"benchmarks/{name}.py", options), contextlib.redirect_stdout(_Both(sys.stdout, printed)):
+        rows: Sequence[common.Row] | None = module.main()
+    common.show(rows or [])
+    return common.record(name, options, rows, printed.getvalue())
+
+
+def update_pages(check: bool) -> int:
+    """Write recorded figures into all pages of the documentation; the exit status, 1 if ``check`` finds old ones."""
+    old = []
+    for page in sorted(DOCS.glob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        current = fill(text)
+        if current != text:
+            old.append(page.name)
+            if not check:
+                page.write_text(current, encoding="utf-8")
+    if old:
+        print(("Out of date: " if check else "Updated: ") + ", ".join(old))
+    return 1 if old and check else 0
+
+
+def fill(text: str) -> str:
+    """A page with the recorded figures in its marked places."""
+    return _MARKED.sub(lambda found: f"{found[1]}{_figures(common.load(found[2]))}\n{found[4]}", text)
+
+
+def _figures(result: dict[str, Any]) -> str:
+    """The figures of a record with what they were measured on."""
+    machine, versions = result["machine"], result["versions"]
+    place = machine.get("gpu") or f"{machine['cores']} cores of {machine['processor']}"
+    options = ["--", *result["arguments"]] if result["arguments"] else []
+    command = " ".join(["python -m benchmarks run", result["benchmark"], *options])
+    caption = f"`{command}`, {result['date']}, commit {result['commit']}, {place}, torch {versions['torch']}; "
+    caption += f"load at the start {machine['load']}."
+    rows = result["rows"]
+    body = common.markdown(rows) if rows else "\n".join(["```text", *result["output"], "```"])
+    return f"{body}\n\n{caption}"
+
+
+def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """The arguments before and behind ``--``."""
+    if "--" not in arguments:
+        return arguments, []
+    at = arguments.index("--")
+    return arguments[:at], arguments[at + 1 :]
+
+
+@contextlib.contextmanager
+def _arguments(script: str, options: Sequence[str]) -> Iterator[None]:
+    """Benchmarks parse ``sys.argv``, so that they run by themselves too."""
+    before = sys.argv
+    sys.argv = [script, *options]
+    try:
+        yield
+    finally:
+        sys.argv = before
+
+
+class _Both(io.TextIOBase):
+    """Writes to two places."""
+
+    def __init__(self, *targets: TextIO) -> None:
+        self._targets = targets
+
+    def write(self, text: str) -> int:
+        for target in self._targets:
+            target.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        for target in self._targets:
+            target.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

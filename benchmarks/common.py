@@ -1,0 +1,148 @@
+"""What the benchmarks share: rows of figures, how they are recorded, and the commands of their processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+Row = Mapping[str, str | float | None]
+"""Column to figure or text; None where there is nothing to measure. All rows of a table have the same columns."""
+
+FOLDER = Path(__file__).resolve().parent
+RESULTS = FOLDER / "results"
+_PACKAGES = ("torch", "numpy", "numba", "nnunetv2")
+
+
+def seconds(function: Callable[[], object]) -> float:
+    """Wall time of a call."""
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def medians(costs: Sequence[Mapping[str, float]], keys: Sequence[str]) -> dict[str, float]:
+    """Median over the runs, key by key."""
+    return {key: statistics.median(cost[key] for cost in costs) for key in keys}
+
+
+def module_command(module: str, *arguments: str) -> list[str]:
+    """The command that runs a module of this package, such as ``network``, in a process of its own.
+
+    It finds the package in the working directory, as ``python -m benchmarks`` did.
+    """
+    return [sys.executable, "-m", f"benchmarks.{module}", *arguments]
+
+
+def machine() -> dict[str, str | float]:
+    """The processor, the number of its cores that this process may use, the GPU if any, and the load at the moment."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
+    found: dict[str, str | float] = {"processor": _processor(), "cores": cores, "system": platform.system()}
+    found["load"] = round(load, 1)
+    import torch
+
+    if torch.cuda.is_available():
+        found["gpu"] = torch.cuda.get_device_name()
+    return found
+
+
+def record(name: str, arguments: Sequence[str], rows: Sequence[Row] | None, output: str) -> dict[str, Any]:
+    """What is stored of a run: what ran, where, on what, and the figures.
+
+    Args:
+        name: Name of the benchmark.
+        arguments: Its arguments.
+        rows: Its figures; None if it only prints them.
+        output: What it printed.
+    """
+    return {
+        "benchmark": name,
+        "arguments": list(arguments),
+        "date": date.today().isoformat(),
+        "commit": _commit(),
+        "machine": machine(),
+        "versions": {"python": platform.python_version(), **_versions()},
+        "rows": None if rows is None else [dict(row) for row in rows],
+        "output": output.splitlines(),
+    }
+
+
+def save(path: Path, result: Mapping[str, Any]) -> None:
+    """Write a record as JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def load(name: str) -> dict[str, Any]:
+    """The recorded run of a benchmark.
+
+    Raises:
+        FileNotFoundError: It was never recorded.
+    """
+    result: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return result
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """A table with one line per row; figures on the right."""
+    columns = list(rows[0])
+    figures = [all(isinstance(row[column], int | float | None) for row in rows) for column in columns]
+    lines = [columns, ["---:" if figure else "---" for figure in figures]]
+    lines += [[_text(row[column]) for column in columns] for row in rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The same for a terminal."""
+    columns = list(rows[0])
+    cells = [columns, *([_text(row[column]) for column in columns] for row in rows)]
+    widths = [max(len(line[index]) for line in cells) for index in range(len(columns))]
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in cells)
+
+
+def show(rows: Sequence[Row]) -> None:
+    """Print a table, if there is one."""
+    if rows:
+        print(table(rows), flush=True)
+
+
+def _text(value: str | float | None) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _commit() -> str:
+    """The commit that is checked out, with a plus sign if files have changed since."""
+    commands = (["git", "rev-parse", "--short", "HEAD"], ["git", "status", "--porcelain", "--untracked-files=no"])
+    done = [subprocess.run(c, cwd=FOLDER, capture_output=True, text=True, check=False) for c in commands]
+    return done[0].stdout.strip() + ("+" if done[1].stdout.strip() else "")
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,104 @@
+"""The runner of the benchmarks, and the figures that stand in the documentation."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from benchmarks import __main__ as runner
+from benchmarks import common
+from benchmarks.__main__ import BENCHMARKS, DOCS, fill, main
+from benchmarks.common import FOLDER, RESULTS, Row
+
+NOT_RUN = {"__init__", "__main__", "common", "processes"}
+ROWS: list[Row] = [{"what": "scan", "ms": 12.345}, {"what": "loop", "ms": None}]
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A benchmark that takes an option, and an empty place for records and pages."""
+    module = ModuleType("benchmarks.scan")
+
+    def measure() -> list[Row]:
+        parser = argparse.ArgumentParser()
+        parser.add_argument("--repeats", type=int)
+        sys.stdout.write(f"repeats {parser.parse_args().repeats}\n")
+        return ROWS
+
+    module.main = measure  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "benchmarks.scan", module)
+    monkeypatch.setattr(common, "RESULTS", tmp_path)
+    monkeypatch.setattr(runner, "DOCS", tmp_path)
+    return tmp_path
+
+
+def test_every_module_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert {path.stem for path in FOLDER.glob("*.py")} - NOT_RUN == set(BENCHMARKS)
+    assert main(["list"]) == 0
+    listed = capsys.readouterr().out
+    assert all(re.search(rf"^{name} ", listed, flags=re.MULTILINE) for name in BENCHMARKS)
+
+
+def test_a_run_is_printed_and_recorded(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "scan", "--json", "--", "--repeats", "3"]) == 0
+    printed = capsys.readouterr().out
+    assert "repeats 3" in printed
+    assert "12.3" in printed
+    record = json.loads((results / "scan.json").read_text(encoding="utf-8"))
+    assert record["arguments"] == ["--repeats", "3"]
+    assert record["rows"] == ROWS
+    assert record["output"] == ["repeats 3"]
+    assert {"processor", "cores", "load"} <= record["machine"].keys()
+    assert {"python", "torch"} <= record["versions"].keys()
+
+
+def test_without_json_nothing_is_recorded(results: Path) -> None:
+    assert main(["run", "scan"]) == 0
+    assert not list(results.iterdir())
+
+
+def test_a_file_can_be_named(results: Path) -> None:
+    assert main(["run", "scan", "--json", str(results / "mine.json")]) == 0
+    assert json.loads((results / "mine.json").read_text(encoding="utf-8"))["benchmark"] == "scan"
+
+
+def test_unknown_names_are_refused() -> None:
+    with pytest.raises(SystemExit):
+        main(["run", "nothing"])
+
+
+def test_tables_fill_the_marked_places(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["run", "scan", "--json"])
+    page = results / "page.md"
+    page.write_text("Before\n\n<!-- benchmark: scan -->\nold\n<!-- end -->\n\nAfter\n", encoding="utf-8")
+    assert main(["tables", "--check"]) == 1
+    assert "Out of date: page.md" in capsys.readouterr().out
+    assert "old" in page.read_text(encoding="utf-8")
+    assert main(["tables"]) == 0
+    text = page.read_text(encoding="utf-8")
+    assert "| what | ms |\n| --- | ---: |\n| scan | 12.3 |\n| loop |  |" in text
+    assert "python -m benchmarks run scan" in text
+    assert text.startswith("Before\n")
+    assert text.endswith("<!-- end -->\n\nAfter\n")
+    assert main(["tables", "--check"]) == 0
+
+
+def test_the_documentation_shows_the_recorded_figures() -> None:
+    pages = {page.name: page.read_text(encoding="utf-8") for page in DOCS.glob("*.md")}
+    assert any("<!-- benchmark: " in text for text in pages.values())
+    for name, text in pages.items():
+        assert fill(text) == text, f"{name} is out of date: run python -m benchmarks tables"
+
+
+def test_recorded_runs_are_of_benchmarks_that_exist() -> None:
+    recorded = list(RESULTS.glob("*.json"))
+    assert recorded
+    for path in recorded:
+        assert json.loads(path.read_text(encoding="utf-8"))["benchmark"] == path.stem
+        assert path.stem in BENCHMARKS
