@@ -52,6 +52,9 @@ BENCHMARKS = {
     "training": Benchmark("a training iteration with its data loading, beside nnU-Net", f"{_HIPPOCAMPUS}, {_PEER}"),
     "training_step": Benchmark("a training step on a CPU for typical data, by preset"),
     "training_cuda": Benchmark("a training iteration at the paper's abdominal plan", "an NVIDIA GPU"),
+    "evaluation": Benchmark(
+        "time and memory of scoring label maps, beside surface-distance", "a virtual environment with surface-distance"
+    ),
     "parity": Benchmark("losses and batches beside nnU-Net's, number by number", f"{_HIPPOCAMPUS}, {_PEER}"),
     "scan": Benchmark("the selective scan on a CPU, beside a convolution on as many voxels and a plain loop"),
     "scan_cuda": Benchmark("the selective scan on a GPU, beside the bandwidth and mamba-ssm", "an NVIDIA GPU"),

@@ -1,11 +1,11 @@
 """Evaluation beside the package surface-distance: the same label maps, the same reader, one process each.
 
-    python benchmarks/evaluation.py --peer VENV --scratch DIR [--cases 3] [--size 120 512 512] [--repeats 1]
+    python -m benchmarks.evaluation --peer VENV --scratch DIR [--cases 3] [--size 120 512 512] [--repeats 1]
 
 Scores generated label maps of 512x512x120 voxels of 0.8x0.8x2.5 mm with 13 classes, once with the default metrics (DSC
 and NSD at 1 mm) and once with HD95 and ASSD as well. VENV is a virtual environment with surface-distance; only that
 package is taken from it, so that both sides run on the same Python, numpy and scipy and read files with umseg's reader.
-Each side runs in a process of its own, in turn, imports included. Prints wall time, CPU time and peak memory
+Each side runs in a process of its own, in turn, imports included. Gives wall time, CPU time and peak memory
 (proportional set size; Linux only), the ratios of the medians, and the largest difference between the scores.
 """
 
@@ -22,8 +22,10 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from preprocess import balls
-from processes import Cost, measure, print_comparison
+
+from benchmarks.common import Row, module_command, show
+from benchmarks.preprocess import balls
+from benchmarks.processes import Cost, comparison, measure
 
 SPACING = (2.5, 0.8, 0.8)
 CLASSES = 13
@@ -53,10 +55,11 @@ def generate(folder: Path, cases: int, shape: tuple[int, int, int]) -> tuple[Pat
 
 def run_ours(predictions: Path, references: Path, metrics: list[str], output: Path) -> None:
     """The measured work of umseg."""
-    from umseg.evaluation import evaluate_folder
+    from umseg.evaluation import Metrics, evaluate_folder
 
     labels = {str(value): value for value in range(1, CLASSES + 1)}
     found = evaluate_folder(predictions, references, metrics=metrics, labels=labels, tolerance=TOLERANCE, quiet=True)
+    assert isinstance(found, Metrics)
     scores = {case.case: {name: entry.scores for name, entry in case.classes.items()} for case in found.cases}
     output.write_text(json.dumps(scores))
 
@@ -106,8 +109,8 @@ def largest_difference(first: Path, second: Path) -> float:
     return max(0.0 if a == b or (np.isnan(a) and np.isnan(b)) else abs(a - b) for a, b in pairs)
 
 
-def compare(title: str, metrics: list[str], folders: tuple[Path, Path], options: argparse.Namespace) -> None:
-    """Print the comparison of one choice of metrics."""
+def compare(title: str, metrics: list[str], folders: tuple[Path, Path], options: argparse.Namespace) -> list[Row]:
+    """The comparison of one choice of metrics, a row for each side and one for their ratio."""
     find = "import sysconfig; print(sysconfig.get_path('purelib'))"
     packages = subprocess.check_output([options.peer / "bin" / "python", "-c", find], text=True).strip()
     costs: dict[str, list[Cost]] = {"umseg": [], "peer": []}
@@ -117,17 +120,20 @@ def compare(title: str, metrics: list[str], folders: tuple[Path, Path], options:
         for side, output in outputs.items():
             arguments = [str(part) for part in (*folders, ",".join(metrics), output)]
             extra = [packages] if side == "peer" else []
-            cost, cpu = timed([sys.executable, __file__, f"--run-{side}", *arguments, *extra])
+            cost, cpu = timed(module_command("evaluation", f"--run-{side}", *arguments, *extra))
             costs[side].append(cost)
             seconds[side].append(cpu)
-    print_comparison(f"{title}, median of {options.repeats}", costs)
     mine, other = (statistics.median(found) for found in seconds.values())
-    print(f"  CPU time {mine:7.2f} s against {other:.2f} s, ratio {mine / other:.2f}")
-    print(f"  largest difference of a score: {largest_difference(*outputs.values()):.1e}", flush=True)
+    difference = f"{largest_difference(*outputs.values()):.1e}"
+    rows = comparison(title, costs)
+    return [
+        {**row, "CPU seconds": cpu, "largest difference": difference}
+        for row, cpu in zip(rows, (mine, other, mine / other), strict=True)
+    ]
 
 
-def main() -> None:
-    """Parse and run."""
+def main() -> list[Row]:
+    """Parse and run; the figures."""
     if sys.argv[1:2] in (["--run-umseg"], ["--run-peer"]):
         predictions, references, metrics, output = sys.argv[2:6]
         arguments = Path(predictions), Path(references), metrics.split(","), Path(output)
@@ -135,7 +141,7 @@ def main() -> None:
             run_ours(*arguments)
         else:
             run_theirs(*arguments, sys.argv[6])
-        return
+        return []
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", type=Path, required=True)
     parser.add_argument("--scratch", type=Path, required=True)
@@ -146,9 +152,9 @@ def main() -> None:
     shape = tuple(options.size)
     folders = generate(options.scratch.absolute() / "x".join(map(str, (options.cases, *shape))), options.cases, shape)
     size = f"{options.cases} cases of {'x'.join(map(str, reversed(shape)))}, {CLASSES} classes"
-    for title, metrics in METRICS.items():
-        compare(f"{size}: {title}", metrics, folders, options)
+    rows = [compare(f"{size}: {title}", metrics, folders, options) for title, metrics in METRICS.items()]
+    return [row for part in rows for row in part]
 
 
 if __name__ == "__main__":
-    main()
+    show(main())

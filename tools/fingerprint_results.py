@@ -423,7 +423,7 @@ def hash_arrays(arrays: Mapping[str, NDArray[Any]]) -> str:
 def hash_weights(path: Path) -> str:
     """Of the tensors of a safetensors file, in the order of their names; its metadata are left out."""
     parts: list[bytes] = []
-    for name, tensor in sorted(deserialize(path.read_bytes())):
+    for name, tensor in sorted(deserialize(path.read_bytes())):  # type: ignore[no-untyped-call]
         parts += [f"{name} {tensor['dtype']} {list(tensor['shape'])}".encode(), bytes(tensor["data"])]
     return short_hash(*parts)
 

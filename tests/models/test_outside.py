@@ -52,7 +52,8 @@ def test_default_settings_are_the_networks() -> None:
 def test_only_described_networks_compute_activations_twice() -> None:
     network = build_network("shallow", SMALL["3d"], 1, 3)
     enable_activation_checkpoints(network, "shallow")
-    assert network.checkpoint_activations is True
+    assert isinstance(network, UNet)
+    assert network.checkpoint_activations
     with pytest.raises(UserError, match="not available for 'halving'") as caught:
         enable_activation_checkpoints(build_network("halving", CONFIGURATION, 1, 3), "halving")
     assert "shallow" in str(caught.value.expected)

@@ -136,7 +136,7 @@ def test_networks_without_a_description_are_not_counted() -> None:
     for count in (lambda: stages_memory("unetr", stages, 2, 1, 3), lambda: parameter_count("unetr", stages, 1, 3)):
         with pytest.raises(UserError, match="'unetr' are not described") as caught:
             count()
-        assert caught.value.expected.endswith(", ".join(U_NETS))
+        assert str(caught.value.expected).endswith(", ".join(U_NETS))
 
 
 def test_what_is_measured_is_the_rounded_patch() -> None:
