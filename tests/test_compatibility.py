@@ -82,7 +82,7 @@ def test_documents_of_the_workspace_are_read(recorded: Path) -> None:
 
 
 def test_status_lists_the_runs(recorded: Path) -> None:
-    *_, nnunet, bottleneck, stopped = umseg("status", DATASET, "--workspace", recorded / "workspaces").splitlines()
+    _, nnunet, bottleneck, stopped, *_ = umseg("status", DATASET, "--workspace", recorded / "workspaces").splitlines()
     assert nnunet.split()[:3] == ["nnunet__3d_fullres", "0", "2/2"]
     assert bottleneck.split()[:3] == ["umamba_bot__3d_fullres", "0", "2/2"]
     assert "complete" in nnunet
