@@ -12,6 +12,7 @@ from umseg.cli.options import (
     Quiet,
     Workers,
 )
+from umseg.evaluation.metrics.registry import DEFAULT_METRICS, METRICS
 
 
 def evaluate(
@@ -24,8 +25,7 @@ def evaluate(
     metrics: Annotated[
         str | None,
         typer.Option(
-            help="Metrics, separated by commas: dsc, nsd, hd95, assd, iou, sensitivity, precision, volume_difference. "
-            "[default: dsc,nsd]"
+            help="Metrics, separated by commas: " + ", ".join(METRICS) + f". [default: {','.join(DEFAULT_METRICS)}]"
         ),
     ] = None,
     tolerance: Annotated[

@@ -21,8 +21,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
-from scipy.spatial import cKDTree
 
 from umseg.evaluation.metrics.counts import check_masks
 from umseg.evaluation.metrics.facets import contour_segments, facet_normals
@@ -106,6 +104,8 @@ def _checked(
 
 def _joint_box(prediction: NDArray[np.bool_], reference: NDArray[np.bool_]) -> tuple[slice, ...]:
     """The smallest box around both masks; empty where both are."""
+    from scipy import ndimage  # here, so that the metrics can be listed at once
+
     found = ndimage.find_objects((prediction | reference).view(np.uint8), max_label=1)[0]
     return tuple(found) if found is not None else (slice(0, 0),) * prediction.ndim
 
@@ -149,6 +149,8 @@ def _nearest(
     distances = np.full(len(cells), np.inf)
     if not len(cells) or not len(others):
         return distances
+    from scipy.spatial import cKDTree  # as above
+
     tree = cKDTree(others * scale, balanced_tree=False, compact_nodes=False)
     # The search finds only cells that are strictly nearer than its bound, but the limit itself counts.
     _, index = tree.query(cells * scale, distance_upper_bound=limit + scale.min())

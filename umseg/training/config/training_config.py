@@ -289,7 +289,7 @@ class TrainingConfig(Record):
 def named_choices() -> dict[str, tuple[str, Collection[str]]]:
     """For each field that holds a name: the kind of thing that it names, and the names that there are."""
     return {
-        "model": ("model", NETWORKS),
+        "model": ("model", tuple(NETWORKS)),
         "optimizer": ("optimiser", OPTIMIZERS),
         "ssm_optimizer": ("optimiser", OPTIMIZERS),
         "schedule": ("schedule", SCHEDULES),

@@ -1,0 +1,1 @@
+"""What this package adds to umseg; ``pyproject.toml`` says under which names."""
