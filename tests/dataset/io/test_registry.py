@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -74,6 +76,21 @@ def test_endings_of_label_maps_and_pictures() -> None:
     assert not {".jpg", ".dcm"} & set(label_endings())
     assert {".nii.gz", ".mha", ".nrrd", ".png", ".tif"} < set(label_endings())
     assert set(picture_endings()) == {".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg"}
+
+
+def test_libraries_are_imported_only_for_files_of_their_formats(tmp_path: Path) -> None:
+    path = write_image(tmp_path / "a.mha", np.zeros((4, 5, 6), np.uint8))
+    code = f"""
+import sys
+from pathlib import Path
+from umseg.dataset import load_dataset, read_image
+libraries = {{"SimpleITK", "nibabel", "tifffile", "pydicom"}}
+print(sorted(libraries & set(sys.modules)))
+read_image([Path({str(path)!r})])
+print(sorted(libraries & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["[]", "['SimpleITK']"]
 
 
 class TestCompanions:
