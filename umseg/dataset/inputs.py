@@ -89,7 +89,7 @@ def _refuse_loose(path: Path, entry: Format, images: Sequence[Path]) -> None:
             file=path,
             found=f"{few(file.name for file in files)}; and the folders {few(image.name for image in images)}",
             expected="the files of one image, or a folder for each image",
-            remedy="Put these files into a folder of their own, or name one of the folders.",
+            remedy="Put these files into a separate folder, or name one of the folders.",
         )
 
 

@@ -92,8 +92,8 @@ def _screen(problems: Sequence[Problem]) -> list[str]:
     ]
     lines = ["There are " + " and ".join(counts) + (f" in {_count(len(cases), 'case')}." if cases else ".")]
     for kind, of_kind in shown.items():
-        more = len(of_kind) - len(rows[kind])
-        lines.append(_cut(f"  {len(of_kind)} x {kind}" + (f" ({more} more than shown)" if more else "")))
+        hidden = len(of_kind) - len(rows[kind])
+        lines.append(_cut(f"  {len(of_kind)} x {kind}" + (f" ({hidden} more than shown)" if hidden else "")))
         lines += ["    " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in rows[kind]]
         lines.append(_cut(f"    remedy: {of_kind[0].remedy}"))
     if order[_KINDS:]:

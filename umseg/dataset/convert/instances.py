@@ -162,17 +162,17 @@ def read_colours(path: Path) -> NDArray[np.float32]:
         UserError: The file cannot be read, or has another number of channels.
     """
     values = read_image([path]).array
-    kept, _ = fit_channels(values, 3, path)
-    if len(kept) not in _COLOURS:
+    colours, _ = fit_channels(values, 3, path)
+    if len(colours) not in _COLOURS:
         transparency = f", the fourth from {values[3].min():g} to {values[3].max():g}" if len(values) == 4 else ""
         raise UserError(
             "A picture is neither greyscale nor RGB.",
             file=path,
-            found=f"{len(kept)} channels{transparency}",
+            found=f"{len(colours)} channels{transparency}",
             expected="1 or 3 channels, and a transparency only if it is the same everywhere",
             remedy="Save the picture as greyscale or RGB without transparency.",
         )
-    return kept[:, 0]
+    return colours[:, 0]
 
 
 def read_instances(path: Path) -> NDArray[np.integer[Any]]:

@@ -33,7 +33,7 @@ def list_cases(source: Path, columns: Columns) -> tuple[Mapping[str, Row], list[
             )
         return {case.id: Row() for case in cases}, cases, problems
     rows = read_manifest(manifest, columns)
-    known = {case.id for case in cases} | {problem.case for problem in problems}
+    names = {case.id for case in cases} | {problem.case for problem in problems}
     problems += [
         Problem(
             "The manifest names a case that has no files.",
@@ -43,7 +43,7 @@ def list_cases(source: Path, columns: Columns) -> tuple[Mapping[str, Row], list[
             expected=f"images/{name}.png and instances/{name}.tif",
             remedy="Add the files, or remove the row.",
         )
-        for name in sorted(set(rows) - known)
+        for name in sorted(set(rows) - names)
     ]
     problems += [
         Problem(
