@@ -125,5 +125,5 @@ def _no_image(path: Path, file_ending: str) -> UserError:
         file=path,
         found=few(entry.name for entry in (*files, *folders)) or "an empty folder",
         expected=" or ".join([format_with_ending(file_ending).describe_images(file_ending), *others]),
-        remedy=f"Convert the images to {file_ending}.",
+        remedy=f"Name a folder that has such images with --input, or convert the images to {file_ending}.",
     )
