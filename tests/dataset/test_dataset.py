@@ -298,7 +298,7 @@ class TestFindCases:
     @pytest.mark.parametrize("ending", [".png", ".nrrd"])
     def test_no_file_of_the_right_ending(self, tmp_path: Path, ending: str) -> None:
         touch(tmp_path, "a_0000.nii.gz")
-        with pytest.raises(UserError, match="wrong ending"):
+        with pytest.raises(UserError, match="no image that the model can segment"):
             find_cases(tmp_path, 1, ending)
         with pytest.raises(UserError, match="another format"):
             find_cases(tmp_path / "a_0000.nii.gz", 1, ending)
@@ -306,5 +306,5 @@ class TestFindCases:
     def test_nothing_there(self, tmp_path: Path) -> None:
         with pytest.raises(UserError, match="does not exist"):
             find_cases(tmp_path / "missing", 1, ".nii.gz")
-        with pytest.raises(UserError, match="is empty"):
+        with pytest.raises(UserError, match="no image that the model can segment"):
             find_cases(tmp_path, 1, ".nii.gz")

@@ -1,4 +1,4 @@
-"""The region of an image that holds anything: where it is not zero."""
+"""The region of an image that is not zero."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _FEW = 0.03
 def nonzero_region(array: NDArray[Any]) -> tuple[BoundingBox, NDArray[np.bool_]]:
     """Find the nonzero region of an image (docs/rules.md, Fingerprint).
 
-    A voxel belongs to it if any channel is not zero there, or if such voxels enclose it (3-D hole filling, six
-    neighbours).
+    A voxel belongs to the region if any of its channels is not zero, or if such voxels enclose it (3-D hole filling,
+    six neighbours).
 
     Args:
-        array: (channels, z, y, x).
+        array: The image, (channels, z, y, x).
 
     Returns:
-        The bounding box of the region, and the region's mask cropped to that box. An image that is zero everywhere
-        has nothing to crop to: its box is the whole image and its mask is False everywhere.
+        The bounding box of the region, and the region's mask cropped to that box. For an image that is zero everywhere
+        the box is the whole image and the mask is False everywhere.
     """
     mask: NDArray[np.bool_] = array[0] != 0
     for channel in array[1:]:
@@ -39,13 +39,13 @@ def nonzero_region(array: NDArray[Any]) -> tuple[BoundingBox, NDArray[np.bool_]]
 
 
 def box_slices(box: BoundingBox) -> tuple[slice, slice, slice]:
-    """The index that cuts ``box`` out of a (z, y, x) array."""
+    """The index that selects ``box`` from a (z, y, x) array."""
     (z0, z1), (y0, y1), (x0, x1) = box
     return slice(z0, z1), slice(y0, y1), slice(x0, x1)
 
 
 def fill_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Fill what is enclosed by ``mask``: background that no path of face neighbours joins to the border.
+    """Fill the holes of ``mask``: background that no path of face neighbours connects to the border.
 
     Equals ``scipy.ndimage.binary_fill_holes``; finding components is several times faster than its repeated dilation.
     """
@@ -66,7 +66,7 @@ def fill_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _fill_few(mask: NDArray[np.bool_], empty: NDArray[np.intp]) -> NDArray[np.bool_]:
-    """As ``fill_holes``, voxel by voxel of the background (``empty``: their flat indices) as nodes of a graph."""
+    """Do the same as ``fill_holes`` on a graph whose nodes are the background voxels (``empty``: flat indices)."""
     coordinates = np.unravel_index(empty, mask.shape)
     first, second = [], []
     stride = mask.size

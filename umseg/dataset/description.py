@@ -134,7 +134,7 @@ class DatasetDescription(Record):
 def load_description(path: Path) -> DatasetDescription:
     """Read ``dataset.json``.
 
-    Other tools add fields of their own (licence, reference, ...); they are skipped, because the format is shared and
+    Fields that other tools add (licence, reference, ...) are skipped, because the format is shared and
     a data set that trains elsewhere must load here.
 
     Raises:
@@ -147,11 +147,11 @@ def load_description(path: Path) -> DatasetDescription:
             path,
             content["overwrite_image_reader_writer"],
         )
-    known = {key: value for key, value in content.items() if key in DatasetDescription.model_fields}
-    skipped = sorted(set(content) - set(known) - set(_NOT_OF_THE_DESCRIPTION))
+    fields = {key: value for key, value in content.items() if key in DatasetDescription.model_fields}
+    skipped = sorted(set(content) - set(fields) - set(_NOT_OF_THE_DESCRIPTION))
     if skipped:
         log.debug("%s: fields not used: %s", path, ", ".join(skipped))
-    return DatasetDescription.from_json(known, path, "Correct this field in dataset.json.")
+    return DatasetDescription.from_json(fields, path, "Correct this field in dataset.json.")
 
 
 def read_description_fields(path: Path) -> dict[str, Any]:

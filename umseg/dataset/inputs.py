@@ -89,7 +89,7 @@ def _refuse_loose(path: Path, entry: Format, images: Sequence[Path]) -> None:
             file=path,
             found=f"{few(file.name for file in files)}; and the folders {few(image.name for image in images)}",
             expected="the files of one image, or a folder for each image",
-            remedy="Put these files into a folder of their own, or name one of the folders.",
+            remedy="Put these files into a separate folder, or name one of the folders.",
         )
 
 
@@ -125,5 +125,5 @@ def _no_image(path: Path, file_ending: str) -> UserError:
         file=path,
         found=few(entry.name for entry in (*files, *folders)) or "an empty folder",
         expected=" or ".join([format_with_ending(file_ending).describe_images(file_ending), *others]),
-        remedy=f"Convert the images to {file_ending}.",
+        remedy=f"Name a folder that has such images with --input, or convert the images to {file_ending}.",
     )

@@ -1,4 +1,4 @@
-"""Which ``labels`` a ``dataset.json`` may have (docs/rules.md, Data set)."""
+"""The ``labels`` that a ``dataset.json`` may have (docs/rules.md, Data set)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _NOT_FOREGROUND = ("background", "ignore")
 
 
 def check_labels(labels: object) -> object:
-    """Plain labels and regions: the values are 0, 1, 2, ... without a gap, and ``ignore`` is the highest.
+    """Require plain labels or regions with the values 0, 1, 2, ... without a gap, of which ``ignore`` is the highest.
 
     Raises:
-        ValueError: They are not; the message says what they should be.
+        ValueError: The labels are different; the message says what is expected.
     """
     if not isinstance(labels, Mapping):
         raise ValueError("an object of names and values")
@@ -38,7 +38,7 @@ def check_labels(labels: object) -> object:
 
 
 def check_instance_labels(labels: object) -> object:
-    """An instance task has one kind of object.
+    """Require the background and one kind of object, as in an instance task.
 
     Raises:
         ValueError: The labels are not the background and one object.
@@ -50,11 +50,11 @@ def check_instance_labels(labels: object) -> object:
 
 
 def check_class_order(order: tuple[int, ...] | None, labels: Mapping[str, Any]) -> tuple[int, ...] | None:
-    """With regions, each has a value of its own among the label values. Without, the order has no meaning.
+    """Require a different label value for each region. Without regions the order has no meaning.
 
     Args:
-        order: ``regions_class_order``.
-        labels: As :func:`check_labels` accepts them.
+        order: The field ``regions_class_order``.
+        labels: Labels that :func:`check_labels` accepts.
 
     Raises:
         ValueError: The order is missing, or has another length or other values.

@@ -50,8 +50,9 @@ def list_images(folder: Path, ending: str) -> tuple[list[Path], list[Path]]:
             expected=f"{expected} in this folder itself",
             remedy=REMEDY,
         )
-    known = set(images)
-    others = [path for path in files if path not in known]
+    found = set(images)
+    others = [path for path in files if path not in found]
+    # Companions are looked up only where they can explain a file: headers are read for it.
     belonging = {file for path in images for file in entry.companions(path)} if others else set()
     return images, [path for path in others if path not in belonging]
 

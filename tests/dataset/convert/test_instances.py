@@ -287,7 +287,7 @@ def test_other_files_are_said(source: Path, tmp_path: Path, caplog: pytest.LogCa
     (source / "images" / "Thumbs.db").touch()
     with caplog.at_level(logging.WARNING):
         convert_instances(source, tmp_path / "d", quiet=True)
-    assert "1 files are no pictures and left out, first: Thumbs.db" in caplog.text
+    assert "1 files are not pictures and are skipped, first: Thumbs.db" in caplog.text
 
 
 def test_real_nuclei(shared: Path, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_destination_in_use(tmp_path: Path) -> None:
 
 def test_destination_below_a_file(tmp_path: Path) -> None:
     (tmp_path / "b").touch()
-    with pytest.raises(UserError, match="cannot be made"), new_folder(tmp_path / "b" / "made"):
+    with pytest.raises(UserError, match="cannot be created"), new_folder(tmp_path / "b" / "made"):
         pass
 
 

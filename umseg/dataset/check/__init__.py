@@ -1,1 +1,1 @@
-"""What is wrong with a data set, and what can be mended."""
+"""The problems of a data set, and corrections of some of them."""

@@ -1,4 +1,4 @@
-"""What can be wrong with a data set: one record per problem, and the error that carries them all."""
+"""The problems of a data set: one record for each, and the error that carries them all."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class Problem:
     """One thing that is wrong with one case, or with the data set as a whole.
 
     Attributes:
-        problem: The kind of problem, the same words for every case.
-        case: The case's id; empty if it concerns no case.
+        problem: The kind of problem, in the same words for every case.
+        case: The case's id; empty for a problem that concerns no single case.
         file: The file concerned.
         found: What was found there.
         expected: What was expected.
         remedy: What the user can do.
-        severity: An error stops; a warning is logged.
+        severity: Whether the problem stops the command (error) or is only logged (warning).
     """
 
     problem: str
@@ -34,7 +34,7 @@ class Problem:
 
     @classmethod
     def from_error(cls, case: str, file: Path, error: UserError) -> Problem:
-        """A file that could not be read is one problem among others; ``file`` for an error that names none."""
+        """The problem of a case with a file that could not be read; ``file`` stands in for an error that names none."""
         return cls(
             problem=error.problem,
             case=case,
@@ -49,12 +49,12 @@ class DatasetError(UserError):
     """A data set has errors.
 
     Args:
-        problem: The message; several lines for several problems.
-        problems: All that was found, warnings as well.
-        file: As in ``UserError``.
-        found: As in ``UserError``.
-        expected: As in ``UserError``.
-        remedy: As in ``UserError``.
+        problem: The message, with several lines for several problems.
+        problems: All problems that were found, including warnings.
+        file: The file or folder concerned, as in ``UserError``.
+        found: What was found there.
+        expected: What was expected instead.
+        remedy: What the user can do now.
     """
 
     def __init__(

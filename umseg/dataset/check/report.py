@@ -1,4 +1,4 @@
-"""Problems of a data set: all of them as a table in a file, the most telling of them on one screen."""
+"""Reports of the problems of a data set: a table of all in a file, the most informative ones on one screen."""
 
 from __future__ import annotations
 
@@ -38,10 +38,9 @@ def report_problems(problems: Sequence[Problem], folder: Path | None = None, tab
     """Log the warnings, one line per kind; raise the errors together, on one screen.
 
     Args:
-        problems: Of all cases.
-        folder: The data set, for the message.
-        table: Where all problems are written as CSV, if there are any; without any, a table of an earlier run is
-            removed.
+        problems: Problems of all cases.
+        folder: Folder of the data set, for the message.
+        table: The CSV file for all problems. If there are none, the table of an earlier run is removed.
 
     Raises:
         DatasetError: There is at least one error.
@@ -66,7 +65,7 @@ def _error(problems: Sequence[Problem], folder: Path | None, table: Path | None)
             "\n".join(_screen(problems)),
             problems,
             file=folder,
-            remedy=where or "Put these right and run the same command again.",
+            remedy=where or "Correct these problems and run the same command again.",
         )
     (only,) = problems
     return DatasetError(
@@ -80,7 +79,7 @@ def _error(problems: Sequence[Problem], folder: Path | None, table: Path | None)
 
 
 def _screen(problems: Sequence[Problem]) -> list[str]:
-    """The lines of a table that shows every kind of problem, or the first kinds of very many."""
+    """The lines of a table that shows every kind of problem, or the first few of many kinds."""
     errors = sum(problem.severity == "error" for problem in problems)
     counts = [_count(errors, "error"), *([_count(len(problems) - errors, "warning")] if errors < len(problems) else [])]
     cases = {problem.case for problem in problems if problem.case}
@@ -93,8 +92,8 @@ def _screen(problems: Sequence[Problem]) -> list[str]:
     ]
     lines = ["There are " + " and ".join(counts) + (f" in {_count(len(cases), 'case')}." if cases else ".")]
     for kind, of_kind in shown.items():
-        more = len(of_kind) - len(rows[kind])
-        lines.append(_cut(f"  {len(of_kind)} x {kind}" + (f" ({more} more than shown)" if more else "")))
+        hidden = len(of_kind) - len(rows[kind])
+        lines.append(_cut(f"  {len(of_kind)} x {kind}" + (f" ({hidden} more than shown)" if hidden else "")))
         lines += ["    " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in rows[kind]]
         lines.append(_cut(f"    remedy: {of_kind[0].remedy}"))
     if order[_KINDS:]:
@@ -104,7 +103,7 @@ def _screen(problems: Sequence[Problem]) -> list[str]:
 
 
 def _rows(kinds: dict[str, list[Problem]]) -> dict[str, list[list[str]]]:
-    """The cells to show: the kinds take turns, so that a frequent one does not hide the others."""
+    """The cells to show. The kinds take turns, so that a frequent kind does not hide the others."""
     longest = max(len(of_kind) for of_kind in kinds.values())
     turns = [(kind, turn) for turn in range(longest) for kind, of_kind in kinds.items() if turn < len(of_kind)]
     rows: dict[str, list[list[str]]] = {kind: [] for kind in kinds}
@@ -132,9 +131,9 @@ def _summary(problem: Problem) -> str:
 
 
 def _name(problem: Problem) -> str:
-    """The file's name, with the case where the name alone does not tell it."""
-    told = problem.case in problem.file.name
-    return problem.file.name if told else f"{problem.case}: {problem.file.name}"
+    """The file's name, preceded by the case where the name does not contain it."""
+    names_case = problem.case in problem.file.name
+    return problem.file.name if names_case else f"{problem.case}: {problem.file.name}"
 
 
 def _count(number: int, noun: str) -> str:

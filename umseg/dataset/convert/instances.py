@@ -1,4 +1,4 @@
-"""Folders of pictures and instance maps (every object has a number of its own)."""
+"""Data sets from folders of pictures and instance maps, in which each object has its own number."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from umseg.dataset.io.channels import fit_channels
 from umseg.dataset.io.images import count_components, read_image, read_label
 from umseg.dataset.labels import check_instance_labels
 
-# What a 16-bit PNG can hold.
+# The largest value in a 16-bit PNG.
 _PNG_LIMIT = np.iinfo(np.uint16).max
 _COLOURS = {1: ("grey",), 3: ("red", "green", "blue")}
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What was found in a case.
+    """The findings about a case.
 
     Attributes:
-        channels: 1 for greyscale, 3 for colour; a transparency that is the same everywhere does not count.
-        fits_png: Whether image and instance map can be kept as PNG with no loss.
-        problems: What is wrong.
+        channels: 1 for greyscale, 3 for colour; a constant transparency does not count.
+        fits_png: Whether image and instance map can be stored as PNG without loss.
+        problems: The problems of the case.
     """
 
     channels: int
@@ -46,11 +46,11 @@ class Survey:
 
 @dataclass(frozen=True)
 class Form:
-    """What all files of the new data set have in common.
+    """The form of all files in the new data set.
 
     Attributes:
-        channels: 1 or 3.
-        ending: ``.png`` or ``.tif``, of images and label maps alike.
+        channels: Number of channels, 1 or 3.
+        ending: Ending of images and label maps, ``.png`` or ``.tif``.
     """
 
     channels: int
@@ -68,26 +68,27 @@ def convert_instances(
 ) -> Path:
     """Make a data set of an instance task in nnU-Net v2's raw format from pictures and instance maps.
 
-    Pictures and maps become PNG; TIFF if a PNG cannot hold one of them. If one picture has colours, all get them. Ids
-    of instances stay as they are, unless they do not fit 16 bits. ``source/manifest.csv``, if there is one, says
-    which cases are for training (``imagesTr``, ``labelsTr``; all others go to ``imagesTs``, ``labelsTs``) and which
-    belong together (``groups.csv``, of the training cases).
+    Pictures and maps become PNG files, or TIFF files if a PNG cannot hold one of them. If one picture has colours, all
+    are stored in colour. Instances keep their ids unless these exceed 16 bits. ``source/manifest.csv``, if it exists,
+    says which cases are for training (``imagesTr``, ``labelsTr``; all others go to ``imagesTs``, ``labelsTs``) and
+    which belong together (``groups.csv``, for the training cases).
 
     Args:
-        source: Folder with ``images/`` and ``instances/``. Names are equal up to the ending; maps may be called
-            ``CASE_label``.
-        destination: The folder to be made; it may exist if it is empty.
-        object_name: What the instances are, e.g. ``nucleus``.
-        columns: Of the manifest.
-        workers: Worker processes; 0: none.
-        quiet: No progress bar.
+        source: Folder with ``images/`` and ``instances/``. The names of image and map differ only in their ending; maps
+            may be called ``CASE_label``.
+        destination: The folder to create; it may exist if it is empty.
+        object_name: Name of an instance, e.g. ``nucleus``.
+        columns: Columns of the manifest.
+        workers: Number of worker processes; 0 works in this process.
+        quiet: Whether to hide the progress bar.
 
     Returns:
         ``destination``.
 
     Raises:
-        UserError: Files are missing, damaged or do not fit each other or the manifest, all of which are reported
-            together; or the manifest or the object's name is wrong; or the destination is in use.
+        UserError: The manifest or the object's name is wrong, or the destination is in use.
+        DatasetError: Files are missing, damaged or do not fit each other or the manifest; all of them are reported
+            together.
     """
     source, destination = Path(source), Path(destination)
     labels = _labels(object_name)
@@ -116,7 +117,7 @@ def convert_instances(
 
 
 def survey_case(case: Case) -> Survey:
-    """Read a case: what it needs, and what is wrong with it."""
+    """Read a case to find what it needs and what is wrong with it."""
     problems = []
     channels, fits = 1, True
     shapes = []
@@ -147,7 +148,7 @@ def survey_case(case: Case) -> Survey:
 
 
 def choose_form(surveys: Sequence[Survey]) -> Form:
-    """The form that fits every case: colours if any image has them, PNG if all fit it."""
+    """The form that suits every case: colour if any image has it, PNG if that can hold all of them."""
     return Form(
         channels=max(survey.channels for survey in surveys),
         ending=".png" if all(survey.fits_png for survey in surveys) else ".tif",
@@ -158,27 +159,27 @@ def read_colours(path: Path) -> NDArray[np.float32]:
     """Read a picture as (channels, y, x): one channel, or three.
 
     Raises:
-        UserError: It cannot be read, or has other channels.
+        UserError: The file cannot be read, or has another number of channels.
     """
     values = read_image([path]).array
-    kept, _ = fit_channels(values, 3, path)
-    if len(kept) not in _COLOURS:
+    colours, _ = fit_channels(values, 3, path)
+    if len(colours) not in _COLOURS:
         transparency = f", the fourth from {values[3].min():g} to {values[3].max():g}" if len(values) == 4 else ""
         raise UserError(
             "A picture is neither greyscale nor RGB.",
             file=path,
-            found=f"{len(kept)} channels{transparency}",
+            found=f"{len(colours)} channels{transparency}",
             expected="1 or 3 channels, and a transparency only if it is the same everywhere",
             remedy="Save the picture as greyscale or RGB without transparency.",
         )
-    return kept[:, 0]
+    return colours[:, 0]
 
 
 def read_instances(path: Path) -> NDArray[np.integer[Any]]:
     """Read an instance map as (y, x); ids that do not fit 16 bits are replaced by 1, 2, 3, ... in their order.
 
     Raises:
-        UserError: It cannot be read, or has negative values.
+        UserError: The file cannot be read, or has negative values.
     """
     values = read_label(path).array[0]
     if int(values.min()) < 0:
@@ -193,7 +194,7 @@ def read_instances(path: Path) -> NDArray[np.integer[Any]]:
 
 
 def renumber(instances: NDArray[np.integer[Any]]) -> NDArray[np.integer[Any]]:
-    """Replace ids by 1, 2, 3, ... in ascending order; 0 stays."""
+    """Replace ids by 1, 2, 3, ... in ascending order; 0 stays 0."""
     ids = np.unique(instances[instances > 0])
     return np.where(instances > 0, np.searchsorted(ids, instances) + 1, 0)
 
@@ -207,7 +208,7 @@ def _labels(object_name: str) -> dict[str, int]:
             "The instances cannot have this name.",
             found=object_name,
             expected=str(error),
-            remedy="Name them otherwise with --object-name, e.g. nucleus.",
+            remedy="Choose another name with --object-name, e.g. nucleus.",
         ) from error
     return labels
 

@@ -1,4 +1,4 @@
-"""A table beside the images: which cases are for training, and which of them belong together."""
+"""The manifest: a table of the cases that are for training and of those that belong together."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _TRAINING = ("train", "training")
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of the manifest's columns; None: the usual one, if it is there.
+    """Names of the manifest's columns; None stands for the usual name, if there is such a column.
 
     Attributes:
-        case: Case or file name; usually one of case, id, image, file, name.
-        split: ``train`` for cases to learn from; usually split.
-        group: What cases have in common that belong together, e.g. a patient; usually group or field_group.
+        case: Column with the case or file name; usually case, id, image, file or name.
+        split: Column with ``train`` for the training cases; usually split.
+        group: Column with the group of each case, e.g. the patient; usually group or field_group.
     """
 
     case: str | None = None
@@ -39,11 +39,11 @@ USUAL_COLUMNS = Columns()
 
 @dataclass(frozen=True)
 class Row:
-    """What the manifest says of a case.
+    """The manifest's row of a case.
 
     Attributes:
-        training: Whether the case is one to learn from.
-        group: The group that it belongs to, if any.
+        training: Whether the case is for training.
+        group: The group that the case belongs to, if any.
     """
 
     training: bool = True
@@ -56,7 +56,7 @@ def read_manifest(path: Path, columns: Columns) -> dict[str, Row]:
     Without a column for the split, all cases are for training.
 
     Returns:
-        Case (the file name without folder and ending) to its row.
+        The row of each case, by the file name without folder and ending.
 
     Raises:
         UserError: The table cannot be read, lacks a column, names a case twice or no case for training, or has rows
@@ -68,17 +68,17 @@ def read_manifest(path: Path, columns: Columns) -> dict[str, Row]:
         raise _missing(path, header, " or ".join(_CASE_COLUMNS))
     split = _column(path, header, columns.split, _SPLIT_COLUMNS)
     group = _column(path, header, columns.group, _GROUP_COLUMNS)
-    named = [case_name(row[case]) for row in rows]
-    _require_unique(path, named)
+    names = [case_name(row[case]) for row in rows]
+    _require_unique(path, names)
     _require_filled(path, rows, [case] if split is None else [case, split])
-    made = {
+    cases = {
         name: Row(
             training=split is None or row[split].strip().lower() in _TRAINING,
             group=(row[group].strip() or None) if group else None,
         )
-        for name, row in zip(named, rows, strict=True)
+        for name, row in zip(names, rows, strict=True)
     }
-    if split is not None and not any(row.training for row in made.values()):
+    if split is not None and not any(row.training for row in cases.values()):
         raise UserError(
             "The manifest has no case for training.",
             file=path,
@@ -86,13 +86,13 @@ def read_manifest(path: Path, columns: Columns) -> dict[str, Row]:
             expected=f"{' or '.join(_TRAINING)} in the column {split}",
             remedy="Name the column that says which cases are for training with --split-column.",
         )
-    return made
+    return cases
 
 
 def write_groups(path: Path, rows: Mapping[str, Row]) -> None:
-    """Write the groups of cases as CSV (case, group), in the order of their names.
+    """Write the groups of cases as CSV (case, group), sorted by case.
 
-    A case of no group is a group of its own.
+    A case without a group forms a group by itself.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -102,7 +102,7 @@ def write_groups(path: Path, rows: Mapping[str, Row]) -> None:
 
 
 def case_name(text: str) -> str:
-    """The case that a path or file name stands for."""
+    """The case that a path or file name denotes."""
     name = Path(text.strip()).name
     ending = next((ending for ending in picture_endings() if name.lower().endswith(ending)), "")
     return name[: len(name) - len(ending)]
@@ -120,12 +120,12 @@ def _read_table(path: Path) -> tuple[Sequence[str], list[dict[str, str]]]:
         ) from error
 
 
-def _column(path: Path, header: Sequence[str], wanted: str | None, usual: Sequence[str]) -> str | None:
-    if wanted is None:
+def _column(path: Path, header: Sequence[str], named: str | None, usual: Sequence[str]) -> str | None:
+    if named is None:
         return next((name for name in usual if name in header), None)
-    if wanted not in header:
-        raise _missing(path, header, wanted)
-    return wanted
+    if named not in header:
+        raise _missing(path, header, named)
+    return named
 
 
 def _missing(path: Path, header: Sequence[str], expected: str) -> UserError:
@@ -134,7 +134,7 @@ def _missing(path: Path, header: Sequence[str], expected: str) -> UserError:
         file=path,
         found=", ".join(header) or "an empty file",
         expected=expected,
-        remedy="Name the column: --case-column, --split-column or --group-column. Columns are parted by commas.",
+        remedy="Name the column: --case-column, --split-column or --group-column. Columns are separated by commas.",
     )
 
 

@@ -14,9 +14,10 @@ from pydantic import ConfigDict, Field, field_validator
 from umseg.common.errors import UserError
 from umseg.common.parallel import map_cases
 from umseg.common.record import Record, read_json
+from umseg.common.text import by
 from umseg.dataset.check.problems import Problem
 from umseg.dataset.check.report import report_problems
-from umseg.dataset.convert.nifti import FILE_ENDING, checked_grid, product, write_channels
+from umseg.dataset.convert.nifti import FILE_ENDING, checked_grid, write_channels
 from umseg.dataset.convert.target import new_folder, require_free, write_description
 from umseg.dataset.dataset import Case
 from umseg.dataset.io.formats.nifti import Nifti
@@ -30,7 +31,7 @@ _KEPT = ("name", "description", "reference", "licence", "release")
 
 
 class _Foreign(Record):
-    """A document of another tool: fields that are of no use here are skipped."""
+    """A document of another tool, whose other fields are skipped."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -43,11 +44,11 @@ class MsdPair(_Foreign):
 
 
 class MsdDescription(_Foreign):
-    """What is needed of the Decathlon's ``dataset.json``.
+    """The fields of the Decathlon's ``dataset.json`` that are needed.
 
     Attributes:
-        modality: Channel number ("0", "1", ...) to its name.
-        labels: Label value ("0", "1", ...) to its name.
+        modality: Name of each channel, by its number ("0", "1", ...).
+        labels: Name of each label, by its value ("0", "1", ...).
         training: The training cases.
         test: Paths of the images without a public label map.
         numTraining: Number of training cases as the authors counted them.
@@ -95,7 +96,7 @@ class MsdDescription(_Foreign):
 
     @property
     def label_values(self) -> dict[str, int]:
-        """Label name to value, ascending; the name of 0 is ``background``."""
+        """Value of each label by its name, in ascending order; 0 is called ``background``."""
         return {name: value for value, name in sorted(_names(self.labels).items())}
 
 
@@ -107,16 +108,17 @@ def convert_msd(source: Path, destination: Path, *, workers: int = 0, quiet: boo
 
     Args:
         source: Folder of the task: ``dataset.json``, ``imagesTr/``, ``labelsTr/``, ``imagesTs/``.
-        destination: The folder to be made; it may exist if it is empty.
-        workers: Worker processes; 0: none.
-        quiet: No progress bar.
+        destination: The folder to create; it may exist if it is empty.
+        workers: Number of worker processes; 0 works in this process.
+        quiet: Whether to hide the progress bar.
 
     Returns:
         ``destination``.
 
     Raises:
-        UserError: ``dataset.json`` is missing or wrong; or files are missing, damaged, outside of ``source`` or do
-            not fit it, all of which are reported together; or the destination is in use.
+        UserError: ``dataset.json`` is missing or wrong, or the destination is in use.
+        DatasetError: Files are missing, damaged, outside of ``source`` or do not fit ``dataset.json``; all of them are
+            reported together.
     """
     source, destination = Path(source), Path(destination)
     require_free(destination)
@@ -185,8 +187,8 @@ def check_case(case: Case, num_channels: int) -> list[Problem]:
                 "Image and label map differ in shape.",
                 case.id,
                 case.label,
-                found=f"label {product(grids[1])} (x, y, z)",
-                expected=f"{product(grids[0])}, as the image",
+                found=f"label {by(grids[1])} (x, y, z)",
+                expected=f"{by(grids[0])}, as the image",
                 remedy="Pair the right files in dataset.json, or resample the label map to the image's grid.",
             )
         )

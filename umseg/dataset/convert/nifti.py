@@ -1,4 +1,4 @@
-"""NIfTI files of several channels into one file per channel, with no number changed."""
+"""Splitting NIfTI files of several channels into one file per channel without changing a value."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import nibabel
 
 from umseg.common.errors import UserError
 from umseg.common.files import atomic_path
+from umseg.common.text import by
 from umseg.dataset.convert.target import copy_file
 from umseg.dataset.io.formats.nifti_voxels import check_file
 from umseg.dataset.io.images import count_components
@@ -23,12 +24,12 @@ _DAMAGED = "Unpack the archive again; take the case out of dataset.json if the f
 
 
 def checked_grid(path: Path, channels: int) -> tuple[int, ...]:
-    """The size (x, y, z) of an image that is whole and has so many channels.
+    """Verify that an image is whole and has the given number of channels; return its size (x, y, z).
 
     Compressed files are read to their end; memory stays small.
 
     Raises:
-        UserError: It is missing, damaged, or has others.
+        UserError: The file is missing or damaged, or has another number of channels.
     """
     components = count_components(path)
     try:
@@ -40,7 +41,7 @@ def checked_grid(path: Path, channels: int) -> tuple[int, ...]:
         raise UserError(
             "The file is neither a 3-D image nor a 4-D image of several channels.",
             file=path,
-            found=f"size {product(shape)}, {components} numbers per voxel",
+            found=f"size {by(shape)}, {components} numbers per voxel",
             expected="size x x y x z, or x x y x z x channels; one number per voxel",
             remedy="Save the image in this form, e.g. with nibabel.",
         )
@@ -49,7 +50,7 @@ def checked_grid(path: Path, channels: int) -> tuple[int, ...]:
         raise UserError(
             "The file has the wrong number of channels.",
             file=path,
-            found=f"{last} (size {product(shape)})",
+            found=f"{last} (size {by(shape)})",
             expected=f"{channels}",
             remedy="An image has as many as 'modality' in dataset.json names, a label map has one. Correct either.",
         )
@@ -57,7 +58,7 @@ def checked_grid(path: Path, channels: int) -> tuple[int, ...]:
 
 
 def write_channels(path: Path, targets: Sequence[Path]) -> None:
-    """Write one file per channel: 3-D files are copied, and packed where they are not; 4-D files are split."""
+    """Write one file per channel: a 3-D file is copied, and compressed if it is not; a 4-D file is split."""
     if len(_shape(path)) == 4:
         _split(path, targets)
     elif path.name.endswith(FILE_ENDING):
@@ -91,8 +92,3 @@ def _split(path: Path, targets: Sequence[Path]) -> None:
 def _shape(path: Path) -> tuple[int, ...]:
     image: Any = nibabel.load(path)
     return tuple(int(size) for size in image.shape)
-
-
-def product(sizes: Sequence[int]) -> str:
-    """Sizes as a message shows them."""
-    return " x ".join(map(str, sizes))

@@ -1,4 +1,4 @@
-"""Which picture belongs to which instance map, and what the manifest says of both."""
+"""Pairing pictures with instance maps and with the rows of the manifest."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REMEDY = "Name a folder with images/ and instances/: for each images/CASE.png a 
 
 
 def list_cases(source: Path, columns: Columns) -> tuple[Mapping[str, Row], list[Case], list[Problem]]:
-    """What the manifest says of each case, the cases, and what is wrong with either.
+    """The manifest's row of each case, the cases, and the problems of both.
 
     Raises:
         UserError: A folder is missing or has no picture, or the manifest is wrong.
@@ -28,10 +28,12 @@ def list_cases(source: Path, columns: Columns) -> tuple[Mapping[str, Row], list[
     manifest = source / "manifest.csv"
     if not manifest.is_file():
         if columns != USUAL_COLUMNS:
-            raise UserError("There is no manifest to have columns.", file=manifest, remedy="Add it beside images/.")
+            raise UserError(
+                "Columns were named, but there is no manifest.", file=manifest, remedy="Add it beside images/."
+            )
         return {case.id: Row() for case in cases}, cases, problems
     rows = read_manifest(manifest, columns)
-    known = {case.id for case in cases} | {problem.case for problem in problems}
+    names = {case.id for case in cases} | {problem.case for problem in problems}
     problems += [
         Problem(
             "The manifest names a case that has no files.",
@@ -41,7 +43,7 @@ def list_cases(source: Path, columns: Columns) -> tuple[Mapping[str, Row], list[
             expected=f"images/{name}.png and instances/{name}.tif",
             remedy="Add the files, or remove the row.",
         )
-        for name in sorted(set(rows) - known)
+        for name in sorted(set(rows) - names)
     ]
     problems += [
         Problem(
@@ -59,7 +61,7 @@ def list_cases(source: Path, columns: Columns) -> tuple[Mapping[str, Row], list[
 
 
 def pair_files(source: Path) -> tuple[list[Case], list[Problem]]:
-    """The images that have an instance map, sorted, and a problem for each file without counterpart.
+    """The cases with an image and an instance map, sorted, and a problem for each file without a counterpart.
 
     Raises:
         UserError: A folder is missing, or has no picture.
@@ -96,7 +98,7 @@ def pair_files(source: Path) -> tuple[list[Case], list[Problem]]:
 
 
 def _pictures(folder: Path) -> tuple[dict[str, Path], list[Problem]]:
-    """Case to file, and a problem for each file whose case has another file already. Hidden files do not count."""
+    """The file of each case, and a problem for each further file of the same case. Hidden files do not count."""
     if not folder.is_dir():
         raise UserError(f"The folder {folder.name} does not exist.", file=folder, remedy=REMEDY)
     files, _ = list_folder(folder)
@@ -111,7 +113,9 @@ def _pictures(folder: Path) -> tuple[dict[str, Path], list[Problem]]:
         )
     if len(pictures) < len(files):
         other = next(path.name for path in files if path not in pictures)
-        log.warning("%s: %d files are no pictures and left out, first: %s", folder, len(files) - len(pictures), other)
+        log.warning(
+            "%s: %d files are not pictures and are skipped, first: %s", folder, len(files) - len(pictures), other
+        )
     found: dict[str, Path] = {}
     problems = [
         Problem(

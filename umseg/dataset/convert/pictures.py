@@ -1,4 +1,4 @@
-"""Writing PNG and TIFF: in the smallest type that holds the values, with no loss."""
+"""Writing PNG and TIFF images without loss, in the smallest type that holds the values."""
 
 # SimpleITK's methods carry no annotations.
 # mypy: disable-error-code="no-untyped-call"
@@ -17,7 +17,7 @@ from umseg.common.files import atomic_path
 
 
 def smallest_type(values: NDArray[np.float32]) -> type[np.uint8 | np.uint16 | np.float32]:
-    """8 or 16 bits without sign if they hold all values, as PNG needs it; or else single precision."""
+    """Unsigned 8 or 16 bits, as PNG needs, if they hold all values; otherwise single precision."""
     low, high = float(values.min()), float(values.max())
     # Comparisons with NaN are false.
     if not (low >= 0 and high <= np.iinfo(np.uint16).max and np.array_equal(values, np.rint(values))):

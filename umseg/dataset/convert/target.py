@@ -1,4 +1,4 @@
-"""The data set that a conversion makes: a folder that appears whole or not at all."""
+"""The data set that a conversion writes: a folder that appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from umseg.dataset.dataset import find_cases, load_dataset
 
 
 def require_free(destination: Path) -> None:
-    """Refuse a destination that holds anything.
+    """Require a destination that does not exist or is an empty folder.
 
     Raises:
-        UserError: It is a file, or a folder that is not empty.
+        UserError: The destination is a file, or a folder that is not empty.
     """
     if destination.is_dir():
         entries = sorted(entry.name for entry in destination.iterdir())
@@ -40,7 +40,7 @@ def new_folder(destination: Path) -> Iterator[Path]:
     """Yield a temporary folder beside ``destination``; on success it is renamed to it, on any error removed.
 
     Raises:
-        UserError: The destination holds something already, or cannot be made.
+        UserError: The destination is in use, or cannot be created.
     """
     require_free(destination)
     # A link to an empty folder stays: what it points to is filled.
@@ -73,7 +73,7 @@ def write_description(
     file_ending: str,
     **fields: object,
 ) -> None:
-    """Write ``dataset.json``; ``fields`` are further ones, after those that every data set has."""
+    """Write ``dataset.json``; ``fields`` are written after the fields that every data set has."""
     content = {
         "channel_names": {str(index): name for index, name in enumerate(channel_names)},
         "labels": dict(labels),
@@ -85,14 +85,14 @@ def write_description(
 
 
 def summary(folder: Path) -> str:
-    """One line on a data set that was made, read back from its files.
+    """One line about a data set that was written, read back from its files.
 
     Raises:
         UserError: The data set cannot be loaded.
     """
-    made = load_dataset(folder)
-    about = made.description
-    counts = [f"{len(made.cases)} training cases"]
+    dataset = load_dataset(folder)
+    about = dataset.description
+    counts = [f"{len(dataset.cases)} training cases"]
     if (folder / "imagesTs").is_dir():
         counts.append(f"{len(find_cases(folder / 'imagesTs', about.num_channels, about.file_ending))} test cases")
     channels = ", ".join(about.channel_names.values())
@@ -105,8 +105,8 @@ def _explained(destination: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(
-            "The folder cannot be made.",
+            "The folder cannot be created.",
             file=destination,
             found=error.strerror or str(error),
-            remedy="Check that you may write there, or name another folder.",
+            remedy="Check that you have permission to write there, or name another folder.",
         ) from error

@@ -1,4 +1,13 @@
-"""What a file format is: everything that umseg asks of one, from the names of its files to its label maps."""
+"""What a file format is: everything that umseg asks of one, from the names of its files to its label maps.
+
+Another package adds a format with an object of a subclass of :class:`Format`, named in its ``pyproject.toml``::
+
+    [project.entry-points."umseg.formats"]
+    zarr = "my_package.zarr_format:FORMAT"
+
+Data sets whose ``dataset.json`` has one of its endings as ``file_ending`` can then be planned, trained on, segmented
+and evaluated.
+"""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ def write_label(path: Path, array: NDArray[np.integer[Any]], geometry: Geometry)
     Args:
         path: Its ending chooses the format.
         array: (z, y, x), values at least 0; z is 1 for a 2-D geometry.
-        geometry: As read from the input: the file gets exactly this grid.
+        geometry: The grid of the input, which the file gets unchanged.
 
     Raises:
         UserError: The format is lossy, unknown, or cannot hold the map; or the file cannot be written.

@@ -1,14 +1,24 @@
 from __future__ import annotations
 
 import shutil
+import tracemalloc
+import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 from scipy.spatial.transform import Rotation
 
 from tests.dataset.builder import write_description, write_image
@@ -129,6 +139,97 @@ class TestReading:
         assert label.geometry.spacing == pytest.approx(geometry.spacing, rel=1e-5)
         assert label.geometry.origin == pytest.approx(geometry.origin, abs=1e-4)
         assert label.geometry.direction == pytest.approx(geometry.direction, abs=1e-5)
+
+
+def rewrite(path: Path, syntax: str | None = None, **tags: Any) -> None:
+    """Write a file again with other tags, or in another (uncompressed) transfer syntax; a value of None leaves out."""
+    content = pydicom.dcmread(path)
+    for name, value in tags.items():
+        if value is None:
+            delattr(content, name)
+        else:
+            setattr(content, name, value)
+    if syntax is not None:
+        if syntax == ExplicitVRBigEndian:
+            content.PixelData = content.pixel_array.astype(">i2").tobytes()
+        content.file_meta.TransferSyntaxUID = syntax
+    implicit = content.file_meta.TransferSyntaxUID == ImplicitVRLittleEndian
+    little = content.file_meta.TransferSyntaxUID != ExplicitVRBigEndian
+    pydicom.dcmwrite(path, content, implicit_vr=implicit, little_endian=little)
+
+
+class TestHeaders:
+    @pytest.mark.parametrize(
+        "syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian]
+    )
+    def test_all_uncompressed_transfer_syntaxes(self, tmp_path: Path, syntax: str) -> None:
+        values = noise()
+        for path in write_series(tmp_path, values):
+            rewrite(path, syntax)
+        image = read_image([tmp_path])
+        np.testing.assert_array_equal(image.array[0], values)
+        assert image.spacing == pytest.approx((2.0, 0.75, 0.5))
+        assert image.geometry.origin == pytest.approx((10, -20, 30))
+
+    def test_no_more_is_inflated_than_a_header_needs(self, tmp_path: Path) -> None:
+        (path,) = write_series(tmp_path, noise((1, 6, 7)))
+        rewrite(path, DeflatedExplicitVRLittleEndian)
+        content = path.read_bytes()
+        with open(path, "rb") as handle:
+            pydicom.filereader.read_preamble(handle, False)
+            pydicom.filereader.read_dataset(handle, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
+            start = handle.tell()
+        packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+        path.write_bytes(content[:start] + packer.compress(b"\x09\x00\x10\x00UN\0\0\0\0\0\x40" + bytes(1 << 28)))
+        tracemalloc.start()
+        try:
+            with pytest.raises(UserError, match="damaged"):
+                read_image([path])
+            assert tracemalloc.get_traced_memory()[1] < 1 << 26
+        finally:
+            tracemalloc.stop()
+
+    def test_secondary_captures_lie_where_their_tags_say(self, tmp_path: Path) -> None:
+        values = noise()
+        for path in write_series(tmp_path, values):
+            content = pydicom.dcmread(path)
+            content.SOPClassUID = content.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
+            content.save_as(path)
+        image = read_image([tmp_path])
+        np.testing.assert_array_equal(image.array[0], values)
+        assert image.spacing == pytest.approx((2.0, 0.75, 0.5))
+
+    def test_spacing_of_an_x_ray_detector(self, tmp_path: Path) -> None:
+        (path,) = write_series(tmp_path, noise((1, 6, 7)))
+        rewrite(path, PixelSpacing=None, ImagePositionPatient=None, ImagerPixelSpacing=[0.2, 0.1])
+        image = read_image([path])
+        assert image.geometry.dimensions == 2
+        assert image.geometry.spacing == (0.1, 0.2)
+
+    def test_text_of_any_character_set(self, tmp_path: Path) -> None:
+        write_series(tmp_path, noise((2, 6, 7)), uid="1.2.3")
+        for path in write_series(tmp_path, noise(), uid="1.2.4", first=10):
+            rewrite(path, SpecificCharacterSet="ISO_IR 100", SeriesDescription="Sch\u00e4del")
+        with pytest.raises(UserError, match="several DICOM series") as raised:
+            read_image([tmp_path])
+        assert "'Sch\u00e4del' (CT): 5 slices" in str(raised.value.found)
+
+    @pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+    def test_random_changes(self, tmp_path: Path) -> None:
+        first = write_series(tmp_path, noise((3, 16, 16)))[0]
+        whole = first.read_bytes()
+        random = np.random.default_rng(0)
+        outcomes = set()
+        for _ in range(150):
+            content = bytearray(whole)
+            for place in random.integers(128, len(whole) - 512, random.integers(1, 6)):
+                content[place] = random.integers(0, 256)
+            first.write_bytes(content)
+            try:
+                outcomes.add(read_image([tmp_path]).array.dtype.name)
+            except UserError as error:
+                outcomes.add("refused, with the patient's name" if "SECRET" in str(error) else "refused")
+        assert outcomes == {"float32", "refused"}
 
 
 def write_at(folder: Path, heights: list[float], shifts: list[float] | None = None) -> None:

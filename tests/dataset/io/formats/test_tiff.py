@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -254,6 +256,182 @@ class TestRefusal:
         except UserError:
             return
         assert image.array.size < 1 << 24
+
+
+RANDOM = np.random.default_rng(1)
+GREY = RANDOM.integers(0, 60_000, (37, 50)).astype(np.uint16)
+COLOURS = RANDOM.integers(0, 256, (37, 50, 3)).astype(np.uint8)
+
+
+class TestStoredValues:
+    """Values are those in the file, whatever they are to look like."""
+
+    @pytest.mark.parametrize("dtype", ["int8", "int32", "int64", "uint64", "float16", "float64"])
+    @pytest.mark.parametrize("compression", [None, "zlib"])
+    def test_types(self, tmp_path: Path, dtype: str, compression: str | None) -> None:
+        values = (STACK % 120).astype(dtype) / np.array(4 if "float" in dtype else 1, dtype)
+        tifffile.imwrite(tmp_path / "a.tif", values.astype(dtype), compression=compression, photometric="minisblack")
+        np.testing.assert_array_equal(read_image([tmp_path / "a.tif"]).array[0], values.astype(np.float32))
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"photometric": "miniswhite"},
+            {"byteorder": ">"},
+            {"compression": "zlib", "predictor": True, "rowsperstrip": 7},
+            {"tile": (16, 32)},
+            {"tile": (16, 32), "compression": "zlib", "byteorder": ">"},
+            {"rowsperstrip": 7},
+            {"extratags": [(274, "H", 1, 3, True)]},
+        ],
+    )
+    def test_encodings(self, tmp_path: Path, options: dict[str, Any]) -> None:
+        tifffile.imwrite(tmp_path / "a.tif", GREY, **options)
+        np.testing.assert_array_equal(read_image([tmp_path / "a.tif"]).array[0, 0], GREY)
+        np.testing.assert_array_equal(read_label(tmp_path / "a.tif").array[0], GREY)
+
+    def test_a_mask_of_one_bit(self, tmp_path: Path) -> None:
+        for name, photometric in (("a", "minisblack"), ("b", "miniswhite")):
+            tifffile.imwrite(tmp_path / f"{name}.tif", GREY > 30_000, photometric=photometric)
+            np.testing.assert_array_equal(read_label(tmp_path / f"{name}.tif").array[0], GREY > 30_000)
+
+    def test_indices_of_a_palette(self, tmp_path: Path) -> None:
+        values = (GREY % 4).astype(np.uint8)
+        colours = RANDOM.integers(0, 65_536, (3, 256)).astype(np.uint16)
+        tifffile.imwrite(tmp_path / "a.tif", values, photometric="palette", colormap=colours)
+        np.testing.assert_array_equal(read_label(tmp_path / "a.tif").array[0], values)
+
+    @pytest.mark.parametrize("compression", [None, "zlib"])
+    def test_colours_in_planes(self, tmp_path: Path, compression: str | None) -> None:
+        planes = np.moveaxis(COLOURS, -1, 0)
+        options = {"photometric": "rgb", "planarconfig": "separate", "compression": compression}
+        tifffile.imwrite(tmp_path / "a.tif", planes, **options)
+        np.testing.assert_array_equal(read_image([tmp_path / "a.tif"], 3).array[:, 0], planes)
+
+    def test_strips_of_pages_that_lie_apart(self, tmp_path: Path) -> None:
+        """The strips of the first page lie one behind the other, those of the second in reverse order."""
+        path = tmp_path / "a.tif"
+        tifffile.imwrite(path, STACK[:2], rowsperstrip=1, photometric="minisblack", metadata=None)
+        with TiffFile(path) as file:
+            tag = file.pages[1].tags[273]
+            places = tag.value
+            content = bytearray(path.read_bytes())
+        struct.pack_into(f"<{len(places)}I", content, tag.valueoffset, *places[::-1])
+        path.write_bytes(content)
+        np.testing.assert_array_equal(read_image([path]).array[0, 1], STACK[1, ::-1])
+
+    def test_reduced_copies_are_left_out(self, tmp_path: Path) -> None:
+        with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+            writer.write(GREY, metadata=None)
+            writer.write(GREY[::2, ::2], subfiletype=1, metadata=None)
+        np.testing.assert_array_equal(read_image([tmp_path / "a.tif"]).array[0, 0], GREY)
+
+
+class TestEncodingsThatCannotBeRead:
+    def refused(self, path: Path) -> str:
+        with pytest.raises(UserError, match="stored in a way that cannot be read") as raised:
+            read_image([path])
+        assert "imagecodecs" in str(raised.value.remedy)
+        return str(raised.value.found)
+
+    def test_unknown_compression_is_named(self, tmp_path: Path) -> None:
+        tifffile.imwrite(tmp_path / "a.tif", GREY, compression="lzma")
+        assert "compression LZMA" in self.refused(tmp_path / "a.tif")
+
+    @pytest.mark.parametrize(("tag", "value"), [(339, 3), (262, 0)])
+    def test_lzw_is_read_only_where_itk_returns_what_is_stored(self, tmp_path: Path, tag: int, value: int) -> None:
+        path = tmp_path / "a.tif"
+        Picture.fromarray(GREY).save(path, compression="tiff_lzw", tiffinfo={339: 1})
+        np.testing.assert_array_equal(read_image([path]).array[0, 0], GREY)
+        with TiffFile(path, mode="r+") as file:
+            file.pages[0].tags[tag].overwrite(value)
+        assert "compression LZW" in self.refused(path)
+
+    def test_complex_values(self, tmp_path: Path) -> None:
+        tifffile.imwrite(tmp_path / "a.tif", GREY.astype(np.complex64))
+        with pytest.raises(UserError, match="complex"):
+            read_image([tmp_path / "a.tif"])
+
+    def test_pages_of_different_types(self, tmp_path: Path) -> None:
+        with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+            writer.write(GREY, metadata=None)
+            writer.write(GREY.astype(np.int16), metadata=None)
+        with pytest.raises(UserError, match="not the slices of one image") as raised:
+            read_image([tmp_path / "a.tif"])
+        assert "2 kinds: 50 x 37 of 1 x uint16, 50 x 37 of 1 x int16" in str(raised.value.found)
+
+
+class TestHostileFiles:
+    @pytest.mark.parametrize("value", [0, 1 << 30])
+    def test_strips_without_a_place(self, tmp_path: Path, value: int) -> None:
+        path = tmp_path / "a.tif"
+        tifffile.imwrite(path, GREY, compression="zlib", rowsperstrip=7)
+        with TiffFile(path) as file:
+            at = file.pages[0].tags[273].valueoffset
+        content = bytearray(path.read_bytes())
+        struct.pack_into("<I", content, at + 8, value)
+        path.write_bytes(content)
+        with pytest.raises(UserError, match="damaged"):
+            read_image([path])
+
+    def test_fewer_strips_than_needed(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.tif"
+        tifffile.imwrite(path, GREY, compression="zlib", rowsperstrip=7)
+        with TiffFile(path, mode="r+") as file:
+            file.pages[0].tags[257].overwrite(43)
+        with pytest.raises(UserError, match="damaged") as raised:
+            read_image([path])
+        assert raised.value.found == "parts of a page are missing"
+
+    def test_no_more_is_inflated_than_promised(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.tif"
+        write_tiled(path, GREY[:16, :16])
+        content = path.read_bytes()
+        bomb = zlib.compress(GREY[:16, :16].tobytes() + bytes(1 << 28))
+        count = zlib.compress(GREY[:16, :16].tobytes())
+        packed = struct.pack("<HHII", 325, 4, 1, len(count))
+        assert content.count(packed) == 1
+        head = content.replace(packed, struct.pack("<HHII", 325, 4, 1, len(bomb)))[: -len(count)]
+        path.write_bytes(head + bomb)
+        tracemalloc.start()
+        try:
+            np.testing.assert_array_equal(read_image([path]).array[0, 0], GREY[:16, :16])
+            assert tracemalloc.get_traced_memory()[1] < 1 << 24
+        finally:
+            tracemalloc.stop()
+
+    def test_too_short_a_strip(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.tif"
+        write_tiled(path, GREY[:16, :16])
+        short = zlib.compress(GREY[:15, :16].tobytes())
+        content = path.read_bytes()
+        path.write_bytes(content[: 8 + 2 + 10 * 12 + 4] + short + bytes(600))
+        with pytest.raises(UserError, match="damaged"):
+            read_image([path])
+
+    def test_random_changes(self, tmp_path: Path) -> None:
+        kinds: dict[str, dict[str, Any]] = {
+            "strips": {"rowsperstrip": 3},
+            "deflate": {"compression": "zlib", "rowsperstrip": 3},
+            "tiles": {"tile": (16, 16)},
+            "big": {"bigtiff": True, "byteorder": ">"},
+        }
+        random = np.random.default_rng(0)
+        outcomes = set()
+        for name, options in kinds.items():
+            path = tmp_path / f"{name}.tif"
+            tifffile.imwrite(path, STACK, photometric="minisblack", description=IMAGEJ, metadata=None, **options)
+            whole = path.read_bytes()
+            for _ in range(60):
+                content = bytearray(whole)
+                for place in random.integers(0, len(whole), random.integers(1, 6)):
+                    content[place] = random.integers(0, 256)
+                path.write_bytes(content)
+                try:
+                    outcomes.add(read_image([path]).array.dtype.name)
+                except UserError:
+                    outcomes.add("refused")
+        assert outcomes == {"float32", "refused"}
 
 
 class TestWriting:

@@ -266,7 +266,7 @@ def _check_one_series(path: Path, slices: Sequence[_Slice]) -> None:
         file=path,
         found=f"{len(rows)} series: " + "; ".join(rows[:_SHOWN] + others),
         expected="the slices of one series",
-        remedy="Put the files of each series into a folder of its own, and name the one to be used, or the folder of "
+        remedy="Put the files of each series into a separate folder, and name the one to be used, or the folder of "
         "these folders.",
     )
 
@@ -291,7 +291,7 @@ def _check_alike(path: Path, slices: Sequence[_Slice]) -> None:
                 file=item.path,
                 found=_size_text(item),
                 expected=f"{_size_text(first)}, as in {first.path.name}",
-                remedy="Put images of another size into a folder of their own.",
+                remedy="Put images of another size into a separate folder.",
             )
 
 
@@ -304,7 +304,7 @@ def _arrange(path: Path, slices: Sequence[_Slice]) -> tuple[list[int], Geometry,
             file=next(item.path for item in slices if not item.placed),
             found="no position or no orientation",
             expected="ImagePositionPatient and ImageOrientationPatient in every file of a series",
-            remedy="Separate images (X-rays, photographs) each need a folder of their own.",
+            remedy="Separate images (X-rays, photographs) each need a separate folder.",
         )
     if not placed:
         return [0], Geometry(first.grid.size, first.grid.spacing, (0.0, 0.0), (1.0, 0.0, 0.0, 1.0)), ()

@@ -75,7 +75,7 @@ def _check_orientation(folder: Path, axes: NDArray[np.float64]) -> None:
             file=folder,
             found=f"{different} of {len(axes)} slices with another orientation than the first",
             expected="one orientation",
-            remedy="Survey images (localizers) and volumes of other orientations belong in folders of their own.",
+            remedy="Survey images (localizers) and volumes of other orientations belong in separate folders.",
         )
 
 
@@ -87,9 +87,9 @@ def _check_places(folder: Path, heights: NDArray[np.float64]) -> None:
             file=folder,
             found=f"{len(heights)} slices at {places} places",
             expected="one slice per place",
-            remedy="Time points, echoes and diffusion directions are volumes of their own: put each into its own "
+            remedy="Time points, echoes and diffusion directions are separate volumes: put each into its own "
             "folder, or convert the series with dcm2niix. Remove files that are there twice; each X-ray needs a "
-            "folder of its own.",
+            "separate folder.",
         )
 
 
@@ -106,7 +106,7 @@ def _check_gaps(folder: Path, names: Sequence[str], heights: NDArray[np.float64]
             found=f"{max(missing, 1)} missing; the first gap, of {distances[first]:.2f} mm, between {names[first]} and "
             f"{names[first + 1]}",
             expected=f"a slice every {usual:.2f} mm",
-            remedy="Copy the whole series again. If the scan itself has gaps, put the parts into folders of their own.",
+            remedy="Copy the whole series again. If the scan itself has gaps, put the parts into separate folders.",
         )
 
 
@@ -143,7 +143,7 @@ def _check_distances(folder: Path, heights: NDArray[np.float64]) -> tuple[Notice
             file=folder,
             found=found,
             expected="one distance",
-            remedy="Resample the series to even slices, or put parts of different spacing into folders of their own.",
+            remedy="Resample the series to even slices, or put parts of different spacing into separate folders.",
         )
     if off <= _UNEVEN * step:
         return ()

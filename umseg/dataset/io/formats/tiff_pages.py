@@ -7,12 +7,11 @@ import importlib.util
 import itertools
 import logging
 import math
-import struct
 from collections.abc import Iterable
 from fractions import Fraction
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import tifffile
@@ -23,14 +22,12 @@ from umseg.common.errors import UserError
 from umseg.common.text import by, few
 from umseg.dataset.io.formats.damage import check_compression, inflate
 from umseg.dataset.io.formats.itk import complex_values, open_itk
+from umseg.dataset.io.formats.tiff_guard import follow_pages, has_single_strip
 from umseg.dataset.io.source import DamagedFileError, last_line
 
 # What is wrong with a file is checked here and raised; tifffile would print it.
 logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
 
-_MOST_PAGES = 1 << 20
-# TIFF 6.0 and BigTIFF: bytes of a value, by the type of a field.
-_TYPE_BYTES = dict(zip(range(1, 19), (1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 2, 0, 8, 8, 8), strict=True))
 _ORIENTATION, _X_RESOLUTION, _Y_RESOLUTION = 274, 282, 283
 _MM_PER_UNIT = {2: 25.4, 3: 10.0}
 _PLAIN, _DEFLATE = 1, (8, 32946)
@@ -44,17 +41,8 @@ _LARGEST = (1 << 32) - 1
 _PLAIN_LIMIT = 1 << 31
 
 
-# Tags that say how pixels are stored: type of page, size, bits, compression, colours, order of bits, components, rows
-# of a strip, planes, predictor, size of tiles, extra components, sample format, JPEG tables, subsampling, depth.
-_LAYOUT_TAGS = {254, 256, 257, 258, 259, 262, 266, 277, 278, 284, 317, 322, 323, 338, 339, 347, 530, 32997, 32998}
-_STRIP_OFFSETS = 273
-_LARGEST_LAYOUT = 256
-
 Page = TiffPage | TiffFrame
 """A page; the first one, or one whose pixels are stored as those of the first (``keyframe``)."""
-
-Layout = tuple[tuple[int, int, int, "int | bytes"], ...]
-"""Tag, type, count and value of the fields of a page that say how its pixels are stored."""
 
 
 class Pages:
@@ -98,9 +86,13 @@ class Pages:
         Raises:
             DamagedFileError, RuntimeError: Pixels cannot be decoded.
         """
-        if _kind(self._pages[0]).compression in _DECODED_BY_ITK:
-            return open_itk(self._path, "TIFFImageIO", lambda path, size: None).read()
-        values = np.empty((self.components, len(self), *self.size[::-1]), self._pages[0].dtype)
+        shape = (self.components, len(self), *self.size[::-1])
+        if _suits_itk(_kind(self._pages[0])):
+            decoded = open_itk(self._path, "TIFFImageIO", lambda path, size: None).read()
+            if decoded.shape != shape:
+                raise DamagedFileError(f"its pages have the shape {by(shape)}, but {by(decoded.shape)} can be decoded")
+            return decoded
+        values = np.empty(shape, self._pages[0].dtype)
         self._file.filehandle.open()
         try:
             for number, page in enumerate(self._pages):
@@ -124,11 +116,11 @@ def open_pages(path: Path) -> Pages:
     """
     length = path.stat().st_size
     with open(path, "rb") as handle:
-        layouts = _follow_pages(handle, length)
+        layouts = follow_pages(handle, length)
     try:
         with TiffFile(path) as file:
             # The tags of a page take much longer to read than the places of its pixels.
-            file.pages.useframes = len(set(layouts)) == 1 and _has_single_strip(layouts[0])
+            file.pages.useframes = len(set(layouts)) == 1 and has_single_strip(layouts[0])
             pages: list[Page] = list(file.pages)
         if len(pages) != len(layouts):
             raise DamagedFileError("its pages cannot be read")
@@ -140,7 +132,7 @@ def open_pages(path: Path) -> Pages:
     except Exception as error:  # whatever tifffile trips over
         raise DamagedFileError(f"its pages cannot be read: {last_line(error)}") from error
     kinds = {_kind(page).hash: _kind(page) for page in full}
-    if len({(kind.shaped, kind.dtype, kind.compression in _DECODED_BY_ITK) for kind in kinds.values()}) != 1:
+    if len({(kind.shaped, kind.dtype, _suits_itk(kind)) for kind in kinds.values()}) != 1:
         raise _mixed_pages(path, kinds.values())
     for kind in kinds.values():
         _check_encoding(path, kind)
@@ -178,65 +170,21 @@ def write_pages(
     )
 
 
-def _follow_pages(handle: BinaryIO, length: int) -> list[Layout]:
-    """Find all pages and check that the values of their tags lie in the file.
-
-    tifffile finds only some circles of pages, ITK runs in them for ever; tifffile leaves out tags that it cannot read.
-
-    Returns:
-        For each page the tags that say how its pixels are stored.
-    """
-    head = handle.read(16)
-    order = {b"II": "<", b"MM": ">"}.get(head[:2])
-    version = 0 if order is None or len(head) < 16 else struct.unpack_from(f"{order}H", head, 2)[0]
-    if version not in (42, 43):
-        raise DamagedFileError("the file does not begin as a TIFF does")
-    counter, word = ("Q", "Q") if version == 43 else ("H", "I")
-    counter_bytes, word_bytes = struct.calcsize(counter), struct.calcsize(word)
-    entry = struct.Struct(f"{order}HH{word}{word}")
-    (offset,) = struct.unpack_from(f"{order}{word}", head, 8 if version == 43 else 4)
-    layouts: dict[int, Layout] = {}
-    while offset:
-        if offset in layouts or len(layouts) >= _MOST_PAGES:
-            raise DamagedFileError("its pages follow each other in a circle")
-        (tags,) = struct.unpack(f"{order}{counter}", _part(handle, offset, counter_bytes, length))
-        table = _part(handle, offset + counter_bytes, tags * entry.size + word_bytes, length)
-        layout: list[tuple[int, int, int, int | bytes]] = []
-        for tag, kind, count, place in entry.iter_unpack(table[:-word_bytes]):
-            size = count * _TYPE_BYTES.get(kind, 0)
-            if size > word_bytes and place + size > length:
-                raise _behind_the_end(length)
-            if tag in _LAYOUT_TAGS:
-                far = word_bytes < size <= _LARGEST_LAYOUT
-                layout.append((tag, kind, count, _part(handle, place, size, length) if far else place))
-            elif tag == _STRIP_OFFSETS:
-                layout.append((tag, kind, count, 0))
-        layouts[offset] = tuple(layout)
-        (offset,) = struct.unpack(f"{order}{word}", table[-word_bytes:])
-    if not layouts:
-        raise DamagedFileError("the file has no page")
-    return list(layouts.values())
+def _suits_itk(page: TiffPage) -> bool:
+    """Whether ITK decodes the compression of a page, and returns its pixels as they are stored."""
+    return (
+        page.compression in _DECODED_BY_ITK
+        and page.planarconfig == 1
+        and not page.is_tiled
+        and page.photometric in _SHOWN_AS_STORED
+        and (page.bitspersample, page.sampleformat) in _EXACT_IN_ITK
+        and page.tags.valueof(_ORIENTATION, default=1) == 1
+    )
 
 
 @cache
 def _has_imagecodecs() -> bool:
     return importlib.util.find_spec("imagecodecs") is not None
-
-
-def _part(handle: BinaryIO, offset: int, size: int, length: int) -> bytes:
-    if offset + size > length:
-        raise _behind_the_end(length)
-    handle.seek(offset)
-    return handle.read(size)
-
-
-def _behind_the_end(length: int) -> DamagedFileError:
-    return DamagedFileError(f"a page of the file lies behind its end at {length} bytes")
-
-
-def _has_single_strip(layout: Layout) -> bool:
-    """Whether all pixels of a page lie in one strip; tifffile takes it for granted that pages are all in one piece."""
-    return any(tag == _STRIP_OFFSETS and count == 1 for tag, _, count, _ in layout)
 
 
 def _check_pixels(path: Path, page: Page, length: int) -> None:
@@ -267,14 +215,10 @@ def _check_encoding(path: Path, page: TiffPage) -> None:
         raise complex_values(path, str(page.dtype))
     if page.dtype is None or page.imagedepth > 1 or (page.is_subsampled and page.compression not in _DECODED_BY_ITK):
         raise _not_decoded(path, page, "whole or floating-point numbers in pages of one slice")
-    if _has_imagecodecs():
+    if _suits_itk(page) or _has_imagecodecs():
         return
     if page.compression in _DECODED_BY_ITK:
-        simple = page.planarconfig == 1 and not page.is_tiled and page.photometric in _SHOWN_AS_STORED
-        exact = (page.bitspersample, page.sampleformat) in _EXACT_IN_ITK
-        if not (simple and exact and page.tags.valueof(_ORIENTATION, default=1) == 1):
-            raise _not_decoded(path, page, "no compression or deflate, or 8 or 16 bits in strips")
-        return
+        raise _not_decoded(path, page, "no compression or deflate, or 8 or 16 bits in strips")
     if page.compression != _PLAIN and page.compression not in _DEFLATE:
         raise _not_decoded(path, page, "no compression, deflate, LZW, PackBits or JPEG")
     if page.predictor not in (1, 2) or page.bitspersample not in (1, 8, 16, 32, 64):

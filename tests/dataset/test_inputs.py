@@ -1,0 +1,50 @@
+"""The input of a prediction: what is said where there is no image, and single files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.dataset.builder import write_image
+from tests.dataset.dicom_builder import write_series
+from umseg.common.errors import UserError
+from umseg.dataset.inputs import find_inputs
+
+VOXELS = np.ones((4, 5, 6), np.int16)
+
+
+def test_what_is_there_is_told_where_there_is_no_image(tmp_path: Path) -> None:
+    (tmp_path / "patient").mkdir()
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(UserError, match="no image that the model can segment") as raised:
+        find_inputs(tmp_path, 1, ".nii.gz")
+    assert raised.value.found == "notes.txt, patient"
+    assert raised.value.expected == "files ending in .nii.gz or folders of DICOM slices"
+    with pytest.raises(UserError, match="no image") as raised:
+        find_inputs(tmp_path / "patient", 1, ".dcm")
+    assert (raised.value.found, raised.value.expected) == ("an empty folder", "folders of DICOM slices")
+
+
+def test_a_file_of_another_format(tmp_path: Path) -> None:
+    path = write_image(tmp_path / "a.mha", VOXELS)
+    with pytest.raises(UserError, match="another format") as raised:
+        find_inputs(path, 1, ".nii.gz")
+    assert raised.value.file == str(path)
+
+
+def test_an_input_that_does_not_exist(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not exist"):
+        find_inputs(tmp_path / "a.nii.gz", 1, ".nii.gz")
+
+
+def test_other_channels_of_a_single_file(tmp_path: Path) -> None:
+    paths = [write_image(tmp_path / f"a_{channel:04d}.nii.gz", VOXELS) for channel in range(2)]
+    assert find_inputs(paths[0], 2, ".nii.gz") == ({"a": tuple(paths)}, [])
+
+
+@pytest.mark.parametrize("file_ending", [".dcm", ".nii.gz"])
+def test_a_single_slice(tmp_path: Path, file_ending: str) -> None:
+    (path,) = write_series(tmp_path, VOXELS[:1])
+    assert find_inputs(path, 1, file_ending) == ({path.stem: (path,)}, [])
