@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -181,18 +182,16 @@ def test_a_device_without_room_is_not_used(slab_voxels: int, monkeypatch: pytest
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU")
-@pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("configuration", SETTINGS)
-@pytest.mark.parametrize("regions", [None, (2, 300, 1, 3)])
 @pytest.mark.parametrize("held_on", ["cpu", "cuda"])
-def test_a_gpu_decides_the_same(
-    held_on: str, regions: tuple[int, ...] | None, configuration: Configuration, order: tuple[int, int, int]
-) -> None:
-    plan = make_plan(order, any=configuration)
-    logits, properties = random_logits(plan, configuration, 4)
-    tensor = torch.from_numpy(logits).to(held_on)
-    result = restore_label_map(tensor, properties, plan, configuration, regions, CUDA)
-    np.testing.assert_array_equal(result, restore_label_map(logits, properties, plan, configuration, regions))
-    soft = restore_probabilities(tensor, properties, plan, configuration, regions=regions is not None, device=CUDA)
-    expected = restore_probabilities(logits, properties, plan, configuration, regions=regions is not None)
-    np.testing.assert_allclose(soft, expected, atol=1e-6)
+def test_a_gpu_decides_the_same(held_on: str, configuration: Configuration) -> None:
+    for order, regions in product(ORDERS, (None, (2, 300, 1, 3))):
+        plan = make_plan(order, any=configuration)
+        logits, properties = random_logits(plan, configuration, 4)
+        tensor = torch.from_numpy(logits).to(held_on)
+        result = restore_label_map(tensor, properties, plan, configuration, regions, CUDA)
+        np.testing.assert_array_equal(result, restore_label_map(logits, properties, plan, configuration, regions))
+        sigmoid = regions is not None
+        soft = restore_probabilities(tensor, properties, plan, configuration, regions=sigmoid, device=CUDA)
+        expected = restore_probabilities(logits, properties, plan, configuration, regions=sigmoid)
+        np.testing.assert_allclose(soft, expected, atol=1e-6)

@@ -57,11 +57,11 @@ def assert_close(backend: str, inputs: list[Tensor | None], softplus: bool = Tru
     assert max(found.values()) < 1e-5, found
 
 
-@pytest.mark.parametrize("length", [1, 3, 63, 64, 65, 1000])
 @pytest.mark.parametrize("states", [4, 8, 16, 32])
 @pytest.mark.parametrize("channels", [1, 16, 37])
-def test_values_and_gradients_equal_the_reference(backend: str, channels: int, states: int, length: int) -> None:
-    assert_close(backend, make_inputs(2, channels, states, length))
+def test_values_and_gradients_equal_the_reference(backend: str, channels: int, states: int) -> None:
+    for length in (1, 3, 63, 64, 65, 1000):
+        assert_close(backend, make_inputs(2, channels, states, length))
 
 
 @pytest.mark.parametrize("softplus", [True, False])
