@@ -12,6 +12,7 @@ from pathlib import Path
 
 from umseg.architectures.options import ModelOptions
 from umseg.common.errors import UserError
+from umseg.common.text import table
 from umseg.training.config.training_config import TrainingConfig, model_folder, option_of
 from umseg.training.watch.log import EpochLog
 from umseg.workspace import DEFAULT_ROOT, FoldFolder, Workspace
@@ -64,8 +65,7 @@ def format_runs(runs: list[Run], now: float | None = None) -> str:
         return "Nothing has been trained yet."
     now = time.time() if now is None else now
     rows = [_HEADER, *(_row(run, now) for run in runs)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines = table(rows)
     unfinished = [run for run in runs if not run.complete]
     if unfinished:
         lines += ["", "To resume a run that has stopped:", *(f"  {run.resume}" for run in unfinished)]

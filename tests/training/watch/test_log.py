@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from umseg.common.errors import UserError
-from umseg.training.watch.log import EpochLog, draw_progress, unlearned_classes, write_csv, write_json_lines
+from umseg.training.watch.log import EpochLog, draw_progress, unlearned_classes, write_json_lines, write_log_table
 
 
 def make_row(epoch: int, **fields: Any) -> EpochLog:
@@ -30,7 +30,7 @@ def make_row(epoch: int, **fields: Any) -> EpochLog:
 
 
 def test_csv(tmp_path: Path) -> None:
-    write_csv(tmp_path / "log.csv", [make_row(1), make_row(2, dice={"organ": 0.25, "tumour": 1.0})])
+    write_log_table(tmp_path / "log.csv", [make_row(1), make_row(2, dice={"organ": 0.25, "tumour": 1.0})])
     assert (tmp_path / "log.csv").read_text().splitlines() == [
         "epoch,lr,train_loss,validation_loss,mean_dice,ema_dice,seconds,seconds_per_iteration,skipped_steps,"
         "dice_organ,dice_tumour",
@@ -41,14 +41,14 @@ def test_csv(tmp_path: Path) -> None:
 
 def test_csv_of_awkward_class_names(tmp_path: Path) -> None:
     name = 'left, "dorsal"'
-    write_csv(tmp_path / "log.csv", [make_row(1, dice={name: 0.5})])
+    write_log_table(tmp_path / "log.csv", [make_row(1, dice={name: 0.5})])
     with open(tmp_path / "log.csv", newline="", encoding="utf-8") as file:
         [row] = csv.DictReader(file)
     assert row[f"dice_{name}"] == "0.5"
 
 
 def test_csv_without_epochs_is_a_header(tmp_path: Path) -> None:
-    write_csv(tmp_path / "log.csv", [])
+    write_log_table(tmp_path / "log.csv", [])
     assert (tmp_path / "log.csv").read_text().startswith("epoch,lr,")
 
 

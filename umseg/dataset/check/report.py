@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from umseg.common.files import write_text
+from umseg.common.files import write_csv
 from umseg.dataset.check.problems import DatasetError, Problem
 
 log = logging.getLogger(__name__)
@@ -27,11 +25,8 @@ def write_problems(path: Path, problems: Sequence[Problem]) -> None:
     Raises:
         UserError: The file cannot be written.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    writer.writerows([getattr(problem, column) for column in _COLUMNS] for problem in _errors_first(problems))
-    write_text(path, text.getvalue())
+    rows = ([getattr(problem, column) for column in _COLUMNS] for problem in _errors_first(problems))
+    write_csv(path, [_COLUMNS, *rows])
 
 
 def report_problems(problems: Sequence[Problem], folder: Path | None = None, table: Path | None = None) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from umseg.common.errors import UserError
-from umseg.common.files import write_text
+from umseg.common.files import write_csv
 from umseg.common.text import few
 from umseg.dataset.io.registry import picture_endings
 
@@ -94,11 +93,7 @@ def write_groups(path: Path, rows: Mapping[str, Row]) -> None:
 
     A case without a group forms a group by itself.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("case", "group"))
-    writer.writerows((case, row.group or case) for case, row in sorted(rows.items()))
-    write_text(path, text.getvalue())
+    write_csv(path, [("case", "group"), *((case, row.group or case) for case, row in sorted(rows.items()))])
 
 
 def case_name(text: str) -> str:

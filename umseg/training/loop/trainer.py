@@ -26,7 +26,7 @@ from umseg.training.optim.average import WeightAverage
 from umseg.training.optim.optimizer import build_optimizers, scale_learning_rates
 from umseg.training.optim.schedule import learning_rate_factor
 from umseg.training.saved import checkpoint
-from umseg.training.watch.log import EpochLog, draw_progress, unlearned_classes, write_csv, write_json_lines
+from umseg.training.watch.log import EpochLog, draw_progress, unlearned_classes, write_json_lines, write_log_table
 from umseg.training.watch.tensorboard import TensorBoard
 from umseg.workspace import FoldFolder, WeightsName
 
@@ -250,7 +250,7 @@ class Trainer:
         self._save_state()
         if not self.processes.first:
             return
-        write_csv(self.folder.log_table, self.rows)
+        write_log_table(self.folder.log_table, self.rows)
         write_json_lines(self.folder.log_records, self.rows)
         if board is not None:
             board.write(row)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from umseg.common.files import atomic_path, write_text
+from umseg.common.files import atomic_path, write_csv, write_text
 from umseg.common.record import Record
 
 PATIENCE = 10
@@ -43,17 +41,15 @@ class EpochLog(Record):
     skipped_steps: int = 0
 
 
-def write_csv(path: Path, rows: Sequence[EpochLog]) -> None:
-    """Write one line per epoch, with a column for every class; atomically."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+def write_log_table(path: Path, rows: Sequence[EpochLog]) -> None:
+    """Write one line per epoch as CSV, with a column for every class; atomically."""
     scalars = [name for name in EpochLog.model_fields if name != "dice"]
     classes = list(rows[0].dice) if rows else []
-    writer.writerow([*scalars, *(f"dice_{name}" for name in classes)])
+    lines: list[list[object]] = [[*scalars, *(f"dice_{name}" for name in classes)]]
     for row in rows:
         numbers = [getattr(row, name) for name in scalars] + [row.dice[name] for name in classes]
-        writer.writerow(["" if v is None else f"{v:.6g}" if isinstance(v, float) else v for v in numbers])
-    write_text(path, text.getvalue())
+        lines.append([f"{value:.6g}" if isinstance(value, float) else value for value in numbers])
+    write_csv(path, lines)
 
 
 def write_json_lines(path: Path, rows: Sequence[EpochLog]) -> None:
