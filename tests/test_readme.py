@@ -54,7 +54,7 @@ def test_make_targets_exist() -> None:
 def test_extras_exist() -> None:
     declared = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     named = set(re.findall(r'"\.\[(\w+)\]"', README))
-    assert named == {"baselines", "cuda", "demo", "dev", "tensorboard"}
+    assert named == {"baselines", "batchgenerators", "cuda", "demo", "dev", "tensorboard"}
     for extra in named:
         assert re.search(rf"^{extra} = \[", declared, flags=re.MULTILINE)
 
