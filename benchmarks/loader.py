@@ -22,14 +22,10 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from benchmarks.processes import tree
-
-if TYPE_CHECKING:
-    pass
 
 WARM_UP = 30
 PICTURES, SIDE = 24, 512

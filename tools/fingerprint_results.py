@@ -225,13 +225,13 @@ class Bench:
 
     def _write_nuclei(self, folder: Path) -> None:
         source, subset = self.shared / "data" / "Dataset703_DSB2018", self.work / "nuclei"
-        with open(source / "manifest.csv", newline="") as handle:
+        with (source / "manifest.csv").open(newline="") as handle:
             rows = [row for row in csv.DictReader(handle) if row["split"] == "train"][:NUM_CASES]
         for name, ending in (("images", ".png"), ("instances", ".tif")):
             (subset / name).mkdir(parents=True)
             for row in rows:
                 shutil.copy(source / name / (row["id"] + ending), subset / name)
-        with open(subset / "manifest.csv", "w", newline="") as handle:
+        with (subset / "manifest.csv").open("w", newline="") as handle:
             writer = csv.DictWriter(handle, list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)

@@ -32,7 +32,7 @@ def test_metrics_are_chosen_by_name(folders: list[str], tmp_path: Path) -> None:
     done = evaluate(*folders, "--metrics", "hd95, dsc")
     assert done.exit_code == 0, done.output
     assert done.output.splitlines()[0].split() == ["class", "cases", "HD95", "(mm)", "DSC"]
-    with open(tmp_path / "pred" / "metrics.csv", encoding="utf-8", newline="") as handle:
+    with (tmp_path / "pred" / "metrics.csv").open(encoding="utf-8", newline="") as handle:
         (row,) = csv.DictReader(handle)
     assert (row["hd95"], row["dsc"]) == ("1.0", "0.75")
 

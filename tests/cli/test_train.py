@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -165,7 +164,7 @@ def test_a_wrong_file_is_explained(root: Path, tmp_path: Path, content: str, pro
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2
     assert problem in result.output
-    assert not os.path.exists("spoilt")
+    assert not Path("spoilt").exists()
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("08:00:00", 28800), ("0:01:30", 90), ("100:00:01", 360001)])

@@ -110,7 +110,7 @@ def test_negative_numbers_are_refused(write_maps) -> None:
 def test_files(metrics: InstanceMetrics, tmp_path: Path) -> None:
     document, table = write_metrics(metrics, tmp_path)
     assert load_metrics(document).model_dump_json() == metrics.model_dump_json()
-    with open(table, encoding="utf-8", newline="") as handle:
+    with table.open(encoding="utf-8", newline="") as handle:
         rows = list(csv.DictReader(handle))
     assert [(row["case"], row["class"], row["TP"], row["FP"], row["FN"]) for row in rows] == [
         ("a", "nucleus", "1", "0", "1"),

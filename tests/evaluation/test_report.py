@@ -56,7 +56,7 @@ def test_another_schema_version_is_refused(metrics, tmp_path):
 
 def test_csv_has_one_row_per_case_and_class(metrics, tmp_path):
     _, table = write_metrics(metrics, tmp_path)
-    with open(table, encoding="utf-8", newline="") as handle:
+    with table.open(encoding="utf-8", newline="") as handle:
         rows = list(csv.DictReader(handle))
     assert [(row["case"], row["class"]) for row in rows] == [(case, name) for case in "abcde" for name in "12"]
     assert (rows[0]["dsc"], rows[0]["nsd"], rows[0]["label"], rows[0]["TP"]) == ("0.5", "0.4", "1", "3")

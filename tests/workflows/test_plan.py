@@ -111,7 +111,7 @@ def shift_label(path: Path, spacing: tuple[float, float, float] | None = None) -
 
 
 def rows_of(workspace: Path) -> list[dict[str, str]]:
-    with open(workspace / "problems.csv", newline="", encoding="utf-8") as handle:
+    with (workspace / "problems.csv").open(newline="", encoding="utf-8") as handle:
         return list(csv.DictReader(handle))
 
 

@@ -39,12 +39,12 @@ def atomic_path(path: Path, needed: int | None = None, sync: bool = True) -> Ite
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         if sync:
-            with open(temporary, "rb+") as handle:
+            with temporary.open("rb+") as handle:
                 os.fsync(handle.fileno())
         if os.name == "posix":
             # Some libraries create files that only their owner may read, but the folder may be shared.
             temporary.chmod(_PERMISSIONS)
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
         # Removed before the message is made, which says how much space is free.
         _remove(temporary)

@@ -146,7 +146,7 @@ class UNet(nn.Module):
         # Not by the row's own call, which would hold its input until the last block is done.
         for block in stage.children():
             x = block(x)
-        return cast(Tensor, x)
+        return cast("Tensor", x)
 
 
 def _blocks(row: Row, in_channels: int, stage: Stage, stride: Sequence[int]) -> list[nn.Module]:

@@ -22,7 +22,8 @@ class MemoryRule(Protocol):
     """
 
     @property
-    def monotone(self) -> bool: ...
+    def monotone(self) -> bool:
+        """Whether a patch is taken to fit if a larger one does."""
 
     def fits(self, topology: Topology) -> bool:
         """Whether the patch is small enough."""

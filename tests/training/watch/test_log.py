@@ -42,7 +42,7 @@ def test_csv(tmp_path: Path) -> None:
 def test_csv_of_awkward_class_names(tmp_path: Path) -> None:
     name = 'left, "dorsal"'
     write_log_table(tmp_path / "log.csv", [make_row(1, dice={name: 0.5})])
-    with open(tmp_path / "log.csv", newline="", encoding="utf-8") as file:
+    with (tmp_path / "log.csv").open(newline="", encoding="utf-8") as file:
         [row] = csv.DictReader(file)
     assert row[f"dice_{name}"] == "0.5"
 

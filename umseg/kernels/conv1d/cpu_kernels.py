@@ -27,7 +27,8 @@ def convolve(scratch, x, weights, width, t):
 @jit("void(float32[:,:,:], float32[:,:], intp, intp, intp, float32[:,:,:], float32[::1])")
 def forward(x, weights, batch, begin, end, out, scratch):
     """Write tokens begin .. end - 1; ``weights`` (channels, width + 1) end with the bias; ``begin`` is a multiple of
-    CHUNK, as is ``end`` unless it is the length; scratch of ``scratch_size(channels, width)`` elements."""
+    CHUNK, as is ``end`` unless it is the length; scratch of ``scratch_size(channels, width)`` elements.
+    """
     width = weights.shape[1] - 1
     blocks = (x.shape[1] + LANES - 1) // LANES
     tile_x = blocks * (width + 1) * LANES
@@ -95,7 +96,8 @@ def convolution_gradient(scratch, x, weights, width, grad, out, sums, later, lin
 )
 def backward(x, weights, grad, batch, begin, end, grad_x, grad_weights, row, scratch):
     """Gradients from tokens begin .. end - 1: those of x, and those of the weights in ``grad_weights[row]``, which
-    holds (blocks, width + 1, 16) numbers. The other arguments are those of ``forward``."""
+    holds (blocks, width + 1, 16) numbers. The other arguments are those of ``forward``.
+    """
     width = weights.shape[1] - 1
     blocks = (x.shape[1] + LANES - 1) // LANES
     size = blocks * (width + 1) * LANES

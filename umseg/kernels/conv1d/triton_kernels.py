@@ -45,7 +45,8 @@ def backward(
     WIDTH: tl.constexpr, TOKENS: tl.constexpr, LANES: tl.constexpr,
 ):  # fmt: skip
     """Write the gradient of x, and of the weights the part of this program: (batch, token blocks, WIDTH + 1, padded
-    channels)."""
+    channels).
+    """
     t = (tl.program_id(0).to(tl.int64) * TOKENS + tl.arange(0, TOKENS))[:, None]
     c = (tl.program_id(1) * LANES + tl.arange(0, LANES))[None, :]
     element = tl.program_id(2).to(tl.int64) * length * channels

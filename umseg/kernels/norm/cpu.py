@@ -27,7 +27,7 @@ def norm_act(x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, e
     """leaky_relu(instance_norm(x) + residual) of float32 or bfloat16; without a residual it need not be kept."""
     out, mean, scale = forward_op(x, residual, weight, bias, eps, slope)
     if residual is not None:
-        return cast(Tensor, out)
+        return cast("Tensor", out)
     known = [t.detach() for t in (x, weight, bias, mean, scale)]
     return computed_again(out, partial(_again, *known, slope))
 

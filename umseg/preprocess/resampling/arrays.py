@@ -68,13 +68,17 @@ class NumpyArrays:
     product_size: ClassVar[int] = 2**19 - 1
 
     def double(self) -> NumpyArrays:
+        """As in ``Arrays``."""
         return NumpyArrays(np.float64)
 
     def load(self, array: NDArray[Any]) -> NDArray[Any]:
+        """As in ``Arrays``."""
         return np.ascontiguousarray(array, dtype=self.dtype)
 
     def empty(self, shape: Sequence[int]) -> NDArray[Any]:
+        """As in ``Arrays``."""
         return np.empty(shape, dtype=self.dtype)
 
     def to_host(self, array: NDArray[Any]) -> NDArray[Any]:
+        """As in ``Arrays``."""
         return array

@@ -33,14 +33,17 @@ class TorchArrays:
         return self if self.device.type == "mps" else TorchArrays(self.device, torch.float64)
 
     def load(self, array: Tensor | NDArray[Any]) -> Tensor:
+        """As in ``Arrays``."""
         tensor = torch.tensor(array, dtype=self.dtype) if isinstance(array, np.ndarray) else array
         # Converted on the device, so that fewer bytes are copied.
         return tensor.to(self.device).to(self.dtype).contiguous()
 
     def empty(self, shape: Sequence[int]) -> Tensor:
+        """As in ``Arrays``."""
         return torch.empty(tuple(shape), dtype=self.dtype, device=self.device)
 
     def to_host(self, array: Tensor) -> NDArray[Any]:
+        """As in ``Arrays``."""
         host: NDArray[Any] = array.cpu().numpy()
         return host
 

@@ -51,7 +51,7 @@ def as_store_dtype(name: str) -> StoreDtype:
         UserError: There is no such type.
     """
     if name in get_args(StoreDtype):
-        return cast(StoreDtype, name)
+        return cast("StoreDtype", name)
     raise UserError(
         "Images cannot be stored in this type.",
         found=name,
@@ -64,10 +64,12 @@ class LazyArray(Protocol):
     """An array on disk; indexing it with slices reads only the blocks concerned and gives a numpy array."""
 
     @property
-    def shape(self) -> tuple[int, ...]: ...
+    def shape(self) -> tuple[int, ...]:
+        """Voxels per axis."""
 
     @property
-    def dtype(self) -> np.dtype[Any]: ...
+    def dtype(self) -> np.dtype[Any]:
+        """Type in which the values are stored."""
 
     def __getitem__(self, key: Any) -> NDArray[Any]: ...
 
@@ -364,7 +366,7 @@ def _load_locations(path: Path) -> dict[int, NDArray[np.int32]]:
 
 def _file_checksum(path: Path) -> str:
     checksum = 0
-    with open(path, "rb") as handle:
+    with path.open("rb") as handle:
         while block := handle.read(_BLOCK):
             checksum = zlib.crc32(block, checksum)
     return _hex(checksum)

@@ -146,6 +146,7 @@ def sample_majority(label: Tensor, placement: Placement) -> Tensor:
 
     Args:
         label: (planes, *spatial) int16.
+        placement: Where the patch lies in the image.
 
     Returns:
         (planes, *patch), -1 outside the image.

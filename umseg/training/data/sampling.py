@@ -20,7 +20,8 @@ class Sliceable(Protocol[ScalarT_co]):
     """An array in memory or on disk that can be read in parts."""
 
     @property
-    def shape(self) -> tuple[int, ...]: ...
+    def shape(self) -> tuple[int, ...]:
+        """Voxels per axis."""
 
     def __getitem__(self, key: tuple[slice, ...], /) -> NDArray[ScalarT_co]: ...
 

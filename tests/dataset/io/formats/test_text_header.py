@@ -95,7 +95,7 @@ def test_voxels_anywhere_else_are_refused_with_advice(folder: Path, name: str, p
     with pytest.raises(UserError, match="voxels in other files") as raised:
         read_image([path])
     assert raised.value.file == str(path)
-    assert place.split("\n")[0].format(folder=folder.parent).endswith(str(raised.value.found))
+    assert place.split("\n", maxsplit=1)[0].format(folder=folder.parent).endswith(str(raised.value.found))
     assert ".nii.gz" in str(raised.value.remedy)
 
 

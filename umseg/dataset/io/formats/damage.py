@@ -9,7 +9,7 @@ from isal import isal_zlib
 
 from umseg.dataset.io.source import DamagedFileError
 
-INFLATE_ERROR = cast(type[Exception], isal_zlib.error)
+INFLATE_ERROR = cast("type[Exception]", isal_zlib.error)
 """What isal raises for damaged data; its stubs take it for an instance."""
 
 _BLOCK = 1 << 18
