@@ -143,7 +143,7 @@ def write_label(path: Path, array: NDArray[np.integer[Any]], geometry: Geometry)
     """Write a label map, compressed, in the smallest unsigned type, whole or not at all.
 
     Args:
-        path: Its ending chooses the format.
+        path: The file, whose ending chooses the format.
         array: (z, y, x), values at least 0; z is 1 for a 2-D geometry.
         geometry: The grid of the input, which the file gets unchanged.
 

@@ -206,6 +206,12 @@ class TestHeaders:
         assert image.geometry.dimensions == 2
         assert image.geometry.spacing == (0.1, 0.2)
 
+    @pytest.mark.parametrize("spacing", [[0, 0], [0, 1], None])
+    def test_pixels_without_a_size_count_as_squares_of_1_mm(self, tmp_path: Path, spacing: list[int] | None) -> None:
+        for path in write_series(tmp_path, noise()):
+            rewrite(path, PixelSpacing=spacing)
+        assert read_image([tmp_path]).spacing == (2.0, 1.0, 1.0)
+
     def test_text_of_any_character_set(self, tmp_path: Path) -> None:
         write_series(tmp_path, noise((2, 6, 7)), uid="1.2.3")
         for path in write_series(tmp_path, noise(), uid="1.2.4", first=10):

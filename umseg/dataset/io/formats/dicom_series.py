@@ -129,7 +129,9 @@ def _read_header(path: Path) -> _Slice | None:
         if not all(size):
             raise DamagedFileError("the file does not say how many rows and columns it has")
         place, axes = _numbers(found, _POSITION, 3), _axes(_numbers(found, _ORIENTATION, 6))
-        spacing = _numbers(found, _SPACING, 2) or _numbers(found, _SPACING_OF_DETECTOR, 2) or (1.0, 1.0)
+        stated = (_numbers(found, tag, 2) for tag in (_SPACING, _SPACING_OF_DETECTOR))
+        # GDCM takes zeros for no spacing as well.
+        spacing = next((values for values in stated if values is not None and all(values)), (1.0, 1.0))
         description = _printable(_text(found, _DESCRIPTION)) or "no description"
         thickness = _numbers(found, _THICKNESS, 1)
         return _Slice(
