@@ -49,7 +49,7 @@ def test_plan_and_weights_are_taken_over(source: Path, tmp_path: Path) -> None:
 
 def test_a_plan_that_is_taken_over_leaves_no_choice(source: Path, tmp_path: Path) -> None:
     folder = write_blobs(tmp_path / "Dataset906_Target", num_cases=2)
-    with pytest.raises(UserError, match="nothing in it can be chosen"):
+    with pytest.raises(UserError, match="reuses a plan without changes"):
         plan_dataset(folder, tmp_path / "w", like=source, memory_gb=4, quiet=True)
 
 

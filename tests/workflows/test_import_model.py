@@ -178,7 +178,7 @@ def empty(source: Path) -> None:
         (damage, "damaged"),
         (swap, "nnunet"),
         (cut, "do not belong"),
-        (strip, "not one of nnU-Net v2"),
+        (strip, "not a checkpoint of nnU-Net v2"),
         (empty, "no trained fold"),
         (add_region, "do not belong"),
     ],
