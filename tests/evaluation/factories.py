@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from umseg.dataset.io.grid import Unit
 from umseg.evaluation.aggregate import summarise, summarise_case
 from umseg.evaluation.classes import Classes
 from umseg.evaluation.metrics.registry import choose_metrics
@@ -14,7 +15,7 @@ from umseg.evaluation.records import ClassScores, Metrics
 def make_metrics(
     scores: Mapping[str, Sequence[tuple[float, ...]]],
     tolerance: Sequence[float] = (1.0, 1.0),
-    unit: str = "mm",
+    unit: Unit = "mm",
     keys: Sequence[str] = ("dsc", "nsd"),
 ) -> Metrics:
     """Metrics of cases with the given scores for the classes "1", "2", ...; a class whose first is NaN is empty."""

@@ -5,12 +5,13 @@ import math
 import pytest
 
 from tests.evaluation.factories import make_metrics
+from umseg.dataset.io.grid import Unit
 from umseg.evaluation.records import Metrics
 
 NAN = math.nan
 
 
-def test_class_statistics_leave_out_what_is_not_evaluable():
+def test_class_statistics_leave_out_what_is_not_evaluable() -> None:
     metrics = make_metrics(
         {"a": [(0.5, 0.4), (NAN, NAN)], "b": [(0.9, 0.8), (0.3, 0.1)], "c": [(0.7, 0.6), (NAN, NAN)]}
     )
@@ -22,7 +23,7 @@ def test_class_statistics_leave_out_what_is_not_evaluable():
     assert (second.scores["dsc"].mean, second.scores["dsc"].std, second.scores["nsd"].mean) == (0.3, 0, 0.1)
 
 
-def test_the_foreground_mean_is_the_mean_of_the_class_means():
+def test_the_foreground_mean_is_the_mean_of_the_class_means() -> None:
     metrics = make_metrics({"a": [(0.5, 0.4), (NAN, NAN)], "b": [(0.9, 0.8), (0.3, 0.1)]})
     # The mean of the cases' means would be (0.5 + 0.6) / 2.
     assert metrics.foreground_mean.scores["dsc"].mean == pytest.approx((0.7 + 0.3) / 2)
@@ -31,7 +32,7 @@ def test_the_foreground_mean_is_the_mean_of_the_class_means():
     assert metrics.foreground_mean.scores["dsc"].std == pytest.approx(0.05)
 
 
-def test_nothing_evaluable_gives_nan_everywhere():
+def test_nothing_evaluable_gives_nan_everywhere() -> None:
     metrics = make_metrics({"a": [(NAN, NAN)]})
     assert (metrics.classes["1"].n_cases, metrics.foreground_mean.n_not_evaluable) == (0, 1)
     for value in (
@@ -43,7 +44,7 @@ def test_nothing_evaluable_gives_nan_everywhere():
     assert isinstance(metrics, Metrics)
 
 
-def test_infinite_scores_enter_no_mean_but_are_counted():
+def test_infinite_scores_enter_no_mean_but_are_counted() -> None:
     metrics = make_metrics(
         {"a": [(math.inf,), (4.0,)], "b": [(2.0,), (math.inf,)], "c": [(NAN,), (math.inf,)]}, keys=["hd95"]
     )
@@ -57,7 +58,7 @@ def test_infinite_scores_enter_no_mean_but_are_counted():
 
 
 @pytest.mark.parametrize(("unit", "expected"), [("mm", ("mm", "ml")), ("px", ("px", "voxels"))])
-def test_units_are_those_of_the_files(unit, expected):
+def test_units_are_those_of_the_files(unit: Unit, expected: tuple[str, str]) -> None:
     metrics = make_metrics({"a": [(1.0, 2.0)]}, unit=unit, keys=["assd", "volume_difference"])
     assert tuple(record.unit for record in metrics.metrics.values()) == expected
     assert metrics.tolerance == {}, "no metric uses it"

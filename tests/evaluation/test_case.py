@@ -13,6 +13,7 @@ from umseg.evaluation import assd, dice, hd95, surface_dice, volume_difference
 from umseg.evaluation.case import score_labels
 from umseg.evaluation.classes import Classes
 from umseg.evaluation.metrics.registry import choose_metrics
+from umseg.evaluation.records import ClassScores
 
 # A region that shares a value with a class.
 VALUES = {"liver": (1,), "cyst": (3,), "any": (3, 1, 2)}
@@ -22,7 +23,9 @@ maps = st.tuples(st.just(2), *[st.integers(1, 6)] * 3).flatmap(
 )
 
 
-def score(prediction, reference, spacing, **values):
+def score(
+    prediction: np.ndarray, reference: np.ndarray, spacing: tuple[float, float, float], **values: int
+) -> dict[str, ClassScores]:
     """Scores of classes of one value each, tolerance 1."""
     classes = Classes({name: (value,) for name, value in values.items()})
     return score_labels(prediction, reference, spacing, classes, dict.fromkeys(values, 1.0))
@@ -30,7 +33,7 @@ def score(prediction, reference, spacing, **values):
 
 @settings(deadline=None)
 @given(maps, spacings)
-def test_scores_are_those_of_the_whole_masks(pair, spacing):
+def test_scores_are_those_of_the_whole_masks(pair: np.ndarray, spacing: tuple[float, float, float]) -> None:
     """Cropping to the class must not change a score, wherever the class lies."""
     prediction, reference = pair
     scores = score_labels(prediction, reference, spacing, Classes(VALUES), TOLERANCES)
@@ -46,7 +49,7 @@ def test_scores_are_those_of_the_whole_masks(pair, spacing):
 
 @settings(deadline=None)
 @given(maps, spacings, st.integers(0, 5))
-def test_what_is_not_annotated_costs_nothing(pair, spacing, start):
+def test_what_is_not_annotated_costs_nothing(pair: np.ndarray, spacing: tuple[float, float, float], start: int) -> None:
     """A prediction that is right wherever the reference is annotated is perfect."""
     prediction, reference = pair[0], pair[0].copy()
     reference[:, :, start:] = 4
@@ -61,7 +64,9 @@ def test_what_is_not_annotated_costs_nothing(pair, spacing, start):
 
 @settings(deadline=None)
 @given(maps, spacings)
-def test_overlap_is_counted_where_the_reference_is_annotated(pair, spacing):
+def test_overlap_is_counted_where_the_reference_is_annotated(
+    pair: np.ndarray, spacing: tuple[float, float, float]
+) -> None:
     """Value 3 is to be ignored here, in the reference alone."""
     prediction, reference = np.minimum(pair[0], 2), pair[1]
     classes = Classes({"liver": (1,), "any": (1, 2)}, ignore_label=3)
@@ -71,7 +76,7 @@ def test_overlap_is_counted_where_the_reference_is_annotated(pair, spacing):
         assert scores.scores["dsc"] == pytest.approx(dice(*masks), nan_ok=True)
 
 
-def test_no_surface_arises_where_the_annotation_ends():
+def test_no_surface_arises_where_the_annotation_ends() -> None:
     """A band that runs into the unknown, and a prediction that lies beside it: the ends at the unknown do not count."""
     reference, prediction = np.zeros((2, 1, 30, 40), np.int8)
     reference[0, 4:8] = 1
@@ -85,21 +90,21 @@ def test_no_surface_arises_where_the_annotation_ends():
     assert (scores.n_pred, scores.n_ref, scores.TP) == (80, 80, 0)
 
 
-def test_volumes_in_millilitres(block):
+def test_volumes_in_millilitres(block: np.ndarray) -> None:
     scores = score(block, np.zeros_like(block), (5.0, 2.0, 10.0), a=1, b=2)
     assert scores["a"].volume_pred_ml == pytest.approx(32 * 0.1)
     assert scores["b"].volume_pred_ml == pytest.approx(8 * 0.1)
     assert scores["a"].volume_ref_ml == 0
 
 
-def test_one_slice_has_no_volume(block):
+def test_one_slice_has_no_volume(block: np.ndarray) -> None:
     scores = score(block[2:3], block[2:3], (999.0, 1.0, 1.0), a=1)
     assert math.isnan(scores["a"].volume_pred_ml)
     assert (scores["a"].n_pred, scores["a"].scores["nsd"]) == (16, 1)
 
 
 @pytest.mark.parametrize("where", [0, 2, 4])
-def test_a_class_in_one_slice_of_a_volume_is_no_two_dimensional_image(where):
+def test_a_class_in_one_slice_of_a_volume_is_no_two_dimensional_image(where: int) -> None:
     """Its caps above and below are surface too, also in the first and the last slice."""
     reference = np.zeros((5, 20, 20), np.int16)
     reference[where, 4:16, 4:16] = 1
@@ -113,7 +118,7 @@ def test_a_class_in_one_slice_of_a_volume_is_no_two_dimensional_image(where):
 
 @settings(deadline=None)
 @given(maps, spacings)
-def test_distances_are_those_of_the_whole_masks(pair, spacing):
+def test_distances_are_those_of_the_whole_masks(pair: np.ndarray, spacing: tuple[float, float, float]) -> None:
     """Cropping to the class must not change a distance, wherever the class lies."""
     prediction, reference = pair
     metrics = choose_metrics(["hd95", "assd", "volume_difference"])

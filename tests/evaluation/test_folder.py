@@ -3,12 +3,16 @@ from __future__ import annotations
 import json
 import logging
 import math
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.evaluation.conftest import Writer
 from umseg.common.errors import UserError
-from umseg.dataset.io.grid import Geometry
+from umseg.dataset.io.grid import Geometry, Unit
 from umseg.dataset.io.images import write_label
 from umseg.evaluation import (
     Pair,
@@ -23,13 +27,15 @@ from umseg.evaluation import (
     surface_dice,
     write_metrics,
 )
-from umseg.evaluation.records import load_metrics
+from umseg.evaluation.records import Metrics, load_metrics
 
 SPACING = (2.0, 0.8, 0.8)
+Folders = tuple[Path, Path]
+Labels = Mapping[str, int | Collection[int]]
 
 
 @pytest.fixture
-def folders(write_maps, block):
+def folders(write_maps: Writer, block: np.ndarray) -> Folders:
     """Three cases: a perfect one, one shifted by a voxel, one without class 2 in prediction and reference."""
     shifted, single = np.roll(block, 1, axis=2), np.where(block == 1, block, 0)
     predictions = {"a.nii.gz": block, "b.nii.gz": shifted, "c.nii.gz": single}
@@ -37,16 +43,18 @@ def folders(write_maps, block):
     return write_maps("pred", predictions, SPACING), write_maps("data/labelsTr", references, SPACING)
 
 
-def evaluate(folders, **options):
-    return evaluate_folder(*folders, quiet=True, **options)
+def evaluate(folders: Folders, **options: Any) -> Metrics:
+    metrics = evaluate_folder(*folders, quiet=True, **options)
+    assert isinstance(metrics, Metrics)
+    return metrics
 
 
-def write_description(path, labels, **fields):
+def write_description(path: Path, labels: Labels, **fields: Any) -> None:
     content = {"channel_names": {"0": "CT"}, "labels": labels, "numTraining": 3, "file_ending": ".nii.gz", **fields}
     path.write_text(json.dumps(content))
 
 
-def test_scores_of_a_folder(folders, block):
+def test_scores_of_a_folder(folders: Folders, block: np.ndarray) -> None:
     metrics = evaluate(folders, labels={"background": 0, "liver": 1, "cyst": 2}, tolerance=[0.5, 1.0])
     assert metrics.labels == {"liver": 1, "cyst": 2}
     assert metrics.tolerance == {"liver": 0.5, "cyst": 1.0}
@@ -65,11 +73,11 @@ def test_scores_of_a_folder(folders, block):
     assert (metrics.classes["cyst"].n_cases, metrics.classes["cyst"].n_not_evaluable) == (2, 1)
 
 
-def test_workers_change_nothing(folders):
+def test_workers_change_nothing(folders: Folders) -> None:
     assert evaluate(folders, workers=2).model_dump_json() == evaluate(folders).model_dump_json()
 
 
-def test_labels_come_from_the_predictions_then_from_the_data_set_then_from_the_values(folders):
+def test_labels_come_from_the_predictions_then_from_the_data_set_then_from_the_values(folders: Folders) -> None:
     predictions, reference = folders
     assert evaluate(folders).labels == {"1": 1, "2": 2}
     write_description(reference.parent / "dataset.json", {"background": 0, "liver": 1, "cyst": 2})
@@ -78,31 +86,33 @@ def test_labels_come_from_the_predictions_then_from_the_data_set_then_from_the_v
     assert list(evaluate(folders).labels.items()) == [("organ", 1), ("cyst", 2)]
 
 
-def test_some_cases_only(folders):
+def test_some_cases_only(folders: Folders) -> None:
     (folders[0] / "b.nii.gz").unlink()
     with pytest.raises(UserError, match="1 reference case has no label map"):
         evaluate(folders)
     assert [case.case for case in evaluate(folders, cases={"a", "c"}).cases] == ["a", "c"]
 
 
-def test_a_value_without_a_label_is_refused(folders):
+def test_a_value_without_a_label_is_refused(folders: Folders) -> None:
     with pytest.raises(UserError, match="no label") as caught:
         evaluate(folders, labels={"liver": 1})
-    assert caught.value.file.endswith("a.nii.gz")
+    assert str(caught.value.file).endswith("a.nii.gz")
     assert (caught.value.found, caught.value.expected) == ("2", "0 (background), 1 (liver)")
 
 
-def test_different_shapes_are_refused(folders, write_maps, block):
+def test_different_shapes_are_refused(folders: Folders, write_maps: Writer, block: np.ndarray) -> None:
     write_maps("pred", {"b.nii.gz": block[:-1]}, SPACING)
     with pytest.raises(UserError, match="case b differ in shape") as caught:
         evaluate(folders)
     assert caught.value.file == str(folders[0] / "b.nii.gz")
-    assert "5 x 8 x 9" in caught.value.found
-    assert "6 x 8 x 9" in caught.value.expected
-    assert str(folders[1] / "b.nii.gz") in caught.value.expected
+    assert "5 x 8 x 9" in str(caught.value.found)
+    assert "6 x 8 x 9" in str(caught.value.expected)
+    assert str(folders[1] / "b.nii.gz") in str(caught.value.expected)
 
 
-def test_different_spacings_are_refused_and_rounding_is_not(folders, write_maps, block):
+def test_different_spacings_are_refused_and_rounding_is_not(
+    folders: Folders, write_maps: Writer, block: np.ndarray
+) -> None:
     write_maps("pred", {"a.nii.gz": block}, (2.0001, 0.8, 0.80001))
     assert evaluate(folders).cases[0].scores["dsc"] == 1
     write_maps("pred", {"a.nii.gz": block}, (2.0, 0.8, 0.9))
@@ -111,7 +121,9 @@ def test_different_spacings_are_refused_and_rounding_is_not(folders, write_maps,
     assert caught.value.found == "spacing 2 x 0.8 x 0.9 (z, y, x)"
 
 
-def test_another_place_in_space_is_reported(folders, write_maps, block, caplog):
+def test_another_place_in_space_is_reported(
+    folders: Folders, write_maps: Writer, block: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.WARNING):
         evaluate(folders)
     assert not caplog.records
@@ -124,10 +136,10 @@ def test_another_place_in_space_is_reported(folders, write_maps, block, caplog):
 
 
 @pytest.mark.parametrize("tolerance", [-1.0, math.nan, [1.0, 2.0, 3.0], [], math.inf])
-def test_tolerances_that_make_no_sense(folders, tolerance):
+def test_tolerances_that_make_no_sense(folders: Folders, tolerance: float | list[float]) -> None:
     with pytest.raises(UserError, match="tolerances") as caught:
         evaluate(folders, tolerance=tolerance)
-    assert "1, 2" in caught.value.expected
+    assert "1, 2" in str(caught.value.expected)
 
 
 @pytest.mark.parametrize(
@@ -142,12 +154,12 @@ def test_tolerances_that_make_no_sense(folders, tolerance):
         {"a": [0, 1], "b": 2},
     ],
 )
-def test_labels_that_make_no_sense(folders, labels):
+def test_labels_that_make_no_sense(folders: Folders, labels: Labels) -> None:
     with pytest.raises(UserError, match="labels are not valid"):
         evaluate(folders, labels=labels)
 
 
-def test_only_background(write_maps, block):
+def test_only_background(write_maps: Writer, block: np.ndarray) -> None:
     empty = {"a.nii.gz": np.zeros_like(block)}
     folders = write_maps("pred", empty), write_maps("ref", empty)
     with pytest.raises(UserError, match="no class to evaluate"):
@@ -155,7 +167,7 @@ def test_only_background(write_maps, block):
     assert math.isnan(evaluate(folders, labels={"liver": 1}).foreground_mean.scores["dsc"].mean)
 
 
-def test_a_damaged_file_is_named(folders):
+def test_a_damaged_file_is_named(folders: Folders) -> None:
     path = folders[0] / "b.nii.gz"
     path.write_bytes(path.read_bytes()[:60])
     with pytest.raises(UserError) as caught:
@@ -163,7 +175,7 @@ def test_a_damaged_file_is_named(folders):
     assert caught.value.file == str(path)
 
 
-def test_flat_images_are_measured_in_pixels(write_maps, block):
+def test_flat_images_are_measured_in_pixels(write_maps: Writer, block: np.ndarray) -> None:
     reference, prediction = block[2], np.roll(block[2], 1, axis=0)
     folders = write_maps("pred", {"a.png": prediction}), write_maps("ref", {"a.png": reference})
     metrics = evaluate(folders, tolerance=0.5)
@@ -173,7 +185,7 @@ def test_flat_images_are_measured_in_pixels(write_maps, block):
     assert math.isnan(metrics.cases[0].classes["1"].volume_ref_ml)
 
 
-def write_stacks(folder, maps, unit):
+def write_stacks(folder: Path, maps: Mapping[str, np.ndarray], unit: Unit | None) -> Path:
     """TIFF stacks of isotropic voxels of 2 mm or pixels."""
     folder.mkdir(exist_ok=True)
     for name, array in maps.items():
@@ -183,7 +195,7 @@ def write_stacks(folder, maps, unit):
 
 
 @pytest.mark.parametrize("unit", ["mm", "px", None])
-def test_stacks_are_measured_in_what_their_files_say(tmp_path, block, unit):
+def test_stacks_are_measured_in_what_their_files_say(tmp_path: Path, block: np.ndarray, unit: Unit | None) -> None:
     """The tolerance is in mm only where the files say how long that is; where they do not, there is no volume."""
     moved = np.roll(block, 1, axis=2)
     folders = write_stacks(tmp_path / "p", {"a.tif": moved}, unit), write_stacks(tmp_path / "r", {"a.tif": block}, unit)
@@ -200,13 +212,17 @@ def test_stacks_are_measured_in_what_their_files_say(tmp_path, block, unit):
 
 
 @pytest.mark.parametrize("stated", ["p", "r"])
-def test_one_of_two_stacks_may_say_its_spacing_for_both(tmp_path, block, stated):
-    folders = [write_stacks(tmp_path / n, {"a.tif": block}, "mm" if n == stated else None) for n in ("p", "r")]
-    (case,) = evaluate(folders).cases
+def test_one_of_two_stacks_may_say_its_spacing_for_both(tmp_path: Path, block: np.ndarray, stated: str) -> None:
+    prediction, reference = (
+        write_stacks(tmp_path / n, {"a.tif": block}, "mm" if n == stated else None) for n in ("p", "r")
+    )
+    (case,) = evaluate((prediction, reference)).cases
     assert (case.spacing, case.unit) == ((2.0, 2.0, 2.0), "mm")
 
 
-def test_cases_of_different_units_are_told_apart(tmp_path, block, caplog):
+def test_cases_of_different_units_are_told_apart(
+    tmp_path: Path, block: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
     for name in ("p", "r"):
         write_stacks(tmp_path / name, {"a.tif": block}, "mm")
         write_stacks(tmp_path / name, {"b.tif": block}, None)
@@ -218,10 +234,12 @@ def test_cases_of_different_units_are_told_apart(tmp_path, block, caplog):
     assert "1 mm or px" in table
     assert "Lengths are in pixels in 1 case whose" in table
     document, _ = write_metrics(metrics, tmp_path)
-    assert load_metrics(document).unit == "mixed"
+    again = load_metrics(document)
+    assert isinstance(again, Metrics)
+    assert again.unit == "mixed"
 
 
-def test_a_slice_in_a_flat_and_in_a_volume_format(write_maps, block):
+def test_a_slice_in_a_flat_and_in_a_volume_format(write_maps: Writer, block: np.ndarray) -> None:
     """The two formats state different slice spacings, which no score of a single slice depends on."""
     folders = (
         write_maps("pred", {"a.nii.gz": block[2:3]}, SPACING),
@@ -230,14 +248,15 @@ def test_a_slice_in_a_flat_and_in_a_volume_format(write_maps, block):
     assert evaluate(folders).cases[0].scores["nsd"] == 1
 
 
-def test_real_label_maps_score_perfectly_against_themselves(shared):
+def test_real_label_maps_score_perfectly_against_themselves(shared: Path) -> None:
     folder = shared / "data" / "Dataset004_Hippocampus" / "labelsTr"
     metrics = evaluate_folder(folder, folder, quiet=True, cases=["hippocampus_003", "hippocampus_006"])
+    assert isinstance(metrics, Metrics)
     assert list(metrics.labels.values()) == [1, 2]
     assert (metrics.foreground_mean.scores["dsc"].mean, metrics.foreground_mean.scores["nsd"].mean) == (1, 1)
 
 
-def test_pairs_may_lie_anywhere_under_any_name(write_maps, block):
+def test_pairs_may_lie_anywhere_under_any_name(write_maps: Writer, block: np.ndarray) -> None:
     prediction = write_maps("pred", {"p.nii.gz": block}, SPACING) / "p.nii.gz"
     reference = write_maps("somewhere", {"r.nii.gz": np.roll(block, 1, axis=2)}, SPACING) / "r.nii.gz"
     metrics = evaluate_pairs([Pair("case", prediction, reference)], {"liver": 1, "cyst": 2}, quiet=True)
@@ -247,9 +266,9 @@ def test_pairs_may_lie_anywhere_under_any_name(write_maps, block):
     )
 
 
-def test_regions_are_scored_as_unions_of_their_values(folders, block):
+def test_regions_are_scored_as_unions_of_their_values(folders: Folders, block: np.ndarray) -> None:
     """The label maps hold the values of classes; a region counts as the union of its values, in both of them."""
-    labels = {"background": 0, "whole": [1, 2], "core": 2}
+    labels: Labels = {"background": 0, "whole": [1, 2], "core": 2}
     write_description(folders[0] / "dataset.json", labels, regions_class_order=[1, 2])
     metrics = evaluate(folders, tolerance=[0.5, 1.0])
     assert metrics.labels == {"whole": (1, 2), "core": 2}
@@ -258,11 +277,13 @@ def test_regions_are_scored_as_unions_of_their_values(folders, block):
     assert metrics.cases[1].classes["whole"].scores["dsc"] == pytest.approx(dice(*masks))
     assert metrics.cases[2].classes["whole"].n_ref == 32
     document, table = write_metrics(metrics, folders[0])
-    assert load_metrics(document).labels == metrics.labels
+    again = load_metrics(document)
+    assert isinstance(again, Metrics)
+    assert again.labels == metrics.labels
     assert "b,whole,1 2," in table.read_text()
 
 
-def test_voxels_of_the_ignore_label_are_left_out(folders, write_maps, block):
+def test_voxels_of_the_ignore_label_are_left_out(folders: Folders, write_maps: Writer, block: np.ndarray) -> None:
     reference = block.copy()
     reference[:, :4] = 3
     write_maps("data/labelsTr", {"b.nii.gz": reference}, SPACING)
@@ -277,7 +298,9 @@ def test_voxels_of_the_ignore_label_are_left_out(folders, write_maps, block):
 
 @pytest.mark.parametrize("labels", [None, {"liver": 1, "cyst": 2}])
 @pytest.mark.parametrize("described", [True, False])
-def test_an_ignore_label_may_be_given_with_labels_or_without(folders, write_maps, block, labels, described):
+def test_an_ignore_label_may_be_given_with_labels_or_without(
+    folders: Folders, write_maps: Writer, block: np.ndarray, labels: Labels | None, described: bool
+) -> None:
     reference = block.copy()
     reference[:, :4] = 3
     write_maps("data/labelsTr", {"b.nii.gz": reference}, SPACING)
@@ -289,7 +312,7 @@ def test_an_ignore_label_may_be_given_with_labels_or_without(folders, write_maps
     assert next(iter(metrics.cases[1].classes.values())).scores["dsc"] == pytest.approx(dice(*shifted))
 
 
-def test_a_prediction_cannot_leave_voxels_out(folders, write_maps, block):
+def test_a_prediction_cannot_leave_voxels_out(folders: Folders, write_maps: Writer, block: np.ndarray) -> None:
     write_maps("pred", {"b.nii.gz": np.full_like(block, 3)}, SPACING)
     with pytest.raises(UserError, match="no label") as caught:
         evaluate(folders, labels={"liver": 1, "cyst": 2}, ignore_label=3)
@@ -297,12 +320,12 @@ def test_a_prediction_cannot_leave_voxels_out(folders, write_maps, block):
 
 
 @pytest.mark.parametrize("ignored", [2, 0, 65536])
-def test_an_ignore_label_that_makes_no_sense(folders, ignored):
+def test_an_ignore_label_that_makes_no_sense(folders: Folders, ignored: int) -> None:
     with pytest.raises(UserError, match="ignore label is not valid"):
         evaluate(folders, labels={"liver": 1, "cyst": 2}, ignore_label=ignored)
 
 
-def test_chosen_metrics(folders, block):
+def test_chosen_metrics(folders: Folders, block: np.ndarray) -> None:
     keys = ["hd95", "dsc", "assd", "iou", "sensitivity", "precision", "volume_difference", "nsd"]
     metrics = evaluate(folders, metrics=keys)
     assert list(metrics.metrics) == list(metrics.cases[0].scores) == list(metrics.foreground_mean.scores) == keys
@@ -319,7 +342,7 @@ def test_chosen_metrics(folders, block):
     assert [case.scores["dsc"] for case in metrics.cases] == [case.scores["dsc"] for case in alone.cases]
 
 
-def test_a_missed_class_is_infinitely_far(folders, write_maps, block):
+def test_a_missed_class_is_infinitely_far(folders: Folders, write_maps: Writer, block: np.ndarray) -> None:
     write_maps("pred", {"b.nii.gz": np.where(block == 1, block, 0)}, SPACING)
     metrics = evaluate(folders, metrics=["hd95", "volume_difference"])
     assert metrics.cases[1].classes["2"].scores["hd95"] == math.inf
@@ -328,13 +351,20 @@ def test_a_missed_class_is_infinitely_far(folders, write_maps, block):
     assert math.isnan(metrics.cases[2].classes["2"].scores["hd95"])
 
 
-def test_a_tolerance_without_a_metric_that_uses_it_is_refused(folders):
+def test_a_tolerance_without_a_metric_that_uses_it_is_refused(folders: Folders) -> None:
     with pytest.raises(UserError, match="does not apply to the metrics dsc, hd95"):
         evaluate(folders, metrics=["dsc", "hd95"], tolerance=2.0)
 
 
 @pytest.mark.parametrize(("share", "reported"), [(0.005, False), (0.05, True)])
-def test_a_shift_that_is_rounding_is_not_reported(folders, write_maps, block, caplog, share, reported):
+def test_a_shift_that_is_rounding_is_not_reported(
+    folders: Folders,
+    write_maps: Writer,
+    block: np.ndarray,
+    caplog: pytest.LogCaptureFixture,
+    share: float,
+    reported: bool,
+) -> None:
     """The tolerance for the origin is that of the check of a data set."""
     write_maps("pred", {"b.nii.gz": block}, SPACING, origin=(share * 0.8, 0.0, 0.0))
     with caplog.at_level(logging.WARNING):

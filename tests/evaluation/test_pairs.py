@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
+from pathlib import Path
+
 import pytest
 
 from umseg.common.errors import UserError
 from umseg.evaluation.pairs import find_pairs
 
+MakeFolders = Callable[[list[str], list[str]], tuple[Path, Path]]
+
 
 @pytest.fixture
-def folders(tmp_path):
-    def make(predictions: list[str], reference: list[str]):
+def folders(tmp_path: Path) -> MakeFolders:
+    def make(predictions: list[str], reference: list[str]) -> tuple[Path, Path]:
         result = tmp_path / "pred", tmp_path / "ref"
         for folder, names in zip(result, (predictions, reference), strict=True):
             folder.mkdir(exist_ok=True)
@@ -19,11 +24,11 @@ def folders(tmp_path):
     return make
 
 
-def cases(*arguments) -> list[str]:
-    return [pair.case for pair in find_pairs(*arguments)]
+def cases(predictions: Path, reference: Path, ending: str | None, names: Collection[str] | None) -> list[str]:
+    return [pair.case for pair in find_pairs(predictions, reference, ending, names)]
 
 
-def test_pairs_by_name_and_leaves_other_files_alone(folders):
+def test_pairs_by_name_and_leaves_other_files_alone(folders: MakeFolders) -> None:
     predictions, reference = folders(
         ["b.nii.gz", "a.nii.gz", "a.npz", "metrics.json", "preview.png"],
         ["a.nii.gz", "b.nii.gz", ".tmp-1-c.nii.gz", "._a.nii.gz"],
@@ -40,21 +45,23 @@ def test_pairs_by_name_and_leaves_other_files_alone(folders):
         (["a.nii", "b.nii"], ["a.nii"], "ref", "b.nii"),
     ],
 )
-def test_a_missing_file_is_never_skipped(folders, predictions, reference, where, missing):
+def test_a_missing_file_is_never_skipped(
+    folders: MakeFolders, predictions: list[str], reference: list[str], where: str, missing: str
+) -> None:
     with pytest.raises(UserError) as caught:
         find_pairs(*folders(predictions, reference), None, None)
-    assert caught.value.file.endswith(where)
+    assert str(caught.value.file).endswith(where)
     assert caught.value.found == f"no {missing}"
 
 
-def test_many_missing_files_are_shortened(folders):
+def test_many_missing_files_are_shortened(folders: MakeFolders) -> None:
     names = [f"case_{i:02d}.nii" for i in range(30)]
     with pytest.raises(UserError, match="29 reference cases have no label map") as caught:
         find_pairs(*folders(names[:1], names), None, None)
-    assert caught.value.found.endswith("case_05.nii and 24 more")
+    assert str(caught.value.found).endswith("case_05.nii and 24 more")
 
 
-def test_wanted_cases(folders):
+def test_wanted_cases(folders: MakeFolders) -> None:
     names = [f"{case}.nii.gz" for case in "abcd"]
     two = folders(names[:3], names)
     assert cases(*two, None, ["c", "a"]) == ["a", "c"]
@@ -66,7 +73,7 @@ def test_wanted_cases(folders):
         cases(*two, None, [])
 
 
-def test_file_ending(folders):
+def test_file_ending(folders: MakeFolders) -> None:
     two = folders(["a.nii.gz", "a.mha"], ["a.nii.gz", "b.mha", "a.mha", "b.nii.gz"])
     with pytest.raises(UserError, match="mixes label maps of several formats") as caught:
         cases(*two, None, None)
@@ -76,7 +83,7 @@ def test_file_ending(folders):
         cases(*two, ".png", None)
 
 
-def test_folders_that_cannot_be_right(folders, tmp_path):
+def test_folders_that_cannot_be_right(folders: MakeFolders, tmp_path: Path) -> None:
     predictions, reference = folders(["a.nii"], ["notes.txt"])
     with pytest.raises(UserError, match="has no label maps"):
         cases(predictions, reference, None, None)

@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import GOLDEN
 from tests.evaluation.factories import make_metrics
 from umseg.common.errors import UserError
-from umseg.evaluation import format_table, load_metrics, write_metrics
+from umseg.evaluation import Metrics, format_table, load_metrics, write_metrics
 
 NAN = math.nan
 SCHEMA_1 = GOLDEN / "metrics_schema_1.json"
@@ -26,6 +26,7 @@ def earlier(tmp_path: Path) -> tuple[Path, dict[str, Any]]:
 def test_a_file_of_schema_1_holds_the_same_scores() -> None:
     scores = {"a": [(0.5, 0.4), (NAN, NAN)], "b": [(0.9, 0.8), (0.3, 0.1)], "c": [(0.95, 0.9), (NAN, NAN)]}
     found, expected = load_metrics(SCHEMA_1), make_metrics(scores)
+    assert isinstance(found, Metrics)
     assert found.metrics == expected.metrics
     assert found.foreground_mean == expected.foreground_mean
     assert found.classes == expected.classes
@@ -35,7 +36,9 @@ def test_a_file_of_schema_1_holds_the_same_scores() -> None:
 
 
 @pytest.mark.parametrize(("stated", "expected"), [("px", "px"), (None, "mm")])
-def test_the_first_files_of_schema_1_state_no_unit_per_case(earlier, stated: str | None, expected: str) -> None:
+def test_the_first_files_of_schema_1_state_no_unit_per_case(
+    earlier: tuple[Path, dict[str, Any]], stated: str | None, expected: str
+) -> None:
     path, content = earlier
     for case in content["cases"]:
         del case["unit"]
@@ -45,10 +48,11 @@ def test_the_first_files_of_schema_1_state_no_unit_per_case(earlier, stated: str
         content["unit"] = stated
     path.write_text(json.dumps(content))
     metrics = load_metrics(path)
+    assert isinstance(metrics, Metrics)
     assert (metrics.unit, metrics.cases[0].unit) == (expected, expected)
 
 
-def test_a_damaged_file_of_schema_1_is_named(earlier) -> None:
+def test_a_damaged_file_of_schema_1_is_named(earlier: tuple[Path, dict[str, Any]]) -> None:
     path, content = earlier
     for damage in ({"cases": 3}, {"cases": [{"case": "a"}]}, {"classes": None}):
         path.write_text(json.dumps(content | damage))
@@ -79,4 +83,4 @@ def test_infinite_scores_are_valid_json(tmp_path: Path) -> None:
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not exist") as caught:
         load_metrics(tmp_path / "metrics.json")
-    assert "umseg evaluate" in caught.value.remedy
+    assert "umseg evaluate" in str(caught.value.remedy)

@@ -3,19 +3,21 @@ from __future__ import annotations
 import csv
 import json
 import math
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.evaluation.factories import make_metrics
 from umseg.common.errors import UserError
 from umseg.evaluation import format_table, write_metrics
-from umseg.evaluation.records import load_metrics
+from umseg.evaluation.records import Metrics, load_metrics
 
 NAN = math.nan
 
 
 @pytest.fixture
-def metrics():
+def metrics() -> Metrics:
     return make_metrics(
         {
             "a": [(0.5, 0.4), (NAN, NAN)],
@@ -27,16 +29,17 @@ def metrics():
     )
 
 
-def test_json_round_trip(metrics, tmp_path):
+def test_json_round_trip(metrics: Metrics, tmp_path: Path) -> None:
     document, _ = write_metrics(metrics, tmp_path / "new")
     again = load_metrics(document)
+    assert isinstance(again, Metrics)
     assert again.model_dump_json() == metrics.model_dump_json()
     assert math.isnan(again.cases[0].classes["2"].scores["dsc"])
     assert again.classes["1"] == metrics.classes["1"]
 
 
-def test_json_is_valid_and_nan_is_null(metrics, tmp_path):
-    def refuse(constant):
+def test_json_is_valid_and_nan_is_null(metrics: Metrics, tmp_path: Path) -> None:
+    def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is not JSON")
 
     document, _ = write_metrics(metrics, tmp_path)
@@ -47,14 +50,14 @@ def test_json_is_valid_and_nan_is_null(metrics, tmp_path):
     assert content["schema_version"] == 2
 
 
-def test_another_schema_version_is_refused(metrics, tmp_path):
+def test_another_schema_version_is_refused(metrics: Metrics, tmp_path: Path) -> None:
     document, _ = write_metrics(metrics, tmp_path)
     document.write_text(document.read_text().replace('"schema_version": 2', '"schema_version": 3'))
     with pytest.raises(UserError, match="schema_version"):
         load_metrics(document)
 
 
-def test_csv_has_one_row_per_case_and_class(metrics, tmp_path):
+def test_csv_has_one_row_per_case_and_class(metrics: Metrics, tmp_path: Path) -> None:
     _, table = write_metrics(metrics, tmp_path)
     with table.open(encoding="utf-8", newline="") as handle:
         rows = list(csv.DictReader(handle))
@@ -66,11 +69,11 @@ def test_csv_has_one_row_per_case_and_class(metrics, tmp_path):
         assert float(row["dsc"] or "nan") == pytest.approx(expected, rel=0, abs=0, nan_ok=True)
 
 
-def test_a_failed_write_leaves_the_old_table(metrics, tmp_path, monkeypatch):
+def test_a_failed_write_leaves_the_old_table(metrics: Metrics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, table = write_metrics(metrics, tmp_path)
     before = table.read_bytes()
 
-    def fail(*_):
+    def fail(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.replace", fail)
@@ -80,7 +83,7 @@ def test_a_failed_write_leaves_the_old_table(metrics, tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.csv", "metrics.json"]
 
 
-def test_table(metrics):
+def test_table(metrics: Metrics) -> None:
     lines = format_table(metrics).splitlines()
     assert [line.split()[0] for line in lines[:6]] == [
         "class",
@@ -96,7 +99,7 @@ def test_table(metrics):
     assert "neither reference nor prediction contains the class: 1 (1), 2 (4)." in format_table(metrics)
 
 
-def test_table_lists_the_three_worst_cases(metrics):
+def test_table_lists_the_three_worst_cases(metrics: Metrics) -> None:
     lines = format_table(metrics).splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith("worst cases"))
     assert [line.split() for line in lines[start + 2 :]] == [
@@ -106,20 +109,20 @@ def test_table_lists_the_three_worst_cases(metrics):
     ]
 
 
-def test_table_with_different_tolerances_in_pixels():
+def test_table_with_different_tolerances_in_pixels() -> None:
     table = format_table(make_metrics({"a": [(0.5, 0.4), (0.3, 0.2)]}, tolerance=(2.0, 3.5), unit="px"))
     assert "2 px" in table
     assert "3.5 px" in table
     assert "Not scored" not in table
 
 
-def test_table_of_nothing_evaluable():
+def test_table_of_nothing_evaluable() -> None:
     table = format_table(make_metrics({"a": [(NAN, NAN)]}))
     assert table.splitlines()[2].split() == ["1", "0", "-", "-", "1", "mm"]
     assert "worst" not in table
 
 
-def test_table_of_distances():
+def test_table_of_distances() -> None:
     scores = {"a": [(1.0, 0.5)], "b": [(math.inf, NAN)], "c": [(4.0, 0.9)], "d": [(2.0, 0.8)]}
     text = format_table(make_metrics(scores, keys=["hd95", "precision"]))
     lines = text.splitlines()
@@ -136,7 +139,7 @@ def test_table_of_distances():
     ]
 
 
-def test_the_worst_difference_is_the_one_farthest_from_zero():
+def test_the_worst_difference_is_the_one_farthest_from_zero() -> None:
     scores = {"a": [(1.0,)], "b": [(-3.0,)], "c": [(2.0,)], "d": [(0.0,)]}
     lines = format_table(make_metrics(scores, keys=["volume_difference"])).splitlines()
     assert [line.split()[0] for line in lines[-3:]] == ["b", "c", "a"]

@@ -2,20 +2,23 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pytest
 
 from umseg.evaluation.metrics.facets import contour_segments, facet_normals
 
-CORNERS = list(itertools.product((0, 1), repeat=3))
+Corner = tuple[int, ...]
+CORNERS: list[Corner] = list(itertools.product((0, 1), repeat=3))
 
 
 def areas() -> np.ndarray:
-    return np.linalg.norm(facet_normals(), axis=-1).sum(axis=-1)
+    result: np.ndarray = np.linalg.norm(facet_normals(), axis=-1).sum(axis=-1)
+    return result
 
 
-def code_of(corners) -> int:
+def code_of(corners: Collection[Corner]) -> int:
     return sum(128 >> i for i, corner in enumerate(CORNERS) if corner in corners)
 
 
@@ -34,22 +37,22 @@ def code_of(corners) -> int:
         ([(0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 0)], math.sqrt(3) / 2),
     ],
 )
-def test_areas_known_from_geometry(corners, area):
+def test_areas_known_from_geometry(corners: Sequence[Corner], area: float) -> None:
     assert areas()[code_of(corners)] == pytest.approx(area)
 
 
-def test_a_code_and_its_complement_have_the_same_area():
+def test_a_code_and_its_complement_have_the_same_area() -> None:
     np.testing.assert_allclose(areas(), areas()[::-1])
 
 
-def test_only_cells_of_one_kind_have_no_surface():
+def test_only_cells_of_one_kind_have_no_surface() -> None:
     assert np.flatnonzero(areas() == 0).tolist() == [0, 255]
 
 
 @pytest.mark.parametrize("axes", list(itertools.permutations(range(3))))
 @pytest.mark.parametrize("flips", list(itertools.product((False, True), repeat=3)))
-def test_areas_do_not_depend_on_the_cube_s_orientation(axes, flips):
-    def turned(corner):
+def test_areas_do_not_depend_on_the_cube_s_orientation(axes: tuple[int, ...], flips: tuple[bool, ...]) -> None:
+    def turned(corner: Corner) -> Corner:
         return tuple(int(corner[a] != flip) for a, flip in zip(axes, flips, strict=True))
 
     for code in range(256):
@@ -57,7 +60,7 @@ def test_areas_do_not_depend_on_the_cube_s_orientation(axes, flips):
         assert areas()[code_of([turned(corner) for corner in inside])] == pytest.approx(areas()[code])
 
 
-def test_contour_lengths_in_two_dimensions():
+def test_contour_lengths_in_two_dimensions() -> None:
     sy, sx = 3.0, 4.0
     lengths = np.linalg.norm(contour_segments() * (sy, sx), axis=-1).sum(axis=-1)
     diagonal = 2.5

@@ -54,15 +54,15 @@ def published_count(prediction: np.ndarray, reference: np.ndarray, threshold: fl
 @settings(max_examples=300, deadline=None)
 @given(maps, thresholds)
 def test_counts_are_those_of_the_published_assignment(pair: np.ndarray, threshold: float) -> None:
-    scores = instance_f1(*pair, threshold)
-    assert published_count(*pair, threshold) == scores.TP
+    scores = instance_f1(pair[0], pair[1], threshold)
+    assert published_count(pair[0], pair[1], threshold) == scores.TP
     assert tuple(len(np.unique(a[a > 0])) for a in pair) == (scores.TP + scores.FP, scores.TP + scores.FN)
 
 
 @settings(deadline=None)
 @given(maps, thresholds, st.integers(0, 2))
 def test_swapping_the_maps_swaps_precision_and_recall(pair: np.ndarray, threshold: float, border: int) -> None:
-    one, other = instance_f1(*pair, threshold, border), instance_f1(*pair[::-1], threshold, border)
+    one, other = instance_f1(pair[0], pair[1], threshold, border), instance_f1(pair[1], pair[0], threshold, border)
     assert (one.TP, one.FP, one.FN) == (other.TP, other.FN, other.FP)
     assert one.precision == pytest.approx(other.recall, nan_ok=True)
 
@@ -71,7 +71,7 @@ def test_swapping_the_maps_swaps_precision_and_recall(pair: np.ndarray, threshol
 @given(maps, thresholds)
 def test_numbers_of_objects_mean_nothing(pair: np.ndarray, threshold: float) -> None:
     names = np.array([0, 70_001, 3, 2_000_000_000, 12])
-    assert repr(instance_f1(names[pair[0]], pair[1], threshold)) == repr(instance_f1(*pair, threshold))
+    assert repr(instance_f1(names[pair[0]], pair[1], threshold)) == repr(instance_f1(pair[0], pair[1], threshold))
 
 
 @settings(deadline=None)

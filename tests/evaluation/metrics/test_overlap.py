@@ -11,7 +11,7 @@ from umseg.evaluation import dice, iou, precision, sensitivity, volume_differenc
 from umseg.evaluation.metrics.counts import count_voxels
 
 
-def test_counts_and_dice_of_a_hand_made_pair():
+def test_counts_and_dice_of_a_hand_made_pair() -> None:
     prediction = np.array([1, 1, 1, 0, 0, 0], bool)
     reference = np.array([0, 1, 1, 1, 1, 0], bool)
     counts = count_voxels(prediction, reference)
@@ -19,14 +19,14 @@ def test_counts_and_dice_of_a_hand_made_pair():
     assert dice(prediction, reference) == pytest.approx(4 / 7)
 
 
-def test_empty_masks():
+def test_empty_masks() -> None:
     empty, full = np.zeros((2, 3), bool), np.ones((2, 3), bool)
     assert math.isnan(dice(empty, empty))
     assert dice(empty, full) == dice(full, empty) == 0
 
 
 @given(mask_pairs())
-def test_laws(pair):
+def test_laws(pair: np.ndarray) -> None:
     value = dice(*pair)
     if not pair.any():
         assert math.isnan(value)
@@ -37,14 +37,14 @@ def test_laws(pair):
     assert (value == 0) == (not (pair[0] & pair[1]).any())
 
 
-def test_masks_that_cannot_be_compared():
+def test_masks_that_cannot_be_compared() -> None:
     with pytest.raises(ValueError, match="shape"):
         dice(np.zeros((2, 3), bool), np.zeros((1, 3), bool))
     with pytest.raises(ValueError, match="boolean"):
         dice(np.zeros(3, bool), np.zeros(3, np.uint8))
 
 
-def test_other_scores_of_the_hand_made_pair():
+def test_other_scores_of_the_hand_made_pair() -> None:
     prediction = np.array([[[1, 1, 1, 0, 0, 0]]], bool)
     reference = np.array([[[0, 1, 1, 1, 1, 0]]], bool)
     assert iou(prediction, reference) == pytest.approx(2 / 5)
@@ -55,7 +55,7 @@ def test_other_scores_of_the_hand_made_pair():
     assert volume_difference(reference, prediction, (2.0, 5.0, 10.0)) == pytest.approx(0.1)
 
 
-def test_what_empty_masks_say_about_other_scores():
+def test_what_empty_masks_say_about_other_scores() -> None:
     empty, full = np.zeros((1, 2, 3), bool), np.ones((1, 2, 3), bool)
     for score in (iou, sensitivity, precision, volume_difference):
         assert math.isnan(score(empty, empty))
@@ -66,7 +66,7 @@ def test_what_empty_masks_say_about_other_scores():
 
 
 @given(mask_pairs())
-def test_laws_of_other_scores(pair):
+def test_laws_of_other_scores(pair: np.ndarray) -> None:
     swapped = pair[1], pair[0]
     assert iou(*pair) == pytest.approx(iou(*swapped), nan_ok=True)
     assert sensitivity(*pair) == pytest.approx(precision(*swapped), nan_ok=True)
@@ -79,6 +79,6 @@ def test_laws_of_other_scores(pair):
         assert volume_difference(*pair) == int(pair[0].sum()) - int(pair[1].sum())
 
 
-def test_a_volume_needs_three_lengths():
+def test_a_volume_needs_three_lengths() -> None:
     with pytest.raises(ValueError, match="three numbers"):
         volume_difference(np.ones((2, 2), bool), np.ones((2, 2), bool), (1.0, 1.0))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,19 +14,21 @@ from tests.conftest import GOLDEN
 from tests.evaluation.strategies import mask_pairs, spacings, tolerances
 from umseg.evaluation import assd, hd95, surface_dice
 from umseg.evaluation.metrics import measurements
-from umseg.evaluation.metrics.distances import surface_distances
+from umseg.evaluation.metrics.distances import SurfaceDistances, surface_distances
 from umseg.evaluation.metrics.measurements import Measurements
 from umseg.evaluation.metrics.overlap import DSC
 from umseg.evaluation.metrics.surface import ASSD, HD95, NSD
 
+Recorded = tuple[str, np.ndarray, np.ndarray, list[float], dict[str, Any]]
 
-def recorded() -> list[tuple[str, np.ndarray, np.ndarray, np.ndarray, dict]]:
+
+def recorded() -> list[Recorded]:
     """Name, reference, prediction, spacing and scores that surface-distance gave."""
     folder = GOLDEN / "metrics"
     cases = []
     for name, scores in json.loads((folder / "binary_expected.json").read_text()).items():
         with np.load(folder / f"binary_{name}.npz", allow_pickle=False) as arrays:
-            cases.append((name, arrays["gt"], arrays["pred"], arrays["spacing"], scores))
+            cases.append((name, arrays["gt"], arrays["pred"], arrays["spacing"].tolist(), scores))
     with np.load(folder / "surface_random.npz", allow_pickle=False) as arrays:
         for name, scores in json.loads((folder / "surface_random_expected.json").read_text()).items():
             cases.append((name, arrays[f"{name}_gt"], arrays[f"{name}_pred"], scores["spacing"], scores))
@@ -36,7 +39,7 @@ RECORDED = recorded()
 
 
 @pytest.mark.parametrize("case", RECORDED, ids=[case[0] for case in RECORDED])
-def test_recorded_values(case):
+def test_recorded_values(case: Recorded) -> None:
     _, reference, prediction, spacing, scores = case
     for tolerance, expected in scores["nsd"].items():
         found = surface_dice(prediction, reference, spacing, float(tolerance))
@@ -44,11 +47,11 @@ def test_recorded_values(case):
     if "hd95" in scores:
         assert hd95(prediction, reference, spacing) == pytest.approx(scores["hd95"], rel=1e-9)
         assert assd(prediction, reference, spacing) == pytest.approx(sum(scores["assd"]) / 2, rel=1e-9)
-        found = surface_distances(prediction, reference, spacing)
-        assert max(found.prediction.max(), found.reference.max()) == pytest.approx(scores["hd100"], rel=1e-9)
+        distances = surface_distances(prediction, reference, spacing)
+        assert max(distances.prediction.max(), distances.reference.max()) == pytest.approx(scores["hd100"], rel=1e-9)
 
 
-def test_recorded_values_cover_every_code():
+def test_recorded_values_cover_every_code() -> None:
     """The random masks must contain all 256 kinds of cell, or the recorded areas would prove less than they seem to."""
     seen = set()
     for name, reference, prediction, _, _ in RECORDED:
@@ -59,7 +62,7 @@ def test_recorded_values_cover_every_code():
 
 
 @given(mask_pairs(), spacings, tolerances)
-def test_symmetry_and_bounds(pair, spacing, tolerance):
+def test_symmetry_and_bounds(pair: np.ndarray, spacing: tuple[float, float, float], tolerance: float) -> None:
     value = surface_dice(pair[0], pair[1], spacing, tolerance)
     assert value == pytest.approx(surface_dice(pair[1], pair[0], spacing, tolerance), nan_ok=True)
     assert math.isnan(value) == (not pair.any())
@@ -67,7 +70,7 @@ def test_symmetry_and_bounds(pair, spacing, tolerance):
 
 
 @given(mask_pairs(), spacings, tolerances)
-def test_identity_is_perfect(pair, spacing, tolerance):
+def test_identity_is_perfect(pair: np.ndarray, spacing: tuple[float, float, float], tolerance: float) -> None:
     mask = pair[0]
     if mask.any():
         assert surface_dice(mask, mask, spacing, tolerance) == 1
@@ -75,7 +78,7 @@ def test_identity_is_perfect(pair, spacing, tolerance):
 
 
 @given(mask_pairs(), spacings)
-def test_a_larger_tolerance_never_lowers_the_score(pair, spacing):
+def test_a_larger_tolerance_never_lowers_the_score(pair: np.ndarray, spacing: tuple[float, float, float]) -> None:
     values = [surface_dice(pair[0], pair[1], spacing, tolerance) for tolerance in (0.0, 0.5, 1.0, 2.0, 4.0, 1e3)]
     assert all(math.isnan(value) for value in values) or values == sorted(values)
     if pair[0].any() and pair[1].any():
@@ -83,14 +86,18 @@ def test_a_larger_tolerance_never_lowers_the_score(pair, spacing):
 
 
 @given(mask_pairs(low=2), spacings, tolerances, st.tuples(*[st.tuples(st.integers(0, 3), st.integers(0, 3))] * 3))
-def test_translation_and_padding_change_nothing(pair, spacing, tolerance, margins):
+def test_translation_and_padding_change_nothing(
+    pair: np.ndarray, spacing: tuple[float, float, float], tolerance: float, margins: tuple[tuple[int, int], ...]
+) -> None:
     moved = np.pad(pair, ((0, 0), *margins))
     expected = surface_dice(pair[0], pair[1], spacing, tolerance)
     assert surface_dice(moved[0], moved[1], spacing, tolerance) == pytest.approx(expected, nan_ok=True)
 
 
 @given(mask_pairs(), spacings, tolerances, st.sampled_from([0.125, 0.5, 2.0, 1024.0]))
-def test_the_unit_of_length_does_not_matter(pair, spacing, tolerance, factor):
+def test_the_unit_of_length_does_not_matter(
+    pair: np.ndarray, spacing: tuple[float, float, float], tolerance: float, factor: float
+) -> None:
     """Powers of two: they scale without rounding, which decides about distances equal to the tolerance."""
     scaled = [factor * side for side in spacing]
     expected = surface_dice(pair[0], pair[1], spacing, tolerance)
@@ -98,7 +105,9 @@ def test_the_unit_of_length_does_not_matter(pair, spacing, tolerance, factor):
 
 
 @given(mask_pairs(low=2), spacings, tolerances, st.permutations(range(3)))
-def test_the_order_of_the_axes_does_not_matter(pair, spacing, tolerance, axes):
+def test_the_order_of_the_axes_does_not_matter(
+    pair: np.ndarray, spacing: tuple[float, float, float], tolerance: float, axes: list[int]
+) -> None:
     expected = surface_dice(pair[0], pair[1], spacing, tolerance)
     turned = [mask.transpose(axes) for mask in pair]
     found = surface_dice(turned[0], turned[1], [spacing[a] for a in axes], tolerance)
@@ -106,7 +115,9 @@ def test_the_order_of_the_axes_does_not_matter(pair, spacing, tolerance, axes):
 
 
 @given(mask_pairs(), spacings, tolerances)
-def test_one_slice_is_a_two_dimensional_image(pair, spacing, tolerance):
+def test_one_slice_is_a_two_dimensional_image(
+    pair: np.ndarray, spacing: tuple[float, float, float], tolerance: float
+) -> None:
     first = pair[:, 0]
     expected = surface_dice(first[0], first[1], spacing[1:], tolerance)
     assert surface_dice(first[0][None], first[1][None], spacing, tolerance) == pytest.approx(expected, nan_ok=True)
@@ -114,7 +125,9 @@ def test_one_slice_is_a_two_dimensional_image(pair, spacing, tolerance):
 
 @settings(max_examples=30)
 @given(mask_pairs(), spacings, tolerances)
-def test_the_bounded_search_finds_what_the_full_one_finds(pair, spacing, tolerance):
+def test_the_bounded_search_finds_what_the_full_one_finds(
+    pair: np.ndarray, spacing: tuple[float, float, float], tolerance: float
+) -> None:
     full = surface_distances(pair[0], pair[1], spacing)
     bounded = surface_distances(pair[0], pair[1], spacing, limit=tolerance)
     for everything, near in ((full.prediction, bounded.prediction), (full.reference, bounded.reference)):
@@ -123,7 +136,7 @@ def test_the_bounded_search_finds_what_the_full_one_finds(pair, spacing, toleran
         assert (near[~within] > tolerance).all()
 
 
-def test_a_shift_is_measured_in_millimetres():
+def test_a_shift_is_measured_in_millimetres() -> None:
     """A plate two voxels of 0.7 mm aside: a tolerance of exactly 1.4 mm forgives it, a smaller one does not."""
     reference = np.zeros((9, 9, 20), bool)
     reference[:, :, 4:8] = True
@@ -134,7 +147,7 @@ def test_a_shift_is_measured_in_millimetres():
     assert hd95(prediction, reference, spacing) == pytest.approx(1.4)
 
 
-def test_the_border_closes_a_mask():
+def test_the_border_closes_a_mask() -> None:
     """The full volume has the surface of a box: faces, and edges and corners cut off by half a voxel."""
     full = np.ones((4, 5, 6), bool)
     found = surface_distances(full, full, (1, 1, 1))
@@ -143,7 +156,7 @@ def test_the_border_closes_a_mask():
     assert found.prediction_areas.sum() == pytest.approx(faces + edges + math.sqrt(3))
 
 
-def test_a_single_pixel_has_the_contour_of_a_diamond():
+def test_a_single_pixel_has_the_contour_of_a_diamond() -> None:
     pixel = np.zeros((5, 6), bool)
     pixel[0, 0] = True
     found = surface_distances(pixel, pixel, (3, 4))
@@ -151,7 +164,7 @@ def test_a_single_pixel_has_the_contour_of_a_diamond():
 
 
 @pytest.mark.parametrize("shape", [(4, 5, 6), (1, 5, 6), (5, 6)])
-def test_empty_masks(shape):
+def test_empty_masks(shape: tuple[int, ...]) -> None:
     empty, full = np.zeros(shape, bool), np.ones(shape, bool)
     spacing = (1.0,) * len(shape)
     assert surface_dice(empty, full, spacing, 100) == surface_dice(full, empty, spacing, 100) == 0
@@ -160,12 +173,12 @@ def test_empty_masks(shape):
         assert math.isnan(score)
 
 
-def test_arrays_without_voxels_are_empty():
+def test_arrays_without_voxels_are_empty() -> None:
     nothing = np.zeros((0, 0, 0), bool)
     assert math.isnan(surface_dice(nothing, nothing, (1, 1, 1), 1))
 
 
-def test_arguments_that_make_no_sense():
+def test_arguments_that_make_no_sense() -> None:
     mask = np.ones((3, 3, 3), bool)
     for spacing in [(1, 1), (1, 1, 0), (1, 1, -1), (1, 1, math.nan)]:
         with pytest.raises(ValueError, match="spacing"):
@@ -181,13 +194,13 @@ def test_arguments_that_make_no_sense():
         surface_dice(mask[None], mask[None], (1, 1, 1, 1), 1)
 
 
-def test_the_recorded_values_are_those_of_the_shared_folder(shared: Path):
+def test_the_recorded_values_are_those_of_the_shared_folder(shared: Path) -> None:
     expected = json.loads((shared / "reference" / "metrics" / "binary_expected.json").read_text())
     copied = json.loads((GOLDEN / "metrics" / "binary_expected.json").read_text())
     assert copied == {name: scores["umamba"] for name, scores in expected.items()}
 
 
-def test_surface_that_touches_the_unknown_does_not_count():
+def test_surface_that_touches_the_unknown_does_not_count() -> None:
     mask, unknown = np.zeros((2, 12, 20), bool)
     mask[4:8, 2:18] = True
     unknown[:, 10:] = True
@@ -208,7 +221,7 @@ def test_surface_that_touches_the_unknown_does_not_count():
 
 
 @given(mask_pairs(), spacings)
-def test_laws_of_the_distances(pair, spacing):
+def test_laws_of_the_distances(pair: np.ndarray, spacing: tuple[float, float, float]) -> None:
     for score in (hd95, assd):
         value = score(pair[0], pair[1], spacing)
         assert value == pytest.approx(score(pair[1], pair[0], spacing), nan_ok=True)
@@ -218,16 +231,18 @@ def test_laws_of_the_distances(pair, spacing):
 
 
 @given(mask_pairs(), spacings, tolerances)
-def test_all_distances_give_the_same_nsd_as_the_near_ones(pair, spacing, tolerance):
+def test_all_distances_give_the_same_nsd_as_the_near_ones(
+    pair: np.ndarray, spacing: tuple[float, float, float], tolerance: float
+) -> None:
     near = Measurements(pair[0], pair[1], spacing, tolerance)
     complete = Measurements(pair[0], pair[1], spacing, tolerance, complete=True)
     assert repr(NSD.function(near)) == repr(NSD.function(complete))
 
 
-def test_distances_are_measured_once(monkeypatch):
-    calls = []
+def test_distances_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[dict[str, Any]] = []
 
-    def counted(*arguments, **options):
+    def counted(*arguments: Any, **options: Any) -> SurfaceDistances:
         calls.append(options)
         return surface_distances(*arguments, **options)
 
@@ -241,7 +256,7 @@ def test_distances_are_measured_once(monkeypatch):
     assert len(calls) == 1, "counts need no surfaces"
 
 
-def test_a_surface_that_is_hidden_on_one_side_is_measured_from_the_other():
+def test_a_surface_that_is_hidden_on_one_side_is_measured_from_the_other() -> None:
     """The prediction lies wholly in the unknown, so only the reference's distances count."""
     prediction, reference, unknown = np.zeros((3, 1, 8, 20), bool)
     prediction[0, 2:6, 12:16] = unknown[0, :, 10:] = True
