@@ -95,7 +95,8 @@ def open_oblique(path: Path) -> Source | None:
         tuple(map(float, origin)),
         tuple(map(float, (axes / spacing).ravel())),
     )
-    notices = () if geometry.is_orthogonal else (_shear_notice(path, axes / spacing),)
+    volume = Geometry(geometry.size[:3], geometry.spacing, geometry.origin, geometry.direction)
+    notices = () if volume.is_orthogonal else (_shear_notice(path, axes / spacing),)
     return Source(geometry, 1, lambda: _values(path, geometry), notices)
 
 
