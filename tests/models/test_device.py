@@ -65,7 +65,7 @@ def test_precision_by_name() -> None:
 
 @pytest.mark.parametrize("supported", [True, False])
 def test_automatic_precision_on_cpu(monkeypatch: pytest.MonkeyPatch, supported: bool) -> None:
-    monkeypatch.setattr(module, "_cpu_has_bfloat16", lambda: supported)
+    monkeypatch.setattr(module, "cpu_has_bfloat16", lambda: supported)
     assert resolve_precision("auto", CPU) == (torch.bfloat16 if supported else torch.float32)
     assert resolve_precision("auto", torch.device("mps")) == torch.float32
 

@@ -55,7 +55,7 @@ class Parts:
         return out
 
     def joined(self) -> Tensor:
-        out: Tensor = self.conv(Joined(self.below, self.up, self.skip))
+        out: Tensor = self.conv.forward_joined(Joined(self.below, self.up, self.skip))
         return out
 
     def gradients(self, out: Tensor) -> tuple[Tensor, ...]:

@@ -9,15 +9,17 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from umseg.models.convolution import Conv2d, Conv3d, before_norm
+from umseg.models.fused_upsampling import Joined
 from umseg.models.norm import NEGATIVE_SLOPE, InstanceNormAct
 
 Shortcut = Callable[[int, int, Sequence[int]], nn.Module]
-"""Shortcut(in_channels, out_channels, stride)."""
+"""Makes a shortcut: ``shortcut(in_channels, out_channels, stride)``."""
 
 
 def convolution(dimensions: int) -> Callable[..., Conv2d | Conv3d]:
@@ -38,6 +40,13 @@ class ConvNormAct(nn.Sequential):
             before_norm(_padded_convolution(in_channels, out_channels, kernel, stride)),
             InstanceNormAct(out_channels),
         )
+
+    joinable = True
+
+    def forward_joined(self, parts: Joined) -> Tensor:
+        """What ``forward`` makes of the upsampled features beside the skip."""
+        out: Tensor = self[1](cast("Conv2d | Conv3d", self[0]).forward_joined(parts))
+        return out
 
 
 class ResidualBlock(nn.Module):
@@ -70,6 +79,18 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(batch, in_channels, *spatial) to (batch, out_channels, *spatial // stride)."""
         out: Tensor = self.norm(self.second(self.first(x)), residual=self.shortcut(x))
+        return out
+
+    @property
+    def joinable(self) -> bool:
+        """Whether the shortcut, too, begins with a convolution of the input."""
+        return isinstance(self.shortcut, Conv2d | Conv3d)
+
+    def forward_joined(self, parts: Joined) -> Tensor:
+        """What ``forward`` makes of the upsampled features beside the skip."""
+        assert isinstance(self.shortcut, Conv2d | Conv3d)
+        features = self.second(self.first.forward_joined(parts))
+        out: Tensor = self.norm(features, residual=self.shortcut.forward_joined(parts))
         return out
 
 

@@ -1,4 +1,4 @@
-"""Convolutions: right for thin inputs too, and without the bias where a norm follows."""
+"""Convolutions that are right for thin inputs too, and leave out the bias where a norm follows."""
 
 from __future__ import annotations
 
@@ -16,30 +16,37 @@ class Conv2d(nn.Conv2d):
 
     idle_bias = False
 
-    def forward(self, input: Tensor | Joined) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """(batch, in_channels, y, x) to (batch, out_channels, ...)."""
-        if isinstance(input, Joined):
-            return input.convolved(self.weight, None if self.idle_bias else self.bias, not self.idle_bias)
         out: Tensor = self._conv_forward(input, self.weight, None if self.idle_bias else self.bias)
         return out
 
+    def forward_joined(self, parts: Joined) -> Tensor:
+        """What ``forward`` makes of the upsampled features beside the skip, which are never made."""
+        return parts.convolved(self.weight, None if self.idle_bias else self.bias, not self.idle_bias)
+
 
 class Conv3d(nn.Conv3d):
-    """``nn.Conv3d`` that computes in float32 where autocast on a CPU would make wrong gradients; likewise."""
+    """``nn.Conv3d`` that computes in float32 where autocast on a CPU would make wrong gradients.
+
+    Its bias may be idle too (``before_norm``).
+    """
 
     idle_bias = False
 
-    def forward(self, input: Tensor | Joined) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """(batch, in_channels, z, y, x) to (batch, out_channels, ...)."""
         bias = None if self.idle_bias else self.bias
-        if isinstance(input, Joined):
-            return input.convolved(self.weight, bias, not self.idle_bias)
         if input.device.type == "cpu" and min(input.shape[2:]) < THIN and torch.is_autocast_enabled("cpu"):
             with torch.autocast("cpu", enabled=False):
                 out: Tensor = self._conv_forward(input.float(), self.weight, bias)
                 return out
         out = self._conv_forward(input, self.weight, bias)
         return out
+
+    def forward_joined(self, parts: Joined) -> Tensor:
+        """What ``forward`` makes of the upsampled features beside the skip, which are never made."""
+        return parts.convolved(self.weight, None if self.idle_bias else self.bias, not self.idle_bias)
 
 
 Convolution = TypeVar("Convolution", bound=Conv2d | Conv3d)
@@ -48,8 +55,8 @@ Convolution = TypeVar("Convolution", bound=Conv2d | Conv3d)
 def before_norm(layer: Convolution) -> Convolution:
     """Neither add nor train the bias of a convolution that instance normalisation follows.
 
-    The norm takes it away again with the mean, and its gradient is zero. Weights of others have it, so it stays in the
-    state dict; but a GPU adds it, and sums its gradient, in passes over memory of their own.
+    The norm subtracts it again with the mean, and its gradient is zero. Weights from elsewhere contain it, so it stays
+    in the state dict; but a GPU would add it, and sum its gradient, in separate passes over memory.
     """
     layer.idle_bias = True
     if layer.bias is not None:
@@ -58,7 +65,11 @@ def before_norm(layer: Convolution) -> Convolution:
 
 
 def replace_convolutions(network: nn.Module) -> None:
-    """Give the 3-D convolutions of a network that somebody else built this behaviour."""
+    """Make every ``nn.Conv3d`` of a network that was built elsewhere a ``Conv3d``, with the same parameters.
+
+    The class of the module is changed in place, because the network may keep references to it outside its submodules.
+    ``Conv3d`` adds methods and a class attribute only, so that nothing else has to be set up.
+    """
     for module in network.modules():
         if type(module) is nn.Conv3d:
             module.__class__ = Conv3d

@@ -10,6 +10,7 @@ from torch import nn
 
 from umseg.common.errors import UserError
 from umseg.kernels.runtime.memory_format import channels_last
+from umseg.kernels.runtime.torch_private import cpu_has_bfloat16
 
 THIN = 3
 """Voxels below which oneDNN's bfloat16 gradients of the weights were found to be memory that nobody wrote to: an axis
@@ -60,7 +61,7 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
         if device.type == "cuda":
             return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-        return torch.bfloat16 if device.type == "cpu" and _cpu_has_bfloat16() else torch.float32
+        return torch.bfloat16 if device.type == "cpu" and cpu_has_bfloat16() else torch.float32
     if name not in PRECISIONS:
         raise UserError(f"Unknown precision '{name}'.", found=name, expected="auto, " + ", ".join(PRECISIONS))
     if name == "fp16" and device.type != "cuda":
@@ -82,9 +83,3 @@ def place(network: nn.Module, device: torch.device) -> nn.Module:
         if parameter.dim() in (4, 5):
             parameter.data = channels_last(parameter.data)
     return network
-
-
-def _cpu_has_bfloat16() -> bool:
-    # torch offers no public query on all supported versions; without an answer float32 is always right.
-    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    return bool(supported())

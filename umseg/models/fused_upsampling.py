@@ -1,4 +1,4 @@
-"""What a decoder stage takes: features upsampled from the stage below, beside those of the skip connection.
+"""The input of a decoder stage: features upsampled from the stage below, beside those of the skip connection.
 
 A transposed convolution whose kernel is its stride, followed by a convolution, is one transposed convolution with a
 larger kernel. So the upsampled features need not exist: the convolution after the concatenation is a sum of that
@@ -22,7 +22,7 @@ from umseg.kernels.runtime.saved_activations import concatenated
 from umseg.models.device import THIN
 
 WORTH = 8
-"""Multiplications that must be saved per one that it takes to compose the weights, which is done in every pass and in
+"""Multiplications that must be saved for each one that composing the weights takes, which happens in every pass and in
 float32."""
 
 
@@ -30,10 +30,12 @@ float32."""
 class Joined:
     """Upsampled features beside those of the skip connection, not computed yet.
 
+    Blocks take it in a method of its own, ``forward_joined``.
+
     Attributes:
-        below: (batch, channels below, *spatial // stride).
-        upsampling: Kernel equal to its stride.
-        skip: (batch, channels, *spatial).
+        below: Features of the stage below, (batch, channels below, *spatial // stride).
+        upsampling: Transposed convolution whose kernel is its stride.
+        skip: Features of the skip connection, (batch, channels, *spatial).
     """
 
     below: Tensor
@@ -68,7 +70,15 @@ def joined(
 ) -> Tensor | Joined:
     """The input of a decoder stage whose first convolution has this kernel and as many channels as the skip.
 
-    Measured on CPUs only: elsewhere, and where it is not allowed, the tensors are upsampled and concatenated.
+    Args:
+        below: Features of the stage below.
+        upsampling: Makes features of the skip's size from them.
+        skip: Features of the skip connection; None where the stage has none.
+        kernel: Kernel of the stage's first convolution.
+        allowed: Whether the first block of the stage can take a ``Joined``.
+
+    Returns:
+        A ``Joined`` where that pays, which was measured on CPUs only; otherwise the concatenated features.
     """
     if skip is None:
         out: Tensor = upsampling(below)
@@ -112,7 +122,8 @@ def _composed(transposed: Tensor, weight: Tensor) -> Tensor:
 def _constants(value: Tensor, weight: Tensor, sizes: Sequence[int], middle_matters: bool) -> Tensor:
     """The convolution of an image of one value per channel: (out_channels, *sizes), channels innermost in memory.
 
-    Only towards the borders, where zeros are padded, it differs from the middle, which is zero if it does not matter.
+    It differs from its value in the middle only towards the borders, where zeros are padded. The middle is zero if it
+    does not matter.
     """
     kernel = weight.shape[2:]
     small = [min(n, k) for n, k in zip(sizes, kernel, strict=True)]

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from umseg.kernels.norm import cpu, triton
-from umseg.kernels.scan.interface import OBSTACLES
+from umseg.kernels.runtime.obstacles import OBSTACLES
 
 NEGATIVE_SLOPE = 0.01
 Fused = Callable[[Tensor, "Tensor | None", Tensor, Tensor, float, float], Tensor]
@@ -43,7 +43,7 @@ class InstanceNormAct(nn.Module):
 
 
 def _fused(x: Tensor) -> Fused | None:
-    """What computes in the memory, device and dtype of ``x``, if anything but torch does."""
+    """The fused kernels for the device and dtype of ``x``; None where torch computes."""
     if x.device.type == "cpu":
         return cpu.norm_act if x.dtype in (torch.float32, torch.bfloat16) else None
     short = x.dtype in (torch.float32, torch.bfloat16, torch.float16)

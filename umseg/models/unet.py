@@ -1,4 +1,4 @@
-"""One U-Net for all variants: an ``Architecture`` says of which blocks, and where Mamba layers stand."""
+"""One U-Net for all variants: an ``Architecture`` names its blocks and the places of its Mamba layers."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ class UNet(nn.Module):
         num_classes: Classes including the background.
         ssm_residual: See ``MambaLayer``.
         deep_supervision: Return the scores of every decoder stage.
+        fused: Leave out upsampled features and concatenations where that saves time; results are the same.
 
     Attributes:
-        checkpoint_activations: Compute activations twice instead of keeping them.
-        joins: Leave out upsampled features and concatenations where that pays; results are the same.
+        checkpoint_activations: Compute activations again in the backward pass instead of keeping them.
     """
 
     def __init__(
@@ -68,7 +68,6 @@ class UNet(nn.Module):
         super().__init__()
         self.deep_supervision = deep_supervision
         self.checkpoint_activations = False
-        self.joins = fused
         self.skips = architecture.skips
         self.only_size = stages[0].size if "channels" in architecture.ssm else None
         top, dimensions = stages[0], len(stages[0].size)
@@ -93,6 +92,7 @@ class UNet(nn.Module):
             self.decoder.append(nn.Sequential(*_blocks(architecture.decoder[index], width, stage, ones)))
             self.heads.append(convolution(dimensions)(stage.features, num_classes, 1))
         self.decoder_kernels = [stage.kernel for stage in reversed(stages[:-1])]
+        self.joins = [fused and _takes_joined(row) for row in self.decoder]
         if not self.heads:
             # No pooling at all: the only stage carries the only head.
             self.heads.append(convolution(dimensions)(top.features, num_classes, 1))
@@ -129,9 +129,9 @@ class UNet(nn.Module):
             skips.append(x if skipping else None)
         scores: list[Tensor] = []
         skips.pop()
-        rows = zip(self.upsamplings, self.decoder, self.decoder_kernels, self.heads, strict=False)
-        for upsampling, stage, kernel, head in rows:
-            x = self._run(stage, joined(x, upsampling, skips.pop(), kernel, self.joins))
+        rows = zip(self.upsamplings, self.decoder, self.decoder_kernels, self.joins, self.heads, strict=False)
+        for upsampling, stage, kernel, joins, head in rows:
+            x = self._run(stage, joined(x, upsampling, skips.pop(), kernel, joins))
             if self.deep_supervision:
                 scores.append(head(x))
         if self.deep_supervision and scores:
@@ -141,12 +141,24 @@ class UNet(nn.Module):
 
     def _run(self, stage: nn.Module, x: Tensor | Joined) -> Tensor:
         if self.checkpoint_activations and torch.is_grad_enabled():
-            out: Tensor = checkpoint(stage, x, use_reentrant=False)
+            out: Tensor = checkpoint(_run_row, stage, x, use_reentrant=False)
             return out
-        # Not by the row's own call, which would hold its input until the last block is done.
+        # A call of `_run_row` would hold the row's input until the last block is done.
         for block in stage.children():
-            x = block(x)
+            x = block.forward_joined(x) if isinstance(x, Joined) else block(x)  # type: ignore[operator]
         return cast("Tensor", x)
+
+
+def _run_row(row: nn.Module, x: Tensor | Joined) -> Tensor:
+    for block in row.children():
+        x = block.forward_joined(x) if isinstance(x, Joined) else block(x)  # type: ignore[operator]
+    return cast("Tensor", x)
+
+
+def _takes_joined(row: nn.Module) -> bool:
+    """Whether the first block of a decoder stage can take the upsampled features beside the skip unmade."""
+    first = next(row.children(), None)
+    return isinstance(first, ConvNormAct | ResidualBlock) and first.joinable
 
 
 def _blocks(row: Row, in_channels: int, stage: Stage, stride: Sequence[int]) -> list[nn.Module]:

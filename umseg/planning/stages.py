@@ -44,7 +44,7 @@ def topology_stages(
     Args:
         topology: Sizes, strides and kernels.
         features: Channels per stage.
-        units: Convolutions, or under ``residual`` blocks, per encoder stage; two unless told otherwise.
+        units: Convolutions, or under ``residual`` blocks, per encoder stage; two where None.
         decoder_convs: Convolutions of every decoder stage.
         residual: Plan a residual encoder.
     """

@@ -13,6 +13,7 @@ import torch
 import umseg
 from umseg.architectures.options import ModelOptions
 from umseg.common.errors import UserError
+from umseg.common.private_names import numpy_scalar_constructor
 from umseg.dataset.description import load_description
 from umseg.models.card import ModelCard
 from umseg.models.convert import convert_state_dict
@@ -29,8 +30,8 @@ _RELEASED = {"nnUNetTrainerUMambaBot": "umamba_bot_released", "nnUNetTrainerUMam
 _NUMBERS = [
     np.dtype,
     *{type(np.dtype(name)) for name in ("f2", "f4", "f8", "i4", "i8", "u1", "?")},
-    np._core.multiarray.scalar,  # type: ignore[attr-defined]
-    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),  # type: ignore[attr-defined]
+    numpy_scalar_constructor(),
+    (numpy_scalar_constructor(), "numpy.core.multiarray.scalar"),
 ]
 
 

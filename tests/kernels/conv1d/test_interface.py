@@ -9,8 +9,7 @@ from torch.nn import functional as F
 
 from umseg.kernels.conv1d import interface, triton
 from umseg.kernels.conv1d.interface import causal_conv1d_silu
-from umseg.kernels.runtime.obstacles import Obstacle
-from umseg.kernels.scan.interface import OBSTACLES
+from umseg.kernels.runtime.obstacles import OBSTACLES, Obstacle
 
 
 def make_inputs(batch: int, channels: int, length: int, width: int = 4, last: str = "time") -> list[Tensor]:

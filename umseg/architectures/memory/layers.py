@@ -1,9 +1,9 @@
 """The peak of a training step from the bytes that the layers of a network keep.
 
-A training step keeps tensors on its way forward and frees them, last first, on its way back, while the gradients of the
-weights appear. So a network is a row of layers in forward order, each with the bytes that it leaves behind (``kept``)
-and the bytes that it needs on top while it runs forwards or backwards (``passing``). The peak is the largest sum of
-everything kept up to a layer, what is passing there, and the gradients of this layer and all behind it.
+A training step keeps tensors in the forward pass and frees them, last first, in the backward pass, while the gradients
+of the weights appear. So a network is a row of layers in forward order, each with the bytes that it leaves behind
+(``kept``) and the bytes that it needs on top while it runs forwards or backwards (``passing``). The peak is the largest
+sum of everything kept up to a layer, what is passing there, and the gradients of this layer and all behind it.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Training:
         in_channels: Image channels.
         num_classes: Classes including the background.
         precision: ``mixed`` for 16-bit autocast, or ``fp32``.
-        device: Whose operators to count.
+        device: The device whose operators are counted.
     """
 
     batch_size: int
@@ -83,7 +83,7 @@ class Training:
 
     @property
     def bytes_per_value(self) -> int:
-        """Of what convolutions and matrix products read and make."""
+        """Bytes of a value that convolutions and matrix products read and make."""
         return 2 if self.precision == "mixed" else FLOAT
 
     def voxels(self, size: Sequence[int]) -> int:

@@ -3,7 +3,7 @@
 The model follows what autograd keeps: under mixed precision every convolution keeps its input and every norm its input
 in 16 bits, a Mamba layer everything in float32, and the loss three float32 tensors of all classes per supervised head.
 On a GPU the Mamba layer and the norm are counted as torch's operators and the scan of mamba-ssm. On a CPU they are
-fused kernels, what a norm puts out is computed again on the way back, and nothing is concatenated (``umseg.models``).
+fused kernels, the output of a norm is computed again in the backward pass, and nothing is concatenated.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def _decoder_stage(run: _Run, index: int) -> Iterator[Layer]:
 def _blocks(run: _Run, stage: Stage, row: Row, in_channels: int, stride: Sequence[int] = (1,)) -> Iterator[Layer]:
     """A row of blocks, the first with the stride. Every convolution's output is kept, and every norm's.
 
-    On a CPU the output of a norm without a residual, the first of a block, is computed again on the way back.
+    On a CPU the output of a norm without a residual, the first of a block, is computed again in the backward pass.
     """
     again = 1 if run.training.device == "cpu" else 0
     for index, kind in enumerate(row):
@@ -171,9 +171,9 @@ def _mamba(run: _Run, stage: Stage, tokens: Tokens) -> Layer:
 
 
 def _head(run: _Run, stage: Stage, below: Stage | None = None) -> Layer:
-    """On a CPU what the last two blocks put out is not kept, but both are there at the end of the way forward.
+    """On a CPU the outputs of the last two blocks are not kept, but both exist at the end of the forward pass.
 
-    So is what the stage below put out. On the way back there are about as much: the head's input, and its gradient.
+    So does the output of the stage below. The backward pass needs about as much: the head's input and its gradient.
     """
     head = run.training.head(convolution_parameters(stage.features, run.training.num_classes, (1,)), stage.size)
     if run.training.device != "cpu":

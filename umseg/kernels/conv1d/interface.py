@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from umseg.kernels.conv1d import triton
 from umseg.kernels.runtime.layout import LANES, ceil_div
+from umseg.kernels.runtime.obstacles import OBSTACLES
 from umseg.kernels.runtime.threads import run_tasks
-from umseg.kernels.scan.interface import OBSTACLES
 
 # Tokens per piece of work: a multiple of the kernels' chunk, long enough to make the call's cost vanish.
 _SEGMENT = 4096

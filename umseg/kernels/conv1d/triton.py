@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from umseg.kernels.runtime.layout import ceil_div
+from umseg.kernels.runtime.memory_format import channels_innermost, empty_innermost
 
 # Tokens and channels per program. 16 numbers per lane of four warps: enough to work on while others are on their way.
 _TOKENS, _LANES = 64, 32
@@ -23,7 +24,7 @@ def forward_op(x: Tensor, weights: Tensor) -> Tensor:
     from umseg.kernels.conv1d.triton_kernels import forward
     from umseg.kernels.runtime.triton_math import on_device_of
 
-    x, y, weights = _channels_innermost(x), _like(x), weights.contiguous()
+    x, y, weights = channels_innermost(x), empty_innermost(x), weights.contiguous()
     with on_device_of(x):
         forward[_grid(x)](x, weights, y, x.shape[2], x.shape[1], WIDTH=weights.shape[1] - 1, **_OPTIONS)
     return y
@@ -31,7 +32,7 @@ def forward_op(x: Tensor, weights: Tensor) -> Tensor:
 
 @forward_op.register_fake
 def _(x: Tensor, weights: Tensor) -> Tensor:
-    return _like(x)
+    return empty_innermost(x)
 
 
 @torch.library.custom_op("umseg::causal_conv1d_silu_triton_backward", mutates_args=())
@@ -40,9 +41,9 @@ def backward_op(grad: Tensor, x: Tensor, weights: Tensor) -> tuple[Tensor, Tenso
     from umseg.kernels.conv1d.triton_kernels import backward
     from umseg.kernels.runtime.triton_math import on_device_of
 
-    x, grad, weights = _channels_innermost(x), _channels_innermost(grad), weights.contiguous()
+    x, grad, weights = channels_innermost(x), channels_innermost(grad), weights.contiguous()
     channels, columns = weights.shape
-    grad_x, grid = _like(x), _grid(x)
+    grad_x, grid = empty_innermost(x), _grid(x)
     parts = x.new_empty(grid[0] * grid[2], columns, grid[1] * _LANES)
     with on_device_of(x):
         backward[grid](x, weights, grad, grad_x, parts, x.shape[2], channels, WIDTH=columns - 1, **_OPTIONS)
@@ -51,7 +52,7 @@ def backward_op(grad: Tensor, x: Tensor, weights: Tensor) -> tuple[Tensor, Tenso
 
 @backward_op.register_fake
 def _(grad: Tensor, x: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    return _like(x), weights.new_empty(weights.shape)
+    return empty_innermost(x), weights.new_empty(weights.shape)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
@@ -70,13 +71,3 @@ forward_op.register_autograd(_backward, setup_context=_setup_context)
 def _grid(x: Tensor) -> tuple[int, int, int]:
     batches, channels, length = x.shape
     return ceil_div(length, _TOKENS), ceil_div(channels, _LANES), batches
-
-
-def _channels_innermost(x: Tensor) -> Tensor:
-    """The same values, (batch, channels, length), in memory as (batch, length, channels)."""
-    return x.transpose(1, 2).contiguous().transpose(1, 2)
-
-
-def _like(x: Tensor) -> Tensor:
-    batches, channels, length = x.shape
-    return x.new_empty(batches, length, channels).transpose(1, 2)

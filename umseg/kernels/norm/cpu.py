@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from umseg.kernels.norm.autograd import gradients_by
 from umseg.kernels.runtime.memory_format import channels_last
 from umseg.kernels.runtime.saved_activations import computed_again
 from umseg.kernels.runtime.threads import run_tasks
@@ -89,7 +90,7 @@ def _(
 
 @torch.library.custom_op("umseg::instance_norm_act_again", mutates_args=())
 def _again(x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, scale: Tensor, slope: float) -> Tensor:
-    """The output without a residual, from what was kept of the way forward."""
+    """The output without a residual, from what the forward pass kept."""
     return _normalized(x, None, _Line.of(weight, bias, mean, scale), slope)
 
 
@@ -115,7 +116,7 @@ def backward_op(
     dx = torch.empty_like(channels_last(x))
     dresidual = torch.empty_like(dx) if with_residual else x.new_empty(0)
     g, memory = (_memory(channels_last(t)) for t in (grad, x))
-    # The output only says where the activation was cut off. Without a residual the input says it too.
+    # The output only shows where the activation was cut off. Without a residual the input shows it too.
     result = memory[:, :0] if y is None else _memory(channels_last(y))
     to_input = _memory(dx)
     to_residual = _memory(dresidual) if with_residual else to_input[:, :0]
@@ -179,12 +180,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tenso
     ctx.save_for_backward(x, None if residual is None or slope == 1 else y, weight, bias, mean, scale)
 
 
-def _gradients(ctx: Any, grad: Tensor, _mean: Tensor, _scale: Tensor) -> tuple[Tensor | None, ...]:
-    dx, dresidual, dweight, dbias = backward_op(grad, *ctx.saved_tensors, ctx.with_residual, ctx.slope)
-    return dx, dresidual if ctx.with_residual else None, dweight, dbias, None, None
-
-
-forward_op.register_autograd(_gradients, setup_context=_save)
+forward_op.register_autograd(gradients_by(backward_op), setup_context=_save)
 
 
 def _memory(x: Tensor) -> NDArray[np.generic]:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from umseg.kernels.norm.autograd import gradients_by
 from umseg.kernels.runtime.layout import ceil_div
 from umseg.kernels.runtime.memory_format import channels_last
 
@@ -96,16 +97,11 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tenso
     x, residual, weight, _, _, slope = inputs
     y, mean, scale = output
     ctx.with_residual, ctx.slope = residual is not None, slope
-    # The output only says where the activation was cut off: without one it need not be kept.
+    # The output only shows where the activation was cut off: without an activation it need not be kept.
     ctx.save_for_backward(x, x if slope == 1 else y, weight, mean, scale)
 
 
-def _gradients(ctx: Any, grad: Tensor, _mean: Tensor, _scale: Tensor) -> tuple[Tensor | None, ...]:
-    dx, dresidual, dweight, dbias = backward_op(grad, *ctx.saved_tensors, ctx.with_residual, ctx.slope)
-    return dx, dresidual if ctx.with_residual else None, dweight, dbias, None, None
-
-
-forward_op.register_autograd(_gradients, setup_context=_save)
+forward_op.register_autograd(gradients_by(backward_op), setup_context=_save)
 
 
 class _Cut(NamedTuple):

@@ -1,4 +1,4 @@
-"""Why a backend of the scan cannot run on this machine, and what to do about it; found without importing anything."""
+"""Why kernels cannot run on this machine, and what to do about it; found without importing the packages they need."""
 
 from __future__ import annotations
 
@@ -15,16 +15,27 @@ _INSTALL = {
     "triton": "pip install triton-windows" if sys.platform == "win32" else "pip install triton",
 }
 
+# Releases of mamba-ssm up to 2.3.2 bring the kernels in their wheels or compile them. Later ones leave them out unless
+# this variable is set while they are installed (state-spaces/mamba, pull request 977); earlier ones ignore it.
+_REBUILD = (
+    "MAMBA_KEEP_CUDA_BUILD=TRUE pip install --force-reinstall --no-cache-dir --no-deps --no-build-isolation "
+    "mamba-ssm, which needs the CUDA compiler; or nothing, where triton is installed"
+)
+
 
 class Obstacle(NamedTuple):
-    """What is missing, and the command or deed that helps."""
+    """What is missing, and the command or action that helps."""
 
     reason: str
     remedy: str
 
 
 def find_obstacle(package: str | None) -> Obstacle | None:
-    """What keeps a backend that needs ``package`` from running, or None."""
+    """What keeps kernels that need ``package`` from running; None where nothing does.
+
+    Args:
+        package: ``numba``, ``triton`` or ``mamba_ssm``; None for kernels that need torch alone.
+    """
     if package is None:
         return None
     if package == "mamba_ssm" and sys.platform != "linux":
@@ -32,7 +43,7 @@ def find_obstacle(package: str | None) -> Obstacle | None:
     if find_spec(package) is None:
         return Obstacle(f"{package} is not installed", _INSTALL[package])
     if package == "mamba_ssm" and find_spec("selective_scan_cuda") is None:
-        return Obstacle("mamba_ssm is installed without its CUDA kernels", _INSTALL[package])
+        return Obstacle("mamba_ssm is installed without its CUDA kernels", _REBUILD)
     if package == "triton" and _triton_version() < (3, 3):
         return Obstacle("triton is older than 3.3", "install torch 2.7 or newer, which brings it")
     if package == "triton" and sys.platform == "linux" and not _has_compiler():
@@ -50,3 +61,8 @@ def _triton_version() -> tuple[int, ...]:
         return tuple(int(part) for part in version("triton").split(".")[:2])
     except PackageNotFoundError:  # builds for other GPUs and nightly builds go by other names
         return (3, 3)
+
+
+OBSTACLES: dict[str, Obstacle | None] = {package: find_obstacle(package) for package in _INSTALL}
+"""What keeps the kernels that need each package from running. Looked up once: a compiled graph cannot search for
+packages."""

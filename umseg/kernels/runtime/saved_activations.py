@@ -1,4 +1,4 @@
-"""Activations that are cheap to compute are not kept for the way back but computed there again."""
+"""Activations that are cheap to compute are not kept for the backward pass but computed there again."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from torch.multiprocessing.reductions import StorageWeakRef
+
+from umseg.kernels.runtime.torch_private import StorageWeakRef, storage_address, tensor_version
 
 
 @dataclass(frozen=True)
 class _Again:
-    """In place of a saved tensor: how its memory is filled anew, and where in that memory it lies."""
+    """Stands for a saved tensor: how its memory is filled again, and where in that memory the tensor lies."""
 
     make: Callable[[], Tensor]
     size: torch.Size
@@ -30,9 +31,10 @@ class _Recipe:
     """How to make a tensor again.
 
     Attributes:
-        storage: Of the tensor. The reference does not keep its memory, but no other storage can take its address.
-        version: Of its values. After a change in place the recipe is no longer right.
-        make: Makes it, in the same layout.
+        storage: The tensor's storage. The reference does not keep its memory, but no other storage can take its
+            address.
+        version: Version of the tensor's values. After a change in place the recipe is no longer right.
+        make: Makes the tensor, in the same layout.
     """
 
     storage: StorageWeakRef
@@ -42,18 +44,18 @@ class _Recipe:
 
 @dataclass
 class _Recipes:
-    """Of the tensors of one forward pass, by the addresses of their storages."""
+    """The recipes of the tensors of one forward pass, by the addresses of their storages."""
 
     known: dict[int, _Recipe] = field(default_factory=dict)
 
     def note(self, out: Tensor, make: Callable[[], Tensor]) -> None:
         storage = StorageWeakRef(out.untyped_storage())
-        self.known[storage.cdata] = _Recipe(storage, out._version, make)
+        self.known[storage.cdata] = _Recipe(storage, tensor_version(out), make)
 
     def pack(self, saved: Tensor) -> Tensor | _Again:
-        """What autograd keeps of a tensor that it wants to save."""
-        recipe = self.known.get(saved.untyped_storage()._cdata)
-        if recipe is None or recipe.version != saved._version:
+        """What autograd keeps in place of a tensor that it saves."""
+        recipe = self.known.get(storage_address(saved.untyped_storage()))
+        if recipe is None or recipe.version != tensor_version(saved):
             return saved
         return _Again(recipe.make, saved.size(), saved.stride(), saved.storage_offset())
 
@@ -69,12 +71,12 @@ def _unpack(packed: Tensor | _Again) -> Tensor:
 
 
 @contextmanager
-def recomputing(wanted: bool) -> Iterator[None]:
-    """Let autograd keep, of the tensors in this block that ``computed_again`` knows, only what they are made from.
+def recomputing(enabled: bool) -> Iterator[None]:
+    """A block in which autograd keeps, instead of tensors that ``computed_again`` knows, what they are made from.
 
     Convolutions save their inputs, and the normalisation before them saves its own input: of the two, one is enough.
     """
-    if not wanted or not torch.is_grad_enabled() or torch.compiler.is_compiling():
+    if not enabled or not torch.is_grad_enabled() or torch.compiler.is_compiling():
         yield
         return
     recipes = _Recipes()
@@ -93,7 +95,7 @@ def _current() -> _Recipes | None:
 
 
 def computed_again(out: Tensor, make: Callable[[], Tensor]) -> Tensor:
-    """Say how a tensor can be made again in the same memory layout, from tensors that are kept anyway; returns it."""
+    """Register how a tensor can be made again, in the same layout and from tensors that are kept anyway; returns it."""
     recipes = _current()
     if recipes is not None:
         recipes.note(out, make)
@@ -101,7 +103,7 @@ def computed_again(out: Tensor, make: Callable[[], Tensor]) -> Tensor:
 
 
 def concatenated(first: Tensor, second: Tensor) -> Tensor:
-    """Both along the channels. The result is made again on the way back from its parts."""
+    """Both tensors along the channels. In the backward pass the result is made again from its parts."""
     out, recipes = torch.cat((first, second), dim=1), _current()
     if recipes is not None:
         parts = [recipes.pack(part.detach()) for part in (first, second)]

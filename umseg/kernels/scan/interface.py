@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from umseg.kernels.runtime.obstacles import find_obstacle
+from umseg.kernels.runtime import obstacles
 from umseg.kernels.scan import cpu, mamba_ssm, reference, triton
 
 _log = logging.getLogger(__name__)
@@ -45,8 +45,8 @@ BACKENDS = {
     "mamba_ssm": Backend(mamba_ssm.scan, "cuda", (torch.float32,), "mamba_ssm"),
     "reference": Backend(reference.scan, None, (torch.float32, torch.float64), None),
 }
-# What keeps each backend from running. Looked up once: a compiled graph cannot search for packages.
-OBSTACLES = {name: find_obstacle(backend.package) for name, backend in BACKENDS.items()}
+# What keeps each backend from running.
+OBSTACLES = {name: obstacles.OBSTACLES[b.package] if b.package else None for name, b in BACKENDS.items()}
 
 
 def selective_scan(

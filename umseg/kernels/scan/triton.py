@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from umseg.kernels.runtime.layout import ceil_div
+from umseg.kernels.runtime.memory_format import channels_innermost, empty_innermost
 from umseg.kernels.scan.operator import Gradients, differentiable, empty_gate, empty_gradients, sum_groups
 
 # Tokens between two kept states. Fewer: more memory from forward to backward; more: states that leave the cache.
@@ -90,8 +91,8 @@ def backward_op(
     batches, channels, length = u.shape
     cut = _cut(u, A)
     inputs = _prepare(u, delta, A, B, C, D, z, delta_bias, cut)
-    grad = _channels_innermost(grad)
-    grad_u, grad_delta, grad_z = _like(u), _like(u), empty_gate(u, z, _like)
+    grad = channels_innermost(grad)
+    grad_u, grad_delta, grad_z = empty_innermost(u), empty_innermost(u), empty_gate(u, z, empty_innermost)
     adjoints = u.new_zeros(batches, cut.spans, cut.padded, cut.width)
     grad_a = torch.empty_like(adjoints)
     grad_b = u.new_empty(batches, cut.blocks, length, cut.padded)
@@ -130,7 +131,7 @@ def backward_op(
 @backward_op.register_fake
 def _(*inputs: Any) -> Gradients:
     _, u, _, A, _, _, _, z, *_ = inputs
-    return empty_gradients(u, A, z, _like)
+    return empty_gradients(u, A, z, empty_innermost)
 
 
 scan = differentiable(forward_op, backward_op)
@@ -201,31 +202,21 @@ def _prepare(
     cut: _Cut,
 ) -> _Inputs:
     more = cut.width - u.shape[1]
-    u = _channels_innermost(u)
+    u = channels_innermost(u)
     if B.stride() != C.stride() or B.stride(1) != 1:
-        B, C = _channels_innermost(B), _channels_innermost(C)
+        B, C = channels_innermost(B), channels_innermost(C)
     return _Inputs(
         u,
-        _channels_innermost(delta),
+        channels_innermost(delta),
         # Where nothing is padded, the product has the memory layout of A.
         F.pad(A.t() * math.log2(math.e), (0, more, 0, cut.padded - A.shape[1])).contiguous(),
         B,
         C,
         u.new_zeros(cut.width) if D is None else F.pad(D, (0, more)),
-        u if z is None else _channels_innermost(z),
+        u if z is None else channels_innermost(z),
         u.new_zeros(cut.width) if delta_bias is None else F.pad(delta_bias, (0, more)),
         (B.stride(0), B.stride(2)),
     )
-
-
-def _channels_innermost(x: Tensor) -> Tensor:
-    """The same values, (batch, channels, length), in memory as (batch, length, channels)."""
-    return x.transpose(1, 2).contiguous().transpose(1, 2)
-
-
-def _like(u: Tensor) -> Tensor:
-    batches, channels, length = u.shape
-    return u.new_empty(batches, length, channels).transpose(1, 2)
 
 
 def _forward_outputs(u: Tensor, A: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
@@ -233,7 +224,7 @@ def _forward_outputs(u: Tensor, A: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
     lanes = min(_LANES, _power_of_two(channels))
     chunks = ceil_div(length, CHUNK) if keep else 0
     kept = u.new_empty(batches, chunks, _power_of_two(A.shape[1]), lanes * ceil_div(channels, lanes))
-    return _like(u), kept
+    return empty_innermost(u), kept
 
 
 def _power_of_two(n: int) -> int:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from umseg.kernels.runtime.torch_private import foreach_lerp_
+
 
 class WeightAverage:
     """Exponential moving average of the weights: a smoother network than that of the last iteration.
@@ -30,7 +32,7 @@ class WeightAverage:
         """Update the average with the weights after an iteration."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        torch._foreach_lerp_(list(self.weights.values()), list(self._parameters.values()), 1 - decay)
+        foreach_lerp_(list(self.weights.values()), list(self._parameters.values()), 1 - decay)
 
     @contextmanager
     def in_network(self) -> Iterator[None]:
