@@ -92,6 +92,17 @@ def test_a_loss_of_another_package_is_listed_and_accepted(root: Path, monkeypatc
     assert shown(root, "--loss", "tversky").loss == "tversky"
 
 
+def test_a_loss_that_cannot_be_imported_is_named_when_it_is_chosen(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_from_outside(monkeypatch, LOSSES, "gone", "umseg_no_such_module:LOSS")
+    listed = CliRunner().invoke(app, ["train", "--help"])
+    assert listed.exit_code == 0
+    assert "gone (cannot be used)" in " ".join(listed.output.split())
+    dataset = ["Dataset903_Options", "--workspace", str(root)]
+    chosen = CliRunner().invoke(app, ["train", *dataset, "--loss", "gone", "--iterations", "1"])
+    assert chosen.exit_code == 2
+    assert "umseg_no_such_module" in chosen.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "answer"),
     [

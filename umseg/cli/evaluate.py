@@ -11,8 +11,9 @@ from umseg.cli.options import (
     Debug,
     Quiet,
     Workers,
+    worker_count,
 )
-from umseg.evaluation.metrics.registry import DEFAULT_METRICS, METRICS
+from umseg.evaluation.metrics.registry import DEFAULT_METRICS, METRICS, choose_metrics
 
 
 def evaluate(
@@ -55,20 +56,21 @@ def evaluate(
     debug: Debug = False,
 ) -> None:
     """Score label maps against references: metrics per case and class, or the F1 of objects."""
-    from umseg.common.parallel import default_workers
     from umseg.evaluation import evaluate_folder, format_table, write_metrics
 
-    workers = default_workers() if workers is None else workers
+    chosen = _names(metrics)
+    if chosen is not None:
+        choose_metrics(chosen)
     scores = evaluate_folder(
         predictions,
         reference,
-        metrics=_names(metrics),
+        metrics=chosen,
         tolerance=tolerance,
         instances=instances,
         threshold=iou,
         border=border,
         cases=_names(cases),
-        workers=workers,
+        workers=worker_count(workers),
         quiet=quiet,
     )
     files = write_metrics(scores, output or predictions)

@@ -166,9 +166,13 @@ def _listed(known: Collection[str]) -> str:
     """The names, each with its description if the table has one."""
     if not isinstance(known, Mapping):
         return ", ".join(known)
-    return "; ".join(f"{name} ({_described(entry)})" for name, entry in known.items())
+    return "; ".join(f"{name} ({_described(known, name)})" for name in known)
 
 
-def _described(entry: Any) -> str:
+def _described(known: Mapping[str, Any], name: str) -> str:
+    try:
+        entry = known[name]
+    except UserError:  # from another package; whoever chooses the name is told the reason
+        return "cannot be used"
     text = str(entry.description)
     return f"{text}; lr {entry.lr:g}, decay {entry.weight_decay:g}" if isinstance(entry, OptimizerSpec) else text
