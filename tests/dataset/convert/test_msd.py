@@ -96,9 +96,9 @@ def test_channels_are_split(tmp_path: Path, workers: int) -> None:
     dataset = load_dataset(made)
     assert dataset.description.channel_names == {"0": "m0", "1": "m1", "2": "m2"}
     assert [path.name for path in dataset.cases[0].images] == [f"a_000{c}.nii.gz" for c in range(3)]
-    whole = nibabel.load(source / "imagesTr" / "a.nii.gz")
+    whole: Any = nibabel.load(source / "imagesTr" / "a.nii.gz")
     for channel, path in enumerate(dataset.cases[0].images):
-        part = nibabel.load(path)
+        part: Any = nibabel.load(path)
         assert part.shape == SHAPE
         assert part.get_data_dtype() == np.int16
         assert (part.dataobj.slope, part.dataobj.inter) == (0.5, -3.0)
@@ -115,7 +115,7 @@ def test_types_survive_splitting(tmp_path: Path, dtype: type[np.generic]) -> Non
     source = write_task(tmp_path / "t", channels=2)
     values = np.random.default_rng(1).integers(0, 200, (*SHAPE, 2)).astype(dtype)
     save(source / "imagesTr" / "b.nii.gz", values)
-    part = nibabel.load(convert_msd(source, tmp_path / "d", quiet=True) / "imagesTr" / "b_0001.nii.gz")
+    part: Any = nibabel.load(convert_msd(source, tmp_path / "d", quiet=True) / "imagesTr" / "b_0001.nii.gz")
     assert part.get_data_dtype() == dtype
     np.testing.assert_array_equal(np.asarray(part.dataobj), values[..., 1])
 
@@ -171,7 +171,7 @@ def test_surplus_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> No
         ("training", ["imagesTr/a.nii.gz"], "dictionary"),
     ],
 )
-def test_wrong_description(tmp_path: Path, field: str, value: object, expected: str) -> None:
+def test_wrong_description(tmp_path: Path, field: str, value: Any, expected: str) -> None:
     source = write_task(tmp_path / "t", **{field: value})
     with pytest.raises(UserError, match=f"field '{field}") as error:
         convert_msd(source, tmp_path / "d", quiet=True)
