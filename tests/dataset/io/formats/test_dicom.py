@@ -177,7 +177,7 @@ class TestHeaders:
         (path,) = write_series(tmp_path, noise((1, 6, 7)))
         rewrite(path, DeflatedExplicitVRLittleEndian)
         content = path.read_bytes()
-        with open(path, "rb") as handle:
+        with path.open("rb") as handle:
             pydicom.filereader.read_preamble(handle, False)
             pydicom.filereader.read_dataset(handle, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
             start = handle.tell()
