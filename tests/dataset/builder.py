@@ -38,6 +38,11 @@ def write_image(
     return path
 
 
+def names_in(folder: Path) -> list[str]:
+    """The sorted names of what a folder holds."""
+    return sorted(path.name for path in folder.iterdir())
+
+
 def make_case(seed: int, shape: tuple[int, ...] = (6, 10, 12)) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
     """An image with two structures in the middle, and its label map."""
     random = np.random.default_rng(seed)

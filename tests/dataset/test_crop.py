@@ -59,7 +59,9 @@ def test_equals_filling_the_whole_volume_first(mask: np.ndarray, grow: int) -> N
     np.testing.assert_array_equal(cropped, filled[box_slices(box)])
     if mask.any():
         assert cropped.sum() == filled.sum(), "nothing lies outside the box"
-        assert all(cropped.any(axis=tuple({0, 1, 2} - {axis}))[[0, -1]].all() for axis in range(3)), "the box is tight"
+        assert all(np.any(cropped, axis=tuple({0, 1, 2} - {axis}))[[0, -1]].all() for axis in range(3)), (
+            "the box is tight"
+        )
 
 
 @settings(max_examples=60, deadline=None)

@@ -65,7 +65,7 @@ def test_a_picture_shows_every_stage_and_every_block(model: str, name: str) -> N
     for level, stage, skip in zip(described, configuration_stages(configuration), [*network.skips, False], strict=True):
         assert level.title == f"{stage.features} features, {TIMES.join(map(str, stage.size))}"
         assert level.skip == skip
-    encoders = [[*stage] for stage in network.encoder]
+    encoders = [list(stage.children()) for stage in network.encoder]
     encoders[0] = [*network.stem, *encoders[0]]
     for level, layers in zip(described, encoders, strict=True):
         mamba = [layer for layer in layers if isinstance(layer, MambaLayer)]

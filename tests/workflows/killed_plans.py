@@ -18,6 +18,7 @@ import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from unittest import mock
 
 from umseg.planning import Overrides
 from umseg.planning.fingerprint import extract_fingerprint
@@ -94,10 +95,10 @@ def run(work: Callable[[], None]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(start(work), 0)[1])
 
 
+@mock.patch.object(workflow, "extract_fingerprint", partial(extract_fingerprint, num_samples=FEW_SAMPLES))
 def main(dataset: Path, folder: Path, seed: int) -> None:
     """Fill ``folder``."""
     draw = random.Random(seed)
-    workflow.extract_fingerprint = partial(extract_fingerprint, num_samples=FEW_SAMPLES)
 
     def plan(root: Path, last: int | None = None, overrides: Overrides | None = None) -> None:
         steps = Steps(last)

@@ -16,6 +16,7 @@ from tests.blobs import write_blobs
 from umseg.common.errors import UserError
 from umseg.dataset.dataset import Dataset
 from umseg.dataset.io.images import read_image, read_label
+from umseg.evaluation import Metrics
 from umseg.models import ModelOptions
 from umseg.planning import Overrides
 from umseg.preprocess import CaseStore
@@ -71,7 +72,7 @@ def test_splits_with_a_case_that_is_gone_are_made_anew(dataset: Path, tmp_path: 
 def test_unknown_configuration_and_preset_write_nothing(dataset: Path, tmp_path: Path) -> None:
     for wrong in ({"configurations": ["4d"]}, {"preset": "huge"}):
         with pytest.raises(UserError):
-            plan_dataset(dataset, tmp_path / "w", quiet=True, **wrong)  # type: ignore[arg-type]
+            plan_dataset(dataset, tmp_path / "w", quiet=True, **wrong)
     assert not (tmp_path / "w").exists()
 
 
@@ -159,7 +160,8 @@ def test_fixed_copies_are_used_from_then_on(dataset: Path, tmp_path: Path) -> No
     assert case.label == made.folder / "fixed" / "labelsTr" / "blob_2.nii.gz"
     assert read_label(case.label).geometry == read_image(case.images).geometry
     np.testing.assert_array_equal(read_label(case.label).array, read_label(label).array)
-    assert [case.label.parent for case in made.load(Dataset).cases if case.id != "blob_2"] == [dataset / "labelsTr"] * 3
+    others = [case.label for case in made.load(Dataset).cases if case.id != "blob_2"]
+    assert [label and label.parent for label in others] == [dataset / "labelsTr"] * 3
 
     Splits(folds=(Split(train=("blob_0", "blob_1", "blob_3"), validation=("blob_2",)),)).save(
         made.folder / "splits.json"
@@ -170,6 +172,7 @@ def test_fixed_copies_are_used_from_then_on(dataset: Path, tmp_path: Path) -> No
     fold = train(made.folder, config, device="cpu", quiet=True)
     # Against the user's own file the evaluation would stop: its spacing is not the prediction's.
     metrics = validate_fold(made, fold, device="cpu", quiet=True)
+    assert isinstance(metrics, Metrics)
     assert [entry.case for entry in metrics.cases] == ["blob_2"]
 
 

@@ -187,7 +187,7 @@ def test_a_small_disk_is_noticed_beforehand(
     usage = shutil.disk_usage(tmp_path)
     plan(dataset, tmp_path / "w")
     assert "too small" not in caplog.text
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: usage._replace(free=10_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10_000))
     plan(dataset, tmp_path / "w")
     assert "too small" not in caplog.text, "all is there already"
     plan(dataset, tmp_path / "other")

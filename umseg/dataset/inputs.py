@@ -26,8 +26,8 @@ def find_inputs(folder_or_file: Path, num_channels: int, file_ending: str) -> Gr
     Raises:
         UserError: There is no image, or a file or folder cannot be read.
     """
-    # Not resolved: a link is known by its own name.
-    path = Path(os.path.abspath(folder_or_file))
+    # Links are not resolved, because a link is known by its own name; `Path.absolute` would keep ".." in the path.
+    path = Path(os.path.abspath(folder_or_file))  # noqa: PTH100
     if not is_folder(path) and not path.is_file():
         raise UserError(
             "The input does not exist.", file=path, remedy="Name a folder of images or one image file with --input."

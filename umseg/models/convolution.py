@@ -40,8 +40,8 @@ class Conv3d(nn.Conv3d):
         if input.device.type == "cpu" and min(input.shape[2:]) < THIN and torch.is_autocast_enabled("cpu"):
             with torch.autocast("cpu", enabled=False):
                 out: Tensor = self._conv_forward(input.float(), self.weight, bias)
-                return out
-        out = self._conv_forward(input, self.weight, bias)
+        else:
+            out = self._conv_forward(input, self.weight, bias)
         return out
 
     def forward_joined(self, parts: Joined) -> Tensor:

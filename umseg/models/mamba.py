@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from umseg.kernels.conv1d.interface import causal_conv1d_silu
-from umseg.kernels.scan import selective_scan as selective_scan
+from umseg.kernels.scan import selective_scan
+
+__all__ = ["MambaBlock", "selective_scan"]
 
 # Up to this many inner channels the two projections to the step sizes are multiplied first: the two products with only
 # a few columns (the rank is 2 here) take longer than the full one.

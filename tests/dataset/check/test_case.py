@@ -10,9 +10,9 @@ import pytest
 from umseg.dataset.check.case import check_case
 from umseg.dataset.dataset import Case
 from umseg.dataset.description import DatasetDescription
-from umseg.dataset.io.channels import Notice
 from umseg.dataset.io.grid import Geometry
 from umseg.dataset.io.images import Image, LabelMap
+from umseg.dataset.io.source import Notice
 
 DESCRIPTION = DatasetDescription(
     channel_names={"0": "CT", "1": "PET"}, labels={"background": 0, "a": 1, "b": 2}, numTraining=1, file_ending=".mha"

@@ -3,7 +3,6 @@ from __future__ import annotations
 import csv
 import json
 import logging
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from tests.dataset.builder import write_image
+from tests.dataset.builder import names_in, write_image
 from umseg.common.errors import UserError
 from umseg.dataset import load_dataset, read_image, read_label
 from umseg.dataset.check.problems import DatasetError
@@ -61,8 +60,8 @@ def pixels(path: Path) -> NDArray[Any]:
 def test_colour_pictures(source: Path, tmp_path: Path, workers: int) -> None:
     (source / "images" / "._a.png").write_bytes(b"macOS")
     made = convert_instances(source, tmp_path / "d", object_name="nucleus", workers=workers, quiet=True)
-    assert sorted(os.listdir(made)) == ["dataset.json", "imagesTr", "labelsTr"]
-    assert sorted(os.listdir(tmp_path)) == ["d", "source"]
+    assert names_in(made) == ["dataset.json", "imagesTr", "labelsTr"]
+    assert names_in(tmp_path) == ["d", "source"]
     dataset = load_dataset(made)
     assert dataset.description.task == "instance"
     assert dataset.description.labels == {"background": 0, "nucleus": 1}
@@ -157,7 +156,7 @@ def test_fractions_need_tiff(tmp_path: Path) -> None:
 def test_manifest_parts_and_groups(source: Path, tmp_path: Path) -> None:
     (source / "manifest.csv").write_text("id,split,field_group\na,train,g1\nb,val,g2\nc,train,\n")
     made = convert_instances(source, tmp_path / "d", quiet=True)
-    parts = {part: sorted(os.listdir(made / part)) for part in ("imagesTr", "labelsTr", "imagesTs", "labelsTs")}
+    parts = {part: names_in(made / part) for part in ("imagesTr", "labelsTr", "imagesTs", "labelsTs")}
     assert parts == {
         "imagesTr": ["a_0000.png", "c_0000.png"],
         "labelsTr": ["a.png", "c.png"],
@@ -171,7 +170,7 @@ def test_manifest_parts_and_groups(source: Path, tmp_path: Path) -> None:
 def test_manifest_without_groups(source: Path, tmp_path: Path) -> None:
     (source / "manifest.csv").write_text("id,part\na,train\nb,train\nc,test\n")
     made = convert_instances(source, tmp_path / "d", columns=Columns(split="part"), quiet=True)
-    assert os.listdir(made / "imagesTs") == ["c_0000.png"]
+    assert names_in(made / "imagesTs") == ["c_0000.png"]
     assert not (made / "groups.csv").exists()
 
 
@@ -249,7 +248,7 @@ def test_spoilt_source(source: Path, tmp_path: Path, spoil: Callable[[Path], Non
     (only,) = error.value.problems
     assert only.case == ("d" if spoil is unknown_row else "b")
     assert only.remedy
-    assert os.listdir(tmp_path) == ["source"]
+    assert names_in(tmp_path) == ["source"]
 
 
 def test_all_problems_are_reported_together(source: Path, tmp_path: Path) -> None:
@@ -292,13 +291,13 @@ def test_other_files_are_said(source: Path, tmp_path: Path, caplog: pytest.LogCa
 
 def test_real_nuclei(shared: Path, tmp_path: Path) -> None:
     nuclei = shared / "data" / "Dataset703_DSB2018"
-    with open(nuclei / "manifest.csv", newline="") as handle:
+    with (nuclei / "manifest.csv").open(newline="") as handle:
         rows = list(csv.DictReader(handle))[:6]
     for folder, ending in (("images", ".png"), ("instances", ".tif")):
         (tmp_path / "s" / folder).mkdir(parents=True)
         for row in rows:
             shutil.copy(nuclei / folder / f"{row['id']}{ending}", tmp_path / "s" / folder)
-    with open(tmp_path / "s" / "manifest.csv", "w", newline="") as handle:
+    with (tmp_path / "s" / "manifest.csv").open("w", newline="") as handle:
         writer = csv.DictWriter(handle, rows[0])
         writer.writeheader()
         writer.writerows(rows)
@@ -312,5 +311,5 @@ def test_real_nuclei(shared: Path, tmp_path: Path) -> None:
         image = made / f"images{part}" / f"{row['id']}_0000.png"
         assert image.read_bytes() == (nuclei / "images" / f"{row['id']}.png").read_bytes()
     groups = {row["id"]: row["field_group"] for row in rows if row["split"] == "train"}
-    with open(made / "groups.csv", newline="") as handle:
+    with (made / "groups.csv").open(newline="") as handle:
         assert {row["case"]: row["group"] for row in csv.DictReader(handle)} == groups

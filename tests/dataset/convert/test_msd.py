@@ -3,7 +3,6 @@ from __future__ import annotations
 import gzip
 import json
 import logging
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tests.dataset.builder import names_in
 from umseg.common.errors import UserError
 from umseg.dataset import load_dataset, read_image, read_label
 from umseg.dataset.check.problems import DatasetError
@@ -77,7 +77,7 @@ def test_one_channel_is_copied_byte_for_byte(tmp_path: Path) -> None:
     for old, new in (("imagesTr/a", "imagesTr/a_0000"), ("imagesTs/t", "imagesTs/t_0000"), ("labelsTr/b",) * 2):
         assert (made / f"{new}.nii.gz").read_bytes() == (source / f"{old}.nii.gz").read_bytes()
         assert (made / f"{new}.nii.gz").stat().st_ino != (source / f"{old}.nii.gz").stat().st_ino
-    assert sorted(os.listdir(tmp_path)) == ["Dataset001_Toy", "Task01_Toy"]
+    assert names_in(tmp_path) == ["Dataset001_Toy", "Task01_Toy"]
 
 
 def test_description(tmp_path: Path) -> None:
@@ -96,9 +96,9 @@ def test_channels_are_split(tmp_path: Path, workers: int) -> None:
     dataset = load_dataset(made)
     assert dataset.description.channel_names == {"0": "m0", "1": "m1", "2": "m2"}
     assert [path.name for path in dataset.cases[0].images] == [f"a_000{c}.nii.gz" for c in range(3)]
-    whole = nibabel.load(source / "imagesTr" / "a.nii.gz")
+    whole: Any = nibabel.load(source / "imagesTr" / "a.nii.gz")
     for channel, path in enumerate(dataset.cases[0].images):
-        part = nibabel.load(path)
+        part: Any = nibabel.load(path)
         assert part.shape == SHAPE
         assert part.get_data_dtype() == np.int16
         assert (part.dataobj.slope, part.dataobj.inter) == (0.5, -3.0)
@@ -115,7 +115,7 @@ def test_types_survive_splitting(tmp_path: Path, dtype: type[np.generic]) -> Non
     source = write_task(tmp_path / "t", channels=2)
     values = np.random.default_rng(1).integers(0, 200, (*SHAPE, 2)).astype(dtype)
     save(source / "imagesTr" / "b.nii.gz", values)
-    part = nibabel.load(convert_msd(source, tmp_path / "d", quiet=True) / "imagesTr" / "b_0001.nii.gz")
+    part: Any = nibabel.load(convert_msd(source, tmp_path / "d", quiet=True) / "imagesTr" / "b_0001.nii.gz")
     assert part.get_data_dtype() == dtype
     np.testing.assert_array_equal(np.asarray(part.dataobj), values[..., 1])
 
@@ -141,7 +141,7 @@ def test_listed_hidden_files_are_left_out(tmp_path: Path) -> None:
     source = write_task(tmp_path / "t", training=pairs, test=["./imagesTs/._t.nii.gz", "./imagesTs/t.nii.gz"])
     made = convert_msd(source, tmp_path / "d", quiet=True)
     assert len(load_dataset(made).cases) == 2
-    assert os.listdir(made / "imagesTs") == ["t_0000.nii.gz"]
+    assert names_in(made / "imagesTs") == ["t_0000.nii.gz"]
 
 
 def test_no_test_images(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_surplus_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> No
         ("training", ["imagesTr/a.nii.gz"], "dictionary"),
     ],
 )
-def test_wrong_description(tmp_path: Path, field: str, value: object, expected: str) -> None:
+def test_wrong_description(tmp_path: Path, field: str, value: Any, expected: str) -> None:
     source = write_task(tmp_path / "t", **{field: value})
     with pytest.raises(UserError, match=f"field '{field}") as error:
         convert_msd(source, tmp_path / "d", quiet=True)
@@ -236,7 +236,7 @@ def test_spoilt_file(tmp_path: Path, file: str, spoil: Callable[[Path], None], p
     (only,) = error.value.problems
     assert only.file == source / f"{file}.nii.gz"
     assert only.remedy
-    assert os.listdir(tmp_path) == ["t"]
+    assert names_in(tmp_path) == ["t"]
 
 
 def test_number_of_channels_is_named(tmp_path: Path) -> None:
@@ -309,4 +309,4 @@ def test_real_task(shared: Path, tmp_path: Path) -> None:
     for case, original in zip(dataset.cases, reference.cases[:3], strict=True):
         assert case.id == original.id
         assert case.images[0].read_bytes() == original.images[0].read_bytes()
-    assert os.listdir(made / "imagesTs") == [f"{names[3]}_0000.nii.gz"]
+    assert names_in(made / "imagesTs") == [f"{names[3]}_0000.nii.gz"]

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.dataset.builder import write_dataset, write_image
+from tests.dataset.builder import names_in, write_dataset, write_image
 from umseg.common.errors import UserError
 from umseg.dataset.convert.target import copy_file, new_folder, require_free, summary, write_description
 from umseg.dataset.description import load_description
@@ -18,20 +17,20 @@ def test_folder_appears_at_the_end(tmp_path: Path) -> None:
         (folder / "a").write_text("x")
         assert not (tmp_path / "deep" / "made").exists()
     assert (tmp_path / "deep" / "made" / "a").read_text() == "x"
-    assert os.listdir(tmp_path / "deep") == ["made"]
+    assert names_in(tmp_path / "deep") == ["made"]
 
 
 def test_nothing_stays_after_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), new_folder(tmp_path / "made") as folder:
         shutil.copytree(tmp_path / "missing", folder / "a" / "b")
-    assert os.listdir(tmp_path) == []
+    assert names_in(tmp_path) == []
 
 
 def test_empty_folder_is_filled(tmp_path: Path) -> None:
     (tmp_path / "made").mkdir()
     with new_folder(tmp_path / "made") as folder:
         (folder / "a").touch()
-    assert os.listdir(tmp_path / "made") == ["a"]
+    assert names_in(tmp_path / "made") == ["a"]
 
 
 def test_link_to_an_empty_folder_stays_a_link(tmp_path: Path) -> None:
@@ -40,7 +39,7 @@ def test_link_to_an_empty_folder_stays_a_link(tmp_path: Path) -> None:
     with new_folder(tmp_path / "made") as folder:
         (folder / "a").touch()
     assert (tmp_path / "made").is_symlink()
-    assert os.listdir(tmp_path / "real") == ["a"]
+    assert names_in(tmp_path / "real") == ["a"]
 
 
 def test_destination_in_use(tmp_path: Path) -> None:
@@ -50,7 +49,7 @@ def test_destination_in_use(tmp_path: Path) -> None:
     assert error.value.found == "1 entries, e.g. b"
     with pytest.raises(UserError, match="a file"), new_folder(tmp_path / "b"):
         pass
-    assert os.listdir(tmp_path) == ["b"]
+    assert names_in(tmp_path) == ["b"]
 
 
 def test_destination_below_a_file(tmp_path: Path) -> None:

@@ -69,7 +69,11 @@ def test_flat_nifti_keeps_its_flat_axis(tmp_path: Path, shape: tuple[int, ...]) 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])
 def test_metaimage_and_nrrd_are_read_as_their_text_header_says(tmp_path: Path, ending: str, dtype: type) -> None:
     values = noise((4, 5, 6), dtype=dtype)
-    code = {np.uint8: ("MET_UCHAR", "uint8"), np.int16: ("MET_SHORT", "int16"), np.float32: ("MET_FLOAT", "float")}
+    code: dict[type, tuple[str, str]] = {
+        np.uint8: ("MET_UCHAR", "uint8"),
+        np.int16: ("MET_SHORT", "int16"),
+        np.float32: ("MET_FLOAT", "float"),
+    }
     path = tmp_path / f"a{ending}"
     raw = values.astype(np.dtype(dtype).newbyteorder("<")).tobytes()
     if ending == ".nrrd":

@@ -7,10 +7,12 @@ import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from numpy.typing import NDArray
 
 from tests.dataset.builder import make_case, write_description, write_image
 from umseg.common import registry as common_registry
@@ -117,7 +119,8 @@ class TestCompanions:
 
     def test_they_are_no_strange_files_in_a_data_set(self, tmp_path: Path) -> None:
         write_description(tmp_path, 1, file_ending=".mhd")
-        for place, name, array in zip(("imagesTr", "labelsTr"), ("a_0000", "a"), make_case(0), strict=True):
+        arrays: tuple[NDArray[Any], ...] = make_case(0)
+        for place, name, array in zip(("imagesTr", "labelsTr"), ("a_0000", "a"), arrays, strict=True):
             (tmp_path / place).mkdir()
             sitk.WriteImage(sitk.GetImageFromArray(array), str(tmp_path / place / f"{name}.mhd"))
         dataset, problems = survey_dataset(tmp_path)

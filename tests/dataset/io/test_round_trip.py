@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from tests.dataset.builder import write_image
@@ -61,7 +63,7 @@ def test_volume(
 ) -> None:
     folder = tmp_path_factory.mktemp("trip")
     random = np.random.default_rng(0)
-    values = random.integers(0, 100, shape).astype(dtype)
+    values: NDArray[Any] = random.integers(0, 100, shape).astype(dtype)
     path = write_image(folder / f"a{ending}", values, spacing, origin, direction(angles, flips))
     image = read_image([path])
     np.testing.assert_array_equal(image.array[0], values.astype(np.float32))

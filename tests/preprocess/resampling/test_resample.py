@@ -28,7 +28,7 @@ both_libraries = pytest.mark.parametrize("library", [np.asarray, torch.from_nump
 
 
 def plain_resize(volume: np.ndarray, shape: tuple[int, ...], order: int) -> np.ndarray:
-    resized: np.ndarray = resize(  # type: ignore[no-untyped-call]
+    resized: np.ndarray = resize(
         volume.astype(np.float64), shape, order, mode="edge", anti_aliasing=False, preserve_range=True
     )
     return resized

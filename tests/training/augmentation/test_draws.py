@@ -117,7 +117,7 @@ def test_samples_and_channels_are_chosen_as_often_as_stated(parameter: str) -> N
         (per_sample * per_channel, chosen[:, 0]),
         (per_sample * (1 - (1 - per_channel) ** columns), chosen.any(axis=1)),
     ):
-        assert stats.binomtest(int(found.sum()), len(found), probability).pvalue > 0.005
+        assert stats.binomtest(int(found.sum()), len(chosen), probability).pvalue > 0.005
 
 
 @pytest.mark.parametrize("parameter", [name for name in CHOICES if name not in ("zoom", "noise")])

@@ -17,7 +17,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import multiprocessing
+from torch.multiprocessing.spawn import spawn
 
 from tests.blobs import write_blobs
 from tests.training.factories import make_configuration, make_network
@@ -134,7 +134,7 @@ def free_port() -> int:
 
 def test_two_processes_make_the_steps_of_one_with_every_loss(tmp_path: Path) -> None:
     alone = train_steps(Processes())
-    multiprocessing.spawn(train_together, (free_port(), str(tmp_path)), nprocs=2)
+    spawn(train_together, (free_port(), str(tmp_path)), nprocs=2)
     both = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
     for one, first, second in zip(alone, *both, strict=True):
         for expected, *tensors in zip(one, first, second, strict=True):

@@ -19,7 +19,8 @@ def by_decomposition(matrix: np.ndarray) -> np.ndarray:
     a, b, c = NEWTON_SCHULZ
     for _ in range(NEWTON_SCHULZ_STEPS):
         s = a * s + b * s**3 + c * s**5
-    return (u * s) @ vt
+    product: np.ndarray = (u * s) @ vt
+    return product
 
 
 def stepped(values: torch.Tensor, gradients: list[torch.Tensor], **options: float) -> torch.Tensor:

@@ -11,14 +11,16 @@ import torch
 from tests.blobs import make_blobs, write_blobs
 from umseg.common.errors import UserError
 from umseg.dataset.io.images import read_label
+from umseg.evaluation import Metrics
 from umseg.inference import Predictor
 from umseg.models.card import load_card
+from umseg.models.unet import UNet
 from umseg.planning import Overrides
 from umseg.planning.plan import Plan
 from umseg.preprocess import CaseStore
 from umseg.preprocess.cascade_input import fit_label_map
 from umseg.training import TrainingConfig, train
-from umseg.training.data.batches import BatchFactory
+from umseg.training.data.batches import PHASES, BatchFactory, Phase
 from umseg.training.data.splits import Splits
 from umseg.training.saved.checkpoint import load_tensors
 from umseg.workflows.plan import plan_dataset
@@ -83,14 +85,14 @@ def test_each_case_has_the_segmentation_of_the_fold_that_did_not_train_on_it(
 def test_the_network_sees_a_channel_per_class(workspace: Workspace, first_stage: Path, second_stage: Path) -> None:
     stage = workspace.folder / "preprocessed" / "3d_cascade_fullres" / first_stage.name
     configuration = workspace.load(Plan).configuration("3d_cascade_fullres")
-    cases = {"train": ("blob_0", "blob_1"), "validation": ("blob_2",)}
+    cases: dict[Phase, tuple[str, ...]] = {"train": ("blob_0", "blob_1"), "validation": ("blob_2",)}
     factory = BatchFactory(
         workspace.preprocessed("3d_fullres"), configuration, cases, 0, first_stage=stage, first_stage_values=(1, 2)
-    )  # type: ignore[arg-type]
+    )
     shown = torch.zeros(2)
-    for phase in ("train", "validation"):
+    for phase in PHASES:
         for index in range(6):
-            batch = factory.finish(factory.prepare(0, phase, index))  # type: ignore[arg-type]
+            batch = factory.finish(factory.prepare(0, phase, index))
             assert batch.data.shape == (2, 3, 8, 8, 8)
             assert set(batch.data[:, 1:].unique().tolist()) <= {0.0, 1.0}
             assert batch.data[:, 1:].sum(1).max() <= 1
@@ -104,6 +106,7 @@ def test_the_network_sees_a_channel_per_class(workspace: Workspace, first_stage:
 
 def test_prediction_runs_both_stages(workspace: Workspace, first_stage: Path, second_stage: Path) -> None:
     metrics = validate_fold(workspace, second_stage, device="cpu", quiet=True)
+    assert isinstance(metrics, Metrics)
     assert len(metrics.cases) == 1
     [case_id] = workspace.load(Splits).folds[0].validation
     written = read_label(second_stage / "validation" / f"{case_id}.nii.gz").array
@@ -114,7 +117,10 @@ def test_prediction_runs_both_stages(workspace: Workspace, first_stage: Path, se
     before = predictor.predict(image[None], (2.0, 1.0, 1.5))
     with torch.no_grad():
         for network in predictor.first_stage.networks:
-            network.heads[-1].bias.copy_(torch.tensor([-100.0, 100.0, 0.0]))  # type: ignore[union-attr,operator]
+            assert isinstance(network, UNet)
+            bias = network.heads[-1].bias
+            assert isinstance(bias, torch.Tensor)
+            bias.copy_(torch.tensor([-100.0, 100.0, 0.0]))
     assert not np.array_equal(predictor.predict(image[None], (2.0, 1.0, 1.5)), before), "the first stage matters"
 
 

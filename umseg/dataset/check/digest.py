@@ -57,7 +57,7 @@ def digest_of_file(path: Path) -> str:
     """
     found = hashlib.blake2b(digest_size=16)
     try:
-        with open(path, "rb") as handle:
+        with path.open("rb") as handle:
             while block := handle.read(_BLOCK):
                 found.update(block)
     except OSError as error:

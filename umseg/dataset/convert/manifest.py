@@ -106,7 +106,7 @@ def case_name(text: str) -> str:
 def _read_table(path: Path) -> tuple[Sequence[str], list[dict[str, str]]]:
     try:
         # Spreadsheets put a byte order mark first.
-        with open(path, encoding="utf-8-sig", newline="") as handle:
+        with path.open(encoding="utf-8-sig", newline="") as handle:
             reader = csv.DictReader(handle, restval="")
             return reader.fieldnames or (), list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:

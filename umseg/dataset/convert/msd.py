@@ -211,7 +211,8 @@ def _located(source: Path, entry: str) -> Path:
         UserError: The path leaves the folder, or the format is another one.
     """
     path = os.path.normpath(entry)
-    if os.path.isabs(path) or Path(path).parts[:1] == ("..",) or "\\" in entry:
+    # A path with an anchor is absolute; on Windows also one that has only a drive or only a leading slash.
+    if Path(path).anchor or Path(path).parts[:1] == ("..",) or "\\" in entry:
         raise UserError(
             "dataset.json names a file outside of the data set.",
             file=source / "dataset.json",
@@ -261,10 +262,15 @@ def _names(labels: Mapping[str, str]) -> dict[int, str]:
     return {int(value): "background" if int(value) == 0 else name for value, name in labels.items()}
 
 
+def _file_name(entry: str) -> str:
+    # Paths in dataset.json have slashes on every system. `Path` would take the folder's name where one ends in a slash.
+    return entry.rpartition("/")[2]
+
+
 def _is_hidden(entry: str) -> bool:
-    return os.path.basename(entry).startswith(".")
+    return _file_name(entry).startswith(".")
 
 
 def _stem(entry: str) -> str:
-    name = os.path.basename(entry)
+    name = _file_name(entry)
     return next((name[: -len(ending)] for ending in Nifti.endings if name.endswith(ending)), name)

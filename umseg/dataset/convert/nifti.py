@@ -71,7 +71,7 @@ def _pack(path: Path, target: Path) -> None:
     # No time stamp: the same input gives the same file.
     with (
         atomic_path(target) as temporary,
-        open(path, "rb") as plain,
+        path.open("rb") as plain,
         gzip.GzipFile(temporary, "wb", compresslevel=1, mtime=0) as packed,
     ):
         shutil.copyfileobj(plain, packed)

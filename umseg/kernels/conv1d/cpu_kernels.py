@@ -26,8 +26,10 @@ def convolve(scratch, x, weights, width, t):
 
 @jit("void(float32[:,:,:], float32[:,:], intp, intp, intp, float32[:,:,:], float32[::1])")
 def forward(x, weights, batch, begin, end, out, scratch):
-    """Write tokens begin .. end - 1; ``weights`` (channels, width + 1) end with the bias; ``begin`` is a multiple of
-    CHUNK, as is ``end`` unless it is the length; scratch of ``scratch_size(channels, width)`` elements.
+    """Write tokens begin .. end - 1.
+
+    ``weights`` (channels, width + 1) end with the bias. ``begin`` is a multiple of CHUNK, as is ``end`` unless it is
+    the length. ``scratch`` has ``scratch_size(channels, width)`` elements.
     """
     width = weights.shape[1] - 1
     blocks = (x.shape[1] + LANES - 1) // LANES
@@ -95,8 +97,10 @@ def convolution_gradient(scratch, x, weights, width, grad, out, sums, later, lin
     "float32[::1])"
 )
 def backward(x, weights, grad, batch, begin, end, grad_x, grad_weights, row, scratch):
-    """Gradients from tokens begin .. end - 1: those of x, and those of the weights in ``grad_weights[row]``, which
-    holds (blocks, width + 1, 16) numbers. The other arguments are those of ``forward``.
+    """Write the gradients from tokens begin .. end - 1.
+
+    ``grad_x`` receives those of x, ``grad_weights[row]`` those of the weights: (blocks, width + 1, 16) numbers. The
+    other arguments are those of ``forward``.
     """
     width = weights.shape[1] - 1
     blocks = (x.shape[1] + LANES - 1) // LANES

@@ -44,8 +44,9 @@ def backward(
     x, weights, grad, grad_x, parts, length, channels,
     WIDTH: tl.constexpr, TOKENS: tl.constexpr, LANES: tl.constexpr,
 ):  # fmt: skip
-    """Write the gradient of x, and of the weights the part of this program: (batch, token blocks, WIDTH + 1, padded
-    channels).
+    """Write the gradient of x and this program's part of the weights' gradient.
+
+    ``parts`` is (batch, token blocks, WIDTH + 1, padded channels).
     """
     t = (tl.program_id(0).to(tl.int64) * TOKENS + tl.arange(0, TOKENS))[:, None]
     c = (tl.program_id(1) * LANES + tl.arange(0, LANES))[None, :]

@@ -39,7 +39,8 @@ def float_to_bfloat16(value):  # type: ignore[no-untyped-def]
     """float32 to the uint16 holding the nearest bfloat16, ties to even; NaN stays NaN."""
     bits = bits_of_float(np.float32(value))
     rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
-    return np.uint16(rounded) if value == value else np.uint16(0x7FC0)
+    # Only NaN differs from itself.
+    return np.uint16(rounded) if value == value else np.uint16(0x7FC0)  # noqa: PLR0124
 
 
 def load(value: Any) -> Any:
@@ -55,7 +56,8 @@ def store(value: Any, element: Any) -> Any:
 @overload(load)
 def _load(value):  # type: ignore[no-untyped-def]
     if value == types.uint16:
-        return lambda value: bfloat16_to_float(value)
+        # numba requires that the parameters have the names of `load`'s.
+        return lambda value: bfloat16_to_float(value)  # noqa: PLW0108
     return lambda value: value
 
 

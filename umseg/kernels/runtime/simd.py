@@ -97,8 +97,10 @@ def _minimum(builder: Any, x: Any, bound: float) -> Any:
 
 
 def _exp2_within(builder: Any, x: Any) -> Any:
-    """2^x for -127 <= x <= 128: split x into integer and fraction, a polynomial for the fraction, the integer added to
-    the exponent bits. Both ends are exact: 2^-127 becomes 0 and 2^128 becomes infinity.
+    """2^x for -127 <= x <= 128.
+
+    x is split into an integer and a fraction: a polynomial gives the power of the fraction, and the integer is added to
+    its exponent bits. Both ends are exact: 2^-127 becomes 0 and 2^128 becomes infinity.
     """
     rounded = builder.fadd(x, _constant(_ROUND))
     fraction = builder.fsub(x, builder.fsub(rounded, _constant(_ROUND)))

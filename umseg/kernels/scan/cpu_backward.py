@@ -188,7 +188,9 @@ def backward(
     u, delta, A, B, C, D, z, bias, use_softplus, gated, batch, group, first, last, kept, grad,
     grad_u, grad_delta, grad_z, grad_a, grad_b, grad_c, grad_channel, scratch,
 ):  # fmt: skip
-    """Gradients of channel blocks first .. last - 1 of one batch element; the arguments of ``forward`` and:
+    """Write the gradients of channel blocks first .. last - 1 of one batch element.
+
+    The arguments that are not listed here are those of ``forward``.
 
     Args:
         group: Where to write in ``grad_b`` and ``grad_c``.

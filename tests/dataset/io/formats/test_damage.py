@@ -6,6 +6,7 @@ import gzip
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -81,7 +82,7 @@ def test_jpeg(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fields", [{}, {"progressive": True}, {"restart_marker_rows": 1}, {"exif": True}])
 @pytest.mark.parametrize("colours", [1, 3])
-def test_jpeg_that_ends_early(tmp_path: Path, fields: dict[str, object], colours: int) -> None:
+def test_jpeg_that_ends_early(tmp_path: Path, fields: dict[str, Any], colours: int) -> None:
     values = np.random.default_rng(0).integers(0, 255, (60, 70, colours)).astype(np.uint8).squeeze()
     if fields.pop("exif", False):
         # A thumbnail brings an end marker of its own.

@@ -14,10 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydicom.uid import (
+    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    SecondaryCaptureImageStorage,
 )
 from scipy.spatial.transform import Rotation
 
@@ -141,7 +143,7 @@ class TestReading:
         assert label.geometry.direction == pytest.approx(geometry.direction, abs=1e-5)
 
 
-def rewrite(path: Path, syntax: str | None = None, **tags: Any) -> None:
+def rewrite(path: Path, syntax: UID | None = None, **tags: Any) -> None:
     """Write a file again with other tags, or in another (uncompressed) transfer syntax; a value of None leaves out."""
     content = pydicom.dcmread(path)
     for name, value in tags.items():
@@ -162,7 +164,7 @@ class TestHeaders:
     @pytest.mark.parametrize(
         "syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian]
     )
-    def test_all_uncompressed_transfer_syntaxes(self, tmp_path: Path, syntax: str) -> None:
+    def test_all_uncompressed_transfer_syntaxes(self, tmp_path: Path, syntax: UID) -> None:
         values = noise()
         for path in write_series(tmp_path, values):
             rewrite(path, syntax)
@@ -175,7 +177,7 @@ class TestHeaders:
         (path,) = write_series(tmp_path, noise((1, 6, 7)))
         rewrite(path, DeflatedExplicitVRLittleEndian)
         content = path.read_bytes()
-        with open(path, "rb") as handle:
+        with path.open("rb") as handle:
             pydicom.filereader.read_preamble(handle, False)
             pydicom.filereader.read_dataset(handle, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
             start = handle.tell()
@@ -193,7 +195,7 @@ class TestHeaders:
         values = noise()
         for path in write_series(tmp_path, values):
             content = pydicom.dcmread(path)
-            content.SOPClassUID = content.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
+            content.SOPClassUID = content.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
             content.save_as(path)
         image = read_image([tmp_path])
         np.testing.assert_array_equal(image.array[0], values)
@@ -441,7 +443,7 @@ class TestTraining:
         write_description(folder, 2, file_ending=".dcm")
         for number in range(2):
             write_series(folder / "imagesTr" / f"c{number}_0000", noise() + number)
-            grid = {"spacing": (0.5, 0.75, 2.0), "origin": (10.0, -20.0, 30.0)}
+            grid: dict[str, Any] = {"spacing": (0.5, 0.75, 2.0), "origin": (10.0, -20.0, 30.0)}
             write_image(folder / "labelsTr" / f"c{number}.nii.gz", (noise() % 3).astype(np.uint8), **grid)
         return folder
 

@@ -87,7 +87,7 @@ class TestSpacing:
 
     @pytest.mark.parametrize("texts", [(IMAGEJ, ""), ("", IMAGEJ), (IMAGEJ.replace("unit=micron\n", ""), IMAGEJ)])
     def test_one_channel_tells_it_for_all(self, tmp_path: Path, texts: tuple[str, str]) -> None:
-        fields = {"x_resolution": 4.0, "y_resolution": 2.0}
+        fields: dict[str, Any] = {"x_resolution": 4.0, "y_resolution": 2.0}
         paths = [
             save(tmp_path / f"a_{n:04d}.tif", text=text, **(fields if text else {})) for n, text in enumerate(texts)
         ]
@@ -200,7 +200,7 @@ class TestRefusal:
 
     @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
     def test_tiles(self, tmp_path: Path, dtype: type) -> None:
-        values = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (16, 16)).astype(dtype)
+        values: NDArray[Any] = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (16, 16)).astype(dtype)
         write_tiled(tmp_path / "a.tif", values)
         np.testing.assert_array_equal(read_image([tmp_path / "a.tif"], 1).array[0, 0], values)
 
@@ -304,7 +304,7 @@ class TestStoredValues:
     @pytest.mark.parametrize("compression", [None, "zlib"])
     def test_colours_in_planes(self, tmp_path: Path, compression: str | None) -> None:
         planes = np.moveaxis(COLOURS, -1, 0)
-        options = {"photometric": "rgb", "planarconfig": "separate", "compression": compression}
+        options: dict[str, Any] = {"photometric": "rgb", "planarconfig": "separate", "compression": compression}
         tifffile.imwrite(tmp_path / "a.tif", planes, **options)
         np.testing.assert_array_equal(read_image([tmp_path / "a.tif"], 3).array[:, 0], planes)
 
@@ -491,7 +491,8 @@ class TestWriting:
 
     @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.float32])
     def test_types_of_voxels(self, tmp_path: Path, dtype: type) -> None:
-        values = (STACK.astype(np.float64) % 250 - (100 if np.dtype(dtype).kind != "u" else 0)).astype(dtype)
+        lowest = 0 if np.dtype(dtype).kind == "u" else -100
+        values: NDArray[Any] = (STACK.astype(np.float64) % 250 + lowest).astype(dtype)
         image = read_image([write_image(tmp_path / "a.tif", values)])
         np.testing.assert_array_equal(image.array[0], values.astype(np.float32))
 

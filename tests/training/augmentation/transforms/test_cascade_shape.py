@@ -32,13 +32,16 @@ def test_the_shape_changes_as_by_scipy_with_a_ball(operation: str, radius: float
     grid = np.indices((2 * int(radius) + 1,) * axes) - int(radius)
     structure = (grid**2).sum(0) <= radius**2
     if radius.is_integer():
-        np.testing.assert_array_equal(structure, (ball if axes == 3 else disk)(int(radius)))
+        truth = ball(int(radius)) if axes == 3 else disk(int(radius))
+        np.testing.assert_array_equal(structure, truth)
 
     def grow(x: np.ndarray) -> np.ndarray:
-        return ndimage.binary_dilation(x, structure)
+        grown: np.ndarray = ndimage.binary_dilation(x, structure)
+        return grown
 
     def shrink(x: np.ndarray) -> np.ndarray:
-        return ndimage.binary_erosion(x, structure, border_value=1)
+        shrunken: np.ndarray = ndimage.binary_erosion(x, structure, border_value=1)
+        return shrunken
 
     expected = {
         "dilate": grow(mask), "erode": shrink(mask), "open": grow(shrink(mask)), "close": shrink(grow(mask)),

@@ -54,7 +54,7 @@ def inflated_size(path: Path, start: int = 0) -> int:
         OSError: The file cannot be read.
     """
     total = 0
-    with open(path, "rb") as handle:
+    with path.open("rb") as handle:
         handle.seek(start)
         # Twice as fast as zlib; most of the time to check an image goes here.
         inflate = isal_zlib.decompressobj(_ZLIB_OR_GZIP)

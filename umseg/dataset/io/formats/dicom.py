@@ -47,7 +47,7 @@ class Dicom(Format):
         if self.ending_of(path):
             return True
         try:
-            with open(path, "rb") as handle:
+            with path.open("rb") as handle:
                 return handle.read(_PREAMBLE + len(_MAGIC))[_PREAMBLE:] == _MAGIC
         except OSError as error:
             raise not_readable(path, error) from error

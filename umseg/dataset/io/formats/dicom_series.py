@@ -160,7 +160,7 @@ def _read_tags(path: Path) -> tuple[Dataset, Dataset]:
 
     They stay undecoded: pydicom warns of text that it cannot decode, and quotes it.
     """
-    with open(path, "rb") as handle:
+    with path.open("rb") as handle:
         meta = _read_meta(handle)
         syntax = _text(meta, _SYNTAX)
         if not syntax.startswith(_IMPLICIT):
@@ -192,7 +192,7 @@ def _file_meta(path: Path) -> tuple[str, str]:
         UserError: The file cannot be read.
     """
     try:
-        with open(path, "rb") as handle:
+        with path.open("rb") as handle:
             meta = _read_meta(handle)
         return _text(meta, _SOP_CLASS), _text(meta, _SYNTAX)
     except OSError as error:

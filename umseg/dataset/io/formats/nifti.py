@@ -67,10 +67,10 @@ class Nifti(Format):
 
 def _check_magic(path: Path) -> None:
     """Require a NIfTI header with its voxels behind it: ITK would look for those of a pair in another file."""
-    with open(path, "rb") as handle:
+    with path.open("rb") as handle:
         packed = handle.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
     try:
-        with gzip.open(path) if packed else open(path, "rb") as handle:
+        with gzip.open(path) if packed else path.open("rb") as handle:
             head = handle.read(_HEADER)
     except (EOFError, zlib.error) as error:
         raise DamagedFileError(str(error)) from error

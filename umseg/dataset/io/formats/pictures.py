@@ -104,7 +104,7 @@ class Jpeg(Picture):
 
 def _promised_by_bitmap(path: Path) -> int:
     """Length that the header of an uncompressed bitmap promises; rows are padded to 4 bytes."""
-    with open(path, "rb") as handle:
+    with path.open("rb") as handle:
         head = handle.read(34)
     offset, _, width, height, _, bits, compression = struct.unpack_from("<IIiiHHI", head, 10)
     pixels = abs(height) * ((abs(width) * bits + 31) // 32) * 4

@@ -66,7 +66,7 @@ class TextHeaderFormat(Format):
             DamagedFileError: The header does not say where they are, or they are missing.
             OSError: The file cannot be read.
         """
-        with open(path, "rb") as handle:
+        with path.open("rb") as handle:
             content = handle.read(_LIMIT)
         return self.parse(path, content)
 

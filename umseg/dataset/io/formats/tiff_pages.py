@@ -115,7 +115,7 @@ def open_pages(path: Path) -> Pages:
         OSError: The file cannot be read.
     """
     length = path.stat().st_size
-    with open(path, "rb") as handle:
+    with path.open("rb") as handle:
         layouts = follow_pages(handle, length)
     try:
         with TiffFile(path) as file:
