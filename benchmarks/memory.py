@@ -43,8 +43,8 @@ from umseg.models.measured_memory import LiveBytes, MemoryMeter, gpu_autocast, w
 from umseg.models.norm import InstanceNormAct
 from umseg.models.registry import MODELS, ModelOptions, build_network, fit_configuration
 from umseg.planning.plan import Configuration
+from umseg.planning.rules.topology import plan_topology
 from umseg.planning.stages import configuration_stages
-from umseg.planning.topology import plan_topology
 from umseg.planning.training_memory import training_memory
 from umseg.training.config.training_config import TrainingConfig
 from umseg.training.loss.segmentation import SegmentationLoss

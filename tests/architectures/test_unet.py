@@ -9,8 +9,8 @@ from umseg.architectures.memory.model import described
 from umseg.architectures.registry import network_spec
 from umseg.architectures.stage import Stage
 from umseg.architectures.unet import Architecture
+from umseg.planning.rules.topology import plan_topology
 from umseg.planning.stages import configuration_stages, topology_stages
-from umseg.planning.topology import plan_topology
 
 
 def describe(model: str, stages: Sequence[Stage]) -> Architecture:

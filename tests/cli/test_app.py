@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 from tests.blobs import write_blobs
 from umseg.cli.app import VERBS, app
 from umseg.models import MODELS
-from umseg.planning.presets import PRESETS
+from umseg.planning.rules.presets import PRESETS
 
 SHORT = ("--epochs", "2", "--iterations", "4", "--workers", "0", "--quiet", "--precision", "fp32")
 

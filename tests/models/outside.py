@@ -96,8 +96,9 @@ MISSING = ModelSpec("missing", "a test", build=build_missing, package="quick_net
 def install(monkeypatch: pytest.MonkeyPatch, **networks: str) -> None:
     """Let installed packages declare these entry points for one test, ``name="module:attribute"``."""
     declared = [EntryPoint(name, target, NETWORKS.group) for name, target in networks.items()]
-    monkeypatch.setattr(registry, "entry_points", lambda group: [e for e in declared if e.group == group])
+    # Before entry points are replaced: a table that has not been asked yet would find those of the test.
     own = {name: NETWORKS[name] for name in NETWORKS}
+    monkeypatch.setattr(registry, "entry_points", lambda group: [e for e in declared if e.group == group])
     fresh = Registry(NETWORKS.kind, NETWORKS.group, own, ModelSpec)
     for name in ("_entries", "_plugins"):
         monkeypatch.setitem(NETWORKS.__dict__, name, getattr(fresh, name))

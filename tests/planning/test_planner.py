@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.planning.test_memory import topology_of
+from tests.planning.rules.test_memory import topology_of
 from umseg.common.errors import UserError
 from umseg.dataset.description import DatasetDescription
 from umseg.planning.fingerprint import Fingerprint, IntensityStatistics
 from umseg.planning.overrides import Overrides
 from umseg.planning.plan import Plan
 from umseg.planning.planner import make_plan, normalization_schemes
-from umseg.planning.presets import PRESETS
-from umseg.planning.topology import plan_topology
+from umseg.planning.rules.presets import PRESETS
+from umseg.planning.rules.topology import plan_topology
 from umseg.planning.training_memory import training_memory
 
 STATISTICS = IntensityStatistics(

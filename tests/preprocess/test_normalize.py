@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from umseg.common.errors import UserError
 from umseg.planning.intensity import IntensityStatistics
-from umseg.planning.normalizations import NORMALIZATIONS
+from umseg.planning.rules.normalizations import NORMALIZATIONS
 from umseg.preprocess.normalize import normalize
 
 STATISTICS = IntensityStatistics(

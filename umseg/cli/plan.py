@@ -9,7 +9,7 @@ import typer
 
 from umseg.architectures.registry import NETWORKS
 from umseg.cli.options import WORKSPACE_ROOT, Debug, Quiet, Workers, Workspace, worker_count
-from umseg.planning.presets import PRESETS
+from umseg.planning.rules.presets import PRESETS
 
 
 def plan(

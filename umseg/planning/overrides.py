@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from umseg.common.errors import UserError
-from umseg.planning.spacing import Triple, permute
+from umseg.planning.rules.spacing import Triple, permute
 
 NumberT = TypeVar("NumberT", int, float)
 

@@ -11,14 +11,14 @@ from umseg.architectures.registry import network_spec
 from umseg.common.errors import UserError
 from umseg.dataset.description import DatasetDescription
 from umseg.planning.fingerprint import Fingerprint
-from umseg.planning.memory_rules import CountedRule, MeasuredRule, MemoryRule, PublishedRule
-from umseg.planning.normalizations import scheme_of_channel, uses_mask
 from umseg.planning.overrides import Overrides
-from umseg.planning.patch import plan_batch_size, plan_patch
 from umseg.planning.plan import Configuration, Plan
-from umseg.planning.presets import PRESETS, Preset
-from umseg.planning.spacing import axis_medians, axis_order, median_shape, permute, target_spacing
-from umseg.planning.topology import plan_topology
+from umseg.planning.rules.memory_rules import CountedRule, MeasuredRule, MemoryRule, PublishedRule
+from umseg.planning.rules.normalizations import scheme_of_channel, uses_mask
+from umseg.planning.rules.patch import plan_batch_size, plan_patch
+from umseg.planning.rules.presets import PRESETS, Preset
+from umseg.planning.rules.spacing import axis_medians, axis_order, median_shape, permute, target_spacing
+from umseg.planning.rules.topology import plan_topology
 
 _LOWRES_THRESHOLD = 0.25
 _LOWRES_STEP = 1.03

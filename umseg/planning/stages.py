@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 
 from umseg.architectures.stage import Stage
-from umseg.planning.memory import stage_sizes
 from umseg.planning.plan import Configuration
-from umseg.planning.topology import Topology
+from umseg.planning.rules.memory import stage_sizes
+from umseg.planning.rules.topology import Topology
 
 
 def configuration_stages(configuration: Configuration) -> tuple[Stage, ...]:

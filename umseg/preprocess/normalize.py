@@ -1,4 +1,4 @@
-"""Intensity normalisation: one function for each scheme of ``umseg.planning.normalizations``.
+"""Intensity normalisation: one function for each scheme of ``umseg.planning.rules.normalizations``.
 
 Each function changes the channel in place (docs/rules.md, Normalisation).
 """
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
 from umseg.planning.intensity import IntensityStatistics
-from umseg.planning.normalizations import NORMALIZATIONS
+from umseg.planning.rules.normalizations import NORMALIZATIONS
 
 Channel = NDArray[np.float32]
 Mask = NDArray[np.bool_]

@@ -20,7 +20,7 @@ from umseg.dataset.crop import box_slices, nonzero_region
 from umseg.dataset.dataset import Case, Dataset
 from umseg.dataset.io.images import Image, read_image, read_label
 from umseg.planning.plan import Configuration, Plan
-from umseg.planning.spacing import permute, resampled_shape
+from umseg.planning.rules.spacing import permute, resampled_shape
 from umseg.preprocess.case import CaseProperties, PreprocessedCase
 from umseg.preprocess.instances import instance_classes
 from umseg.preprocess.locations import location_classes, sample_class_locations

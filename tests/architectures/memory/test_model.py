@@ -14,8 +14,8 @@ from umseg.architectures.spec import ModelSpec
 from umseg.architectures.stage import Stage
 from umseg.common.errors import UserError
 from umseg.models.registry import ModelOptions, build_network
+from umseg.planning.rules.topology import plan_topology
 from umseg.planning.stages import configuration_stages, topology_stages
-from umseg.planning.topology import plan_topology
 from umseg.planning.training_memory import training_memory
 
 # A plan must not exceed the memory, so the model may err by more above than below.

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from umseg.planning.spacing import ANISOTROPY_THRESHOLD
+from umseg.planning.rules.spacing import ANISOTROPY_THRESHOLD
 
 # Smaller weights are left out; those of a cubic spline fall below this value 18 voxels away.
 _SMALLEST_WEIGHT = 1e-10

@@ -8,8 +8,8 @@ from umseg.common.record import Record
 from umseg.dataset.check.digest import digest_of_record
 from umseg.dataset.dataset import Dataset
 from umseg.planning.intensity import IntensityStatistics
-from umseg.planning.normalizations import needs_statistics
 from umseg.planning.plan import Configuration, Plan
+from umseg.planning.rules.normalizations import needs_statistics
 from umseg.preprocess.locations import location_classes
 
 METHOD = 2

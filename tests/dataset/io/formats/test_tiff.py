@@ -24,7 +24,7 @@ from umseg.dataset.check.case import check_case
 from umseg.dataset.check.digest import case_digest
 from umseg.dataset.check.fix_headers import fix_geometry
 from umseg.dataset.dataset import find_cases, load_dataset
-from umseg.dataset.io.formats import tiff_pages
+from umseg.dataset.io.formats.tiff import pages
 from umseg.dataset.io.grid import Geometry
 from umseg.dataset.io.images import read_image, read_label, write_label
 
@@ -454,7 +454,7 @@ class TestWriting:
         values = np.random.default_rng(0).integers(0, highest, shape, endpoint=True)
         values.flat[0] = highest
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(tiff_pages, "_PLAIN_LIMIT", 0 if big else 1 << 31)
+            patch.setattr(pages, "_PLAIN_LIMIT", 0 if big else 1 << 31)
             write_label(path, values, Geometry(shape[::-1], spacing, (0.0,) * 3, tuple(np.eye(3).ravel())))
         label = read_label(path)
         np.testing.assert_array_equal(label.array, values)

@@ -14,7 +14,7 @@ from umseg.architectures.spec import ModelSpec
 from umseg.architectures.stage import Stage
 from umseg.common.errors import UserError
 from umseg.planning import Plan, make_plan
-from umseg.planning.memory_rules import largest_batch
+from umseg.planning.rules.memory_rules import largest_batch
 
 LINES = st.lists(st.tuples(st.integers(1, 50), st.integers(0, 500)), min_size=1, max_size=4)
 
@@ -81,7 +81,7 @@ def test_plan_for_a_measured_network_fills_the_memory() -> None:
 
 def test_bisection_finds_what_trying_one_by_one_finds(monkeypatch: pytest.MonkeyPatch) -> None:
     quick = plan_with(Meter(), (90, 300, 310))
-    monkeypatch.setattr("umseg.planning.memory_rules.MeasuredRule.monotone", False)
+    monkeypatch.setattr("umseg.planning.rules.memory_rules.MeasuredRule.monotone", False)
     meter = Meter()
     assert plan_with(meter, (90, 300, 310)) == quick
 

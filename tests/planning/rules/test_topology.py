@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from umseg.planning.topology import MIN_BOTTLENECK_EDGE, plan_topology
+from umseg.planning.rules.topology import MIN_BOTTLENECK_EDGE, plan_topology
 
 
 def digits(rows: tuple[tuple[int, ...], ...]) -> str:

@@ -9,9 +9,9 @@ from typing import Protocol
 
 from umseg.architectures.memory.model import Measure, stages_memory
 from umseg.architectures.registry import network_spec
-from umseg.planning.presets import Preset
+from umseg.planning.rules.presets import Preset
+from umseg.planning.rules.topology import Topology
 from umseg.planning.stages import topology_stages
-from umseg.planning.topology import Topology
 
 
 class MemoryRule(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from umseg.common.registry import Registry
-from umseg.planning.memory import NetworkShape
+from umseg.planning.rules.memory import NetworkShape
 
 
 @dataclass(frozen=True)

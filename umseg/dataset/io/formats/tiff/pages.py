@@ -22,7 +22,7 @@ from umseg.common.errors import UserError
 from umseg.common.text import by, few
 from umseg.dataset.io.formats.damage import check_compression, inflate
 from umseg.dataset.io.formats.itk import complex_values, open_itk
-from umseg.dataset.io.formats.tiff_guard import follow_pages, has_single_strip
+from umseg.dataset.io.formats.tiff.guard import follow_pages, has_single_strip
 from umseg.dataset.io.source import DamagedFileError, last_line
 
 # What is wrong with a file is checked here and raised; tifffile would print it.

@@ -7,8 +7,8 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 
-from umseg.planning.memory_rules import MemoryRule
-from umseg.planning.topology import Topology, plan_topology
+from umseg.planning.rules.memory_rules import MemoryRule
+from umseg.planning.rules.topology import Topology, plan_topology
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from umseg.common.errors import UserError
-from umseg.planning.presets import PRESETS
+from umseg.planning.rules.presets import PRESETS
 
 
 def test_every_preset_is_described() -> None:

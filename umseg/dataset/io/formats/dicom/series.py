@@ -25,7 +25,7 @@ from pydicom.tag import BaseTag, Tag
 
 from umseg.common.errors import UserError
 from umseg.dataset.io.formats.damage import check_compression
-from umseg.dataset.io.formats.dicom_slices import arrange_slices
+from umseg.dataset.io.formats.dicom.slices import arrange_slices
 from umseg.dataset.io.grid import Geometry
 from umseg.dataset.io.source import DamagedFileError, Notice, Source, unreadable
 from umseg.dataset.listing import not_readable

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.entry_points import add_from_outside
-from umseg.planning.normalizations import (
+from umseg.planning.rules.normalizations import (
     NORMALIZATIONS,
     NormalizationSpec,
     needs_statistics,

@@ -21,7 +21,7 @@ class Dicom(Format):
 
     def open(self, path: Path) -> Source:
         """As in :class:`Format`, for a folder of slices or a single file."""
-        from umseg.dataset.io.formats.dicom_series import open_series
+        from umseg.dataset.io.formats.dicom.series import open_series
 
         return open_series(path, self._slices(path) if is_folder(path) else [path])
 
@@ -54,7 +54,7 @@ class Dicom(Format):
 
     def files(self, path: Path) -> list[Path]:
         """The slices of a series, sorted by name; reports and other objects beside them are left out."""
-        from umseg.dataset.io.formats.dicom_series import holds_image
+        from umseg.dataset.io.formats.dicom.series import holds_image
 
         return [file for file in self._slices(path) if holds_image(file)] if is_folder(path) else [path]
 

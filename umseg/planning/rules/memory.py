@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from umseg.planning.topology import Topology
+from umseg.planning.rules.topology import Topology
 
 _MAX_FEATURES = {2: 512, 3: 320}
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from umseg.planning.spacing import axis_order, median_shape, permute, resampled_shape, target_spacing
+from umseg.planning.rules.spacing import axis_order, median_shape, permute, resampled_shape, target_spacing
 
 
 def test_target_is_the_median() -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from umseg.planning.memory import NetworkShape, stage_sizes
-from umseg.planning.presets import PRESETS
-from umseg.planning.topology import Topology, plan_topology
+from umseg.planning.rules.memory import NetworkShape, stage_sizes
+from umseg.planning.rules.presets import PRESETS
+from umseg.planning.rules.topology import Topology, plan_topology
 
 
 def topology_of(strides: Sequence[Sequence[int]], patch: Sequence[int]) -> Topology:

@@ -1,0 +1,1 @@
+"""The TIFF format: pictures, and stacks of slices."""
