@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Literal
 
-BlockKind = Literal["plain", "residual", "projected", "pooled"]
-"""``plain``: convolution, norm, activation. The others have two convolutions and a shortcut: ``residual`` the identity,
-or a 1x1 convolution where shapes differ; ``projected`` always that convolution; ``pooled`` an average pool for the
-stride, then a 1x1 convolution with norm where the channels differ, and a last norm that starts at zero."""
+from umseg.architectures.blocks import BLOCKS
 
 Tokens = Literal["voxels", "channels"]
 """What a Mamba layer reads as a sequence. With ``channels`` the model dimension is the number of voxels, so that its
 weights fit one patch size only."""
 
-Row = tuple[BlockKind, ...]
+Row = tuple[str, ...]
+"""Names of kinds of blocks (``umseg.architectures.blocks``), in the order in which features pass them."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +37,21 @@ class Architecture:
     stem: Row = ()
     upsampling: Literal["transposed", "nearest"] = "transposed"
 
+    def __post_init__(self) -> None:
+        """Refuse blocks that are in no table.
+
+        Raises:
+            ValueError: Names the first unknown kind.
+        """
+        for kind in chain(self.stem, *self.encoder, *self.decoder):
+            if kind not in BLOCKS:
+                raise ValueError(f"unknown kind of block '{kind}'; known kinds are {', '.join(BLOCKS)}")
+
     def without_ssm(self) -> Architecture:
         """The same network with its Mamba layers taken out."""
         return replace(self, ssm=(None,) * len(self.encoder))
 
 
-def row(kind: BlockKind, count: int) -> Row:
+def row(kind: str, count: int) -> Row:
     """``count`` blocks of one kind."""
     return (kind,) * count

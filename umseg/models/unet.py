@@ -4,34 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from pkgutil import resolve_name
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from umseg.architectures.blocks import BLOCKS
 from umseg.architectures.stage import Stage
-from umseg.architectures.unet import Architecture, BlockKind, Row
+from umseg.architectures.unet import Architecture, Row
 from umseg.kernels.runtime.saved_activations import recomputing
 from umseg.models.blocks import (
     ConvNormAct,
     ResidualBlock,
     convolution,
     initialize,
-    pooled_block,
-    projected_block,
     transposed_convolution,
 )
 from umseg.models.fused_upsampling import Joined, joined
 from umseg.models.ssm import MambaLayer
-
-_BLOCKS: dict[BlockKind, Callable[[int, int, Sequence[int], Sequence[int]], nn.Module]] = {
-    "plain": ConvNormAct,
-    "residual": ResidualBlock,
-    "projected": projected_block,
-    "pooled": pooled_block,
-}
-"""Each from (in_channels, out_channels, kernel, stride)."""
 
 
 class UNet(nn.Module):
@@ -162,11 +154,13 @@ def _takes_joined(row: nn.Module) -> bool:
 
 
 def _blocks(row: Row, in_channels: int, stage: Stage, stride: Sequence[int]) -> list[nn.Module]:
-    ones = [1] * len(stride)
-    return [
-        _BLOCKS[kind](stage.features if index else in_channels, stage.features, stage.kernel, ones if index else stride)
-        for index, kind in enumerate(row)
-    ]
+    modules = []
+    for index, kind in enumerate(row):
+        build: Callable[[int, int, Sequence[int], Sequence[int]], nn.Module] = resolve_name(BLOCKS[kind].builder)
+        first = index == 0
+        sizes = in_channels if first else stage.features, stage.features
+        modules.append(build(*sizes, stage.kernel, stride if first else [1] * len(stride)))
+    return modules
 
 
 def _transposed(in_channels: int, out_channels: int, stride: Sequence[int]) -> nn.Module:

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from umseg.architectures.blocks import BLOCKS
 from umseg.architectures.memory.model import described
 from umseg.architectures.registry import network_spec
 from umseg.architectures.stage import Stage
-from umseg.architectures.unet import Architecture, BlockKind, Row, Tokens
+from umseg.architectures.unet import Architecture, Row, Tokens
 from umseg.planning.plan import Configuration
 from umseg.planning.stages import configuration_stages
 
@@ -63,12 +64,6 @@ class Diagram:
     note: str
 
 
-_BLOCKS: dict[BlockKind, Part] = {
-    "plain": Part("convolution", "convolution"),
-    "residual": Part("residual", "residual block"),
-    "projected": Part("residual", "residual block, projected"),
-    "pooled": Part("residual", "residual block, pooled shortcut"),
-}
 _TIMES = "\N{MULTIPLICATION SIGN}"
 
 
@@ -122,8 +117,9 @@ def _parts(row: Row, stage: Stage) -> tuple[Part, ...]:
     """One line for each run of blocks of a kind."""
     parts = []
     for kind, group in itertools.groupby(row):
-        block = _BLOCKS[kind]
-        parts.append(Part(block.kind, _times(len(list(group)), f"{block.text} {_size(stage.kernel)}")))
+        block = BLOCKS[kind]
+        text = _times(len(list(group)), f"{block.title} {_size(stage.kernel)}")
+        parts.append(Part("residual" if block.is_residual else "convolution", text))
     return tuple(parts)
 
 

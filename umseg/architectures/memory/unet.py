@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from umseg.architectures.blocks import BLOCKS, Shortcut
 from umseg.architectures.memory.layers import FLOAT, INT64, Device, Layer, Training
 from umseg.architectures.parameters import (
     MAMBA_EXPANSION,
@@ -22,15 +23,10 @@ from umseg.architectures.parameters import (
     norm_parameters,
 )
 from umseg.architectures.stage import Stage
-from umseg.architectures.unet import Architecture, BlockKind, Row, Tokens
+from umseg.architectures.unet import Architecture, Row, Tokens
 
 _WIDEST_FUSED = 64  # inner channels up to which a Mamba block keeps no low-rank step sizes
 
-# Feature maps that the backward pass of a block holds at once, fitted to the peaks of plain and residual networks.
-_PASSING: dict[Device, dict[BlockKind, int]] = {
-    "cpu": {"plain": 2, "residual": 3, "projected": 3, "pooled": 3},
-    "cuda": {"plain": 4, "residual": 4, "projected": 5, "pooled": 4},
-}
 # Sequences of inner channels that a Mamba block keeps. Both: delta, z, the scan's input and its gated output. CPU: the
 # convolution's input. GPU: that input padded, the convolution's output before SiLU, the scan's output before the gate,
 # and the scan's input twice more, copied for the two projections because time is innermost.
@@ -121,21 +117,20 @@ def _blocks(run: _Run, stage: Stage, row: Row, in_channels: int, stride: Sequenc
     again = 1 if run.training.device == "cpu" else 0
     for index, kind in enumerate(row):
         channels = stage.features if index else in_channels
-        convolutions = 1 if kind == "plain" else 2
-        parameters = convolution_parameters(channels, stage.features, stage.kernel)
-        if kind != "plain":
-            parameters += convolution_parameters(stage.features, stage.features, stage.kernel)
+        block = BLOCKS[kind]
+        inner = convolution_parameters(stage.features, stage.features, stage.kernel)
+        parameters = convolution_parameters(channels, stage.features, stage.kernel) + (block.convolutions - 1) * inner
         yield Layer(
-            parameters + convolutions * norm_parameters(stage.features),
-            kept=(2 * convolutions - again) * run.map_bytes(stage) + run.rounded_weights(parameters),
-            passing=_PASSING[run.training.device][kind] * run.map_bytes(stage),
+            parameters + block.convolutions * norm_parameters(stage.features),
+            kept=(2 * block.convolutions - again) * run.map_bytes(stage) + run.rounded_weights(parameters),
+            passing=block.passing[run.training.device] * run.map_bytes(stage),
         )
-        yield _shortcut(run, stage, kind, channels, strided=index == 0 and math.prod(stride) > 1)
+        yield _shortcut(run, stage, block.shortcut, channels, strided=index == 0 and math.prod(stride) > 1)
 
 
-def _shortcut(run: _Run, stage: Stage, kind: BlockKind, channels: int, strided: bool) -> Layer:
+def _shortcut(run: _Run, stage: Stage, kind: Shortcut, channels: int, strided: bool) -> Layer:
     """A projection's output is added and gone; a pooled one's input and norm keep theirs."""
-    if kind == "projected" or (kind == "residual" and (strided or channels != stage.features)):
+    if kind == "always" or (kind == "where shapes differ" and (strided or channels != stage.features)):
         parameters = convolution_parameters(channels, stage.features, (1,))
         return Layer(parameters, run.rounded_weights(parameters))
     if kind == "pooled" and channels != stage.features:
