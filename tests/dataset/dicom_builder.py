@@ -12,6 +12,8 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from umseg.dataset.io.formats.lazy_sitk import same_locale
+
 PATIENT = ("SECRETNAME^ANNA", "SECRETID-77", "19010203")
 AXES = np.eye(3)
 
@@ -72,5 +74,6 @@ def write_series(
                 image.SetMetaData(tag, text)
         paths.append(folder / f"IM{first + len(values) - number:04d}.dcm")
         writer.SetFileName(str(paths[-1]))
-        writer.Execute(image)
+        with same_locale():
+            writer.Execute(image)
     return paths

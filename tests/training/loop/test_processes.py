@@ -60,7 +60,7 @@ def test_parts_are_consecutive_and_differ_by_one_at_most(samples: int, parts: in
 
 def test_too_few_samples_are_refused() -> None:
     assert Processes(rank=1, count=2).share(3) == range(2, 3)
-    with pytest.raises(UserError, match="cannot be split") as caught:
+    with pytest.raises(UserError, match="fewer samples than") as caught:
         Processes(count=4).share(3)
     assert "--batch-size 4" in str(caught.value.remedy)
 

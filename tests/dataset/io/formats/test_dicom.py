@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import locale
 import shutil
+import sys
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -50,6 +52,18 @@ class TestReading:
         assert image.geometry.origin == pytest.approx((10, -20, 30))
         assert image.geometry.direction == pytest.approx(np.eye(3).ravel())
         assert count_components(tmp_path / "a") == 1
+
+    def test_the_locale_of_the_process_stays(self, tmp_path: Path) -> None:
+        """Python would take text files for ASCII in the locale that GDCM sets."""
+        write_series(tmp_path / "a", noise())
+        before = locale.setlocale(locale.LC_ALL)
+        locale.setlocale(locale.LC_CTYPE, "C.UTF-8" if sys.platform == "linux" else "")
+        try:
+            chosen = locale.setlocale(locale.LC_ALL)
+            read_image([tmp_path / "a"])
+            assert locale.setlocale(locale.LC_ALL) == chosen
+        finally:
+            locale.setlocale(locale.LC_ALL, before)
 
     @settings(max_examples=15, deadline=None)
     @given(

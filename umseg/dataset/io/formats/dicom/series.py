@@ -330,12 +330,13 @@ def _read_slices(paths: Sequence[Path], geometry: Geometry, components: int) -> 
     """(components, z, y, x) with every slice's own rescale slope and intercept applied, as GDCM does."""
     for path in paths:
         check_compression(path, math.prod(geometry.size[:2]) * components)
-    from umseg.dataset.io.formats.lazy_sitk import sitk
+    from umseg.dataset.io.formats.lazy_sitk import same_locale, sitk
 
     values = np.empty((components, *geometry.shape), dtype=np.float32)
     for index, path in enumerate(paths):
         try:
-            plane = sitk.GetArrayFromImage(_reader(path).Execute())
+            with same_locale():
+                plane = sitk.GetArrayFromImage(_reader(path).Execute())
         except RuntimeError as error:
             raise _unreadable(path, error) from error
         plane = plane if components > 1 else plane[..., None]
