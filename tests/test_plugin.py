@@ -56,6 +56,7 @@ def umseg(installed: Path, *arguments: object, code: int = 0) -> str:
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
+        encoding="utf-8",
         check=False,
     )
     assert done.returncode == code, done.stdout + done.stderr

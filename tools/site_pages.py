@@ -22,7 +22,7 @@ PAGES = {
     "SECURITY.md": "security.md",
 }
 """File in the root to its page."""
-ELSEWHERE = {"CODE_OF_CONDUCT.md", "LICENSE"}
+ELSEWHERE = {"CODE_OF_CONDUCT.md", "LICENSE", "examples/plugin"}
 """Files without a page, to which links become plain text."""
 
 

@@ -15,7 +15,7 @@ from umseg.workflows.demo_data import DemoData, blocks
 
 def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("the only copy")
-    with pytest.raises(UserError, match="holds something"):
+    with pytest.raises(UserError, match="not an earlier demo"):
         run_demo(tmp_path)
     assert (tmp_path / "thesis.txt").read_text() == "the only copy"
 

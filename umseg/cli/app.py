@@ -13,7 +13,7 @@ VERBS = {
     "plan": Verb("umseg.cli.plan:plan"),
     "train": Verb("umseg.cli.train:train", parameters="umseg.cli.training_options:training_parameters"),
     "predict": Verb("umseg.cli.predict:predict"),
-    "evaluate": Verb("umseg.cli.evaluate:evaluate"),
+    "evaluate": Verb("umseg.cli.evaluate:evaluate", parameters="umseg.cli.evaluate:metric_parameters"),
     "models": Verb("umseg.cli.look:models"),
     "demo": Verb("umseg.cli.demo:demo"),
     "inspect": Verb("umseg.cli.look:inspect"),

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pkgutil import resolve_name
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -139,10 +139,15 @@ def command_of(
 
         if parameters:
             _replace_keywords(guarded, parameters)
-        group.command(name=name or function.__name__, cls=GroupedCommand if parameters else None)(guarded)
+        kind = GroupedCommand if any(map(_has_group, parameters)) else None
+        group.command(name=name or function.__name__, cls=kind)(guarded)
         return function
 
     return register
+
+
+def _has_group(parameter: inspect.Parameter) -> bool:
+    return any(getattr(part, "rich_help_panel", None) for part in get_args(parameter.annotation))
 
 
 def _replace_keywords(function: Callable[..., None], parameters: tuple[inspect.Parameter, ...]) -> None:

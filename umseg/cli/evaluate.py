@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,7 +14,6 @@ from umseg.cli.options import (
     Workers,
     worker_count,
 )
-from umseg.evaluation.metrics.registry import DEFAULT_METRICS, METRICS, choose_metrics
 
 
 def evaluate(
@@ -22,12 +22,6 @@ def evaluate(
     output: Annotated[
         Path | None,
         typer.Option("--output", help="Folder for metrics.json and metrics.csv. [default: the predictions' folder]"),
-    ] = None,
-    metrics: Annotated[
-        str | None,
-        typer.Option(
-            help="Metrics, separated by commas: " + ", ".join(METRICS) + f". [default: {','.join(DEFAULT_METRICS)}]"
-        ),
     ] = None,
     tolerance: Annotated[
         float | None,
@@ -54,11 +48,13 @@ def evaluate(
     workers: Workers = None,
     quiet: Quiet = False,
     debug: Debug = False,
+    **choices: Any,
 ) -> None:
     """Score label maps against references: metrics per case and class, or the F1 of objects."""
     from umseg.evaluation import evaluate_folder, format_table, write_metrics
+    from umseg.evaluation.metrics.registry import choose_metrics
 
-    chosen = _names(metrics)
+    chosen = _names(choices["metrics"])
     if chosen is not None:
         choose_metrics(chosen)
     scores = evaluate_folder(
@@ -76,6 +72,15 @@ def evaluate(
     files = write_metrics(scores, output or predictions)
     typer.echo(format_table(scores))
     typer.echo("Wrote " + " and ".join(str(file) for file in files) + ".")
+
+
+def metric_parameters() -> tuple[inspect.Parameter, ...]:
+    """The option that lists the metrics; the table of them needs numpy, which a list of all commands does not load."""
+    from umseg.evaluation.metrics.registry import DEFAULT_METRICS, METRICS
+
+    text = f"Metrics, separated by commas: {', '.join(METRICS)}. [default: {','.join(DEFAULT_METRICS)}]"
+    annotation = Annotated[str | None, typer.Option(help=text)]
+    return (inspect.Parameter("metrics", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation),)
 
 
 def _names(text: str | None) -> list[str] | None:

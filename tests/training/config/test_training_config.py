@@ -145,6 +145,6 @@ def test_at_least_one_loader_worker() -> None:
 
 
 def test_unknown_transforms_are_refused() -> None:
-    with pytest.raises(UserError, match="Unknown pipeline of transforms 'monai'") as caught:
+    with pytest.raises(UserError, match="Unknown transform 'monai'") as caught:
         TrainingConfig.from_options({"transforms": "monai"})
     assert "umamba" in str(caught.value.expected)

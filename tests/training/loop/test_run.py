@@ -172,7 +172,7 @@ def test_a_default_that_is_given_is_no_other_option(workspace: Path, undisturbed
 @pytest.mark.parametrize(("model", "ssm"), [("nnunet", True), ("umamba_enc", False)])
 def test_options_of_mamba_layers_need_some(workspace: Path, model: str, ssm: bool) -> None:
     config = TrainingConfig(model=model, options=ModelOptions(ssm=ssm), ssm_lr=1e-3)
-    with pytest.raises(UserError, match="without Mamba layers"):
+    with pytest.raises(UserError, match="networks with Mamba layers"):
         train(workspace, config, device="cpu", quiet=True)
 
 

@@ -67,7 +67,7 @@ def test_objects_are_recorded_by_name_and_workers_change_nothing(workspace: Path
 def test_a_run_continues_with_objects_of_the_same_names(workspace: Path) -> None:
     longer = CONFIG.model_copy(update={"epochs": 2})
     shorter, _ = run(workspace, "continued", transforms=["umamba", Offset()])
-    with pytest.raises(UserError, match="begun with other options") as caught:
+    with pytest.raises(UserError, match="trained with other options") as caught:
         run(workspace, "continued", longer)
     assert caught.value.expected == "transforms = umamba,offset"
     with pytest.raises(UserError, match="Unknown transform 'offset'"):

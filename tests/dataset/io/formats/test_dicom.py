@@ -32,6 +32,7 @@ from umseg.dataset.check.case import check_case
 from umseg.dataset.check.digest import case_digest
 from umseg.dataset.check.problems import DatasetError
 from umseg.dataset.dataset import find_cases, load_dataset, survey_dataset
+from umseg.dataset.io.formats.lazy_sitk import same_locale
 from umseg.dataset.io.images import count_components, read_image, read_label, write_label
 
 TILTED = Rotation.from_euler("xyz", [10, 20, 30], degrees=True).as_matrix()
@@ -336,7 +337,8 @@ class TestRefusal:
             writer = sitk.ImageFileWriter()
             writer.KeepOriginalImageUIDOn()
             writer.SetFileName(str(tmp_path / f"{number}.dcm"))
-            writer.Execute(image)
+            with same_locale():
+                writer.Execute(image)
             # ImagePositionPatient becomes a tag that nobody knows.
             content = (tmp_path / f"{number}.dcm").read_bytes()
             (tmp_path / f"{number}.dcm").write_bytes(content.replace(b"\x20\x00\x32\x00", b"\x20\x00\x31\x00"))
