@@ -48,9 +48,7 @@ BENCHMARKS = {
     "fingerprint": Benchmark("time and memory of measuring and planning, compared with nnU-Net", f"data sets, {_PEER}"),
     "preprocess": Benchmark("time and memory of preprocessing, compared with nnU-Net", _PEER),
     "loader": Benchmark("augmented batches per second, compared with nnU-Net", f"{_HIPPOCAMPUS}, {_PEER}"),
-    "network": Benchmark(
-        "a training step and an inference of the networks on a CPU, compared with nnU-Net's if it is given"
-    ),
+    "network": Benchmark("a step and an inference of the networks on a CPU, compared with nnU-Net's if it is given"),
     "training": Benchmark(
         "a training iteration with its data loading, compared with nnU-Net", f"{_HIPPOCAMPUS}, {_PEER}"
     ),

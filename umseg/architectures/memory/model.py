@@ -1,7 +1,7 @@
 """The memory that training takes, for every network (a count of our own, checked by benchmarks/memory.py).
 
 The memory of a described U-Net is counted. The count covers weights, gradients and the momentum of SGD, the default
-optimiser of all models (AdamW has 4 bytes per parameter more), the tensors that autograd keeps, and the bytes that a
+optimiser of U-Nets (AdamW has 4 bytes per parameter more), the tensors that autograd keeps, and the bytes that a
 layer needs while it runs; see ``layers``. It leaves out the memory that an operator allocates and frees within itself
 (cuDNN's workspaces) and the loss to fragmentation, for which ``CUDA_ALLOWANCE`` stands.
 
