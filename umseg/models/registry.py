@@ -150,7 +150,7 @@ def build_from_spec(
         network = spec.build(stages, in_channels, num_classes, deep_supervision and spec.supervises, options)
     except ImportError as error:
         raise UserError(
-            f"Model '{spec.name}' needs {spec.package or 'a package'}, which is not installed or only partly installed.",
+            f"Model '{spec.name}' needs {spec.package or 'a package'}, which is not installed or only in part.",
             found=(str(error).strip().splitlines() or [type(error).__name__])[0],
             remedy=f"Run `{spec.install}`." if spec.install else "Install the package that is named above.",
         ) from error
