@@ -1,1 +1,1 @@
-"""Measurements of umseg, most of them beside a peer: ``python -m benchmarks list``."""
+"""Measurements of umseg, most of them in comparison with a peer: ``python -m benchmarks list``."""

@@ -4,10 +4,10 @@
     python -m benchmarks run NAME [--json [FILE]] [-- OPTIONS]
     python -m benchmarks tables [--check]
 
-``run`` gives OPTIONS to the benchmark (``-- --help`` shows them). With ``--json`` it records date, commit, machine,
-versions and figures, in ``benchmarks/results/NAME.json`` unless FILE is given. ``tables`` writes the recorded figures
-into the documentation, between ``<!-- benchmark: NAME -->`` and ``<!-- end -->``; with ``--check`` it only says which
-pages are out of date.
+``run`` passes OPTIONS to the benchmark (``-- --help`` shows them). With ``--json`` it records date, commit, machine,
+versions and figures in FILE, by default ``benchmarks/results/NAME.json``. ``tables`` writes the recorded figures into
+the documentation, between ``<!-- benchmark: NAME -->`` and ``<!-- end -->``; with ``--check`` it only lists the pages
+that are out of date.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ _MARKED = re.compile(r"(<!-- benchmark: (\w+) -->\n)(.*?)(<!-- end -->)", flags=
 
 @dataclass(frozen=True)
 class Benchmark:
-    """One benchmark.
+    """The description of one benchmark.
 
     Attributes:
-        measures: The measured quantity, and the peer beside which it is measured.
-        needs: Data, peers and hardware; empty if it runs anywhere.
+        measures: Measured quantity, and the peer that umseg is compared with.
+        needs: Data, peers and hardware that the benchmark needs; empty if it runs anywhere.
     """
 
     measures: str
@@ -45,27 +45,34 @@ class Benchmark:
 _PEER = "a virtual environment with nnunetv2"
 _HIPPOCAMPUS = "Dataset004_Hippocampus in raw format"
 BENCHMARKS = {
-    "fingerprint": Benchmark("time and memory of measuring and planning, beside nnU-Net", f"data sets, {_PEER}"),
-    "preprocess": Benchmark("time and memory of preprocessing, beside nnU-Net", _PEER),
-    "loader": Benchmark("augmented batches per second, beside nnU-Net", f"{_HIPPOCAMPUS}, {_PEER}"),
-    "network": Benchmark("a training step and an inference of the networks on a CPU, beside nnU-Net's if it is there"),
-    "training": Benchmark("a training iteration with its data loading, beside nnU-Net", f"{_HIPPOCAMPUS}, {_PEER}"),
+    "fingerprint": Benchmark("time and memory of measuring and planning, compared with nnU-Net", f"data sets, {_PEER}"),
+    "preprocess": Benchmark("time and memory of preprocessing, compared with nnU-Net", _PEER),
+    "loader": Benchmark("augmented batches per second, compared with nnU-Net", f"{_HIPPOCAMPUS}, {_PEER}"),
+    "network": Benchmark("a step and an inference of the networks on a CPU, compared with nnU-Net's if it is given"),
+    "training": Benchmark(
+        "a training iteration with its data loading, compared with nnU-Net", f"{_HIPPOCAMPUS}, {_PEER}"
+    ),
     "training_step": Benchmark("a training step on a CPU for typical data, by preset"),
     "training_cuda": Benchmark("a training iteration at the paper's abdominal plan", "an NVIDIA GPU"),
     "evaluation": Benchmark(
-        "time and memory of scoring label maps, beside surface-distance", "a virtual environment with surface-distance"
+        "time and memory of scoring label maps, compared with surface-distance",
+        "a virtual environment with surface-distance",
     ),
-    "parity": Benchmark("losses and batches beside nnU-Net's, number by number", f"{_HIPPOCAMPUS}, {_PEER}"),
-    "scan": Benchmark("the selective scan on a CPU, beside a convolution on as many voxels and a plain loop"),
-    "scan_cuda": Benchmark("the selective scan on a GPU, beside the bandwidth and mamba-ssm", "an NVIDIA GPU"),
-    "memory": Benchmark("memory of a training step, beside what is predicted"),
+    "parity": Benchmark("losses and batches, compared with nnU-Net's number by number", f"{_HIPPOCAMPUS}, {_PEER}"),
+    "scan": Benchmark(
+        "the selective scan on a CPU, compared with a convolution on as many voxels and with a plain loop"
+    ),
+    "scan_cuda": Benchmark(
+        "the selective scan on a GPU, compared with the memory bandwidth and mamba-ssm", "an NVIDIA GPU"
+    ),
+    "memory": Benchmark("memory of a training step, compared with the predicted memory"),
     "recipes": Benchmark("the score of --recipe quick in a tenth of the iterations", "a planned workspace, hours"),
     "ssm_training": Benchmark("scores with and without Mamba layers", "a planned workspace, hours"),
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command line; the exit status."""
+    """Run a command line and return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -76,8 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run_parser.add_argument("--json", nargs="?", const="", metavar="FILE", help="record the run")
     tables_parser = commands.add_parser("tables", help="write recorded figures into the documentation")
     tables_parser.add_argument("--check", action="store_true", help="change nothing; fail if a page is out of date")
-    own, options = _split(sys.argv[1:] if arguments is None else list(arguments))
-    given = parser.parse_args(own)
+    runner_arguments, options = _split(sys.argv[1:] if arguments is None else list(arguments))
+    given = parser.parse_args(runner_arguments)
     if given.command == "list":
         print(overview())
         return 0
@@ -92,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def overview() -> str:
-    """Every benchmark with what it measures and needs."""
+    """A text that lists every benchmark, what it measures and what it needs."""
     width = max(map(len, BENCHMARKS))
     lines = []
     for name, benchmark in BENCHMARKS.items():
@@ -103,7 +110,7 @@ def overview() -> str:
 
 
 def run(name: str, options: Sequence[str]) -> dict[str, Any]:
-    """Run a benchmark with its own options; print its table and give its record."""
+    """Run a benchmark with its own options, print its table and return its record."""
     module = importlib.import_module(f"benchmarks.{name}")
     printed = io.StringIO()
     with _arguments(f"benchmarks/{name}.py", options), contextlib.redirect_stdout(_Both(sys.stdout, printed)):
@@ -113,27 +120,30 @@ def run(name: str, options: Sequence[str]) -> dict[str, Any]:
 
 
 def update_pages(check: bool) -> int:
-    """Write recorded figures into all pages of the documentation; the exit status, 1 if ``check`` finds old ones."""
-    old = []
+    """Write recorded figures into all pages of the documentation.
+
+    The result is the exit status, which is 1 if ``check`` finds pages that are out of date.
+    """
+    outdated = []
     for page in sorted(DOCS.glob("*.md")):
         text = page.read_text(encoding="utf-8")
         current = fill(text)
         if current != text:
-            old.append(page.name)
+            outdated.append(page.name)
             if not check:
                 page.write_text(current, encoding="utf-8")
-    if old:
-        print(("Out of date: " if check else "Updated: ") + ", ".join(old))
-    return 1 if old and check else 0
+    if outdated:
+        print(("Out of date: " if check else "Updated: ") + ", ".join(outdated))
+    return 1 if outdated and check else 0
 
 
 def fill(text: str) -> str:
-    """A page with the recorded figures in its marked places."""
-    return _MARKED.sub(lambda found: f"{found[1]}{_figures(common.load(found[2]))}\n{found[4]}", text)
+    """The text of a page with the recorded figures in its marked places."""
+    return _MARKED.sub(lambda match: f"{match[1]}{_figures(common.load(match[2]))}\n{match[4]}", text)
 
 
 def _figures(result: dict[str, Any]) -> str:
-    """The figures of a record with what they were measured on."""
+    """The figures of a record, with the machine and versions that they were measured on."""
     machine, versions = result["machine"], result["versions"]
     place = machine.get("gpu") or f"{machine['cores']} cores of {machine['processor']}"
     options = ["--", *result["arguments"]] if result["arguments"] else []
@@ -146,7 +156,7 @@ def _figures(result: dict[str, Any]) -> str:
 
 
 def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """The arguments before and behind ``--``."""
+    """The arguments before ``--`` and those after it."""
     if "--" not in arguments:
         return arguments, []
     at = arguments.index("--")
@@ -155,7 +165,7 @@ def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 @contextlib.contextmanager
 def _arguments(script: str, options: Sequence[str]) -> Iterator[None]:
-    """Benchmarks parse ``sys.argv``, so that they run by themselves too."""
+    """A block in which ``sys.argv`` holds the options: benchmarks parse it, so that they also run by themselves."""
     before = sys.argv
     sys.argv = [script, *options]
     try:
@@ -165,7 +175,7 @@ def _arguments(script: str, options: Sequence[str]) -> Iterator[None]:
 
 
 class _Both(io.TextIOBase):
-    """Writes to two places."""
+    """A stream that writes to two other streams."""
 
     def __init__(self, *targets: TextIO) -> None:
         self._targets = targets

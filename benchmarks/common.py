@@ -1,4 +1,4 @@
-"""What the benchmarks share: rows of figures, how they are recorded, and the commands of their processes."""
+"""Functions that the benchmarks share: tables of figures, records of runs, and commands of processes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 Row = Mapping[str, str | float | None]
-"""Column to figure or text; None where there is nothing to measure. All rows of a table have the same columns."""
+"""Figures or texts by column; None where there is nothing to measure. All rows of a table have the same columns."""
 
 FOLDER = Path(__file__).resolve().parent
 RESULTS = FOLDER / "results"
@@ -24,46 +24,46 @@ _PACKAGES = ("torch", "numpy", "numba", "nnunetv2")
 
 
 def seconds(function: Callable[[], object]) -> float:
-    """Wall time of a call."""
+    """Wall time of a call in seconds."""
     start = time.perf_counter()
     function()
     return time.perf_counter() - start
 
 
 def medians(costs: Sequence[Mapping[str, float]], keys: Sequence[str]) -> dict[str, float]:
-    """Median over the runs, key by key."""
+    """The median over the runs for each key."""
     return {key: statistics.median(cost[key] for cost in costs) for key in keys}
 
 
 def module_command(module: str, *arguments: str) -> list[str]:
-    """The command that runs a module of this package, such as ``network``, in a process of its own.
+    """The command that runs a module of this package, such as ``network``, in a separate process.
 
-    It finds the package in the working directory, as ``python -m benchmarks`` did.
+    Like ``python -m benchmarks`` it finds the package in the working directory.
     """
     return [sys.executable, "-m", f"benchmarks.{module}", *arguments]
 
 
 def machine() -> dict[str, str | float]:
-    """The processor, the number of its cores that this process may use, the GPU if any, and the load at the moment."""
+    """The processor, the number of cores that this process may use, the GPU if there is one, and the current load."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
-    found: dict[str, str | float] = {"processor": _processor(), "cores": cores, "system": platform.system()}
-    found["load"] = round(load, 1)
+    description: dict[str, str | float] = {"processor": _processor(), "cores": cores, "system": platform.system()}
+    description["load"] = round(load, 1)
     import torch
 
     if torch.cuda.is_available():
-        found["gpu"] = torch.cuda.get_device_name()
-    return found
+        description["gpu"] = torch.cuda.get_device_name()
+    return description
 
 
 def record(name: str, arguments: Sequence[str], rows: Sequence[Row] | None, output: str) -> dict[str, Any]:
-    """What is stored of a run: what ran, where, on what, and the figures.
+    """The record of a run: benchmark, arguments, date, machine, versions and figures.
 
     Args:
         name: Name of the benchmark.
-        arguments: Its arguments.
-        rows: Its figures; None if it only prints them.
-        output: What it printed.
+        arguments: Arguments of the benchmark.
+        rows: Figures of the benchmark; None if it only prints them.
+        output: Text that the benchmark printed.
     """
     return {
         "benchmark": name,
@@ -87,14 +87,14 @@ def load(name: str) -> dict[str, Any]:
     """The recorded run of a benchmark.
 
     Raises:
-        FileNotFoundError: It was never recorded.
+        FileNotFoundError: No run of the benchmark has been recorded.
     """
     result: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
     return result
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """A table with one line per row; figures on the right."""
+    """The rows as a Markdown table, with figures aligned to the right."""
     columns = list(rows[0])
     figures = [all(isinstance(row[column], int | float | None) for row in rows) for column in columns]
     lines = [columns, ["---:" if figure else "---" for figure in figures]]
@@ -103,7 +103,7 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The same for a terminal."""
+    """The rows as a table for a terminal."""
     columns = list(rows[0])
     cells = [columns, *([_text(row[column]) for column in columns] for row in rows)]
     widths = [max(len(line[index]) for line in cells) for index in range(len(columns))]
@@ -111,7 +111,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def show(rows: Sequence[Row]) -> None:
-    """Print a table, if there is one."""
+    """Print the rows as a table, if there are any."""
     if rows:
         print(table(rows), flush=True)
 
@@ -132,17 +132,17 @@ def _processor() -> str:
 
 
 def _commit() -> str:
-    """The commit that is checked out, with a plus sign if files have changed since."""
+    """The commit that is checked out, with a plus sign if files have been changed."""
     commands = (["git", "rev-parse", "--short", "HEAD"], ["git", "status", "--porcelain", "--untracked-files=no"])
     done = [subprocess.run(c, cwd=FOLDER, capture_output=True, text=True, check=False) for c in commands]
     return done[0].stdout.strip() + ("+" if done[1].stdout.strip() else "")
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    versions = {}
     for package in _PACKAGES:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return versions

@@ -1,12 +1,13 @@
-"""Evaluation beside the package surface-distance: the same label maps, the same reader, one process each.
+"""Evaluation in comparison with the package surface-distance, on the same label maps and with the same reader.
 
     python -m benchmarks.evaluation --peer VENV --scratch DIR [--cases 3] [--size 120 512 512] [--repeats 1]
 
-Scores generated label maps of 512x512x120 voxels of 0.8x0.8x2.5 mm with 13 classes, once with the default metrics (DSC
-and NSD at 1 mm) and once with HD95 and ASSD as well. VENV is a virtual environment with surface-distance; only that
-package is taken from it, so that both sides run on the same Python, numpy and scipy and read files with umseg's reader.
-Each side runs in a process of its own, in turn, imports included. Gives wall time, CPU time and peak memory
-(proportional set size; Linux only), the ratios of the medians, and the largest difference between the scores.
+The benchmark scores generated label maps of 512x512x120 voxels of 0.8x0.8x2.5 mm with 13 classes, once with the default
+metrics (DSC and NSD at 1 mm) and once with HD95 and ASSD as well. VENV is a virtual environment with surface-distance;
+only that package is taken from it, so that both sides run on the same Python, numpy and scipy and read files with
+umseg's reader. The two sides run alternately in separate processes, imports included. The figures are wall time, CPU
+time and peak memory (proportional set size; Linux only), the ratios of the medians, and the largest difference between
+the scores.
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ METRICS = {"DSC, NSD": ["dsc", "nsd"], "DSC, NSD, HD95, ASSD": ["dsc", "nsd", "h
 
 
 def generate(folder: Path, cases: int, shape: tuple[int, int, int]) -> tuple[Path, Path]:
-    """Write references, and predictions that are shifted and have a false piece of every third class; kept if there."""
+    """Write references, and predictions that are shifted and have a false piece of every third class.
+
+    Files of an earlier run are used again.
+    """
     predictions, references = folder / "predictions", folder / "references"
     if len(list(references.glob("*.nii.gz"))) == cases:
         return predictions, references
@@ -54,28 +58,28 @@ def generate(folder: Path, cases: int, shape: tuple[int, int, int]) -> tuple[Pat
 
 
 def run_ours(predictions: Path, references: Path, metrics: list[str], output: Path) -> None:
-    """The measured work of umseg."""
+    """Run the part of umseg that is measured."""
     from umseg.evaluation import Metrics, evaluate_folder
 
     labels = {str(value): value for value in range(1, CLASSES + 1)}
-    found = evaluate_folder(predictions, references, metrics=metrics, labels=labels, tolerance=TOLERANCE, quiet=True)
-    assert isinstance(found, Metrics)
-    scores = {case.case: {name: entry.scores for name, entry in case.classes.items()} for case in found.cases}
+    result = evaluate_folder(predictions, references, metrics=metrics, labels=labels, tolerance=TOLERANCE, quiet=True)
+    assert isinstance(result, Metrics)
+    scores = {case.case: {name: entry.scores for name, entry in case.classes.items()} for case in result.cases}
     output.write_text(json.dumps(scores))
 
 
 def run_theirs(predictions: Path, references: Path, metrics: list[str], output: Path, packages: str) -> None:
-    """The measured work of surface-distance."""
-    # Last, so that numpy and scipy are those of this environment.
+    """Run the part of surface-distance that is measured."""
+    # The folder is appended at the end, so that numpy and scipy are those of this environment.
     sys.path.append(packages)
     import surface_distance as peer
 
     from umseg.dataset.io.images import read_label
 
     functions = {
-        "nsd": lambda found: float(peer.compute_surface_dice_at_tolerance(found, TOLERANCE)),
-        "hd95": lambda found: float(peer.compute_robust_hausdorff(found, 95)),
-        "assd": lambda found: float(sum(peer.compute_average_surface_distance(found)) / 2),
+        "nsd": lambda distances: float(peer.compute_surface_dice_at_tolerance(distances, TOLERANCE)),
+        "hd95": lambda distances: float(peer.compute_robust_hausdorff(distances, 95)),
+        "assd": lambda distances: float(sum(peer.compute_average_surface_distance(distances)) / 2),
     }
     scores: dict[str, dict[str, dict[str, float]]] = {}
     for path in sorted(references.glob("*.nii.gz")):
@@ -83,14 +87,14 @@ def run_theirs(predictions: Path, references: Path, metrics: list[str], output: 
         case = scores.setdefault(path.name.removesuffix(".nii.gz"), {})
         for value in range(1, CLASSES + 1):
             masks = reference.array == value, prediction.array == value
-            found = peer.compute_surface_distances(*masks, reference.spacing)
+            distances = peer.compute_surface_distances(*masks, reference.spacing)
             case[str(value)] = {"dsc": float(peer.compute_dice_coefficient(*masks))}
-            case[str(value)] |= {key: functions[key](found) for key in metrics if key != "dsc"}
+            case[str(value)] |= {key: functions[key](distances) for key in metrics if key != "dsc"}
     output.write_text(json.dumps(scores))
 
 
 def timed(command: list[str]) -> tuple[Cost, float]:
-    """The cost of a command and its CPU seconds."""
+    """The cost of a command, and its CPU time in seconds."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     cost = measure([command], dict(os.environ))
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -98,7 +102,7 @@ def timed(command: list[str]) -> tuple[Cost, float]:
 
 
 def largest_difference(first: Path, second: Path) -> float:
-    """Between the scores of two files; scores that are equal or both NaN do not differ."""
+    """The largest difference between the scores of two files; scores that are equal or both NaN do not differ."""
     sides = [
         [score for case in json.loads(path.read_text()).values() for entry in case.values() for score in entry.values()]
         for path in (first, second)
@@ -110,7 +114,7 @@ def largest_difference(first: Path, second: Path) -> float:
 
 
 def compare(title: str, metrics: list[str], folders: tuple[Path, Path], options: argparse.Namespace) -> list[Row]:
-    """The comparison of one choice of metrics, a row for each side and one for their ratio."""
+    """The comparison for one choice of metrics, with a row for each side and one for their ratio."""
     find = "import sysconfig; print(sysconfig.get_path('purelib'))"
     packages = subprocess.check_output([options.peer / "bin" / "python", "-c", find], text=True).strip()
     costs: dict[str, list[Cost]] = {"umseg": [], "peer": []}
@@ -123,7 +127,7 @@ def compare(title: str, metrics: list[str], folders: tuple[Path, Path], options:
             cost, cpu = timed(module_command("evaluation", f"--run-{side}", *arguments, *extra))
             costs[side].append(cost)
             seconds[side].append(cpu)
-    mine, other = (statistics.median(found) for found in seconds.values())
+    mine, other = (statistics.median(values) for values in seconds.values())
     difference = f"{largest_difference(*outputs.values()):.1e}"
     rows = comparison(title, costs)
     return [
@@ -133,7 +137,7 @@ def compare(title: str, metrics: list[str], folders: tuple[Path, Path], options:
 
 
 def main() -> list[Row]:
-    """Parse and run; the figures."""
+    """Parse the arguments, run the benchmark and return the figures."""
     if sys.argv[1:2] in (["--run-umseg"], ["--run-peer"]):
         predictions, references, metrics, output = sys.argv[2:6]
         arguments = Path(predictions), Path(references), metrics.split(","), Path(output)

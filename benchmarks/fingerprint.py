@@ -1,10 +1,10 @@
-"""Fingerprint and plan beside nnU-Net's, on the same data with as many workers.
+"""Fingerprint and plan in comparison with nnU-Net's, on the same data with the same number of workers.
 
     python -m benchmarks.fingerprint DATASET [DATASET ...] --peer VENV [--workers 2] [--repeats 3]
 
-DATASET is a folder ``DatasetNNN_Name`` in nnU-Net v2's raw format, VENV a virtual environment with nnunetv2. Both sides
-run as processes of their own, in turn; nothing of an earlier run is used again. Gives wall time and peak memory of all
-processes together (proportional set size; Linux only), and the ratios of the medians.
+DATASET is a folder ``DatasetNNN_Name`` in nnU-Net v2's raw format, VENV a virtual environment with nnunetv2. The
+two sides run alternately in separate processes, and use no results of earlier runs. The figures are wall time and peak
+memory of all processes together (proportional set size; Linux only), and the ratios of the medians.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from benchmarks.processes import Cost, comparison, measure
 
 
 def run_ours(folder: Path, workers: int) -> None:
-    """What is measured of umseg."""
+    """Run the part of umseg that is measured."""
     from umseg.dataset import load_dataset
     from umseg.planning import extract_fingerprint, make_plan
 
@@ -47,7 +47,7 @@ def compare(folder: Path, peer: Path, workers: int, repeats: int) -> list[Row]:
 
 
 def main() -> list[Row]:
-    """Parse and run; the figures of all data sets."""
+    """Parse the arguments, run the benchmark and return the figures of all data sets."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("datasets", type=Path, nargs="+")
     parser.add_argument("--peer", type=Path)

@@ -1,14 +1,14 @@
-"""Augmented training batches per second beside nnU-Net's loader, on the same data with as many workers.
+"""Augmented training batches per second in comparison with nnU-Net's loader, on the same data and number of workers.
 
     python -m benchmarks.loader HIPPOCAMPUS --peer VENV [--workers 1] [--rounds 3] [--batches 60] [--keep FOLDER]
                                 [--transforms umamba|batchgenerators]
 
 HIPPOCAMPUS is the folder ``Dataset004_Hippocampus`` in nnU-Net v2's raw format (3d_fullres), VENV a virtual
-environment with nnunetv2. The second data set is generated: RGB pictures of 512x512 pixels (2d). Both sides plan by
-nnU-Net's rules, so that patch and batch size agree, use the same transforms unless ``--transforms`` names others, and
-run alternately in separate processes; the batches are discarded. Prints batches per second, CPU time per batch of all
-processes of a side (Linux only; it depends less on other load than wall time), and the ratios of the medians.
-``--keep`` keeps the preprocessed data for the next run.
+environment with nnunetv2. The second data set is generated and consists of RGB pictures of 512x512 pixels (2d).
+Both sides plan by nnU-Net's rules, so that patch and batch size agree, use the same transforms unless ``--transforms``
+names others, and run alternately in separate processes; the batches are discarded. The benchmark prints batches per
+second, the CPU time per batch of all processes of a side (Linux only; it depends less on other load than wall time),
+and the ratios of the medians. ``--keep`` keeps the preprocessed data for the next run.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from benchmarks.processes import tree
 WARM_UP = 30
 PICTURES, SIDE = 24, 512
 
-# nnU-Net's trainer makes the loader from its plan; nothing is trained.
+# nnU-Net's trainer builds the loader from its plan; nothing is trained.
 PEER = """
 import json, multiprocessing, os, sys, torch
 from pathlib import Path
@@ -53,14 +53,14 @@ os._exit(0)
 
 @dataclass(frozen=True)
 class Task:
-    """A data set in raw format and the configuration that is loaded."""
+    """A data set in raw format, and the configuration whose batches are loaded."""
 
     dataset: Path
     configuration: str
 
 
 def clock(advance, batches: int, warm_up: int = WARM_UP) -> dict[str, object]:  # type: ignore[no-untyped-def]
-    """Seconds and CPU seconds per batch after a warm-up; ``advance`` takes the next batch and returns its shape."""
+    """Wall time and CPU time per batch in seconds, after a warm-up; ``advance`` takes a batch and returns its shape."""
     import time
 
     for _ in range(warm_up):
@@ -73,7 +73,7 @@ def clock(advance, batches: int, warm_up: int = WARM_UP) -> dict[str, object]:  
 
 
 def cpu_seconds() -> float:
-    """CPU time of this process and its descendants."""
+    """CPU time of this process and its descendants in seconds."""
     ticks = 0
     for pid in tree(os.getpid()):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -82,7 +82,7 @@ def cpu_seconds() -> float:
 
 
 def write_pictures(folder: Path) -> None:
-    """Bright discs of two classes on coloured noise, as PNG."""
+    """Write pictures of bright discs of two classes on coloured noise, as PNG."""
     import SimpleITK as sitk
 
     rng = np.random.default_rng(0)
@@ -111,7 +111,7 @@ def write_pictures(folder: Path) -> None:
 
 
 def prepare_ours(task: Task, scratch: Path) -> None:
-    """Plan and preprocess, unless it was done before."""
+    """Plan and preprocess with umseg, unless an earlier run has done it."""
     from umseg.workflows.plan import plan_dataset
 
     if not (scratch / "umseg" / task.dataset.name / "preprocessed" / task.configuration).is_dir():
@@ -121,7 +121,7 @@ def prepare_ours(task: Task, scratch: Path) -> None:
 
 
 def prepare_theirs(task: Task, scratch: Path, peer: Path) -> None:
-    """Plan and preprocess with nnU-Net's commands, unless it was done before."""
+    """Plan and preprocess with nnU-Net's commands, unless an earlier run has done it."""
     if (scratch / "preprocessed" / task.dataset.name / f"nnUNetPlans_{task.configuration}").is_dir():
         return
     number = str(int(task.dataset.name[len("Dataset") :].split("_")[0]))
@@ -130,7 +130,7 @@ def prepare_theirs(task: Task, scratch: Path, peer: Path) -> None:
 
 
 def environment(task: Task, scratch: Path, workers: int) -> dict[str, str]:
-    """The environment variables of nnU-Net; one thread per process, as in umseg."""
+    """The environment variables of nnU-Net, with one thread per process as in umseg."""
     return {
         **os.environ,
         "nnUNet_raw": str(task.dataset.parent),
@@ -143,7 +143,7 @@ def environment(task: Task, scratch: Path, workers: int) -> dict[str, str]:
 
 
 def run(command: list[str], variables: dict[str, str] | None = None) -> str:
-    """Standard output of a command."""
+    """Run a command and return its standard output."""
     done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(command[:3])}: {done.stderr[-2000:]}")
@@ -151,7 +151,7 @@ def run(command: list[str], variables: dict[str, str] | None = None) -> str:
 
 
 def run_ours(workspace: Path, configuration: str, workers: int, batches: int, transforms: str) -> None:
-    """Measure umseg: the batches of one long epoch."""
+    """Measure umseg with the batches of one long epoch."""
     import torch
 
     from umseg.planning import Plan
@@ -183,19 +183,19 @@ def compare(task: Task, scratch: Path, peer: Path, workers: int, rounds: int, ba
     ours += ["--workers", str(workers), "--transforms", transforms]
     folder = scratch / "preprocessed" / task.dataset.name
     theirs = [str(peer / "bin" / "python"), "-c", PEER, root, str(folder), task.configuration]
-    found: dict[str, list[dict[str, float]]] = {"umseg": [], "nnU-Net": []}
+    results: dict[str, list[dict[str, float]]] = {"umseg": [], "nnU-Net": []}
     for _ in range(rounds):
-        found["umseg"].append(json.loads(run([*ours, "--batches", str(batches)]).splitlines()[-1]))
+        results["umseg"].append(json.loads(run([*ours, "--batches", str(batches)]).splitlines()[-1]))
         output = run([*theirs, str(batches)], environment(task, scratch, workers))
-        found["nnU-Net"].append(json.loads(output.splitlines()[-1]))
-    shapes = {name: found[name][0]["shape"] for name in found}
+        results["nnU-Net"].append(json.loads(output.splitlines()[-1]))
+    shapes = {name: results[name][0]["shape"] for name in results}
     if shapes["umseg"] != shapes["nnU-Net"]:
         raise SystemExit(f"batches differ: {shapes}")
     print(f"{task.dataset.name} {task.configuration}, batch {shapes['umseg']}, {workers} workers, "
           f"--transforms {transforms}, median of {rounds}")  # fmt: skip
     median = {
         name: {what: statistics.median(cost[what] for cost in costs) for what in ("seconds", "cpu")}
-        for name, costs in found.items()
+        for name, costs in results.items()
     }
     for name, cost in median.items():
         print(f"  {name:8} {1 / cost['seconds']:7.2f} batches/s   {1e3 * cost['cpu']:7.0f} ms CPU per batch")
@@ -204,7 +204,7 @@ def compare(task: Task, scratch: Path, peer: Path, workers: int, rounds: int, ba
 
 
 def main() -> None:
-    """Parse and run."""
+    """Parse the arguments and run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("hippocampus", type=Path)
     parser.add_argument("--peer", type=Path)
@@ -212,7 +212,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batches", type=int, default=60)
     parser.add_argument("--keep", type=Path)
-    parser.add_argument("--transforms", default="nnunet", help="as of umseg train")
+    parser.add_argument("--transforms", default="nnunet", help="transforms by the names of umseg train")
     parser.add_argument("--ours", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.ours:

@@ -1,21 +1,21 @@
-"""Memory of a training step: measured, beside what ``umseg plan`` and ``umseg models`` expect.
+"""Memory of a training step, measured and as ``umseg plan`` and ``umseg models`` expect it.
 
     python -m benchmarks.memory [--model umamba_enc] [--real]
 
-Two training steps as the trainer makes them (forward, loss with deep supervision, backward, momentum) run under a mode
-that sees every operator and counts the bytes of all storages alive (``umseg.models.measured_memory``); the peak of the
-second step is printed. By default the tensors are fake, shapes without data: a step of 25 GB takes a few seconds and no
-memory. Memory that an operator takes and returns within itself is not seen.
+Two training steps like those of the trainer (forward pass, loss with deep supervision, backward pass, momentum) run
+under a mode that sees every operator and counts the bytes of all storages alive (``umseg.models.measured_memory``). The
+benchmark prints the peak of the second step. By default the tensors are fake, with shapes but no data, so that a step
+of 25 GB takes a few seconds and no memory. Memory that an operator allocates and frees within itself is not seen.
 
 For U-Nets the expected memory is counted from their description. For all other networks umseg measures it in the same
-way, but in a single step, with a loss and an optimiser of its own.
+way, but in a single step, with a separate loss and optimiser.
 
 The figures for ``cuda`` need no GPU: the operators that a GPU would run (torch's instance norm, padding and
-convolution, mamba-ssm's scan, whose kept tensors are imitated by shape) run on fake CPU tensors, and autocast rounds
-where it would on a GPU. On a machine with a GPU ``--real`` reports ``torch.cuda.max_memory_allocated`` for them;
-elsewhere it leaves them out.
+convolution, and mamba-ssm's scan, whose kept tensors are imitated by shape) run on fake CPU tensors, and autocast
+rounds where it would on a GPU. On a machine with a GPU ``--real`` reports ``torch.cuda.max_memory_allocated`` for them;
+on other machines it leaves them out.
 
-The constants for U-Nets were fitted to the pairs marked "fit"; those marked "held out" were not looked at.
+The constants for U-Nets were fitted to the pairs marked "fit"; the fit did not use those marked "held out".
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ from umseg.training.optim.optimizer import build_optimizers
 
 @dataclass(frozen=True)
 class Data:
-    """A data set as its plan sees it."""
+    """The plan, channels and classes of a data set."""
 
     configuration: Configuration
     in_channels: int
@@ -66,11 +66,11 @@ class Case:
     """One network on one plan.
 
     Attributes:
-        plan: A key of ``PLANS``.
+        plan: Key of ``PLANS``.
         model: Name of the network.
-        ssm: With its Mamba layers.
-        precision: ``mixed`` (bfloat16) or ``fp32``.
-        device: ``cpu``, or ``cuda`` for the operators of a GPU.
+        ssm: Whether the network has its Mamba layers.
+        precision: Number format: ``mixed`` (bfloat16) or ``fp32``.
+        device: Device: ``cpu``, or ``cuda`` for the operators of a GPU.
     """
 
     plan: str
@@ -81,7 +81,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """Model and plan, as the table names them."""
+        """The names of model and plan in the table."""
         return f"{self.model}{'' if self.ssm else ' --no-ssm'}, {self.plan}"
 
 
@@ -123,7 +123,7 @@ PLANS = {
     "Endoscopy 2-D": _data((1, 1), (384, 640), 13, 3, 8),
     "Microscopy 2-D": _data((1, 1), (512, 512), 12, 3, 3),
 }
-"""The last five are those of the paper's Table 2."""
+"""Plans by name; the last five are those of the paper's Table 2."""
 
 _MODELS = tuple(name for name, spec in NETWORKS.items() if spec.describe is not None)
 _BASELINES = ("segresnet", "unetr", "swin_unetr")
@@ -166,7 +166,7 @@ MONAI = tuple(
 
 
 def predict(case: Case) -> int:
-    """The memory that umseg expects, without its allowance for what no operator takes."""
+    """The memory that umseg expects, without its allowance for memory that no operator allocates."""
     data = PLANS[case.plan]
     expected = training_memory(
         case.model,
@@ -182,7 +182,7 @@ def predict(case: Case) -> int:
 
 
 class _Scan(torch.autograd.Function):
-    """What mamba-ssm's scan keeps and makes, as shapes: inputs copied where time is not innermost, states per 2048."""
+    """The tensors of mamba-ssm's scan by shape: inputs, copied where time is not innermost, and states per 2048."""
 
     @staticmethod
     def forward(ctx: Any, *inputs: Tensor) -> Tensor:
@@ -219,7 +219,7 @@ def _convolution(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def gpu_operators() -> Iterator[None]:
-    """On fake CPU tensors, the operators that would run on a GPU."""
+    """A block in which the operators that would run on a GPU run on fake CPU tensors."""
     with (
         gpu_autocast(),
         mock.patch.object(norm.InstanceNormAct, "forward", _norm),
@@ -232,7 +232,7 @@ def gpu_operators() -> Iterator[None]:
 
 
 def measure(case: Case, fake: bool = True) -> int:
-    """Peak bytes of the second training step."""
+    """Number of bytes at the peak of the second training step."""
     if not fake and case.device == "cuda":
         return _measure_cuda(case)
     operators = gpu_operators() if case.device == "cuda" else contextlib.nullcontext()
@@ -253,18 +253,18 @@ def _measure_cuda(case: Case) -> int:
 
 
 def _steps(case: Case, device: torch.device) -> Iterator[None]:
-    """Two training steps, in the trainer's order."""
+    """Run two training steps in the order of the trainer."""
     data = PLANS[case.plan]
     data = replace(data, configuration=fit_configuration(case.model, data.configuration))
     network = _network(case, data, device)
-    # Not with ``place``: fake parameters cannot be moved.
+    # ``place`` cannot be used, because fake parameters cannot be moved.
     for parameter in network.parameters():
         if parameter.dim() in (4, 5):
             parameter.data = channels_last(parameter.data)
     optimizer = build_optimizers(network, TrainingConfig())[0]
     precision = torch.bfloat16 if case.precision == "mixed" else torch.float32
     for _ in range(2):
-        # Output and target stay until the next step has its own, as they do in the trainer.
+        # Output and target stay until the next step replaces them, as they do in the trainer.
         optimizer.zero_grad(set_to_none=True)
         loss, output, target = _loss(network, data, device, precision)
         loss.backward()
@@ -280,7 +280,7 @@ def _network(case: Case, data: Data, device: torch.device) -> nn.Module:
     if network_spec(case.model).describe is not None or device.type == "cuda":
         with device:
             return build_network(*arguments)
-    # MONAI looks at numbers while it builds, so that its networks need real weights first.
+    # MONAI reads values while it builds a network, so that its networks need real weights first.
     with real_tensors():
         network = build_network(*arguments)
     without_data(network)
@@ -290,7 +290,7 @@ def _network(case: Case, data: Data, device: torch.device) -> nn.Module:
 def _loss(
     network: nn.Module, data: Data, device: torch.device, precision: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Loss of a batch, and output and target at full resolution."""
+    """The loss of a batch, and the output and target at full resolution."""
     configuration = data.configuration
     batch = configuration.batch_size
     images = channels_last(torch.randn(batch, data.in_channels, *configuration.patch_size, device=device))
@@ -305,7 +305,7 @@ def _loss(
 
 
 def print_table(title: str, cases: Sequence[Case], real: bool) -> None:
-    """One row per case; GB are 10^9 bytes."""
+    """Print a table with one row per case; GB are 10^9 bytes."""
     print(f"\n{title:44}{'device':8}{'precision':11}{'measured GB':>12}{'predicted GB':>14}{'ratio':>8}")
     for case in cases:
         if real and case.device == "cuda" and not torch.cuda.is_available():
@@ -316,9 +316,9 @@ def print_table(title: str, cases: Sequence[Case], real: bool) -> None:
 
 
 def main() -> None:
-    """Parse and run."""
+    """Parse the arguments and run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", choices=tuple(MODELS), help="only this one")
+    parser.add_argument("--model", choices=tuple(MODELS), help="the only model to measure")
     parser.add_argument("--real", action="store_true", help="compute with real tensors; leaves out the large plans")
     arguments = parser.parse_args()
     tables = {

@@ -1,11 +1,12 @@
-"""Training step and inference of the networks on the hippocampus plan, on a CPU, beside each other and nnU-Net's own.
+"""Training step and inference of the networks on the hippocampus plan on a CPU, compared with nnU-Net's network.
 
     python -m benchmarks.network [--rounds 3] [--threads N] [--peer VENV]
 
-Gives seconds per training step (batch 7: forward, loss, backward, clipping, SGD) and per inference (batch 7, no
-gradients), and the ratios: what the Mamba layers add, and, with a virtual environment that has nnunetv2, what `nnunet`
-in bfloat16 takes of nnU-Net's own network in float32, as its CPU mode runs it. All take turns in one run, each time in
-a process of its own: how umseg gets its memory must not help its peer, nor idle memory go to others meanwhile.
+The figures are seconds per training step (batch 7: forward pass, loss, backward pass, clipping, SGD) and per inference
+(batch 7, no gradients), and ratios: with Mamba layers over without them, and, given a virtual environment with
+nnunetv2, `nnunet` in bfloat16 over nnU-Net's own network in float32, as its CPU mode runs it. All networks take turns
+in one run, each time in a separate process, so that the memory settings of umseg do not help its peer and no idle
+process holds memory.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pathlib import Path
 from benchmarks.common import Row, module_command, show
 
 STEPS = 3
-"""Timed in a row, after one to warm up."""
+"""Number of steps that are timed in succession, after one step to warm up."""
 PATCH, BATCH, CLASSES = (40, 56, 40), 7, 3
 FEATURES = (32, 64, 128, 256)
 STRIDES = ((1, 1, 1), (2, 2, 2), (2, 2, 2), (2, 2, 2))
@@ -42,7 +43,7 @@ RATIOS = [
     ("nnunet bf16", THEIRS),
 ]
 COLUMNS = ("train, s", "infer, s")
-# Its network is built from its public class with the arguments that its plan for these data states.
+# nnU-Net's network is built from its public class with the arguments in its plan for these data.
 PEER = f"""
 import json, time, torch
 from torch import nn
@@ -77,7 +78,7 @@ print(json.dumps(times))
 
 
 def steps(model: str, ssm: bool, precision: str) -> dict[str, Callable[[], object]]:
-    """A training step and an inference of one variant of ours."""
+    """A training step and an inference of one variant of umseg's networks."""
     import torch
 
     from umseg.kernels.runtime.memory_format import channels_last
@@ -132,7 +133,7 @@ def steps(model: str, ssm: bool, precision: str) -> dict[str, Callable[[], objec
 
 
 def measure(variant: str) -> dict[str, list[float]]:
-    """Seconds of some training steps and inferences of a variant of ours."""
+    """Times in seconds of training steps and inferences of a variant of umseg's networks."""
     from umseg.models.memory import keep_freed_memory
 
     keep_freed_memory()
@@ -147,7 +148,7 @@ def measure(variant: str) -> dict[str, list[float]]:
 
 
 def in_process(command: list[str], threads: int | None) -> dict[str, list[float]]:
-    """What a process prints at last."""
+    """Run a command in a separate process and return the times on the last line that it prints."""
     environment = dict(os.environ)
     if threads:
         environment |= {"OMP_NUM_THREADS": str(threads), "NUMBA_NUM_THREADS": str(threads)}
@@ -159,11 +160,11 @@ def in_process(command: list[str], threads: int | None) -> dict[str, list[float]
 
 
 def main() -> list[Row]:
-    """Parse and run; the figures."""
+    """Parse the arguments, run the benchmark and return the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peer", type=Path, help="virtual environment with nnunetv2")
-    parser.add_argument("--threads", type=int, help="threads per process; as many as cores if not given")
+    parser.add_argument("--threads", type=int, help="threads per process; the number of cores by default")
     parser.add_argument("--variant", choices=VARIANTS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.variant:

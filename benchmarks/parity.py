@@ -1,11 +1,11 @@
-"""Does training equal nnU-Net's? The same weights and batches must give the same losses, both loaders alike batches.
+"""Equality of training with nnU-Net: losses for the same weights and batches, and distributions of batches.
 
     python -m benchmarks.parity HIPPOCAMPUS --peer VENV [--steps 12] [--batches 100] [--keep FOLDER]
 
 HIPPOCAMPUS is the folder ``Dataset004_Hippocampus`` in nnU-Net v2's raw format, VENV a virtual environment with
-nnunetv2. nnU-Net's trainer makes some steps on a CPU in float32; its first weights and its batches are then given to
-umseg's training step, and both losses are printed step by step. After that as many batches of both loaders as are asked
-for are described sample by sample, umseg's with ``--transforms nnunet`` and ``umamba``, and the distributions compared
+nnunetv2. nnU-Net's trainer makes some steps on a CPU in float32; its initial weights and its batches are then given to
+umseg's training step, and both losses are printed step by step. After that ``--batches`` batches of both loaders are
+described sample by sample, umseg's with ``--transforms nnunet`` and ``umamba``, and their distributions are compared
 with nnU-Net's by the two-sample Kolmogorov-Smirnov test.
 """
 
@@ -91,7 +91,7 @@ def compare_steps(workspace: Path, found: dict[str, np.ndarray], steps: int) -> 
 
 
 def compare_batches(workspace: Path, theirs: np.ndarray, batches: int) -> None:
-    """Print the means of what describes a sample on both sides, and how far the distributions are apart."""
+    """Print the means of the properties of a sample on both sides, and the distance between their distributions."""
     space: dict[str, object] = {}
     exec(DESCRIBE, space)  # the text that the other side runs
     print(f"{'of a sample':14}{'nnU-Net':>10}" + "".join(f"{name:>10}{'KS':>7}{'p':>9}" for name in STYLES))
@@ -111,7 +111,7 @@ def compare_batches(workspace: Path, theirs: np.ndarray, batches: int) -> None:
 
 
 def main() -> None:
-    """Parse and run."""
+    """Parse the arguments and run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("hippocampus", type=Path)
     parser.add_argument("--peer", type=Path, required=True)

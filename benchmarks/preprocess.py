@@ -1,16 +1,17 @@
-"""Preprocessing beside nnU-Net's: the same cases, the same plan (nnU-Net's own), as many workers.
+"""Preprocessing in comparison with nnU-Net's: the same cases, the same plan (nnU-Net's), the same number of workers.
 
     python -m benchmarks.preprocess --peer VENV --scratch DIR [--dataset DATASET] [--workers 1] [--repeats 3]
     python -m benchmarks.preprocess --large --scratch DIR
 
-The first compares on DATASET, a folder ``DatasetNNN_Name`` in nnU-Net v2's raw format, with configurations 2d and
-3d_fullres, or else on a generated CT-like set: 6 volumes of 512x512x120 voxels of 0.8x0.8x2.5 mm with 14 classes, to
-1.0x1.0x2.5 mm (--cases and --size make it smaller). VENV is a virtual environment with nnunetv2, in which measuring and
-planning are done beforehand, untimed. Both sides run as processes of their own, in turn, and write to DIR. Gives wall
-time and peak memory of all processes together (proportional set size; Linux only), and the ratios of the medians.
+The first command compares both programs on DATASET, a folder ``DatasetNNN_Name`` in nnU-Net v2's raw format, with
+configurations 2d and 3d_fullres. Without DATASET it uses a generated CT-like set: 6 volumes of 512x512x120 voxels of
+0.8x0.8x2.5 mm with 14 classes, resampled to 1.0x1.0x2.5 mm (--cases and --size make it smaller). VENV is a virtual
+environment with nnunetv2, which measures and plans beforehand, untimed. The two sides run alternately in separate
+processes and write to DIR. The figures are wall time and peak memory of all processes together (proportional set size;
+Linux only), and the ratios of the medians.
 
-The second gives what umseg alone takes for one CT of 512x512x1000 voxels with 100 classes, once resampled to a finer
-spacing and once as it is.
+The second command measures umseg alone on one CT of 512x512x1000 voxels with 100 classes, once resampled to a finer
+spacing and once at its own spacing.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ PEER_PLAN, OWN_PLAN = "nnUNetPlans.json", "plan.json"
 
 
 def generate(folder: Path, cases: int, shape: tuple[int, int, int], spacing: tuple[float, ...], classes: int) -> Path:
-    """Write CT-like volumes: smooth tissue with noise, and a ball of every class; kept if they are there already."""
+    """Write CT-like volumes of smooth tissue with noise and a ball of every class, unless they exist already."""
     if (folder / "dataset.json").exists():
         return folder
     for name in ("imagesTr", "labelsTr"):
@@ -64,7 +65,7 @@ def generate(folder: Path, cases: int, shape: tuple[int, int, int], spacing: tup
 
 
 def balls(shape: tuple[int, int, int], classes: int, draw: np.random.Generator) -> np.ndarray:
-    """A label map with one ellipsoid per class, each cut to what lies inside the volume."""
+    """A label map with one ellipsoid per class, each clipped to the volume."""
     label = np.zeros(shape, np.uint8)
     for value in range(1, classes + 1):
         centre = [int(draw.integers(n)) for n in shape]
@@ -77,7 +78,10 @@ def balls(shape: tuple[int, int, int], classes: int, draw: np.random.Generator) 
 
 
 def plan_with_peer(dataset: Path, peer: Path, environment: dict[str, str], target: tuple[float, ...] | None) -> Path:
-    """Let nnU-Net measure and plan; if a target spacing is given, it replaces that of 3d_fullres. The plans file."""
+    """Make nnU-Net measure and plan, and return the file of its plans.
+
+    A target spacing, if given, replaces that of 3d_fullres.
+    """
     number = str(int(dataset.name[len("Dataset") :].split("_")[0]))
     for command in (
         ["nnUNetv2_extract_fingerprint", "-d", number, "-np", "2"],
@@ -95,7 +99,7 @@ def plan_with_peer(dataset: Path, peer: Path, environment: dict[str, str], targe
 
 
 def run_ours(dataset: Path, plans: Path, configurations: list[str], folder: Path, workers: int) -> None:
-    """What is measured of umseg."""
+    """Run the part of umseg that is measured."""
     from umseg.dataset import load_dataset
     from umseg.dataset.check.digest import case_digest
     from umseg.planning import Plan
@@ -141,7 +145,7 @@ def compare(
 
 
 def measure_large(scratch: Path) -> list[Row]:
-    """What one large CT takes."""
+    """The time and memory that one large CT takes."""
     from umseg.dataset import load_dataset
     from umseg.planning import Overrides, extract_fingerprint, make_plan
 
@@ -161,7 +165,7 @@ def measure_large(scratch: Path) -> list[Row]:
 
 
 def main() -> list[Row]:
-    """Parse and run; the figures."""
+    """Parse the arguments, run the benchmark and return the figures."""
     if sys.argv[1:2] == ["--ours"]:
         dataset, plans, configurations, folder, workers = sys.argv[2:]
         run_ours(Path(dataset), Path(plans), configurations.split(","), Path(folder), int(workers))

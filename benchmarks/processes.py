@@ -1,4 +1,4 @@
-"""Wall time and memory of commands with all their processes (Linux only); used by the benchmarks beside it."""
+"""Wall time and memory of commands with all their processes (Linux only), for the other benchmarks."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Cost:
     """The cost of one run.
 
     Attributes:
-        seconds: Wall time.
-        megabytes: Peak memory of the process and its descendants, pages that they share counted once.
+        seconds: Wall time in seconds.
+        megabytes: Peak memory in MB of the process and its descendants; pages that they share are counted once.
     """
 
     seconds: float
@@ -30,7 +30,7 @@ class Cost:
 
 
 def measure(commands: list[list[str]], environment: dict[str, str]) -> Cost:
-    """Run commands one after another."""
+    """Run commands one after another and return their cost."""
     start, peak = time.perf_counter(), 0.0
     for command in commands:
         process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -48,7 +48,7 @@ def measure(commands: list[list[str]], environment: dict[str, str]) -> Cost:
 
 
 def sample(pid: int, done: threading.Event, samples: list[float]) -> None:
-    """Append the memory of a process tree until ``done``."""
+    """Append the memory of a process tree to the samples until ``done`` is set."""
     while True:
         samples.append(sum(proportional_size(member) for member in tree(pid)))
         if done.wait(SECONDS_BETWEEN_SAMPLES):
@@ -56,7 +56,7 @@ def sample(pid: int, done: threading.Event, samples: list[float]) -> None:
 
 
 def tree(pid: int) -> list[int]:
-    """A process and its descendants."""
+    """The ids of a process and its descendants."""
     members = [pid]
     for member in members:
         with contextlib.suppress(OSError):
@@ -66,7 +66,7 @@ def tree(pid: int) -> list[int]:
 
 
 def proportional_size(pid: int) -> float:
-    """Memory in MB; pages that processes share are divided among them."""
+    """Memory of a process in MB; pages that processes share are divided among them."""
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):

@@ -1,13 +1,13 @@
-"""What ``--recipe quick`` reaches in a tenth of the iterations of ``--recipe paper``, on one data set.
+"""The score of ``--recipe quick`` in a tenth of the iterations of ``--recipe paper``, on one data set.
 
     umseg plan DATASET --preset cpu --config 3d_fullres --patch-size 32,40,32 --batch-size 2
     python -m benchmarks.recipes umseg-workspace/DATASET [--config 3d_fullres] [--model nnunet] [--iterations 1000]
                                  [--seeds 0 1 2] [--set NAME=VALUE ...] [--picture FILE]
 
-Trains on fold 0, segments the held-out cases and scores them: mean DSC of the classes, or F1 of objects. The scores and
-the Dice of the validation patches in the course of training go to ``recipes.jsonl`` in the workspace, a line per run.
-Runs that are there already are not repeated. ``--set`` changes options of quick, for trying others. Prints mean and
-standard deviation over the seeds; ``--picture`` draws the curves.
+The benchmark trains on fold 0, segments the held-out cases and scores them by the mean DSC of the classes or the F1 of
+objects. The scores and the Dice of the validation patches during training are written to ``recipes.jsonl`` in the
+workspace, one line per run. Runs in that file are not repeated. ``--set`` changes options of quick, to try other
+values. At the end the mean and standard deviation over the seeds are printed; ``--picture`` draws the curves.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from umseg.workspace import Workspace
 
 EPOCHS = 20
 SHARE = {"paper": 1, "quick": 10}
-"""The iterations are divided by this."""
+"""Number by which the iterations of each recipe are divided."""
 
 
 class Run(Record):
     """One training.
 
     Attributes:
-        recipe: ``paper`` or ``quick``, with what was changed in it.
-        iterations: In all.
-        seed: Of the training.
+        recipe: Name of the recipe, ``paper`` or ``quick``, with the options that were changed in it.
+        iterations: Number of iterations in total.
+        seed: Seed of the training.
         score: DSC, or F1 of objects, of the held-out cases.
-        curve: Iterations so far, Dice of the validation patches.
-        seconds: Of all epochs.
+        curve: Pairs of the iterations so far and the Dice of the validation patches.
+        seconds: Duration of all epochs in seconds.
     """
 
     recipe: str
@@ -54,7 +54,7 @@ class Run(Record):
 
 
 def run(workspace: Workspace, name: str, iterations: int, options: dict[str, Any]) -> Run:
-    """Train and validate."""
+    """Train and validate one run."""
     per_epoch = iterations // EPOCHS
     config = TrainingConfig.from_options(
         {**options, "epochs": EPOCHS, "iterations": per_epoch, "validation_iterations": max(5, per_epoch // 5)}
@@ -76,13 +76,13 @@ def run(workspace: Workspace, name: str, iterations: int, options: dict[str, Any
 
 
 def read_runs(path: Path) -> list[Run]:
-    """The runs done so far."""
+    """The runs that are complete."""
     lines = path.read_text().splitlines() if path.exists() else []
     return [Run.model_validate_json(line) for line in lines]
 
 
 def table(runs: list[Run]) -> str:
-    """One row per recipe and number of iterations."""
+    """A table with one row per recipe and number of iterations."""
     lines = ["| recipe | iterations | score, mean ± std | per seed | seconds |", "|---|---|---|---|---|"]
     for key in dict.fromkeys((r.recipe, r.iterations) for r in runs):
         mine = sorted((r for r in runs if (r.recipe, r.iterations) == key), key=lambda r: r.seed)
@@ -95,7 +95,7 @@ def table(runs: list[Run]) -> str:
 
 
 def draw(path: Path, runs: list[Run], title: str) -> None:
-    """Dice of the validation patches over the iterations, a curve per seed."""
+    """Draw the Dice of the validation patches over the iterations, with one curve per seed."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -103,8 +103,8 @@ def draw(path: Path, runs: list[Run], title: str) -> None:
     FigureCanvasAgg(figure)
     axis = figure.subplots()
     for colour, name in zip(("tab:blue", "tab:orange"), SHARE, strict=True):
-        for number, found in enumerate(r for r in runs if r.recipe == name):
-            axis.plot(*zip(*found.curve, strict=True), color=colour, label=name if number == 0 else None)
+        for number, shown in enumerate(r for r in runs if r.recipe == name):
+            axis.plot(*zip(*shown.curve, strict=True), color=colour, label=name if number == 0 else None)
     axis.set(xscale="log", xlabel="iterations", ylabel="Dice of validation patches", ylim=(0, 1), title=title)
     axis.grid(alpha=0.3)
     axis.legend()
@@ -112,9 +112,9 @@ def draw(path: Path, runs: list[Run], title: str) -> None:
 
 
 def main() -> None:
-    """Parse and run."""
+    """Parse the arguments and run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("workspace", type=Path, help="of the planned data set")
+    parser.add_argument("workspace", type=Path, help="workspace of the planned data set")
     parser.add_argument("--config")
     parser.add_argument("--model", default="nnunet")
     parser.add_argument("--iterations", type=int, default=1000)

@@ -1,11 +1,11 @@
-"""The selective scan on CPU beside a convolution on the same voxels.
+"""The selective scan on a CPU in comparison with a convolution on the same voxels.
 
     python -m benchmarks.scan [--batch 2 --channels 64 --states 16 --length 89600 --threads 2 --repeats 5]
 
-Gives the time of the scan (with gate, skip, bias and softplus) over the time of ``Conv3d(32, 32, 3, padding=1)``,
-forward and backward over the convolution's forward and backward, all interleaved in one run; the plain loop in torch
-over the scan at a tenth of the length; and the extra memory at its peak over the bytes of inputs and outputs.
-``scan_cuda`` measures the scan on a GPU.
+The figures are the time of the scan (with gate, skip, bias and softplus) over that of ``Conv3d(32, 32, 3, padding=1)``,
+and the scan's backward pass over the convolution's forward and backward pass, all interleaved in one run; the time of
+the plain loop in torch over that of the scan at a tenth of the length; and the extra memory at its peak over the bytes
+of inputs and outputs. ``scan_cuda`` measures the scan on a GPU.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from umseg.kernels.scan import selective_scan
 
 
 def make_inputs(batch: int, channels: int, states: int, length: int) -> list[Tensor]:
-    """u, delta, A, B, C, D, z, bias as a Mamba block makes them at its initialisation."""
+    """The inputs u, delta, A, B, C, D, z, bias with the values of a Mamba block at its initialisation."""
     generator = torch.Generator().manual_seed(0)
 
     def sequence(size: int) -> Tensor:
@@ -38,7 +38,7 @@ def make_inputs(batch: int, channels: int, states: int, length: int) -> list[Ten
 
 
 def run_scan(inputs: list[Tensor], backend: str = "auto") -> Tensor:
-    """The scan that is measured, with every option."""
+    """Run the scan that is measured, with every option."""
     u, delta, A, B, C, D, z, bias = inputs
     return selective_scan(u, delta, A, B, C, D, z, bias, delta_softplus=True, backend=backend)
 
@@ -62,7 +62,7 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
         y = run_scan(tracked)
         times["scan keep"].append(time.perf_counter() - start)
         times["scan backward"].append(seconds(lambda y=y: torch.autograd.grad(y, tracked, gradient)))  # type: ignore[misc]
-    # The first round compiles and touches memory for the first time.
+    # The first round is left out: it compiles, and touches memory for the first time.
     best = {name: min(values[1:]) for name, values in times.items()}
     short = make_inputs(batch, arguments.channels, arguments.states, length // 10)
     with torch.no_grad():
@@ -89,7 +89,10 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
 
 
 def measure_memory(arguments: argparse.Namespace) -> str:
-    """Peak of forward and backward above the inputs, in a process of its own: a peak never comes down again."""
+    """The peak memory of forward and backward pass above the inputs, as JSON.
+
+    It needs a separate process, because the peak of a process never falls.
+    """
     inputs = [t.requires_grad_() for t in make_inputs(arguments.batch, arguments.channels, arguments.states, 64)]
     torch.autograd.grad(run_scan(inputs).sum(), inputs)
     sizes = arguments.batch, arguments.channels, arguments.states, arguments.length
@@ -104,7 +107,7 @@ def measure_memory(arguments: argparse.Namespace) -> str:
 
 
 def peak_bytes() -> int:
-    """Largest resident size so far (Linux: of this program; elsewhere getrusage's, in its units)."""
+    """The largest resident size so far in bytes, from /proc on Linux and from getrusage elsewhere."""
     status = Path("/proc/self/status")
     if status.exists():
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
@@ -116,7 +119,7 @@ def peak_bytes() -> int:
 
 
 def main() -> list[Row]:
-    """Parse and run; the figures."""
+    """Parse the arguments, run the benchmark and return the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("batch", 2), ("channels", 64), ("states", 16), ("length", 89600), ("threads", 2)):
         parser.add_argument(f"--{name}", type=int, default=default)

@@ -1,9 +1,10 @@
 """The selective scan on an NVIDIA GPU at the shapes of U-Mamba_Enc: ``python -m benchmarks.scan_cuda [--repeats 5]``.
 
-Gives, per stage of the five plans of the paper's Table 2 that has a Mamba layer in the released code, forward and
-forward with backward: the time of ``triton`` over the floor (every input read once, every output written once, at the
-bandwidth measured by copying) and over ``mamba_ssm``, each backend with inputs in the memory layout that suits it; and
-the memory of both at their peak, inputs included. Times are medians by CUDA events; the cache is swept before each run.
+The benchmark covers the stages of the five plans of the paper's Table 2 that have a Mamba layer in the released code,
+each in the forward pass alone and in forward and backward pass. The figures are the time of ``triton`` over the floor
+(every input read once, every output written once, at the bandwidth measured by copying) and over ``mamba_ssm``, each
+backend with inputs in the memory layout that suits it, and the memory of both at their peak, inputs included. Times are
+medians by CUDA events; the cache is emptied before each run.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ STATES = 16
 
 
 def make_inputs(batch: int, channels: int, length: int, channels_innermost: bool) -> list[Tensor]:
-    """u, delta, A, B, C, D, z, bias as a Mamba block makes them at its initialisation."""
+    """The inputs u, delta, A, B, C, D, z, bias with the values of a Mamba block at its initialisation."""
 
     def sequence(size: int) -> Tensor:
         shape = (batch, length, size) if channels_innermost else (batch, size, length)
-        made = torch.randn(shape, device="cuda")
-        return made.transpose(1, 2) if channels_innermost else made
+        values = torch.randn(shape, device="cuda")
+        return values.transpose(1, 2) if channels_innermost else values
 
     u, delta, z = (sequence(channels) for _ in range(3))
     rates = -torch.arange(1.0, STATES + 1, device="cuda").repeat(channels, 1)
@@ -47,7 +48,7 @@ def make_inputs(batch: int, channels: int, length: int, channels_innermost: bool
 
 
 def milliseconds(function: Callable[[], object], repeats: int, sweep: Tensor) -> float:
-    """Median time of a call, with a cache that holds nothing of its inputs."""
+    """The median time of a call in milliseconds, with a cache that holds none of its inputs."""
     times: list[float] = []
     for _ in range(repeats + 3):
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
@@ -61,7 +62,7 @@ def milliseconds(function: Callable[[], object], repeats: int, sweep: Tensor) ->
 
 
 def measure(backend: str, batch: int, channels: int, length: int, repeats: int, sweep: Tensor) -> list[float]:
-    """Milliseconds and peak MiB: forward, then forward and backward."""
+    """Milliseconds and peak MiB of the forward pass, then of forward and backward pass."""
     inputs = make_inputs(batch, channels, length, backend == "triton")
     u, delta, A, B, C, D, z, bias = inputs
     upstream = torch.randn_like(u)
@@ -73,16 +74,16 @@ def measure(backend: str, batch: int, channels: int, length: int, repeats: int, 
         with torch.no_grad():
             forward()
 
-    found = []
+    figures = []
     for function in (forward_only, lambda: torch.autograd.grad(forward(), inputs, upstream)):
         function()
         torch.cuda.reset_peak_memory_stats()
-        found += [milliseconds(function, repeats, sweep), (torch.cuda.max_memory_allocated() - sweep.numel()) / 2**20]
-    return found
+        figures += [milliseconds(function, repeats, sweep), (torch.cuda.max_memory_allocated() - sweep.numel()) / 2**20]
+    return figures
 
 
 def copy_bandwidth(repeats: int, sweep: Tensor) -> float:
-    """Bytes read and written per millisecond."""
+    """Number of bytes read and written per millisecond."""
     source = torch.empty(2**29, dtype=torch.uint8, device="cuda")
     copied = torch.empty_like(source)
     return 2 * source.numel() / milliseconds(lambda: copied.copy_(source), repeats, sweep)
@@ -101,7 +102,8 @@ def run(repeats: int) -> list[Row]:
             ours = measure("triton", batch, channels, length, repeats, sweep)
             theirs = measure("mamba_ssm", batch, channels, length, repeats, sweep) if peer else None
             token = batch * length * 4
-            # Forward: u, delta, z, B, C and y. Backward: those without y, the gradient of y, and five gradients.
+            # The forward pass has u, delta, z, B, C and y. The backward pass has these without y, the gradient of y,
+            # and five gradients.
             floors = [token * (4 * channels + 2 * STATES), token * (11 * channels + 6 * STATES)]
             for i, title in enumerate(("forward", "both")):
                 ratios = [ours[2 * i + k] / theirs[2 * i + k] if theirs else None for k in (0, 1)]
@@ -123,7 +125,7 @@ def run(repeats: int) -> list[Row]:
 
 
 def main() -> list[Row]:
-    """Parse and run; the figures."""
+    """Parse the arguments, run the benchmark and return the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
     return run(parser.parse_args().repeats)

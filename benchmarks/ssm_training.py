@@ -1,12 +1,13 @@
-"""Do the Mamba layers help? Short trainings with and without them, under several optimisers, on one data set.
+"""Scores of short trainings with and without Mamba layers, under several optimisers, on one data set.
 
     umseg plan DATASET --preset cpu --config 3d_fullres --patch-size 32,40,32 --batch-size 2
     python -m benchmarks.ssm_training umseg-workspace/DATASET [--seeds 0 1 2] [--iterations 250] [--only NAME ...]
                                       [--optimizers NAME ...]
 
-Trains every variant with every seed on fold 0, segments the held-out cases and scores them; DSC and seconds per
-iteration go to ``ssm_training.jsonl`` in the workspace, a line per run. Runs that are there already are not repeated,
-so a stopped benchmark goes on. At the end, or with ``--table``, prints mean and standard deviation over the seeds.
+The benchmark trains every variant with every seed on fold 0, segments the held-out cases and scores them. DSC and
+seconds per iteration are written to ``ssm_training.jsonl`` in the workspace, one line per run. Runs in that file are
+not repeated, so that a stopped benchmark continues. At the end, or with ``--table``, the mean and standard deviation
+over the seeds are printed.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def run(workspace: Workspace, network: str, optimizer: str, seed: int, iteration
     folder = train(workspace.folder, config, tag=tag, discard=[config.fold], quiet=True)
     metrics = validate_fold(workspace, folder, quiet=True)
     assert isinstance(metrics, Metrics)
-    # The first epoch compiles kernels.
+    # The first epoch is left out, because it compiles kernels.
     epochs = [line.split(",") for line in (folder / "log.csv").read_text().splitlines()]
     column = epochs[0].index("seconds_per_iteration")
     return {
@@ -77,12 +78,12 @@ def run(workspace: Workspace, network: str, optimizer: str, seed: int, iteration
 
 
 def read_runs(path: Path) -> list[dict[str, Any]]:
-    """The runs done so far."""
+    """The runs that are complete."""
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def table(runs: list[dict[str, Any]]) -> str:
-    """One row per variant: mean and standard deviation of the DSC over the seeds, every seed's, mean NSD and time."""
+    """A table with one row per variant: the DSC over the seeds and of every seed, the mean NSD, and the time."""
     lines = [
         "| SSM | optimiser | DSC, mean ± std | DSC per seed | NSD 1 mm | s per iteration |",
         "|---|---|---|---|---|---|",
@@ -103,14 +104,14 @@ def table(runs: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    """Parse and run."""
+    """Parse the arguments and run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("workspace", type=Path, help="of the planned data set")
+    parser.add_argument("workspace", type=Path, help="workspace of the planned data set")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--iterations", type=int, default=250)
     parser.add_argument("--only", nargs="+", choices=list(_NETWORKS), default=list(_NETWORKS))
     parser.add_argument("--optimizers", nargs="+", choices=list(_OPTIMIZERS), default=list(_OPTIMIZERS))
-    parser.add_argument("--table", action="store_true", help="only print what is there")
+    parser.add_argument("--table", action="store_true", help="only print the runs that are complete")
     arguments = parser.parse_args()
     workspace = Workspace(arguments.workspace.absolute())
     path = workspace.folder / "ssm_training.jsonl"

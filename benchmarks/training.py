@@ -1,12 +1,12 @@
-"""A training iteration of the plain U-Net beside nnU-Net's own, data loading included, on the same data and plan.
+"""A training iteration of the plain U-Net in comparison with nnU-Net's, data loading included, on the same data.
 
     python -m benchmarks.training HIPPOCAMPUS --peer VENV [--precision bf16] [--workers 1] [--rounds 1] [--iterations 8]
                                   [--keep FOLDER]
 
 HIPPOCAMPUS is the folder ``Dataset004_Hippocampus`` in nnU-Net v2's raw format, VENV a virtual environment with
-nnunetv2, which trains on a CPU in float32. Both sides plan by nnU-Net's rules and take turns as processes of their own.
-Prints wall and CPU time per iteration of all processes of a side, their peak memory (proportional set size), and the
-ratios of the medians (Linux only).
+nnunetv2, which trains on a CPU in float32. Both sides plan by nnU-Net's rules and run alternately in separate
+processes. The figures are wall and CPU time per iteration of all processes of a side, their peak memory (proportional
+set size), and the ratios of the medians (Linux only).
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def training(
     workspace: Path, config: TrainingConfig, device: torch.device, workers: int
 ) -> Iterator[tuple[Trainer, Generator[Batch, None, None]]]:
     """A trainer on fold 0 as ``umseg train`` sets it up, and the batches of one long epoch."""
-    # Not above: a worker process imports this module, but nothing of what trains.
+    # These imports are local because worker processes import this module but do not train.
     from umseg.models.device import resolve_precision
     from umseg.training.augmentation import find_transforms
     from umseg.training.data.batches import BatchFactory
@@ -103,7 +103,7 @@ def training(
 
 
 def run_ours(workspace: Path, configuration: str, precision: str, workers: int, iterations: int) -> None:
-    """What is measured of umseg: the steps of one long epoch."""
+    """Measure umseg with the steps of one long epoch."""
     import torch
 
     from umseg.training.config.training_config import TrainingConfig
@@ -120,7 +120,7 @@ def run_ours(workspace: Path, configuration: str, precision: str, workers: int, 
 
 
 def run(command: list[str], variables: dict[str, str]) -> dict[str, float]:
-    """What a side prints, and its peak memory in MB."""
+    """Run the command of one side, and return the figures that it prints and its peak memory in MB."""
     process = subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     done, samples = threading.Event(), [0.0]
     sampler = threading.Thread(target=sample, args=(process.pid, done, samples))
@@ -130,12 +130,12 @@ def run(command: list[str], variables: dict[str, str]) -> dict[str, float]:
     sampler.join()
     if process.returncode:
         raise SystemExit(f"{' '.join(command[:3])}: {errors[-2000:]}")
-    found: dict[str, float] = json.loads(output.splitlines()[-1])
-    return {**found, "memory": max(samples)}
+    figures: dict[str, float] = json.loads(output.splitlines()[-1])
+    return {**figures, "memory": max(samples)}
 
 
 def main() -> list[Row]:
-    """Parse and run; the figures."""
+    """Parse the arguments, run the benchmark and return the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("hippocampus", type=Path)
     parser.add_argument("--peer", type=Path)
@@ -162,15 +162,15 @@ def main() -> list[Row]:
         ours += ["--precision", given.precision, "--workers", str(given.workers), "--iterations", count]
         folder = scratch / "preprocessed" / task.dataset.name
         theirs = [str(given.peer.absolute() / "bin" / "python"), "-c", PEER, root, str(folder)]
-        found: dict[str, list[dict[str, float]]] = {"umseg": [], "nnU-Net": []}
+        results: dict[str, list[dict[str, float]]] = {"umseg": [], "nnU-Net": []}
         for _ in range(given.rounds):
-            found["umseg"].append(run(ours, variables))
-            found["nnU-Net"].append(run([*theirs, task.configuration, count], variables))
-    shapes = {name: runs[0]["shape"] for name, runs in found.items()}
+            results["umseg"].append(run(ours, variables))
+            results["nnU-Net"].append(run([*theirs, task.configuration, count], variables))
+    shapes = {name: runs[0]["shape"] for name, runs in results.items()}
     if shapes["umseg"] != shapes["nnU-Net"]:
         raise SystemExit(f"batches differ: {shapes}")
     keys = ("seconds", "cpu", "memory")
-    sides = {name: medians(runs, keys) for name, runs in found.items()}
+    sides = {name: medians(runs, keys) for name, runs in results.items()}
     sides["ratio"] = {key: sides["umseg"][key] / sides["nnU-Net"][key] for key in keys}
     title = f"{task.dataset.name}, nnunet {given.precision}, batch {shapes['umseg']}, {given.workers} workers"
     return [

@@ -4,9 +4,10 @@
                                        [--precision bf16] [--augmentation cpu] [--workers 8] [--operators]
 
 The data are generated: CT-like volumes of 95x512x512 voxels of 2.5x0.8x0.8 mm with 13 classes, planned with the patch
-and batch of the paper's Table 2. Prints per model, after a warm-up: wall time per iteration; the share of it in which
-the loop waited for a batch; the share in which the GPU computed (kernels and copies as torch's profiler sees them, in
-ten more iterations); and the peak of the memory that tensors held. ``--operators`` lists what took longest.
+and batch of the paper's Table 2. The figures of each model, after a warm-up, are the wall time per iteration, the share
+of it in which the loop waited for a batch, the share in which the GPU computed (kernels and copies as torch's profiler
+sees them, in ten more iterations), and the peak of the memory that tensors held. ``--operators`` lists the operators
+that took longest.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ WARM_UP, PROFILED = 10, 10
 
 
 def prepare(scratch: Path, workers: int) -> Path:
-    """Generate and plan, unless it was done before; returns the workspace."""
+    """Generate and plan the data, unless an earlier run has done it, and return the workspace."""
     dataset = generate(scratch / "Dataset902_CT", CASES, SHAPE, SPACING, CLASSES)
     workspace = scratch / "umseg" / dataset.name
     if not (workspace / "preprocessed" / "3d_fullres").is_dir():
@@ -47,7 +48,7 @@ def prepare(scratch: Path, workers: int) -> Path:
 
 
 def busy_seconds(found: profile) -> float:
-    """Seconds in which the GPU did something; what overlaps counts once."""
+    """Number of seconds in which the GPU was busy; work that overlaps counts once."""
     on_gpu = (e.time_range for e in found.events() if e.device_type == DeviceType.CUDA)
     spans = sorted((span.start, span.end) for span in on_gpu)
     total, last = 0.0, 0.0
@@ -58,12 +59,12 @@ def busy_seconds(found: profile) -> float:
 
 
 def measure(workspace: Path, config: TrainingConfig, iterations: int, workers: int, operators: bool) -> None:
-    """Print a line for one model."""
+    """Measure one model and print its figures on a line."""
     waited = 0.0
     with training(workspace, config, torch.device("cuda"), workers) as (trainer, batches):
 
         def iterate(count: int) -> float:
-            """Wall time of some iterations."""
+            """Wall time of ``count`` iterations in seconds."""
             nonlocal waited
             start = time.perf_counter()
             for _ in range(count):
@@ -89,7 +90,7 @@ def measure(workspace: Path, config: TrainingConfig, iterations: int, workers: i
 
 
 def main() -> None:
-    """Parse and run."""
+    """Parse the arguments and run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scratch", type=Path, required=True)
     parser.add_argument("--models", nargs="+", default=["umamba_enc", "umamba_bot", "nnunet"])

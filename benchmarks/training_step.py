@@ -2,8 +2,9 @@
 
     python -m benchmarks.training_step [--preset cpu] [--models umamba_enc umamba_bot nnunet] [--steps 4]
 
-A step is forward, loss with deep supervision, backward, clipping and SGD on random images, as the trainer does it, in
-the precision that ``auto`` chooses; making the batches is not in it. This is how ``--preset cpu`` was chosen.
+A step consists of forward pass, loss with deep supervision, backward pass, clipping and SGD on random images, as in the
+trainer, in the precision that ``auto`` chooses. It does not include the making of batches. The constants of ``--preset
+cpu`` were chosen with this benchmark.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from umseg.training.loss.targets import Targets
 from umseg.training.optim.optimizer import build_optimizers
 
 CLASSES = 4
-# Name to configuration, spacing and shape of every case.
+# Configuration, and spacing and shape of every case, by name of the data.
 DATA = {
     "hippocampus MR": ("3d_fullres", (1.0, 1.0, 1.0), (36, 50, 35)),
     "brain MR": ("3d_fullres", (1.0, 1.0, 1.0), (138, 169, 138)),
@@ -40,7 +41,7 @@ DATA = {
 
 
 def plan_for(preset: str, name: str, cases: int = 200) -> Configuration:
-    """The configuration that the preset gives to data of this kind."""
+    """The configuration that the preset plans for data of this kind."""
     configuration, spacing, shape = DATA[name]
     zero = IntensityStatistics(mean=0, median=0, std=1, min=0, max=1, percentile_00_5=0, percentile_99_5=1)
     fingerprint = Fingerprint(
@@ -59,7 +60,7 @@ def plan_for(preset: str, name: str, cases: int = 200) -> Configuration:
 
 
 def seconds_per_step(model: str, configuration: Configuration, steps: int) -> float:
-    """Median over the steps, after one that is not counted."""
+    """The median time of the steps in seconds, after one step that is not counted."""
     device = torch.device("cpu")
     precision = resolve_precision("auto", device)
     torch.manual_seed(0)
@@ -83,7 +84,7 @@ def seconds_per_step(model: str, configuration: Configuration, steps: int) -> fl
 
 
 def main() -> list[Row]:
-    """Parse and run; the figures."""
+    """Parse the arguments, run the benchmark and return the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", default="cpu")
     parser.add_argument("--models", nargs="+", default=["umamba_enc", "umamba_bot", "nnunet"])

@@ -62,6 +62,6 @@ def test_other_channels_do_not_fit(source: Path, tmp_path: Path) -> None:
     other.mkdir()
     (other / "model.json").write_text(json.dumps(card))
     folder = write_blobs(tmp_path / "Dataset906_Target", num_cases=2)
-    with pytest.raises(UserError, match="another number of image channels") as caught:
+    with pytest.raises(UserError, match="different number of image channels") as caught:
         plan_dataset(folder, tmp_path / "w", like=other, quiet=True)
     assert caught.value.expected == "2 channels, as the other model has"

@@ -98,7 +98,7 @@ def test_summary_names_cases_spacing_and_configurations(dataset: Path, tmp_path:
 def test_validation_without_the_images_is_explained(dataset: Path, tmp_path: Path) -> None:
     made = plan(dataset, tmp_path / "w")
     shutil.rmtree(dataset)
-    with pytest.raises(UserError, match="no longer where") as caught:
+    with pytest.raises(UserError, match="has moved since planning") as caught:
         validate_fold(made, made.folder / "models" / "nnunet__3d_fullres" / "fold_0")
     assert "umseg plan" in str(caught.value.remedy)
 

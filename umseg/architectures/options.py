@@ -1,4 +1,4 @@
-"""What a user may choose about the layers of a network, without torch."""
+"""The choices that users have about the layers of a network; a module without torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from umseg.common.record import Record
 
 
 class ModelOptions(Record):
-    """Choices that change a network's layers; the descriptions are the help of the command line."""
+    """Choices that change a network's layers; the descriptions are the help texts of the command line."""
 
     ssm: bool = Field(
         default=True,

@@ -11,22 +11,22 @@ _MAMBA_WIDTH = 4
 
 
 def convolution_parameters(in_channels: int, out_channels: int, kernel: Sequence[int]) -> int:
-    """A convolution with bias, transposed or not."""
+    """Number of parameters of a convolution with bias, transposed or not."""
     return in_channels * out_channels * math.prod(kernel) + out_channels
 
 
 def norm_parameters(channels: int) -> int:
-    """Scale and shift per channel."""
+    """Number of parameters of a norm: a scale and a shift per channel."""
     return 2 * channels
 
 
 def mamba_rank(channels: int) -> int:
-    """Rank of the projection that makes a Mamba block's step sizes."""
+    """Rank of the projection that gives a Mamba block's step sizes."""
     return math.ceil(channels / 16)
 
 
 def mamba_parameters(channels: int) -> int:
-    """Layer norm and Mamba block (675 840 at 320 channels)."""
+    """Number of parameters of a layer norm and a Mamba block (675 840 at 320 channels)."""
     inner, rank = MAMBA_EXPANSION * channels, mamba_rank(channels)
     projections = channels * 2 * inner + inner * channels
     convolution = inner * (_MAMBA_WIDTH + 1)

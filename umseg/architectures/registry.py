@@ -22,10 +22,10 @@ NETWORKS: Registry[ModelSpec] = Registry(
 
 
 def network_spec(model: str) -> ModelSpec:
-    """The network that a user named.
+    """The network of that name.
 
     Raises:
-        UserError: There is no such network, or the package that adds it cannot be used.
+        UserError: No network has that name, or the package that adds it cannot be used.
     """
     spec = NETWORKS.look_up(model, "--model")
     if spec.name != model:

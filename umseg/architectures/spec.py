@@ -1,4 +1,4 @@
-"""What umseg knows about a network: one ``ModelSpec`` each."""
+"""The ``ModelSpec``, which holds what umseg knows about a network."""
 
 from __future__ import annotations
 
@@ -29,22 +29,23 @@ class ModelSpec:
     logits (batch, num_classes, *patch); its memory is measured.
 
     Attributes:
-        name: What users write after ``--model``.
-        origin: Where the network comes from, one line for ``umseg models``.
-        describe: Makes the description of the layers from the plan's stages; None where there is none.
-        build: Makes the network; None builds it from the description.
-        defaults: Training settings by the names of ``TrainingConfig``, for what neither the user nor a recipe sets.
+        name: Name that users write after ``--model``.
+        origin: Origin of the network, one line of text for ``umseg models``.
+        describe: Function that describes the layers on the plan's stages; None where there is no description.
+        build: Function that builds the network; None builds it from the description.
+        defaults: Training settings by the names of ``TrainingConfig``, for those that neither the user nor a recipe
+            sets.
         options: Names of the fields of ``ModelOptions`` that the network understands.
-        patch_divisor: Every axis of the patch is rounded up to a multiple of it.
+        patch_divisor: Number to a multiple of which every axis of the patch is rounded up.
         follows_plan: Whether ``build`` reads more of the stages than the patch size. If not, memory that was measured
             for one plan holds for every plan with the same patch.
         supervises: Whether a network made by ``build`` can return logits of several resolutions, a list from the full
             resolution down, one per decoder stage of the plan, when ``deep_supervision`` is true. Otherwise the
             argument is always false.
-        checkpoints: Whether a network made by ``build`` obeys its attribute ``checkpoint_activations``: compute the
-            activations again in the backward pass instead of keeping them.
-        package: The installed package that the network comes with, whose version decides whether memory that was
-            measured still holds; None where that is umseg.
+        checkpoints: Whether a network made by ``build`` obeys its attribute ``checkpoint_activations``, which makes it
+            compute activations again in the backward pass instead of keeping them.
+        package: Installed package that the network comes with, whose version decides whether memory that was measured
+            still holds; None where that is umseg.
         install: Command that installs what the network needs beyond umseg itself; None where nothing is needed.
 
     Raises:
@@ -82,7 +83,7 @@ class ModelSpec:
     def rounded_patch(self, patch: Sequence[int]) -> tuple[int, ...]:
         """The patch, rounded up to multiples of ``patch_divisor``.
 
-        At least one axis has two of them, so that a norm over the coarsest feature map has more than one value.
+        At least one axis has two such multiples, so that a norm over the coarsest feature map has more than one value.
         """
         if self.patch_divisor == 1:
             return tuple(patch)

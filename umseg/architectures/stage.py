@@ -1,4 +1,4 @@
-"""The levels of a U-Net: what a plan says about each of them."""
+"""The levels of a U-Net, as a plan describes them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ class Stage:
     """One level of a U-Net.
 
     Attributes:
-        features: Channels.
-        size: Voxels per axis.
-        stride: Stride on entering the stage from the one above.
-        kernel: Convolution kernel.
-        encoder_convs: Convolutions of a plain encoder stage; None where a residual encoder was planned.
-        encoder_blocks: Residual blocks of an encoder stage; None where a plain one was planned.
+        features: Number of channels.
+        size: Voxels per axis of the feature maps.
+        stride: Stride at the entry from the stage above.
+        kernel: Size of the convolution kernel.
+        encoder_convs: Convolutions of a plain encoder stage; None where the plan is for a residual encoder.
+        encoder_blocks: Residual blocks of an encoder stage; None where the plan is for a plain encoder.
         decoder_convs: Convolutions of the decoder stage; unused in the last stage.
     """
 

@@ -1,4 +1,4 @@
-"""What a U-Net is made of, as data: ``umseg.models`` builds it from this, and its memory is counted from it."""
+"""The description of a U-Net as data, from which ``umseg.models`` builds it and its memory is counted."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Literal
 from umseg.architectures.blocks import BLOCKS
 
 Tokens = Literal["voxels", "channels"]
-"""What a Mamba layer reads as a sequence. With ``channels`` the model dimension is the number of voxels, so that its
-weights fit one patch size only."""
+"""The tokens of the sequence that a Mamba layer reads.
+
+With ``channels`` the model dimension is the number of voxels, so that the weights fit one patch size only.
+"""
 
 Row = tuple[str, ...]
 """Names of kinds of blocks (``umseg.architectures.blocks``), in the order in which features pass them."""
@@ -18,16 +20,16 @@ Row = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Architecture:
-    """A U-Net on given stages. Tuples go from the full resolution down.
+    """A U-Net on given stages; tuples go from the full resolution down.
 
     Attributes:
-        encoder: Blocks per encoder stage; the first carries the stride.
-        decoder: Blocks per decoder stage, one fewer than encoder stages.
-        skips: Per decoder stage: whether it takes the encoder's features.
-        ssm: Per encoder stage: the tokens of the Mamba layer that ends it, None where there is none.
-        stem: Blocks at full resolution before the first stage, with its channels and kernel.
-        upsampling: A transposed convolution with kernel = stride, or a 1x1 convolution with nearest-neighbour
-            upsampling.
+        encoder: Blocks of each encoder stage, of which the first has the stride.
+        decoder: Blocks of each decoder stage; there is one decoder stage fewer than encoder stages.
+        skips: Whether each decoder stage takes the encoder's features.
+        ssm: Tokens of the Mamba layer at the end of each encoder stage; None where there is no such layer.
+        stem: Blocks at full resolution before the first stage, with the channels and kernel of that stage.
+        upsampling: Kind of upsampling: a transposed convolution with kernel = stride, or a 1x1 convolution with
+            nearest-neighbour upsampling.
     """
 
     encoder: tuple[Row, ...]
@@ -53,5 +55,5 @@ class Architecture:
 
 
 def row(kind: str, count: int) -> Row:
-    """``count`` blocks of one kind."""
+    """A row of ``count`` blocks of one kind."""
     return (kind,) * count

@@ -1,4 +1,4 @@
-"""Networks: the CNN-SSM U-Nets, their blocks, the Mamba block and its scan."""
+"""Networks: the CNN-SSM U-Nets, their blocks and the Mamba block."""
 
 import lazy_loader
 

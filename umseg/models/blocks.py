@@ -1,7 +1,7 @@
 """Convolutional building blocks, in 2-D and 3-D.
 
-Every network here is made of convolution, instance normalisation and leaky ReLU (U-Mamba paper 2.2; docs/rules.md,
-Networks: convolutions with bias, InstanceNorm eps 1e-5 with affine parameters, LeakyReLU slope 0.01).
+All of umseg's own networks consist of convolutions, instance normalisation and leaky ReLU (U-Mamba paper 2.2;
+docs/rules.md, Networks: convolutions with bias, InstanceNorm eps 1e-5 with affine parameters, LeakyReLU slope 0.01).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from umseg.models.fused_upsampling import Joined
 from umseg.models.norm import NEGATIVE_SLOPE, InstanceNormAct
 
 Shortcut = Callable[[int, int, Sequence[int]], nn.Module]
-"""Makes a shortcut: ``shortcut(in_channels, out_channels, stride)``."""
+"""A function ``shortcut(in_channels, out_channels, stride)`` that builds a shortcut."""
 
 
 def convolution(dimensions: int) -> Callable[..., Conv2d | Conv3d]:
@@ -44,7 +44,7 @@ class ConvNormAct(nn.Sequential):
     joinable = True
 
     def forward_joined(self, parts: Joined) -> Tensor:
-        """What ``forward`` makes of the upsampled features beside the skip."""
+        """The result of ``forward`` for the concatenation of upsampled features and skip, which is never stored."""
         out: Tensor = self[1](cast("Conv2d | Conv3d", self[0]).forward_joined(parts))
         return out
 
@@ -52,14 +52,14 @@ class ConvNormAct(nn.Sequential):
 class ResidualBlock(nn.Module):
     """Two convolutions with a shortcut around them (He et al. 2016; U-Mamba paper 2.2 and Fig. 1a).
 
-    Activation follows the sum.
+    The activation follows the sum.
 
     Args:
-        in_channels: Channels of the input.
-        out_channels: Channels of the output.
-        kernel: Kernel of both convolutions.
-        stride: Stride of the first one.
-        shortcut: Makes the shortcut, from (in_channels, out_channels, stride).
+        in_channels: Number of channels of the input.
+        out_channels: Number of channels of the output.
+        kernel: Size of the kernel of both convolutions.
+        stride: Stride of the first convolution.
+        shortcut: Function of (in_channels, out_channels, stride) that builds the shortcut.
     """
 
     def __init__(
@@ -77,17 +77,17 @@ class ResidualBlock(nn.Module):
         self.shortcut = (shortcut or identity_or_projection)(in_channels, out_channels, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, in_channels, *spatial) to (batch, out_channels, *spatial // stride)."""
+        """Map (batch, in_channels, *spatial) to (batch, out_channels, *spatial // stride)."""
         out: Tensor = self.norm(self.second(self.first(x)), residual=self.shortcut(x))
         return out
 
     @property
     def joinable(self) -> bool:
-        """Whether the shortcut, too, begins with a convolution of the input."""
+        """Whether the shortcut also begins with a convolution of the input."""
         return isinstance(self.shortcut, Conv2d | Conv3d)
 
     def forward_joined(self, parts: Joined) -> Tensor:
-        """What ``forward`` makes of the upsampled features beside the skip."""
+        """The result of ``forward`` for the concatenation of upsampled features and skip, which is never stored."""
         assert isinstance(self.shortcut, Conv2d | Conv3d)
         features = self.second(self.first.forward_joined(parts))
         out: Tensor = self.norm(features, residual=self.shortcut.forward_joined(parts))
@@ -95,7 +95,7 @@ class ResidualBlock(nn.Module):
 
 
 def projected_block(in_channels: int, out_channels: int, kernel: Sequence[int], stride: Sequence[int]) -> ResidualBlock:
-    """Residual block with a projection also where shapes match: the released U-Mamba's block A.
+    """A residual block with a projection even where shapes match: the released U-Mamba's block A.
 
     Source: docs/rules.md, Networks.
     """
@@ -103,11 +103,11 @@ def projected_block(in_channels: int, out_channels: int, kernel: Sequence[int], 
 
 
 def pooled_block(in_channels: int, out_channels: int, kernel: Sequence[int], stride: Sequence[int]) -> ResidualBlock:
-    """Residual block of nnU-Net's residual encoder: it starts as its shortcut, for its last norm is zero.
+    """The residual block of nnU-Net's residual encoder, which starts as its shortcut because its last norm is zero.
 
     Source: docs/rules.md, Optimisation.
 
-    He et al. 2019 ("Bag of tricks", ResNet-D) proposed both the pooling shortcut and the zero.
+    He et al. 2019 ("Bag of tricks", ResNet-D) proposed both the pooling shortcut and the norm that starts at zero.
     """
     block = ResidualBlock(in_channels, out_channels, kernel, stride, pooled_projection)
     nn.init.zeros_(block.norm.weight)
@@ -115,7 +115,7 @@ def pooled_block(in_channels: int, out_channels: int, kernel: Sequence[int], str
 
 
 def identity_or_projection(in_channels: int, out_channels: int, stride: Sequence[int]) -> nn.Module:
-    """The identity where shapes allow it, else a projection."""
+    """The identity where shapes match, otherwise a projection."""
     if in_channels == out_channels and math.prod(stride) == 1:
         return nn.Identity()
     return projection(in_channels, out_channels, stride)
@@ -138,26 +138,26 @@ def pooled_projection(in_channels: int, out_channels: int, stride: Sequence[int]
 
 
 class AveragePool(nn.Module):
-    """Mean over blocks of ``stride`` voxels."""
+    """The mean over blocks of ``stride`` voxels."""
 
     def __init__(self, stride: Sequence[int]) -> None:
         super().__init__()
         self.stride = tuple(stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, channels, *spatial) to (batch, channels, *spatial // stride)."""
+        """Map (batch, channels, *spatial) to (batch, channels, *spatial // stride)."""
         flat = len(self.stride) == 2
         if x.device.type != "cpu":
             return (F.avg_pool2d if flat else F.avg_pool3d)(x, self.stride, self.stride)
-        # On a CPU torch pools volumes in float32 only and leaves the channels-last layout; a depthwise convolution took
-        # a fiftieth of the time of the pool and its conversions.
+        # On a CPU torch pools volumes in float32 only and does not keep the channels-last layout. A depthwise
+        # convolution took a fiftieth of the time of the pool and its conversions.
         channels = x.shape[1]
         weight = x.new_full((channels, 1, *self.stride), 1 / math.prod(self.stride))
         return (F.conv2d if flat else F.conv3d)(x, weight, stride=self.stride, groups=channels)
 
 
 def initialize(module: nn.Module) -> None:
-    """Kaiming-normal weights and zero biases for the image convolutions; use with ``Module.apply``.
+    """Give image convolutions Kaiming-normal weights and zero biases; for use with ``Module.apply``.
 
     Source: docs/rules.md, Optimisation.
 

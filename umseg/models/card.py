@@ -1,4 +1,4 @@
-"""``model.json``: all that a model folder needs to predict."""
+"""``model.json``: the card of a model, with everything that prediction needs besides the weights."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from umseg.workspace import MODEL_REMEDY, ModelFolder
 
 
 class ModelCard(Record):
-    """What was trained, on what, and how an image must be prepared for it.
+    """The network that was trained, its data, and the preparation that its images need.
 
     Attributes:
-        umseg_version: The version that trained the model.
+        umseg_version: Version of umseg that trained the model.
         model: Name of the network.
-        options: The network's options.
-        configuration_name: The plan's configuration that it was trained with.
-        dataset: Channels and labels.
-        plan: Geometry, normalisation and network sizes.
+        options: Options of the network.
+        configuration_name: Name of the plan's configuration that the model was trained with.
+        dataset: Channels and labels of the data set.
+        plan: Plan with the geometry, the normalisation and the sizes of the network.
         mirror_axes: Spatial axes of the patch that were mirrored in training, for test-time mirroring.
-        first_stage: In the second stage of a cascade: the first one's model folder, as a path from this one.
+        first_stage: Model folder of the first stage, relative to this model folder; only in the second stage of a
+            cascade.
     """
 
     schema_version: Literal[1] = 1
@@ -42,7 +43,7 @@ class ModelCard(Record):
 
     @property
     def configuration(self) -> Configuration:
-        """The configuration the model was trained with, its patch rounded up where the network asks for it."""
+        """The configuration that the model was trained with; its patch is rounded up where the network requires it."""
         return fit_configuration(self.model, self.plan.configuration(self.configuration_name))
 
     def build_network(self, deep_supervision: bool = False) -> nn.Module:

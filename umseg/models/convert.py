@@ -1,4 +1,4 @@
-"""Weights of the released U-Mamba and of nnU-Net v2, renamed for the networks here."""
+"""Weights of the released U-Mamba and of nnU-Net v2, renamed for the networks of umseg."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from torch import Tensor
 
 from umseg.common.errors import UserError
 
-# There the same modules are registered under several names: the encoder again inside the decoder, and convolution and
-# norm again in a list of everything in their unit.
+# In the original networks the same modules are registered under several names: the encoder is also registered inside
+# the decoder, and convolution and norm are also in a list of all layers of their unit.
 _ALIASES = (
     (re.compile(r"^decoder\.encoder\."), "encoder."),
     (re.compile(r"\.all_modules\.0\."), ".conv."),
     (re.compile(r"\.all_modules\.[1-9]\."), ".norm."),
 )
 
-# Parts of their layers and of ours. Numbers in a name are #, and {0}, {1}, ... where they go.
+# Parts of layers, original name to name in umseg. A # in the original name stands for a number, and {0}, {1}, ... for
+# the places of these numbers in the new name.
 _UNIT = {"conv": "0", "norm": "1"}
 _TWO_UNITS = {"conv1.conv": "first.0", "conv1.norm": "first.1", "conv2.conv": "second", "conv2.norm": "norm"}
 _POOLED = {**_TWO_UNITS, "skip.#.conv": "shortcut.conv", "skip.#.norm": "shortcut.norm"}
@@ -46,7 +47,7 @@ _RELEASED = {
     "decoder.upsample_layers.#.conv": "upsamplings.{0}.0",
     **_HEADS,
 }
-# A Mamba layer follows the blocks of its stage, however many those are: its place is known when all names are.
+# A Mamba layer follows the blocks of its stage. Its place depends on their number, which only all names together show.
 _NAMES: dict[str, dict[str, str]] = {
     "umamba_enc_released": {**_RELEASED, **_inside("encoder.mamba_layers.#", "encoder.{0}.mamba", _MAMBA)},
     "umamba_bot_released": {**_RELEASED, **_inside("mamba_layer", "encoder.last.mamba", _MAMBA)},
@@ -63,21 +64,21 @@ _MARKS = {
     "nnunet": "encoder.stages.#.#.convs.#.conv",
     "nnunet_resenc": "encoder.stages.#.blocks.#.conv1.conv",
 }
-"""A layer that no other network has."""
+"""For each network, a layer that no other network has."""
 
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.|$)")
 _VALUES = re.compile(r"\.(weight|bias)$")
 
 
 def convert_state_dict(state_dict: Mapping[str, Tensor], model: str) -> dict[str, Tensor]:
-    """Rename the weights of a released U-Mamba or an nnU-Net v2 network for a model here.
+    """Rename the weights of a released U-Mamba or an nnU-Net v2 network for a model of umseg.
 
-    Names alone decide: load the result with ``load_state_dict(strict=True)`` into a network of the same plan, which
-    checks that it is complete. Values are neither copied nor changed.
+    The conversion looks at names only. Loading the result with ``load_state_dict(strict=True)`` into a network of the
+    same plan checks that it is complete. Values are neither copied nor changed.
 
     Args:
-        state_dict: Their names, in which some tensors appear several times.
-        model: ``umamba_enc_released``, ``umamba_bot_released``, ``nnunet`` or ``nnunet_resenc``.
+        state_dict: Weights under their original names, some of them under several names.
+        model: Name of the model: ``umamba_enc_released``, ``umamba_bot_released``, ``nnunet`` or ``nnunet_resenc``.
 
     Raises:
         UserError: The model has no released counterpart, the names are those of another network, or entries that
@@ -99,7 +100,7 @@ def convert_state_dict(state_dict: Mapping[str, Tensor], model: str) -> dict[str
 
 
 def _without_aliases(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Every tensor once."""
+    """The weights with one name for each tensor."""
     merged: dict[str, Tensor] = {}
     for alias, value in state_dict.items():
         name = alias
@@ -107,16 +108,16 @@ def _without_aliases(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
             name = pattern.sub(replacement, name)
         if not torch.equal(merged.setdefault(name, value), value):
             raise UserError(
-                "Weights that a network shares differ.",
+                "Two copies of weights that the network shares differ.",
                 found=f"{alias}, which is not {name}",
                 expected="the same values under both names",
-                remedy="The checkpoint is damaged or was edited: take the original one.",
+                remedy="The checkpoint is damaged or was edited: use the original one.",
             )
     return merged
 
 
 def _form(name: str) -> str:
-    """Name of a layer with # for numbers: ``encoder.stages.#.#.conv1``."""
+    """The name of a layer with # for each number, e.g. ``encoder.stages.#.#.conv1``."""
     return _NUMBER.sub("#", _VALUES.sub("", name))
 
 
@@ -132,7 +133,7 @@ def _misfit(names: Iterable[str], model: str) -> UserError:
         f"These weights are not those of a released network for model '{model}'.",
         found=", ".join(unknown[:3]) + (f" and {len(unknown) - 3} more" if len(unknown) > 3 else "") or "other names",
         expected=f"names such as {_MARKS[model].replace('#', '0')}",
-        remedy=f"They are those of {others[0]}: choose that model."
+        remedy=f"They are weights of {others[0]}: choose that model."
         if others
         else "Give the network weights of a checkpoint of nnU-Net v2 or of the released U-Mamba.",
     )
@@ -145,14 +146,14 @@ def _rename(name: str, model: str) -> str:
 
 
 def _blocks_per_stage(names: Iterable[str]) -> Counter[int]:
-    found = (re.match(r"encoder\.(\d+)\.(\d+)\.", name) for name in names)
-    return Counter(stage for stage, _ in {(int(match[1]), int(match[2])) for match in found if match})
+    matches = (re.match(r"encoder\.(\d+)\.(\d+)\.", name) for name in names)
+    return Counter(stage for stage, _ in {(int(match[1]), int(match[2])) for match in matches if match})
 
 
 def _place_mamba(name: str, blocks: Counter[int]) -> str:
-    """Put the number of the stage's blocks for the place of its Mamba layer: ``encoder.2.mamba`` to ``encoder.2.1``."""
-    found = re.match(r"encoder\.(\d+|last)\.mamba\.", name)
-    if not found:
+    """Put a Mamba layer behind the blocks of its stage, e.g. ``encoder.2.mamba`` to ``encoder.2.1`` after one block."""
+    match = re.match(r"encoder\.(\d+|last)\.mamba\.", name)
+    if not match:
         return name
-    stage = max(blocks) if found[1] == "last" else int(found[1])
-    return f"encoder.{stage}.{blocks[stage]}.{name[found.end() :]}"
+    stage = max(blocks) if match[1] == "last" else int(match[1])
+    return f"encoder.{stage}.{blocks[stage]}.{name[match.end() :]}"

@@ -1,4 +1,4 @@
-"""Convolutions that are right for thin inputs too, and leave out the bias where a norm follows."""
+"""Convolutions that are also right for thin inputs, and leave out the bias where a norm follows."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ class Conv2d(nn.Conv2d):
     idle_bias = False
 
     def forward(self, input: Tensor) -> Tensor:
-        """(batch, in_channels, y, x) to (batch, out_channels, ...)."""
+        """Map (batch, in_channels, y, x) to (batch, out_channels, ...)."""
         out: Tensor = self._conv_forward(input, self.weight, None if self.idle_bias else self.bias)
         return out
 
     def forward_joined(self, parts: Joined) -> Tensor:
-        """What ``forward`` makes of the upsampled features beside the skip, which are never made."""
+        """The result of ``forward`` for the concatenation of upsampled features and skip, which is never stored."""
         return parts.convolved(self.weight, None if self.idle_bias else self.bias, not self.idle_bias)
 
 
 class Conv3d(nn.Conv3d):
-    """``nn.Conv3d`` that computes in float32 where autocast on a CPU would make wrong gradients.
+    """``nn.Conv3d`` that computes in float32 where autocast on a CPU would give wrong gradients.
 
-    Its bias may be idle too (``before_norm``).
+    Its bias may also be idle (``before_norm``).
     """
 
     idle_bias = False
 
     def forward(self, input: Tensor) -> Tensor:
-        """(batch, in_channels, z, y, x) to (batch, out_channels, ...)."""
+        """Map (batch, in_channels, z, y, x) to (batch, out_channels, ...)."""
         bias = None if self.idle_bias else self.bias
         if input.device.type == "cpu" and min(input.shape[2:]) < THIN and torch.is_autocast_enabled("cpu"):
             with torch.autocast("cpu", enabled=False):
@@ -45,7 +45,7 @@ class Conv3d(nn.Conv3d):
         return out
 
     def forward_joined(self, parts: Joined) -> Tensor:
-        """What ``forward`` makes of the upsampled features beside the skip, which are never made."""
+        """The result of ``forward`` for the concatenation of upsampled features and skip, which is never stored."""
         return parts.convolved(self.weight, None if self.idle_bias else self.bias, not self.idle_bias)
 
 
@@ -55,8 +55,9 @@ Convolution = TypeVar("Convolution", bound=Conv2d | Conv3d)
 def before_norm(layer: Convolution) -> Convolution:
     """Neither add nor train the bias of a convolution that instance normalisation follows.
 
-    The norm subtracts it again with the mean, and its gradient is zero. Weights from elsewhere contain it, so it stays
-    in the state dict; but a GPU would add it, and sum its gradient, in separate passes over memory.
+    The norm subtracts the bias again with the mean, and the gradient of the bias is zero. The bias stays in the state
+    dict, because weights from other programs contain it; but a GPU would need separate passes over memory to add it and
+    to sum its gradient.
     """
     layer.idle_bias = True
     if layer.bias is not None:
@@ -65,9 +66,9 @@ def before_norm(layer: Convolution) -> Convolution:
 
 
 def replace_convolutions(network: nn.Module) -> None:
-    """Make every ``nn.Conv3d`` of a network that was built elsewhere a ``Conv3d``, with the same parameters.
+    """Turn every ``nn.Conv3d`` of a network from another package into a ``Conv3d`` with the same parameters.
 
-    The class of the module is changed in place, because the network may keep references to it outside its submodules.
+    The class of the module changes in place, because the network may keep references to it outside its submodules.
     ``Conv3d`` adds methods and a class attribute only, so that nothing else has to be set up.
     """
     for module in network.modules():

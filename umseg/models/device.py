@@ -1,4 +1,4 @@
-"""Where and in which number format a network runs."""
+"""The device and the number format in which a network runs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ from umseg.kernels.runtime.memory_format import channels_last
 from umseg.kernels.runtime.torch_private import cpu_has_bfloat16
 
 THIN = 3
-"""Voxels below which oneDNN's bfloat16 gradients of the weights were found to be memory that nobody wrote to: an axis
-of 2 under a 3x3x3 kernel, of 1 under a stride (torch 2.13, AVX-512). Three voxels and more were right."""
+"""Number of voxels along an axis below which oneDNN may return uninitialised memory as bfloat16 gradients of weights.
+
+This was observed for an axis of 2 under a 3x3x3 kernel, and of 1 under a stride (torch 2.13, AVX-512). Gradients for
+three voxels and more were right.
+"""
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def resolve_device(name: str) -> torch.device:
-    """``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps`` to a device that exists.
+    """The device that ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps`` means on this machine.
 
     Raises:
         UserError: The device is unknown or not available.
@@ -35,7 +38,7 @@ def resolve_device(name: str) -> torch.device:
     except RuntimeError as error:
         raise unknown from error
     if device.type not in ("cpu", "cuda", "mps"):
-        # torch knows more device types, "meta" among them, that hold no data or that no code here was written for.
+        # torch knows more device types, such as "meta", which hold no data or for which umseg has no code.
         raise unknown
     missing = (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()) or (
         device.type == "mps" and not torch.backends.mps.is_available()
@@ -53,10 +56,10 @@ def resolve_device(name: str) -> torch.device:
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:
     """The number format of the convolutions; everything that adds up stays in float32.
 
-    ``auto`` takes bfloat16 where the hardware computes with it, float16 on older NVIDIA GPUs, else float32.
+    ``auto`` means bfloat16 where the hardware computes with it, float16 on older NVIDIA GPUs, and otherwise float32.
 
     Raises:
-        UserError: The name is unknown, or the device cannot do it.
+        UserError: The name is unknown, or the device does not support the format.
     """
     if name == "auto":
         if device.type == "cuda":
@@ -70,14 +73,14 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
 
 
 def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager[object]:
-    """Mixed precision for the convolutions, or nothing in float32."""
+    """A context with mixed precision for the convolutions, or without effect for float32."""
     if precision == torch.float32:
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=precision)
 
 
 def place(network: nn.Module, device: torch.device) -> nn.Module:
-    """Move a network to its device, its weights in the memory layout that convolutions prefer there."""
+    """Move a network to a device, with its weights in the memory layout that convolutions prefer there."""
     network = network.to(device)
     for parameter in network.parameters():
         if parameter.dim() in (4, 5):

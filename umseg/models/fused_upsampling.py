@@ -1,10 +1,10 @@
-"""The input of a decoder stage: features upsampled from the stage below, beside those of the skip connection.
+"""The input of a decoder stage: features upsampled from the stage below, joined with those of the skip connection.
 
-A transposed convolution whose kernel is its stride, followed by a convolution, is one transposed convolution with a
-larger kernel. So the upsampled features need not exist: the convolution after the concatenation is a sum of that
-transposed convolution of the features below and a convolution of the skip. With kernels of 3, strides of 2 and half as
-many channels above as below this takes 0.77 of the multiplications in 3-D and 0.85 in 2-D, and neither the upsampled
-features nor the concatenation take memory.
+A transposed convolution whose kernel is its stride, followed by a convolution, equals one transposed convolution with a
+larger kernel. The upsampled features therefore need not be stored: the convolution after the concatenation is the sum
+of that transposed convolution of the features below and a convolution of the skip. With kernels of 3, strides of 2 and
+half as many channels above as below this takes 0.77 of the multiplications in 3-D and 0.85 in 2-D, and neither the
+upsampled features nor the concatenation take memory.
 """
 
 from __future__ import annotations
@@ -22,15 +22,17 @@ from umseg.kernels.runtime.saved_activations import concatenated
 from umseg.models.device import THIN
 
 WORTH = 8
-"""Multiplications that must be saved for each one that composing the weights takes, which happens in every pass and in
-float32."""
+"""Number of multiplications that must be saved for each one that composing the weights takes.
+
+The weights are composed in every forward pass, in float32.
+"""
 
 
 @dataclass(frozen=True)
 class Joined:
-    """Upsampled features beside those of the skip connection, not computed yet.
+    """Upsampled features joined with those of the skip connection, not computed yet.
 
-    Blocks take it in a method of its own, ``forward_joined``.
+    Blocks take this input in their method ``forward_joined``.
 
     Attributes:
         below: Features of the stage below, (batch, channels below, *spatial // stride).
@@ -46,9 +48,9 @@ class Joined:
         """``conv(cat(upsampling(below), skip))`` with an odd kernel, zero-padded to the same size.
 
         Args:
-            weight: (out_channels, upsampled + skip channels, *kernel).
-            bias: (out_channels).
-            constant_matters: Whether a constant per output channel has to be right; a norm would take it away.
+            weight: Weights of the convolution, (out_channels, upsampled + skip channels, *kernel).
+            bias: Bias of the convolution, (out_channels).
+            constant_matters: Whether a constant per output channel has to be right; a norm would remove it.
         """
         upsampled = self.upsampling.weight.shape[1]
         to_upsampled, to_skip = weight.split([upsampled, weight.shape[1] - upsampled], dim=1)
@@ -72,13 +74,13 @@ def joined(
 
     Args:
         below: Features of the stage below.
-        upsampling: Makes features of the skip's size from them.
+        upsampling: Module that upsamples these features to the size of the skip.
         skip: Features of the skip connection; None where the stage has none.
-        kernel: Kernel of the stage's first convolution.
+        kernel: Size of the kernel of the stage's first convolution.
         allowed: Whether the first block of the stage can take a ``Joined``.
 
     Returns:
-        A ``Joined`` where that pays, which was measured on CPUs only; otherwise the concatenated features.
+        A ``Joined`` where that saves time, which was measured on CPUs only; otherwise the concatenated features.
     """
     if skip is None:
         out: Tensor = upsampling(below)
@@ -109,9 +111,10 @@ _FUNCTIONS = {2: (F.conv2d, F.conv_transpose2d), 3: (F.conv3d, F.conv_transpose3
 
 
 def _composed(transposed: Tensor, weight: Tensor) -> Tensor:
-    """One transposed convolution's weight for that of a transposed convolution and of a convolution after it.
+    """The weight of the one transposed convolution that equals a transposed convolution followed by a convolution.
 
-    (below, between, *stride) and (out, between, *kernel) to (below, out, *(stride + kernel - 1)), in float32 at least.
+    It maps (below, between, *stride) and (out, between, *kernel) to (below, out, *(stride + kernel - 1)), in float32 or
+    float64.
     """
     convolve_transposed = _FUNCTIONS[weight.dim() - 2][1]
     axes = tuple(range(2, weight.dim()))
@@ -120,10 +123,10 @@ def _composed(transposed: Tensor, weight: Tensor) -> Tensor:
 
 
 def _constants(value: Tensor, weight: Tensor, sizes: Sequence[int], middle_matters: bool) -> Tensor:
-    """The convolution of an image of one value per channel: (out_channels, *sizes), channels innermost in memory.
+    """The convolution of an image with one value per channel: (out_channels, *sizes), channels innermost in memory.
 
-    It differs from its value in the middle only towards the borders, where zeros are padded. The middle is zero if it
-    does not matter.
+    The result differs from its value in the middle only near the borders, where zeros are padded. The middle is set to
+    zero if it does not matter.
     """
     kernel = weight.shape[2:]
     small = [min(n, k) for n, k in zip(sizes, kernel, strict=True)]
@@ -142,6 +145,6 @@ def _constants(value: Tensor, weight: Tensor, sizes: Sequence[int], middle_matte
 
 
 def _rows(size: int, length: int) -> Tensor:
-    """Which of ``size`` rows each of ``length`` voxels takes: those between the borders the middle one."""
+    """The index among ``size`` rows for each of ``length`` voxels; voxels between the borders have the middle row."""
     voxels = torch.arange(length)
     return torch.where(voxels < size // 2, voxels, torch.clamp(voxels - (length - size), min=size // 2))

@@ -13,24 +13,24 @@ from umseg.kernels.scan import selective_scan
 
 __all__ = ["MambaBlock", "selective_scan"]
 
-# Up to this many inner channels the two projections to the step sizes are multiplied first: the two products with only
-# a few columns (the rank is 2 here) take longer than the full one.
+# Number of inner channels up to which the weights of the two projections to the step sizes are multiplied first: two
+# products with only a few columns (the rank is 2 here) take longer than one product with the full matrix.
 _WIDEST_FUSED = 64
 
 
 class MambaBlock(nn.Module):
     """Mamba: gated selective state space model over a sequence (Gu and Dao 2023; docs/rules.md, Mamba block).
 
-    Parameters have the names, shapes and initialisation of ``mamba_ssm.Mamba``, so its state dict loads as it is.
-    The block computes in the dtype of its parameters (float32, or float64 after ``.double()``), also under autocast:
-    the recurrence multiplies rounding errors over the whole sequence.
+    The parameters have the names, shapes and initialisation of ``mamba_ssm.Mamba``, so that its state dict loads
+    without changes. The block computes in the dtype of its parameters (float32, or float64 after ``.double()``), even
+    under autocast, because the recurrence multiplies rounding errors over the whole sequence.
 
     Args:
-        d_model: Features per token of input and output.
-        d_state: States per inner channel.
+        d_model: Number of features per token of input and output.
+        d_state: Number of states per inner channel.
         d_conv: Width of the causal convolution.
-        expand: Inner channels per feature.
-        dt_rank: Rank of the projection that makes the step sizes; "auto" is ceil(d_model / 16).
+        expand: Number of inner channels per feature.
+        dt_rank: Rank of the projection that gives the step sizes; "auto" is ceil(d_model / 16).
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class MambaBlock(nn.Module):
         self._initialise_steps()
 
     def _initialise_steps(self, shortest: float = 1e-3, longest: float = 1e-1, floor: float = 1e-4) -> None:
-        """Step sizes softplus(dt_proj.bias) are log-uniform in [shortest, longest] (docs/rules.md, Mamba block)."""
+        """Make the step sizes softplus(dt_proj.bias) log-uniform in a range of steps (docs/rules.md, Mamba block)."""
         nn.init.uniform_(self.dt_proj.weight, -(self.dt_rank**-0.5), self.dt_rank**-0.5)
         with torch.no_grad():
             steps = torch.empty_like(self.dt_proj.bias).uniform_(math.log(shortest), math.log(longest)).exp_()
@@ -61,13 +61,13 @@ class MambaBlock(nn.Module):
             self.dt_proj.bias.copy_(steps + torch.log(-torch.expm1(-steps)))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(batch, tokens, d_model) to the same shape, both with any strides; computed without autocast."""
+        """Map (batch, tokens, d_model) to the same shape, both with any strides; computed without autocast."""
         with torch.autocast(tokens.device.type, enabled=False):
             return self._mix(tokens.to(self.A_log.dtype))
 
     def _mix(self, tokens: Tensor) -> Tensor:
         inner, rank = self.D.shape[0], self.dt_rank
-        # Two products instead of one that is cut in two: cutting costs a copy of both halves in the backward pass.
+        # Two products are cheaper than one that is split: a split copies both halves in the backward pass.
         x = F.linear(tokens, self.in_proj.weight[:inner]).transpose(1, 2)
         z = F.linear(tokens, self.in_proj.weight[inner:]).transpose(1, 2)
         x = causal_conv1d_silu(x, self.conv1d.weight, self.conv1d.bias)

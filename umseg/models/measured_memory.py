@@ -1,11 +1,11 @@
-"""The memory of training a network whose layers nobody described, measured on fake tensors.
+"""The memory of training a network without a description of its layers, measured on fake tensors.
 
 Fake tensors have shapes but no data: a training step of 25 GB takes a few seconds on a CPU and no memory beyond the
-network's weights, with which it is built once. Every operator of the step is seen, and the bytes of all storages alive
-are counted. Memory that an operator takes and returns within itself is not seen.
+weights of the network, which is built once with real ones. The meter sees every operator of the step and counts the
+bytes of all storages that are alive. It does not see memory that an operator allocates and frees within itself.
 
 The figures for ``cuda`` need no GPU either: the operators run on CPU tensors, and autocast follows its rules for a GPU.
-Layers of umseg's own inside a network from outside are counted as they are on a CPU.
+Layers of umseg inside a network from another package are counted as they are on a CPU.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ log = logging.getLogger(__name__)
 
 
 class MeasuredMemory(Record):
-    """``memory.json``: what was measured before.
+    """``memory.json``: the earlier measurements.
 
     Attributes:
-        peaks: Bytes at the peak of a training step, by what was measured (``_key``).
+        peaks: Bytes at the peak of a training step, by a text that names all that they depend on (``_key``).
     """
 
     schema_version: Literal[1] = 1
@@ -51,7 +51,7 @@ class MeasuredMemory(Record):
 
 
 class MemoryMeter:
-    """Measures the memory of training, and remembers what it measured; see ``umseg.architectures.memory.model``.
+    """A meter of the memory of training, which remembers its results; see ``umseg.architectures.memory.model``.
 
     Args:
         file: File in which measurements are kept for later; None keeps them in this object only.
@@ -62,11 +62,11 @@ class MemoryMeter:
         self._peaks = _remembered(file)
 
     def __call__(self, spec: ModelSpec, stages: Sequence[Stage], training: Training) -> TrainingMemory:
-        """The memory at the peak of a training step with SGD; all that was measured is given as activations.
+        """The memory at the peak of a training step with SGD; the measured bytes are all given as activations.
 
         Args:
-            spec: The network.
-            stages: The plan's stages, with a patch that fits the network.
+            spec: Network to be measured.
+            stages: Stages of the plan, with a patch that fits the network.
             training: Batch size, channels, classes, precision and device.
 
         Raises:
@@ -102,7 +102,7 @@ def _remembered(file: Path | None) -> dict[str, int]:
 
 
 def _key(spec: ModelSpec, stages: Sequence[Stage], training: Training) -> str:
-    """Everything that the figure depends on, readable."""
+    """A readable text that names everything that the measurement depends on."""
     plan = (
         ""
         if not spec.follows_plan
@@ -127,9 +127,9 @@ def _version(package: str) -> str:
 
 
 def measure_peak(spec: ModelSpec, stages: Sequence[Stage], training: Training) -> int:
-    """Bytes at the peak of a training step with SGD, without the allowance for what no operator takes.
+    """Bytes at the peak of a training step with SGD, without the allowance for memory that no operator allocates.
 
-    Arguments and errors as for ``MemoryMeter``.
+    Arguments and errors are those of ``MemoryMeter``.
     """
     operators = gpu_autocast() if training.device == "cuda" else nullcontext()
     with fake_tensors(allow_real=True), operators, LiveBytes() as memory:
@@ -138,7 +138,7 @@ def measure_peak(spec: ModelSpec, stages: Sequence[Stage], training: Training) -
         try:
             without_data(network)
             _train_one_step(network, stages[0].size, training)
-        except Exception as error:  # whatever a network from outside raises on tensors without data
+        except Exception as error:  # a network from another package may raise anything on tensors without data
             raise UserError(
                 f"The memory of model '{spec.name}' cannot be measured.",
                 found=f"{type(error).__name__}: {(str(error).splitlines() or ['no message'])[0]}",
@@ -150,7 +150,7 @@ def measure_peak(spec: ModelSpec, stages: Sequence[Stage], training: Training) -
 
 
 def _train_one_step(network: nn.Module, patch: Sequence[int], training: Training) -> None:
-    """A step as the trainer makes it once it is running: the momentum exists, and the last output and target too."""
+    """A training step after the first one, in which the momentum and the last output and target already exist."""
     optimizer = torch.optim.SGD(network.parameters(), 1e-2, momentum=0.99, nesterov=True, weight_decay=3e-5)
     momentum = [torch.empty_like(parameter) for parameter in network.parameters()]
     precision = torch.bfloat16 if training.precision == "mixed" else torch.float32
@@ -163,12 +163,12 @@ def _train_one_step(network: nn.Module, patch: Sequence[int], training: Training
         loss = _dice_and_cross_entropy(logits, target)
     del last
     loss.backward()
-    del momentum  # made again by the step, in which the activations are gone
+    del momentum  # the step allocates it again when the activations have been freed
     optimizer.step()
 
 
 def _dice_and_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """A loss that keeps what the trainer's default loss keeps: softmax, one-hot target and log-softmax in float32."""
+    """A loss that keeps the tensors of the trainer's default loss: softmax, one-hot target, log-softmax, in float32."""
     logits = logits.float()
     probability = torch.softmax(logits, dim=1)
     reference = torch.zeros_like(probability).scatter_(1, target.unsqueeze(1), 1.0)
@@ -178,9 +178,9 @@ def _dice_and_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def without_data(network: nn.Module) -> None:
-    """Give a network parameters and buffers of the same shapes but without data; inside ``fake_tensors`` only.
+    """Replace parameters and buffers of a network by tensors of the same shapes without data, in ``fake_tensors`` only.
 
-    Weights of convolutions lie in the memory layout that the trainer gives them.
+    The weights of convolutions get the memory layout that the trainer gives them.
     """
     for module in network.modules():
         for name, parameter in module.named_parameters(recurse=False):
@@ -193,11 +193,11 @@ def without_data(network: nn.Module) -> None:
 
 
 class LiveBytes(TorchDispatchMode):
-    """Counts the bytes of the storages that operators have made and that are still alive.
+    """A mode that counts the bytes of the storages that operators have allocated and that are still alive.
 
     Attributes:
-        live: Bytes alive now.
-        peak: The largest number of bytes alive at once.
+        live: Number of bytes alive now.
+        peak: Largest number of bytes alive at once.
     """
 
     def __init__(self) -> None:
@@ -208,7 +208,7 @@ class LiveBytes(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Run an operator and count what it made."""
+        """Run an operator and count the bytes that it allocates."""
         out = func(*args, **(kwargs or {}))
         for tensor in tensors_in(out):
             self._add(tensor.untyped_storage())
@@ -228,7 +228,7 @@ class LiveBytes(TorchDispatchMode):
 
 
 class _GpuAutocast(TorchFunctionMode):
-    """Autocast's rules for a GPU on CPU tensors, for the operators where the two differ."""
+    """Autocast with its rules for a GPU on CPU tensors, for the operators whose rules differ."""
 
     _FLOAT32 = (F.layer_norm, F.group_norm, F.softmax, torch.softmax, Tensor.softmax)
 
@@ -241,7 +241,7 @@ class _GpuAutocast(TorchFunctionMode):
         if func in self._FLOAT32 and torch.is_autocast_enabled("cpu"):
             first = first.float()
         if func is F.group_norm:
-            # On a GPU it knows one memory layout only.
+            # On a GPU the group norm supports the default memory layout only.
             first = first.contiguous()
         with torch.autocast("cpu", enabled=False):
             return func(first, *args[1:], **(kwargs or {}))

@@ -1,4 +1,4 @@
-"""How torch gets its memory on a CPU: page faults, not arithmetic, can take most of a training step."""
+"""Settings of torch's memory on a CPU, where page faults, not arithmetic, can take most of a training step."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ __all__ = ["keep_freed_memory", "return_freed_memory", "use_huge_pages"]
 
 
 def use_huge_pages() -> None:
-    """Ask torch for huge pages, which Linux fills five hundred times fewer of; to be called before its first tensor.
+    """Make torch use huge pages, of which Linux has to fill five hundred times fewer.
 
-    torch reads the switch from the environment; a user's own setting stands.
+    The call has to come before the first tensor. torch reads the setting from the environment, where a value that the
+    user has set takes precedence.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")

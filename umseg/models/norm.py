@@ -1,4 +1,4 @@
-"""Instance normalisation with its activation and the residual sum before it, in one pass over memory."""
+"""Instance normalisation with the residual sum and activation that follow it, in one pass over memory."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from umseg.kernels.runtime.obstacles import OBSTACLES
 
 NEGATIVE_SLOPE = 0.01
 Fused = Callable[[Tensor, "Tensor | None", Tensor, Tensor, float, float], Tensor]
-"""norm_act(x, residual, weight, bias, eps, slope), the last two tensors float32."""
+"""A function ``norm_act(x, residual, weight, bias, eps, slope)`` whose weight and bias are float32."""
 
 
 class InstanceNormAct(nn.Module):
-    """LeakyReLU(InstanceNorm(x) + residual), slope 0.01, eps 1e-5, affine. Slope 1 is no activation.
+    """LeakyReLU(InstanceNorm(x) + residual), slope 0.01, eps 1e-5, affine. A slope of 1 means no activation.
 
     Source: docs/rules.md, Networks.
 
-    On a CPU in float32 or bfloat16, and on a GPU where Triton can run, fused kernels over channels-last memory are
-    used: normalisation is bound by memory, and torch's own works badly in that layout. Elsewhere it is torch's own.
+    Fused kernels over channels-last memory run on a CPU in float32 or bfloat16, and on a GPU where Triton can run:
+    normalisation is bound by memory, and torch's own is slow in that layout. All other inputs use torch's own.
     """
 
     def __init__(self, channels: int, eps: float = 1e-5, slope: float = NEGATIVE_SLOPE) -> None:
@@ -33,7 +33,7 @@ class InstanceNormAct(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        """(batch, channels, *spatial) to the same shape and dtype; ``residual`` has the shape of ``x``."""
+        """Map (batch, channels, *spatial) to the same shape and dtype; ``residual`` has the shape of ``x``."""
         if (fused := _fused(x)) is not None:
             residual = None if residual is None else residual.to(x.dtype)
             return fused(x, residual, self.weight.float(), self.bias.float(), self.eps, self.slope)
@@ -43,7 +43,7 @@ class InstanceNormAct(nn.Module):
 
 
 def _fused(x: Tensor) -> Fused | None:
-    """The fused kernels for the device and dtype of ``x``; None where torch computes."""
+    """The fused kernels for the device and dtype of ``x``, or None where torch's own operators are used."""
     if x.device.type == "cpu":
         return cpu.norm_act if x.dtype in (torch.float32, torch.bfloat16) else None
     short = x.dtype in (torch.float32, torch.bfloat16, torch.float16)

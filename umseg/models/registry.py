@@ -1,4 +1,4 @@
-"""Networks as torch modules, by the names of ``umseg.architectures.registry``."""
+"""Networks as torch modules, under the names of ``umseg.architectures.registry``."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ MODELS = NETWORKS
 
 
 def fit_configuration(model: str, configuration: Configuration) -> Configuration:
-    """The plan's configuration with a patch that the model can take; the U-Nets take it as it is.
+    """The plan's configuration with a patch that the model can take; U-Nets take the plan's patch unchanged.
 
     Raises:
-        UserError: The model is not known.
+        UserError: The model is unknown.
     """
     patch = network_spec(model).rounded_patch(configuration.patch_size)
     if patch == tuple(configuration.patch_size):
@@ -54,19 +54,19 @@ def has_mamba_layers(model: str, options: ModelOptions) -> bool:
 
 
 def check_model(model: str, options: ModelOptions) -> ModelSpec:
-    """The network of that name, once it is clear that it has the options.
+    """The network of that name, after a check that it has the options.
 
     Raises:
-        UserError: The model is not known (lists the known ones and suggests the nearest), does not have an option, or
-            the options contradict each other.
+        UserError: The model is unknown (the message lists all models and suggests the nearest), it does not have an
+            option, or the options contradict each other.
     """
     spec = network_spec(model)
     chosen = {name for name, value in options if value != getattr(ModelOptions(), name)}
-    if foreign := sorted(chosen - spec.options):
+    if unsupported := sorted(chosen - spec.options):
         raise UserError(
             f"Model '{model}' has no Mamba layers: --no-ssm and --ssm-residual do not apply to it."
             if not spec.has_mamba_layers
-            else f"Model '{model}' does not know the option {foreign[0]}.",
+            else f"Model '{model}' does not have the option {unsupported[0]}.",
             found=model,
             expected=" or ".join(other.name for other in network_specs() if chosen <= other.options),
             remedy="Leave the option out, or choose one of these models.",
@@ -90,20 +90,20 @@ def build_network(
     """Build a network with freshly initialised weights (drawn from torch's current random state).
 
     Args:
-        model: A name of ``MODELS``.
+        model: Name of a network in ``MODELS``.
         configuration: Patch, channels, kernels and strides from the plan (see ``fit_configuration``).
-        in_channels: Image channels.
-        num_classes: Classes including the background.
-        deep_supervision: Return the scores of every decoder stage, not only the last.
+        in_channels: Number of image channels.
+        num_classes: Number of classes, including the background.
+        deep_supervision: Whether to return the scores of every decoder stage, not only of the last.
         options: Choices that change the layers; the default options if None.
 
     Returns:
         A module from (batch, in_channels, *patch) to logits (batch, num_classes, *patch). Under deep supervision it
-        returns a list of logits from the full resolution down: one per decoder stage of a U-Net, or a single one of a
-        network that has one head.
+        returns a list of logits from the full resolution down, with one entry per decoder stage of a U-Net, or a single
+        entry for a network that has one head.
 
     Raises:
-        UserError: Unknown model or option, or a package that the model needs is missing.
+        UserError: The model or an option is unknown, or a package that the model needs is missing.
     """
     options = options or ModelOptions()
     spec = check_model(model, options)
@@ -124,13 +124,14 @@ def build_from_spec(
     """Build a network on the stages of a plan; see ``build_network``.
 
     Args:
-        spec: The network.
-        stages: The plan's stages, with a patch that fits the network.
-        in_channels: Image channels.
-        num_classes: Classes including the background.
-        deep_supervision: Return the scores of every decoder stage, not only the last.
-        options: Choices that change the layers; they fit the network.
-        fused: Compute a U-Net's upsampling and the convolution after it in one step where that pays; see ``UNet``.
+        spec: Network to be built.
+        stages: Stages of the plan, with a patch that fits the network.
+        in_channels: Number of image channels.
+        num_classes: Number of classes, including the background.
+        deep_supervision: Whether to return the scores of every decoder stage, not only of the last.
+        options: Choices that change the layers; the network has to support them.
+        fused: Whether to compute a U-Net's upsampling and the convolution after it in one step where that saves time;
+            see ``UNet``.
 
     Raises:
         UserError: A package that the network needs is missing, or the network does not fit the plan.
@@ -149,7 +150,7 @@ def build_from_spec(
         network = spec.build(stages, in_channels, num_classes, deep_supervision and spec.supervises, options)
     except ImportError as error:
         raise UserError(
-            f"Model '{spec.name}' needs {spec.package or 'a package'}, which is not installed, or not completely.",
+            f"Model '{spec.name}' needs {spec.package or 'a package'}, which is not installed or only in part.",
             found=(str(error).strip().splitlines() or [type(error).__name__])[0],
             remedy=f"Run `{spec.install}`." if spec.install else "Install the package that is named above.",
         ) from error
@@ -158,7 +159,7 @@ def build_from_spec(
 
 
 def network_heads(network: nn.Module) -> list[nn.Module]:
-    """The layers that give the outputs of a U-Net under deep supervision, in their order; otherwise none."""
+    """The layers that give the outputs of a U-Net under deep supervision, in their order; otherwise an empty list."""
     return list(network.heads)[::-1] if isinstance(network, UNet) and network.deep_supervision else []
 
 
@@ -171,10 +172,10 @@ def output_layers(network: nn.Module) -> list[nn.Module]:
 
 
 def enable_activation_checkpoints(network: nn.Module, model: str) -> None:
-    """Let every stage compute its activations again in the backward pass, instead of keeping them.
+    """Make every stage compute its activations again in the backward pass instead of keeping them.
 
     Raises:
-        UserError: The network cannot do that.
+        UserError: The network does not support that.
     """
     if not network_spec(model).can_checkpoint:
         raise UserError(

@@ -1,4 +1,4 @@
-"""Networks without deep supervision behind the interface of those with it."""
+"""A wrapper that gives networks with one output the interface of deep supervision."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ class SingleHead(nn.Module):
     """A network with one output, which is a list of one under deep supervision.
 
     Args:
-        network: From (batch, channels, *patch) to logits (batch, classes, *patch).
-        deep_supervision: Return a list of the one output.
+        network: Module from (batch, channels, *patch) to logits (batch, classes, *patch).
+        deep_supervision: Whether to return a list with the one output.
     """
 
     def __init__(self, network: nn.Module, deep_supervision: bool) -> None:

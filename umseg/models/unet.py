@@ -1,4 +1,4 @@
-"""One U-Net for all variants: an ``Architecture`` names its blocks and the places of its Mamba layers."""
+"""One U-Net for all variants; an ``Architecture`` names its blocks and the places of its Mamba layers."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ from umseg.models.ssm import MambaLayer
 class UNet(nn.Module):
     """Encoder and decoder with skip connections.
 
-    An encoder stage is a row of blocks, the first carrying the stride, and a Mamba layer after them where asked for. A
-    decoder stage is an upsampling by the stride, concatenation with the skip, and a row of blocks. A 1x1 convolution on
-    every decoder stage gives the class scores.
+    An encoder stage is a row of blocks, of which the first has the stride, and a Mamba layer after them where the
+    architecture has one. A decoder stage is an upsampling by the stride, the concatenation with the skip, and a row of
+    blocks. A 1x1 convolution on every decoder stage gives the class scores.
 
     Args:
         stages: Channels, kernels and strides, from the full resolution down.
-        architecture: What the stages are made of.
-        in_channels: Image channels.
-        num_classes: Classes including the background.
-        ssm_residual: See ``MambaLayer``.
-        deep_supervision: Return the scores of every decoder stage.
-        fused: Leave out upsampled features and concatenations where that saves time; results are the same.
+        architecture: Blocks, skips and Mamba layers of the stages.
+        in_channels: Number of image channels.
+        num_classes: Number of classes, including the background.
+        ssm_residual: Whether Mamba layers have a residual connection; see ``MambaLayer``.
+        deep_supervision: Whether to return the scores of every decoder stage.
+        fused: Whether to leave out upsampled features and concatenations where that saves time; results are the same.
 
     Attributes:
-        checkpoint_activations: Compute activations again in the backward pass instead of keeping them.
+        checkpoint_activations: Whether to compute activations again in the backward pass instead of keeping them.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class UNet(nn.Module):
         self.decoder_kernels = [stage.kernel for stage in reversed(stages[:-1])]
         self.joins = [fused and _takes_joined(row) for row in self.decoder]
         if not self.heads:
-            # No pooling at all: the only stage carries the only head.
+            # Without any pooling the only stage has the only head.
             self.heads.append(convolution(dimensions)(top.features, num_classes, 1))
         self.apply(initialize)
 
@@ -94,15 +94,15 @@ class UNet(nn.Module):
         """Class scores (logits).
 
         Args:
-            x: (batch, in_channels, *spatial); every axis divisible by the product of its strides. A network with Mamba
-                layers over channels takes the plan's patch size only.
+            x: Images (batch, in_channels, *spatial); every axis has to be divisible by the product of its strides. A
+                network with channels as tokens takes the plan's patch size only.
 
         Returns:
-            (batch, num_classes, *spatial); with deep supervision a list of them from the full resolution down, one per
-            decoder stage.
+            The scores (batch, num_classes, *spatial); with deep supervision a list of scores from the full resolution
+            down, one per decoder stage.
 
         Raises:
-            ValueError: Another size than the only one that the network takes.
+            ValueError: The network has channels as tokens, and the size is not that of its patch.
         """
         if self.only_size is not None and tuple(x.shape[2:]) != self.only_size:
             raise ValueError(
@@ -148,7 +148,7 @@ def _run_row(row: nn.Module, x: Tensor | Joined) -> Tensor:
 
 
 def _takes_joined(row: nn.Module) -> bool:
-    """Whether the first block of a decoder stage can take the upsampled features beside the skip unmade."""
+    """Whether the first block of a decoder stage can take a ``Joined``."""
     first = next(row.children(), None)
     return isinstance(first, ConvNormAct | ResidualBlock) and first.joinable
 
@@ -168,6 +168,9 @@ def _transposed(in_channels: int, out_channels: int, stride: Sequence[int]) -> n
 
 
 def _nearest(in_channels: int, out_channels: int, stride: Sequence[int]) -> nn.Module:
-    """The released network convolves after it has repeated the voxels: the same result for more work."""
+    """A 1x1 convolution and nearest-neighbour upsampling.
+
+    The released network convolves after the upsampling, which gives the same result for more work.
+    """
     scale = tuple(float(factor) for factor in stride)
     return nn.Sequential(convolution(len(stride))(in_channels, out_channels, 1), nn.Upsample(scale_factor=scale))

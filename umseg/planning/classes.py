@@ -1,4 +1,4 @@
-"""How large the classes of a data set are, and how many cases have them: what a user wants to know before training."""
+"""Sizes of the classes of a data set, and the number of cases that have them, to be read before training."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ class ClassStatistics(Record):
     """One class over the cases that have it.
 
     Attributes:
-        cases: How many cases have it.
-        median_size: Volume in mm³; area in mm² (or pixels, where images have no physical size) of 2-D images.
-        min_size: Of the case with least of it.
-        max_size: Of the case with most of it.
-        median_objects: Objects per case, in an instance task.
+        cases: Number of cases that have the class.
+        median_size: Median volume in mm³; for 2-D images the area in mm² (in pixels, where images have no physical
+            size).
+        min_size: Size in the case with the least of the class.
+        max_size: Size in the case with the most of the class.
+        median_objects: Median number of objects per case, in an instance task.
     """
 
     cases: int
@@ -34,10 +35,10 @@ class ClassStatistics(Record):
 
 @dataclass(frozen=True)
 class ClassSizes:
-    """One case.
+    """The sizes of the classes in one case.
 
     Attributes:
-        sizes: Class name to volume or area; 0 for a class that the case does not have.
+        sizes: Volume or area by class name; 0 for a class that the case does not have.
         objects: Number of objects, in an instance task.
     """
 
@@ -51,9 +52,9 @@ def measure_classes(
     """Measure the classes of one case.
 
     Args:
-        label: (z, y, x).
-        spacing: mm per axis. An axis of one voxel has no extent: the size is then an area.
-        description: Says which values a class is made of.
+        label: Label map, (z, y, x).
+        spacing: Voxel size in mm per axis. An axis of one voxel has no extent, so that the size is an area.
+        description: Description of the data set, which lists the values of each class.
     """
     voxel = math.prod(size for size, voxels in zip(spacing, label.shape, strict=True) if voxels > 1)
     if description.task == "instance":
@@ -70,7 +71,7 @@ def measure_classes(
 
 
 def describe_classes(cases: Sequence[ClassSizes]) -> dict[str, ClassStatistics]:
-    """Class name to its statistics, classes in the order of the description; all 0 for one that no case has."""
+    """Statistics by class name, in the order of the description; they are 0 for a class that no case has."""
     statistics = {}
     for name in cases[0].sizes:
         sizes = [case.sizes[name] for case in cases if case.sizes[name] > 0]

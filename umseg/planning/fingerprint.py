@@ -1,4 +1,4 @@
-"""``fingerprint.json``: what planning needs to know of the images (docs/rules.md, Fingerprint)."""
+"""``fingerprint.json``: what planning needs to know about the images (docs/rules.md, Fingerprint)."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ __all__ = ["Fingerprint", "IntensityStatistics", "extract_fingerprint"]
 
 
 class Fingerprint(Record):
-    """What planning needs to know of a data set, under nnU-Net's field names.
+    """What planning needs to know about a data set, under nnU-Net's field names.
 
     Attributes:
         dataset_name: Folder name of the data set.
-        spacings: (z, y, x) in mm per case.
-        shapes_after_crop: (z, y, x) in voxels per case, after cropping to the nonzero region.
-        foreground_intensity_properties_per_channel: Channel index as string to statistics.
-        median_relative_size_after_cropping: Median over the cases of voxels after by voxels before cropping.
-        case_ids: In the order of ``spacings`` and ``shapes_after_crop``.
-        classes: Class name to how large it is and how many cases have it.
-        case_digests: Of the bytes of each case's files, in the order of ``case_ids``.
-        content_hash: Of the bytes of all files that were measured.
+        spacings: Voxel size (z, y, x) in mm of each case.
+        shapes_after_crop: Shape (z, y, x) in voxels of each case, after cropping to the nonzero region.
+        foreground_intensity_properties_per_channel: Statistics by channel index, which is a string.
+        median_relative_size_after_cropping: Median over the cases of the fraction of voxels that cropping leaves.
+        case_ids: Names of the cases, in the order of ``spacings`` and ``shapes_after_crop``.
+        classes: Size of each class and number of cases that have it, by class name.
+        case_digests: Digest of the bytes of each case's files, in the order of ``case_ids``.
+        content_hash: Digest of the bytes of all files that were measured.
     """
 
     schema_version: Literal[1] = 1
@@ -59,7 +59,7 @@ class Fingerprint(Record):
 
 @dataclass(frozen=True)
 class _Measurement:
-    """One case, measured."""
+    """The measurements of one case."""
 
     spacing: tuple[float, float, float]
     shape: tuple[int, int, int]
@@ -82,12 +82,12 @@ def extract_fingerprint(
     Args:
         dataset: The data set.
         workers: Number of processes; 0 works in this process.
-        quiet: No progress bar.
-        num_samples: Foreground intensities to draw over the whole data set, with replacement.
-        report: Is given all that is wrong with the cases, and raises if that does not allow to go on. By default
-            ``report_problems``.
-        earlier: An earlier fingerprint, which is returned if no byte of the data set has changed since. What was
-            wrong then still is, and is not reported again.
+        quiet: Whether to show no progress bar.
+        num_samples: Number of foreground intensities drawn from the whole data set, with replacement.
+        report: Function that is given all problems of the cases, and raises if planning cannot go on with them. The
+            default is ``report_problems``.
+        earlier: Earlier fingerprint, which is returned if no byte of the data set has changed since. Its problems were
+            reported when it was measured, and are not reported again.
 
     Raises:
         UserError: Some cases are damaged or inconsistent (all are reported together), or there is no foreground.
@@ -104,8 +104,9 @@ def extract_fingerprint(
     measurements: list[_Measurement] = []
     problems: list[Problem] = []
     names = [case.id for case in dataset.cases]
-    for measurement, found in map_cases(work, dataset.cases, names, workers=workers, title="Fingerprint", quiet=quiet):
-        problems += found
+    results = map_cases(work, dataset.cases, names, workers=workers, title="Fingerprint", quiet=quiet)
+    for measurement, case_problems in results:
+        problems += case_problems
         if measurement is not None:
             measurements.append(measurement)
     report(problems)
@@ -134,7 +135,8 @@ def extract_fingerprint(
 
 
 def _current_digests(dataset: Dataset, quiet: bool) -> tuple[str, ...]:
-    # In this process: reading bytes is the disk's work, and processes take longer to start than most sets to read.
+    # The digests are computed in this process: reading bytes is the disk's work, and starting processes takes longer
+    # than reading most data sets.
     names = [case.id for case in dataset.cases]
     return tuple(map_cases(case_digest, dataset.cases, names, workers=0, title="Look for changes", quiet=quiet))
 
@@ -142,7 +144,7 @@ def _current_digests(dataset: Dataset, quiet: bool) -> tuple[str, ...]:
 def _measure_case(
     case: Case, description: DatasetDescription, samples: int
 ) -> tuple[_Measurement | None, list[Problem]]:
-    """Read, check and measure one case; no measurement if it has an error."""
+    """Read, check and measure one case; the measurement is None if the case has an error."""
     if case.label is None:
         raise ValueError(f"case {case.id} has no label file")
     try:

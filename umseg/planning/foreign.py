@@ -1,4 +1,4 @@
-"""Plans that nnU-Net v2 or the released U-Mamba made, read as plans of ours (``plans.json``, ``nnUNetPlans.json``)."""
+"""Plans of nnU-Net v2 and of the released U-Mamba (``plans.json``, ``nnUNetPlans.json``), read as plans of umseg."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _OPTIONAL = ("previous_stage", "next_stage")
 
 
 def read_foreign_plan(path: Path) -> Plan:
-    """Read a plan of nnU-Net v2, in today's form or that of its first versions, which U-Mamba uses.
+    """Read a plan of nnU-Net v2, in its current form or in that of its first versions, which U-Mamba uses.
 
     Raises:
-        UserError: The file is missing or is no such plan.
+        UserError: The file is missing or is not a plan of nnU-Net v2.
     """
     content = read_json(path, _REMEDY)
     try:
@@ -63,16 +63,16 @@ def read_foreign_plan(path: Path) -> Plan:
 
 
 def _resolved(entries: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """A configuration with all that it inherits."""
-    entry, seen = dict(entries[name]), [name]
+    """The fields of a configuration, with those that it inherits."""
+    entry, chain = dict(entries[name]), [name]
     while (parent := entry.get("inherits_from")) is not None:
-        if parent in seen:
-            raise ValueError(f"configurations inherit in a circle: {', '.join(seen)}")
-        seen.append(parent)
-        own = {key: value for key, value in entry.items() if key != "inherits_from"}
-        entry = {**entries[parent], **own}
-    if len(seen) > 1:
-        entry["inherited"] = seen[1]
+        if parent in chain:
+            raise ValueError(f"configurations inherit in a circle: {', '.join(chain)}")
+        chain.append(parent)
+        fields = {key: value for key, value in entry.items() if key != "inherits_from"}
+        entry = {**entries[parent], **fields}
+    if len(chain) > 1:
+        entry["inherited"] = chain[1]
     return entry
 
 
@@ -94,12 +94,12 @@ def _configuration(entry: Mapping[str, Any]) -> Configuration:
 
 
 def _first_form(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """The network as plans of nnU-Net up to 2.2 state it: in fields of the configuration itself."""
+    """The network in the form of nnU-Net up to 2.2, whose plans state it in fields of the configuration itself."""
     strides = entry["pool_op_kernel_sizes"]
-    base, most = entry["UNet_base_num_features"], entry["unet_max_num_features"]
+    base, largest = entry["UNet_base_num_features"], entry["unet_max_num_features"]
     residual = entry["UNet_class_name"] == "ResidualEncoderUNet"
     return {
-        "features_per_stage": [min(base * 2**stage, most) for stage in range(len(strides))],
+        "features_per_stage": [min(base * 2**stage, largest) for stage in range(len(strides))],
         "kernel_sizes": entry["conv_kernel_sizes"],
         "strides": strides,
         ("n_blocks_per_stage" if residual else "n_conv_per_stage"): entry["n_conv_per_stage_encoder"],

@@ -1,4 +1,4 @@
-"""Foreground intensities of a data set: a reproducible draw per case, exact statistics over all.
+"""Foreground intensities of a data set: a reproducible draw from each case, and exact statistics of all draws.
 
 Source: docs/rules.md, Fingerprint.
 """
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from umseg.common.record import Record
 
 NUM_SAMPLES = 100_000_000
-"""Draws over the whole data set: as many as nnU-Net's literal 10e7."""
+"""Number of draws from the whole data set: as many as nnU-Net's literal 10e7."""
 
 _SEED = 1234
 _CHUNK = 1 << 20
@@ -23,7 +23,7 @@ _BINS = 1 << 16
 
 
 class IntensityStatistics(Record):
-    """Foreground intensities of one channel over the whole data set."""
+    """Statistics of the foreground intensities of one channel over the whole data set."""
 
     mean: float
     median: float
@@ -39,8 +39,8 @@ class Draw:
     """Intensities drawn from one channel of one case.
 
     Attributes:
-        values: (n,) float32, distinct and ascending.
-        counts: (n,) unsigned, how often each was drawn; at least 1.
+        values: Distinct values in ascending order, (n,) float32.
+        counts: Number of times that each value was drawn, at least 1; (n,) unsigned.
     """
 
     values: NDArray[np.float32]
@@ -52,15 +52,15 @@ def draw_foreground(
 ) -> tuple[Draw, ...]:
     """Draw foreground intensities of a case with replacement, one draw per channel.
 
-    One generator per case serves its channels in turn, so that the draw equals nnU-Net's.
+    One random generator per case serves its channels in turn, so that the draw equals nnU-Net's.
 
     Args:
-        image: (channels, z, y, x).
-        foreground: (z, y, x).
+        image: Intensities, (channels, z, y, x).
+        foreground: Mask of the foreground, (z, y, x).
         samples_per_case: Number of draws per channel.
 
     Returns:
-        A draw per channel; empty ones if there is no foreground.
+        One draw per channel, empty if there is no foreground.
     """
     random = np.random.RandomState(_SEED)
     return tuple(_draw(channel[foreground], samples_per_case, random) for channel in image)
@@ -70,24 +70,24 @@ def _draw(values: NDArray[np.float32], samples: int, random: np.random.RandomSta
     if values.size == 0 or samples == 0:
         return Draw(np.empty(0, np.float32), np.empty(0, np.uint8))
     times = np.zeros(values.size, dtype=np.int64)
-    # The stream of random numbers does not depend on how it is cut; pieces keep the memory small.
+    # The random numbers do not depend on the size of the pieces that they are drawn in; small pieces save memory.
     chunk = max(_CHUNK, values.size)
     for start in range(0, samples, chunk):
         positions = random.randint(0, values.size, size=min(chunk, samples - start))
         times += np.bincount(positions, minlength=values.size)
     drawn = times > 0
-    distinct, where = np.unique(values[drawn], return_inverse=True)
-    counts = np.bincount(where.ravel(), weights=times[drawn], minlength=distinct.size).astype(np.int64)
+    distinct, indices = np.unique(values[drawn], return_inverse=True)
+    counts = np.bincount(indices.ravel(), weights=times[drawn], minlength=distinct.size).astype(np.int64)
     return Draw(distinct, counts.astype(np.min_scalar_type(int(counts.max()))))
 
 
 def describe(draws: Sequence[Draw]) -> IntensityStatistics:
-    """Statistics over all draws of a channel, as if every draw were listed by itself, in float64.
+    """Statistics of all draws of a channel in float64, as if every drawn value were listed by itself.
 
     Percentiles interpolate linearly between neighbours, as ``numpy.percentile`` does.
 
     Raises:
-        ValueError: Nothing was drawn.
+        ValueError: The draws are empty.
     """
     draws = [draw for draw in draws if draw.values.size]
     total = sum(int(draw.counts.sum(dtype=np.int64)) for draw in draws)
@@ -111,7 +111,7 @@ def _weighted(draw: Draw, values: NDArray[np.floating[Any]]) -> float:
 
 
 def percentile(draws: Sequence[Draw], total: int, percent: float) -> float:
-    """Percentile of all draws with linear interpolation; ``total`` is the sum of all counts."""
+    """A percentile of all draws, with linear interpolation; ``total`` is the sum of all counts."""
     position = percent / 100 * (total - 1)
     rank = int(position)
     below = _value_at(draws, rank)
@@ -122,8 +122,8 @@ def percentile(draws: Sequence[Draw], total: int, percent: float) -> float:
 def _value_at(draws: Sequence[Draw], rank: int) -> float:
     """The value at a rank of the sorted draws, found by two histograms instead of sorting all of them.
 
-    Float32 values, read as integers with the sign put right, sort like their numbers: the first histogram finds the
-    upper 16 bits of the value at the rank, the second the lower ones.
+    The bits of float32 values, read as integers whose sign is corrected, sort in the order of the values. The first
+    histogram therefore finds the upper 16 bits of the value at the rank, and the second one finds the lower bits.
     """
     upper, rank = _find_bin(((_sortable(draw.values) >> np.uint32(16), draw.counts) for draw in draws), rank)
 
@@ -141,14 +141,14 @@ def _value_at(draws: Sequence[Draw], rank: int) -> float:
 
 
 def _find_bin(weighted: Iterable[tuple[NDArray[np.uint32], NDArray[Any]]], rank: int) -> tuple[int, int]:
-    """The bin that holds ``rank`` of a histogram of bin numbers with counts, and the rank within that bin."""
+    """The bin that holds ``rank`` in the histogram of bin numbers and their counts, and the rank within that bin."""
     histogram = np.zeros(_BINS, dtype=np.int64)
     for bins, counts in weighted:
-        # Weights are summed in float64, exact up to 2^53.
+        # Weights are summed in float64, which is exact up to 2^53.
         histogram += np.bincount(bins, weights=counts, minlength=_BINS).astype(np.int64)
     ends = np.cumsum(histogram)
-    found = int(np.searchsorted(ends, rank, side="right"))
-    return found, rank - int(ends[found] - histogram[found])
+    number = int(np.searchsorted(ends, rank, side="right"))
+    return number, rank - int(ends[number] - histogram[number])
 
 
 def _sortable(values: NDArray[np.float32]) -> NDArray[np.uint32]:

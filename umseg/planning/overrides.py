@@ -1,4 +1,4 @@
-"""What a user fixed instead of leaving it to the planner."""
+"""The spacing, patch and batch size that a user fixes instead of leaving them to the planner."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _PATCH = "three whole numbers for z, y and x, e.g. 64,128,128; or two (y,x) for 
 
 @dataclass(frozen=True)
 class Overrides:
-    """Values that replace the planner's own; all axes are those of the image arrays (z, y, x).
+    """Values that replace those of the planner; all axes are those of the image arrays (z, y, x).
 
     Attributes:
-        spacing: Target spacing, mm.
-        patch_size: Voxels per axis: three for the 3-D configurations, two (in-plane) for ``2d``. Padded up where the
-            network's strides ask for it.
-        batch_size: Patches per training iteration, of every configuration.
+        spacing: Target spacing in mm.
+        patch_size: Voxels per axis: three numbers for the 3-D configurations, two (in-plane) for ``2d``. The planner
+            pads the patch where the network's strides require it.
+        batch_size: Patches per training iteration, for every configuration.
 
     Raises:
-        UserError: A number is not positive, or there are not as many as axes.
+        UserError: A number is not positive, or the count of numbers differs from that of the axes.
     """
 
     spacing: Triple | None = None
@@ -42,18 +42,18 @@ class Overrides:
 
     @classmethod
     def parse(cls, spacing: str | None, patch_size: str | None, batch_size: int | None) -> Overrides:
-        """From what a user typed: numbers between commas.
+        """The overrides from the text that a user typed: numbers separated by commas.
 
         Raises:
-            UserError: As for the class; or something is not a number.
+            UserError: As for the class, or part of the text is not a number.
         """
-        edges = _numbers("patch size", patch_size, int, _PATCH)
+        patch = _numbers("patch size", patch_size, int, _PATCH)
         sizes = _numbers("spacing", spacing, float, _SPACING)
         _check("spacing", sizes, (3,), _SPACING)
-        return cls(None if sizes is None else (sizes[0], sizes[1], sizes[2]), edges, batch_size)
+        return cls(None if sizes is None else (sizes[0], sizes[1], sizes[2]), patch, batch_size)
 
     def permuted(self, order: tuple[int, int, int]) -> Overrides:
-        """The same in the axis order of a plan; a 2-D patch is in-plane already and stays."""
+        """The same overrides in the axis order of a plan; a 2-D patch is in-plane already and does not change."""
         patch = self.patch_size
         if patch is not None and len(patch) == 3:
             patch = tuple(patch[axis] for axis in order)
@@ -61,7 +61,7 @@ class Overrides:
         return replace(self, spacing=spacing, patch_size=patch)
 
     def patch(self, dimensions: int) -> tuple[int, ...] | None:
-        """The patch for a configuration of two or three dimensions, if it is fixed."""
+        """The fixed patch for a configuration of two or three dimensions, or None."""
         return self.patch_size if self.patch_size is not None and len(self.patch_size) == dimensions else None
 
 

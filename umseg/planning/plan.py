@@ -12,30 +12,31 @@ from umseg.planning.fingerprint import IntensityStatistics
 
 
 class Configuration(Record):
-    """How one network is trained: nnU-Net's field names where the meaning is the same.
+    """How one network is trained, under nnU-Net's field names where the meaning is the same.
 
-    Axes are in the plan's transposed order: axis 0 has the largest spacing. ``patch_size``, ``spacing`` and
-    everything per axis have three entries in a 3-D configuration and two (in-plane) in a 2-D one.
+    Axes are in the plan's transposed order, in which axis 0 has the largest spacing. ``patch_size``, ``spacing`` and
+    all other fields per axis have three entries in a 3-D configuration and two (in-plane) in a 2-D one.
 
     Attributes:
-        spacing: Target spacing in mm (after transposition).
+        spacing: Target spacing in mm, after transposition.
         median_image_size_in_voxels: Median shape of the training images at that spacing.
-        patch_size: Voxels per axis of what the network sees.
+        patch_size: Size in voxels per axis of the patches that the network sees.
         batch_size: Patches per training iteration.
-        normalization_schemes: One of ``CTNormalization``, ``ZScoreNormalization``, ``NoNormalization``,
-            ``RescaleTo01Normalization``, ``RGBTo01Normalization`` per channel.
-        use_mask_for_norm: Per channel: statistics only where the image is not zero.
-        batch_dice: Dice over the whole batch as if it were one image.
+        normalization_schemes: Name of the normalisation of each channel: ``CTNormalization``,
+            ``ZScoreNormalization``, ``NoNormalization``, ``RescaleTo01Normalization``, ``RGBTo01Normalization``, or
+            one that another package adds.
+        use_mask_for_norm: Whether the normalisation of each channel looks only at voxels that are not zero.
+        batch_dice: Whether the Dice loss treats the whole batch as one image.
         features_per_stage: Channels per encoder stage; its length is the number of stages.
-        kernel_sizes: Convolution kernel per stage and axis.
-        strides: Stride on entering each stage; the first is all 1.
+        kernel_sizes: Size of the convolution kernel per stage and axis.
+        strides: Stride at the entry of each stage; all 1 for the first.
         num_pool_per_axis: Number of halvings per axis.
-        n_conv_per_stage_decoder: Convolutions per decoder stage of the network that was planned for.
-        n_conv_per_stage: Convolutions per encoder stage, where a plain U-Net was planned for.
-        n_blocks_per_stage: Residual blocks per encoder stage, where a residual encoder was planned for.
-        inherits_from: The configuration whose preprocessed images this one uses, and whose values it repeats.
-        previous_stage: The configuration whose segmentation is an input of this one (cascade).
-        next_stage: The configuration that uses this one's segmentation.
+        n_conv_per_stage_decoder: Convolutions per decoder stage of the network that the plan is for.
+        n_conv_per_stage: Convolutions per encoder stage, where the plan is for a plain U-Net.
+        n_blocks_per_stage: Residual blocks per encoder stage, where the plan is for a residual encoder.
+        inherits_from: Configuration whose preprocessed images this one uses, and whose values it repeats.
+        previous_stage: Configuration whose segmentation is an input of this one (cascade).
+        next_stage: Configuration that uses this one's segmentation.
     """
 
     spacing: tuple[float, ...]
@@ -57,13 +58,13 @@ class Configuration(Record):
     next_stage: str | None = None
 
     def input_channels(self, description: DatasetDescription) -> int:
-        """Of the network: those of the image, and in a cascade's second stage one for each foreground value."""
+        """Number of input channels: the image's, and in a cascade's second stage one more for each foreground value."""
         first_stage = 0 if self.previous_stage is None else len(description.foreground_values)
         return description.num_channels + first_stage
 
     @property
     def dimensions(self) -> int:
-        """2 or 3."""
+        """Number of spatial dimensions, 2 or 3."""
         return len(self.patch_size)
 
     @property
@@ -73,20 +74,21 @@ class Configuration(Record):
 
 
 class Plan(Record):
-    """The decisions for one data set.
+    """Everything that planning decided for one data set.
 
     Attributes:
         dataset_name: Folder name of the data set.
-        preset: The planner's rule set: ``default`` (the paper's), ``nnunet``, ...
-        memory_gb: GPU memory that was planned for.
-        for_model: The model whose own memory the plan fits; None where the published estimate was used.
-        boundary_width: In an instance task: voxels of the original image, from an object's surface inwards, that become
-            the class boundary.
-        transpose_forward: Axis order applied to image arrays (z, y, x) before everything else.
-        transpose_backward: Its inverse.
-        foreground_intensity_properties_per_channel: Channel index as string to statistics (for CT normalisation).
-        configurations: ``2d``, ``3d_fullres``, ``3d_lowres``, ``3d_cascade_fullres``: those that make sense for the
-            data.
+        preset: Name of the planner's rule set: ``default`` (the paper's), ``nnunet``, ...
+        memory_gb: GPU memory in GB that the plan is for.
+        for_model: Model whose own training memory the plan fits; None where the published estimate was used.
+        boundary_width: Number of voxels of the original image, from an object's surface inwards, that become the class
+            boundary in an instance task.
+        transpose_forward: Axis order that is applied to image arrays (z, y, x) before everything else.
+        transpose_backward: Inverse of ``transpose_forward``.
+        foreground_intensity_properties_per_channel: Statistics by channel index, which is a string (for CT
+            normalisation).
+        configurations: Configurations by name: those of ``2d``, ``3d_fullres``, ``3d_lowres`` and
+            ``3d_cascade_fullres`` that make sense for the data.
     """
 
     schema_version: Literal[1] = 1
@@ -104,14 +106,14 @@ class Plan(Record):
 
     @property
     def default_configuration(self) -> str:
-        """What is trained when the user names none: ``3d_fullres`` where the data are 3-D, else ``2d``."""
+        """The configuration that is trained when the user names none: ``3d_fullres`` for 3-D data, else ``2d``."""
         return "3d_fullres" if "3d_fullres" in self.configurations else "2d"
 
     def configuration(self, name: str, file: Path | None = None) -> Configuration:
         """Look up a configuration.
 
         Raises:
-            UserError: The plan has no configuration of that name; lists the known ones.
+            UserError: The plan has no configuration of that name; the message lists those that it has.
         """
         if name not in self.configurations:
             raise UserError(

@@ -1,4 +1,4 @@
-"""From the fingerprint of a data set to the plan of its networks (docs/rules.md, Planning)."""
+"""The planner, which turns the fingerprint of a data set into a plan of its networks (docs/rules.md, Planning)."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ _LOWRES_STEP = 1.03
 _MASK_THRESHOLD = 3 / 4
 
 BOUNDARY_WIDTH = 2
-"""Voxels from an object's surface inwards that become the class boundary, in an instance task."""
+"""Number of voxels, from an object's surface inwards, that become the class boundary in an instance task."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """What all configurations of a plan share.
+    """The values that all configurations of a plan share.
 
     Attributes:
-        preset: Network and limits.
-        rule: What fits into the memory.
-        overrides: What the user fixed, in the plan's axis order.
-        schemes: Normalisation per channel.
-        use_mask: Per channel: statistics only where the image is not zero.
-        num_training: Training cases.
+        preset: Preset with the network and the limits.
+        rule: Rule that decides what fits into the memory.
+        overrides: Values that the user fixed, in the plan's axis order.
+        schemes: Name of the normalisation of each channel.
+        use_mask: Whether the normalisation of each channel looks only at voxels that are not zero.
+        num_training: Number of training cases.
     """
 
     preset: Preset
@@ -50,10 +50,10 @@ class Context:
 
 
 def check_rules(preset: str, memory_gb: float | None, for_model: str | None) -> tuple[Preset, float]:
-    """The preset of that name, and the memory to plan for: its own unless given.
+    """The preset of that name, and the memory to plan for in GB, which is the preset's unless it is given.
 
     Raises:
-        UserError: Unknown preset or model, or a memory that is not positive.
+        UserError: The preset or the model is unknown, or the memory is not positive.
     """
     rules = PRESETS.look_up(preset, "--preset")
     memory = rules.memory_gb if memory_gb is None else memory_gb
@@ -77,18 +77,18 @@ def make_plan(
     """Decide how networks for a data set are trained (paper, section 2.2; docs/rules.md, Planning).
 
     Args:
-        fingerprint: The measured data set.
-        description: Its channels, labels and number of training cases.
-        preset: A name of ``PRESETS``: ``default`` is the paper's rule.
-        memory_gb: GPU memory to plan for; the preset's own if None.
-        for_model: Plan so that this model's expected training memory fits; None uses the published estimate.
+        fingerprint: Measurements of the data set.
+        description: Channels, labels and number of training cases of the data set.
+        preset: Name of a preset in ``PRESETS``; ``default`` is the paper's rule.
+        memory_gb: GPU memory to plan for in GB; the preset's if None.
+        for_model: Model whose expected training memory has to fit; None uses the published estimate.
         overrides: Spacing, patch and batch size that the user fixed.
-        measure: Measures the memory of a model whose layers are not described, in seconds per patch size; see
-            ``umseg.models.measured_memory``.
+        measure: Function that measures the memory of a model whose layers are not described, which takes seconds per
+            patch size; see ``umseg.models.measured_memory``.
 
     Raises:
-        UserError: Unknown preset or model, a memory that is not positive, overrides that do not fit the data, or a
-            model that can only be measured and ``measure`` is None.
+        UserError: The preset or the model is unknown, the memory is not positive, the overrides do not fit the data,
+            or the model can only be measured and ``measure`` is None.
     """
     rules, memory = check_rules(preset, memory_gb, for_model)
     overrides = overrides or Overrides()
@@ -158,7 +158,7 @@ def _configurations(context: Context, spacing: Sequence[float], size: Sequence[f
 def _configuration(
     context: Context, spacing: Sequence[float], size: Sequence[float], training_voxels: float
 ) -> Configuration:
-    """Patch, batch and network for images of median ``size`` voxels at ``spacing``; batch Dice off."""
+    """Patch, batch and network, without batch Dice, for images of median ``size`` voxels at ``spacing``."""
     dimensions, network = len(size), context.preset.network
     patch = context.overrides.patch(dimensions)
     topology = plan_topology(spacing, patch) if patch else plan_patch(spacing, size, context.rule)
@@ -186,7 +186,10 @@ def _configuration(
 
 
 def _lowres(context: Context, fullres: Configuration) -> Configuration | None:
-    """A coarser configuration whose patch covers a quarter of the image; None if full resolution (nearly) does."""
+    """A coarser configuration whose patch covers a quarter of the image.
+
+    None if the patch at full resolution covers that much, or if the coarser images have hardly fewer voxels.
+    """
     spacing = fullres.spacing
     size = fullres.median_image_size_in_voxels
     lowres = fullres
@@ -205,7 +208,7 @@ def _lowres(context: Context, fullres: Configuration) -> Configuration | None:
 
 
 def _coarser(spacing: Sequence[float]) -> tuple[float, ...]:
-    """3 % coarser: only the axes more than twice as fine as the coarsest, or all if there is none."""
+    """A spacing 3 % coarser along the axes more than twice as fine as the coarsest, or along all if there are none."""
     fine = [max(spacing) / value > 2 for value in spacing]
     return tuple(
         value * _LOWRES_STEP if is_fine or not any(fine) else value

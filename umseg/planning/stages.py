@@ -1,4 +1,4 @@
-"""The levels of a U-Net as a plan, finished or not, describes them."""
+"""The stages of a U-Net, from a finished plan or from one that is being made."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def configuration_stages(configuration: Configuration) -> tuple[Stage, ...]:
         configuration.features_per_stage,
         configuration.n_conv_per_stage or nothing,
         configuration.n_blocks_per_stage or nothing,
-        # The plan counts from the deepest stage up; the last stage has no decoder.
+        # The plan lists decoder stages from the deepest one up; the last stage has no decoder.
         (*configuration.n_conv_per_stage_decoder[::-1], 0),
     )
 
@@ -42,11 +42,11 @@ def topology_stages(
     """The stages of a plan that is still being made, from the full resolution down.
 
     Args:
-        topology: Sizes, strides and kernels.
-        features: Channels per stage.
-        units: Convolutions, or under ``residual`` blocks, per encoder stage; two where None.
-        decoder_convs: Convolutions of every decoder stage.
-        residual: Plan a residual encoder.
+        topology: Sizes, strides and kernels of the stages.
+        features: Number of channels of each stage.
+        units: Number of convolutions, or of residual blocks under ``residual``, per encoder stage; two if None.
+        decoder_convs: Number of convolutions of every decoder stage.
+        residual: Whether the encoder is a residual one.
     """
     units = units or (2,) * topology.num_stages
     nothing = (None,) * topology.num_stages

@@ -1,4 +1,4 @@
-"""The memory that training takes on a finished plan."""
+"""The memory that training takes with a finished plan."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def training_memory(
     device: Device = "cuda",
     measure: Measure | None = None,
 ) -> TrainingMemory:
-    """Expected memory of training a model as a plan says; see ``stages_memory``."""
+    """The expected memory of training a model with a configuration of a plan; see ``stages_memory``."""
     stages = configuration_stages(configuration)
     return stages_memory(
         model,

@@ -1,4 +1,4 @@
-"""Use another model's plan for a data set, so that its weights fit: the first half of fine-tuning."""
+"""The plan of another model, adapted to a data set so that the model's weights fit: the first step of fine-tuning."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ _SOURCE = ("preset", "memory_gb", "for_model", "transpose_forward", "transpose_b
 
 
 def transfer_plan(source: Plan, fingerprint: Fingerprint, description: DatasetDescription, file: Path) -> Plan:
-    """The plan of a trained model for other data.
+    """The plan of a trained model, adapted to other data.
 
-    Spacing, patch, network and normalisation, the CT intensities included, are the model's: its weights expect them.
-    What only describes the data is their own.
+    Spacing, patch, network and normalisation, including the CT intensities, are those of the model, because its weights
+    expect them. Fields that only describe the data are those of the data.
 
     Args:
-        source: The model's plan.
-        fingerprint: Of the data to be planned.
-        description: Of the same data.
-        file: Where ``source`` comes from, for the error message.
+        source: Plan of the model.
+        fingerprint: Fingerprint of the data to plan for.
+        description: Description of the same data.
+        file: File of ``source``, for the error message.
 
     Raises:
-        UserError: The data have another number of channels than the model, or no configuration of the model's fits.
+        UserError: The data and the model differ in their number of channels, or no configuration of the model fits.
     """
     channels = {len(c.normalization_schemes) for c in source.configurations.values()}
     if channels != {description.num_channels}:
         raise UserError(
-            "The plan is made for another number of image channels.",
+            "The other model's plan is for a different number of image channels.",
             file=file,
             found=f"{description.num_channels} channels: {', '.join(description.channel_names.values())}",
             expected=f"{', '.join(map(str, sorted(channels)))} channels, as the other model has",
             remedy="Plan without --like, or choose a model that was trained on such channels.",
         )
-    own = make_plan(fingerprint, description)
+    data_plan = make_plan(fingerprint, description)
     fitting = {
         name: configuration
         for name, configuration in source.configurations.items()
-        if configuration.dimensions == 2 or any(c.dimensions == 3 for c in own.configurations.values())
+        if configuration.dimensions == 2 or any(c.dimensions == 3 for c in data_plan.configurations.values())
     }
     if not fitting:
         raise UserError(
@@ -51,7 +51,7 @@ def transfer_plan(source: Plan, fingerprint: Fingerprint, description: DatasetDe
             expected="a 2-D configuration",
             remedy="Plan without --like, or choose a model that was trained on 2-D images.",
         )
-    return own.model_copy(
+    return data_plan.model_copy(
         update={
             **{name: getattr(source, name) for name in _SOURCE},
             "foreground_intensity_properties_per_channel": source.foreground_intensity_properties_per_channel,

@@ -1,4 +1,4 @@
-"""What the picture of a U-Net shows, read off its description; ``drawing`` draws it."""
+"""The content of the picture of a U-Net, taken from its description; ``drawing`` draws the picture."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from umseg.planning.stages import configuration_stages
 
 
 class Part(NamedTuple):
-    """A line in the box of a stage; ``kind`` gives it its colour: convolution, residual or mamba."""
+    """A line in the box of a stage; its ``kind`` (convolution, residual or mamba) decides its colour."""
 
     kind: str
     text: str
@@ -29,7 +29,7 @@ class Level:
     """One resolution of a network.
 
     Attributes:
-        title: Features and size.
+        title: Text with the number of features and the size.
         encoder: Blocks of the encoder stage.
         decoder: Blocks of the decoder stage; empty at the lowest resolution.
         down: Label of the arrow from the encoder stage above.
@@ -52,10 +52,10 @@ class Diagram:
     """A U-Net from the full resolution down.
 
     Attributes:
-        title: The model and its patch.
-        image: The input and its channels.
-        levels: One or more resolutions, the full one first.
-        note: Explanation below the picture.
+        title: Name of the model and size of its patch.
+        image: Label of the input with its channels.
+        levels: One or more resolutions, beginning with the full one.
+        note: Explanation that stands below the picture.
     """
 
     title: str
@@ -68,13 +68,13 @@ _TIMES = "\N{MULTIPLICATION SIGN}"
 
 
 def make_diagram(model: str, configuration: Configuration, in_channels: int, num_classes: int) -> Diagram:
-    """Describe a model's picture.
+    """The content of a model's picture.
 
     Args:
-        model: A network with a description, by its name.
-        configuration: The plan's configuration.
-        in_channels: Image channels.
-        num_classes: Classes including the background.
+        model: Name of a network with a description.
+        configuration: Configuration of the plan.
+        in_channels: Number of image channels.
+        num_classes: Number of classes, including the background.
 
     Raises:
         UserError: The model has no description, or cannot be built on this plan.
@@ -98,23 +98,23 @@ def _levels(architecture: Architecture, stages: Sequence[Stage], num_classes: in
     for index, (stage, row, tokens) in enumerate(zip(stages, architecture.encoder, architecture.ssm, strict=True)):
         stem = [part._replace(text=f"stem: {part.text}") for part in _parts(architecture.stem, stage)]
         encoder = [*(stem if index == 0 else []), *_parts(row, stage), *([_mamba(tokens, stage)] if tokens else [])]
-        decoded = index < bottom
+        has_decoder = index < bottom
         levels.append(
             Level(
                 title=f"{stage.features} features, {_size(stage.size)}",
                 encoder=tuple(encoder),
-                decoder=_parts(architecture.decoder[index], stage) if decoded else (),
+                decoder=_parts(architecture.decoder[index], stage) if has_decoder else (),
                 down=f"stride {_size(stage.stride)}" if index else "",
-                up=f"{upsampling} {_size(stages[index + 1].stride)}" if decoded else "",
-                skip=decoded and architecture.skips[index],
-                head=_head(num_classes, stage.size) if decoded or bottom == 0 else "",
+                up=f"{upsampling} {_size(stages[index + 1].stride)}" if has_decoder else "",
+                skip=has_decoder and architecture.skips[index],
+                head=_head(num_classes, stage.size) if has_decoder or bottom == 0 else "",
             )
         )
     return tuple(levels)
 
 
 def _parts(row: Row, stage: Stage) -> tuple[Part, ...]:
-    """One line for each run of blocks of a kind."""
+    """One line for each group of consecutive blocks of the same kind."""
     parts = []
     for kind, group in itertools.groupby(row):
         block = BLOCKS[kind]

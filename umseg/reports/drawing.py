@@ -1,4 +1,4 @@
-"""Pictures of U-Nets as SVG: one box per stage, the encoder on the left and the decoder on the right."""
+"""Pictures of U-Nets as SVG, with one box per stage, the encoder on the left and the decoder on the right."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ _WIDTH = _HEADS + _HEAD + _MARGIN
 def draw_models(
     folder: Path, configuration: Configuration, description: DatasetDescription
 ) -> tuple[list[Path], dict[str, str]]:
-    """Draw every U-Net that can be built on a plan, ``<model>.svg`` each.
+    """Draw every U-Net that can be built on a plan, each into its own ``<model>.svg``.
 
     Args:
         folder: Folder that receives the pictures.
-        configuration: The plan's configuration.
+        configuration: Configuration of the plan.
         description: Channels and classes of the data set.
 
     Returns:
-        The pictures, and for every model without one the reason.
+        The files of the pictures, and for every model without a picture the reason.
 
     Raises:
-        UserError: The folder cannot be written.
+        UserError: The folder is not writable.
     """
     drawn, missing = [], {}
     for model in NETWORKS:
@@ -59,7 +59,7 @@ def draw_models(
 
 
 def draw(diagram: Diagram) -> str:
-    """An SVG document; the same diagram always gives the same text."""
+    """The diagram as an SVG document; the same diagram always gives the same text."""
     tops, top = [], _MARGIN + 84
     for level in diagram.levels:
         tops.append(top)

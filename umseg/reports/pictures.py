@@ -24,10 +24,10 @@ class Slice:
     """One row of a picture.
 
     Attributes:
-        title: What it shows.
-        image: (rows, columns) intensities, the first row at the top.
-        reference: (rows, columns) label values.
-        prediction: (rows, columns) label values.
+        title: Name of the case and the slice.
+        image: Intensities (rows, columns), the first row at the top.
+        reference: Label values (rows, columns) of the reference.
+        prediction: Label values (rows, columns) of the prediction.
     """
 
     title: str
@@ -37,12 +37,12 @@ class Slice:
 
 
 def draw_overlays(path: Path, slices: Sequence[Slice], labels: dict[str, int]) -> None:
-    """Draw a row per slice: the image, the reference, the prediction, and where the two differ.
+    """Draw one row per slice: the image, the reference, the prediction, and the voxels where these two differ.
 
     Args:
-        path: PNG file.
-        slices: What to show.
-        labels: Name to value of the foreground labels.
+        path: PNG file to write.
+        slices: Rows of the picture.
+        labels: Values of the foreground labels by name.
     """
     height, width = slices[0].image.shape
     figure = Figure(figsize=(12, 12 * len(slices) * height / width / 4 + 0.9), layout="constrained")
@@ -51,10 +51,10 @@ def draw_overlays(path: Path, slices: Sequence[Slice], labels: dict[str, int]) -
     colors = _colors(labels)
     for row, content in zip(axes, slices, strict=True):
         grey = _grey(content.image)
-        wrong = content.reference != content.prediction
+        errors = content.reference != content.prediction
         difference = grey.copy()
-        difference[wrong] = (1.0, 0.15, 0.15)
-        share = wrong.sum() / max(int((content.reference > 0).sum()), 1)
+        difference[errors] = (1.0, 0.15, 0.15)
+        share = errors.sum() / max(int((content.reference > 0).sum()), 1)
         panels = (
             ("image", grey),
             ("reference", _overlay(grey, content.reference, colors)),
@@ -80,9 +80,9 @@ class Patch:
     """One row of a sheet of patches.
 
     Attributes:
-        title: What it shows.
-        before: (rows, columns, 1 or 3) intensities and (rows, columns) label values of the patch as it was cut.
-        after: The same of the augmented patch.
+        title: Name of the case or patch.
+        before: Intensities (rows, columns, 1 or 3) and label values (rows, columns) of the patch as it was cut.
+        after: Intensities and label values of the augmented patch.
     """
 
     title: str
@@ -91,12 +91,12 @@ class Patch:
 
 
 def draw_patches(path: Path, patches: Sequence[Patch], labels: dict[str, int]) -> None:
-    """Draw a row per patch: as it was cut and augmented, each bare and with its labels.
+    """Draw one row per patch: as it was cut and after augmentation, each without and with its labels.
 
     Args:
-        path: PNG file.
-        patches: What to show.
-        labels: Name to value of all labels but the background.
+        path: PNG file to write.
+        patches: Rows of the picture.
+        labels: Values of all labels but the background, by name.
     """
     height, width = patches[0].before[1].shape
     figure = Figure(figsize=(12, (12 * height / width / 4 + 0.3) * len(patches) + 0.9), layout="constrained")

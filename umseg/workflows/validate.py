@@ -1,4 +1,4 @@
-"""The final validation of a fold: segment its held-out cases whole and score them."""
+"""The final validation of a fold, which segments its held-out cases as whole images and scores them."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ def validate_fold(
 
     Args:
         workspace: Workspace of the data set.
-        fold_folder: ``models/<model>__<configuration>/fold_<k>``; label maps and scores are written to its
+        fold_folder: Folder ``models/<model>__<configuration>/fold_<k>``; label maps and scores are written to its
             ``validation/``.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``, as in training.
-        precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``, as in training.
-        tolerance: Tolerance of the NSD, mm; ignored in an instance task.
-        workers: Number of processes that compute scores; 0 works in this one.
+        device: Device as in training: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        precision: Number format as in training: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+        tolerance: Tolerance of the NSD in mm; ignored in an instance task.
+        workers: Number of processes that compute scores; 0 works in this process.
         quiet: Whether to show no progress bars.
 
     Returns:
-        The scores; None in every process but the first.
+        The scores in the first process, None in every other one.
 
     Raises:
         UserError: The images have moved since planning or are no longer readable.
@@ -64,7 +64,7 @@ def validate_fold(
     dataset = workspace.load(Dataset)
     if not any(case.label is not None and case.label.is_file() for case in dataset.cases):
         raise UserError(
-            "The fold cannot be validated, because its data set is no longer where it was when it was planned.",
+            "The fold cannot be validated, because its data set has moved since planning.",
             file=dataset.folder,
             remedy="Move it back, or run `umseg plan` on its new folder. The trained weights are complete.",
         )
@@ -80,7 +80,7 @@ def validate_fold(
         processes.wait()
         if not processes.first:
             return None
-    # The label maps of the plan, which may be named in a file map or be corrected copies.
+    # The label maps are those of the plan, which may come from a file map or be corrected copies.
     pairs = [Pair(case.id, predictor.target(case, output), case.label) for case in cases if case.label]
     metrics = evaluate_described(pairs, dataset.description, tolerance=tolerance, workers=workers, quiet=quiet)
     write_metrics(metrics, output)

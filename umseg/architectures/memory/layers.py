@@ -1,9 +1,10 @@
 """The peak of a training step from the bytes that the layers of a network keep.
 
 A training step keeps tensors in the forward pass and frees them, last first, in the backward pass, while the gradients
-of the weights appear. So a network is a row of layers in forward order, each with the bytes that it leaves behind
-(``kept``) and the bytes that it needs on top while it runs forwards or backwards (``passing``). The peak is the largest
-sum of everything kept up to a layer, what is passing there, and the gradients of this layer and all behind it.
+of the weights appear. A network is therefore described as a sequence of layers in forward order, each with the bytes
+that it leaves behind (``kept``) and the bytes that it needs in addition while it runs forwards or backwards
+(``passing``). The peak is the largest sum of three terms: all bytes kept up to a layer, the bytes passing there, and
+the gradients of this layer and of all layers after it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ Precision = Literal["mixed", "fp32"]
 Device = Literal["cpu", "cuda"]
 
 CUDA_ALLOWANCE = 2**30
-"""Bytes for the CUDA context, cuDNN's workspaces and fragments: assumed, not measured, and in the total on a GPU."""
+"""Bytes for the CUDA context, cuDNN's workspaces and fragmentation, added to the total on a GPU; an assumption, not
+a measurement."""
 
 FLOAT = 4
 INT64 = 8
@@ -31,10 +33,11 @@ class TrainingMemory:
     """Bytes at the peak of a training step.
 
     Attributes:
-        weights_and_optimizer: Weights and momentum in float32, and the gradients that exist at the peak.
-        activations: Batch, targets and what the layers keep for their backward pass.
-        workspace: What a layer needs on top where the peak is.
-        allowance: ``CUDA_ALLOWANCE`` on a GPU.
+        weights_and_optimizer: Bytes of the weights and momentum in float32, and of the gradients that exist at the
+            peak.
+        activations: Bytes of the batch, of the targets and of the tensors that layers keep for their backward pass.
+        workspace: Bytes that the layer at the peak needs in addition.
+        allowance: ``CUDA_ALLOWANCE`` on a GPU, otherwise 0.
     """
 
     weights_and_optimizer: int
@@ -44,7 +47,7 @@ class TrainingMemory:
 
     @property
     def total(self) -> int:
-        """Sum of the parts."""
+        """The sum of the parts."""
         return self.weights_and_optimizer + self.activations + self.workspace + self.allowance
 
 
@@ -54,8 +57,8 @@ class Layer:
 
     Attributes:
         parameters: Number of weights.
-        kept: Bytes that stay until its backward pass is done.
-        passing: Bytes that it needs on top while it runs.
+        kept: Bytes that stay allocated until the backward pass of the layer is done.
+        passing: Bytes that the layer needs in addition while it runs.
     """
 
     parameters: int = 0
@@ -69,10 +72,10 @@ class Training:
 
     Attributes:
         batch_size: Patches per iteration.
-        in_channels: Image channels.
-        num_classes: Classes including the background.
-        precision: ``mixed`` for 16-bit autocast, or ``fp32``.
-        device: The device whose operators are counted.
+        in_channels: Number of image channels.
+        num_classes: Number of classes, including the background.
+        precision: Number format: ``mixed`` for 16-bit autocast, or ``fp32``.
+        device: Device whose operators are counted.
     """
 
     batch_size: int
@@ -83,46 +86,46 @@ class Training:
 
     @property
     def bytes_per_value(self) -> int:
-        """Bytes of a value that convolutions and matrix products read and make."""
+        """Bytes per value of the inputs and outputs of convolutions and matrix products."""
         return 2 if self.precision == "mixed" else FLOAT
 
     def voxels(self, size: Sequence[int]) -> int:
-        """Voxels of the whole batch."""
+        """Number of voxels of the whole batch."""
         return self.batch_size * math.prod(size)
 
     def map_bytes(self, channels: int, size: Sequence[int]) -> int:
-        """One feature map of the whole batch."""
+        """Bytes of one feature map of the whole batch."""
         return channels * self.voxels(size) * self.bytes_per_value
 
     def rounded_weights(self, parameters: int) -> int:
-        """Autocast's 16-bit copy of the parameters of a convolution or matrix product."""
+        """Bytes of autocast's 16-bit copy of the parameters of a convolution or matrix product."""
         return 2 * parameters if self.precision == "mixed" else 0
 
     def image_bytes(self, size: Sequence[int], readers: int) -> int:
-        """Images in float32, and their rounded copies, one per convolution that reads them."""
+        """Bytes of the images in float32 and of their 16-bit copies, one per convolution that reads them."""
         rounded = 2 * readers if self.precision == "mixed" else 0
         return self.in_channels * self.voxels(size) * (FLOAT + rounded)
 
     def head(self, parameters: int, size: Sequence[int]) -> Layer:
-        """A 1x1 convolution; in the backward pass the logits' gradient takes their place."""
+        """A 1x1 convolution to class scores; in the backward pass the gradient of the logits takes their place."""
         return Layer(parameters, self.map_bytes(self.num_classes, size) + self.rounded_weights(parameters))
 
     def loss(self, size: Sequence[int]) -> Layer:
-        """Dice and cross-entropy in float32."""
+        """The Dice and cross-entropy loss in float32."""
         values = FLOAT * self.num_classes * self.voxels(size)
         return Layer(kept=_LOSS_KEPT * values, passing=_LOSS_PASSING * values)
 
 
 def peak_memory(layers: Iterable[Layer], device: Device) -> TrainingMemory:
-    """The fullest moment of a step with SGD; see the module.
+    """The memory at the peak of a training step with SGD; see the module.
 
     Args:
-        layers: In the order of the forward pass.
-        device: ``cuda`` adds the allowance.
+        layers: Layers in the order of the forward pass.
+        device: Device of the training; ``cuda`` adds the allowance.
     """
     row = list(layers)
     parameters = sum(layer.parameters for layer in row)
-    # At the latest, after the backward pass, all gradients exist and nothing is kept.
+    # The peak is at least what exists after the backward pass: all gradients, and no activations.
     gradients, activations, workspace = FLOAT * parameters, 0, 0
     kept, behind = 0, FLOAT * parameters
     for layer in row:

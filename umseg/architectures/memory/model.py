@@ -1,12 +1,12 @@
-"""The memory that training takes, for every network (our own account of it; checked by benchmarks/memory.py).
+"""The memory that training takes, for every network (a count of our own, checked by benchmarks/memory.py).
 
-The memory of a described U-Net is counted: weights, gradients and momentum of SGD, which is what all models are trained
-with unless told otherwise (AdamW has 4 bytes per parameter more), what autograd keeps, and what a layer needs while it
-runs; see ``layers``. What an operator takes and returns within itself (cuDNN's workspaces) is not counted, nor what the
-allocator loses to fragments; ``CUDA_ALLOWANCE`` stands for it.
+The memory of a described U-Net is counted. The count covers weights, gradients and the momentum of SGD, the default
+optimiser of U-Nets (AdamW has 4 bytes per parameter more), the tensors that autograd keeps, and the bytes that a
+layer needs while it runs; see ``layers``. It leaves out the memory that an operator allocates and frees within itself
+(cuDNN's workspaces) and the loss to fragmentation, for which ``CUDA_ALLOWANCE`` stands.
 
-The memory of any other network is measured. That needs torch and the network itself, so that whoever asks from a room
-above passes the function that measures (``umseg.models.measured_memory``).
+The memory of any other network is measured. A measurement needs torch and the network itself, which this package does
+not import: the caller passes the function that measures (``umseg.models.measured_memory``).
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from umseg.common.errors import UserError
 
 
 class Measure(Protocol):
-    """Measures the memory of training a network that has no description."""
+    """A function that measures the memory of training a network that has no description."""
 
     def __call__(self, spec: ModelSpec, stages: Sequence[Stage], training: Training) -> TrainingMemory:
         """The memory at the peak of a training step.
 
         Args:
-            spec: The network.
-            stages: The plan's stages, with a patch that fits the network.
+            spec: Network to be measured.
+            stages: Stages of the plan, with a patch that fits the network.
             training: Batch size, channels, classes, precision and device.
 
         Raises:
@@ -53,22 +53,22 @@ def stages_memory(
     device: Device = "cuda",
     measure: Measure | None = None,
 ) -> TrainingMemory:
-    """Expected memory of training, for the stages of a plan that is still being made.
+    """The expected memory of training, for the stages of a plan that is still being made.
 
     Args:
-        model: A name of ``NETWORKS``.
-        stages: The plan's stages from the full resolution down. The patch is rounded up as for training where the
-            network asks for it.
+        model: Name of a network in ``NETWORKS``.
+        stages: Stages of the plan from the full resolution down. The patch is rounded up as for training where the
+            network requires it.
         batch_size: Patches per iteration.
-        in_channels: Image channels.
-        num_classes: Classes including the background.
+        in_channels: Number of image channels.
+        num_classes: Number of classes, including the background.
         ssm: Whether the network has its Mamba layers.
-        precision: ``mixed`` for 16-bit autocast, or ``fp32``.
-        device: The device whose operators are counted; ``cuda`` means mamba-ssm's scan.
-        measure: Measures the networks that have no description.
+        precision: Number format: ``mixed`` for 16-bit autocast, or ``fp32``.
+        device: Device whose operators are counted; ``cuda`` means mamba-ssm's scan.
+        measure: Function that measures the networks that have no description.
 
     Raises:
-        UserError: The model is not known, does not fit the plan, or can only be measured and ``measure`` is None.
+        UserError: The model is unknown, does not fit the plan, or can only be measured and ``measure`` is None.
     """
     spec = network_spec(model)
     training = Training(batch_size, in_channels, num_classes, precision, device)
@@ -82,10 +82,10 @@ def stages_memory(
 def parameter_count(
     model: str, stages: Sequence[Stage], in_channels: int, num_classes: int, *, ssm: bool = True
 ) -> int:
-    """Number of parameters of a described U-Net; arguments as in ``stages_memory``.
+    """The number of parameters of a described U-Net; arguments as in ``stages_memory``.
 
     Raises:
-        UserError: The model is not known, has no description, or does not fit the plan.
+        UserError: The model is unknown, has no description, or does not fit the plan.
     """
     training = Training(1, in_channels, num_classes, "mixed", "cpu")
     architecture = described(network_spec(model), stages, ssm=ssm)
@@ -96,7 +96,7 @@ def described(spec: ModelSpec, stages: Sequence[Stage], *, ssm: bool = True) -> 
     """The description of a U-Net on a plan's stages, with or without its Mamba layers.
 
     Raises:
-        UserError: The network has no description, or it does not fit the plan.
+        UserError: The network has no description, or the description does not fit the plan.
     """
     if spec.describe is None:
         raise _unmeasured(spec)
@@ -105,7 +105,7 @@ def described(spec: ModelSpec, stages: Sequence[Stage], *, ssm: bool = True) -> 
 
 
 def described_models(stages: Sequence[Stage]) -> tuple[str, ...]:
-    """Names of the networks with a description that fits a plan's stages."""
+    """The names of the networks with a description that fits a plan's stages."""
     fitting = []
     for spec in network_specs():
         with contextlib.suppress(UserError):

@@ -1,9 +1,9 @@
 """The layers of a U-Net and the memory that each of them takes in training (constants fitted by benchmarks/memory.py).
 
-The model follows what autograd keeps: under mixed precision every convolution keeps its input and every norm its input
-in 16 bits, a Mamba layer everything in float32, and the loss three float32 tensors of all classes per supervised head.
-On a GPU the Mamba layer and the norm are counted as torch's operators and the scan of mamba-ssm. On a CPU they are
-fused kernels, the output of a norm is computed again in the backward pass, and nothing is concatenated.
+The model counts the tensors that autograd keeps. Under mixed precision every convolution and every norm keeps its input
+in 16 bits, a Mamba layer keeps all its tensors in float32, and the loss keeps three float32 tensors of all classes per
+supervised head. On a GPU the Mamba layer and the norm are counted as torch's operators and the scan of mamba-ssm. On a
+CPU they are fused kernels, the output of a norm is computed again in the backward pass, and nothing is concatenated.
 """
 
 from __future__ import annotations
@@ -27,18 +27,19 @@ from umseg.architectures.unet import Architecture, Row, Tokens
 
 _WIDEST_FUSED = 64  # inner channels up to which a Mamba block keeps no low-rank step sizes
 
-# Sequences of inner channels that a Mamba block keeps. Both: delta, z, the scan's input and its gated output. CPU: the
-# convolution's input. GPU: that input padded, the convolution's output before SiLU, the scan's output before the gate,
-# and the scan's input twice more, copied for the two projections because time is innermost.
+# Sequences of inner channels that a Mamba block keeps. On both devices these are delta, z, the scan's input and its
+# gated output. A CPU adds the convolution's input. A GPU adds that input with its padding, the convolution's output
+# before SiLU, the scan's output before the gate, and two more copies of the scan's input for the two projections,
+# because time is innermost.
 _MAMBA_SEQUENCES: dict[Device, int] = {"cpu": 5, "cuda": 9}
-# Tokens per kept state of the scan; mamba-ssm keeps two numbers per state and 2048 tokens.
+# Tokens per state that the scan keeps; mamba-ssm keeps two numbers per state for every 2048 tokens.
 _TOKENS_PER_STATE: dict[Device, int] = {"cpu": 32, "cuda": 1024}
 _LANES = 16
 
 
 @dataclass(frozen=True)
 class _Run:
-    """A U-Net in training."""
+    """A U-Net and how it is trained."""
 
     training: Training
     architecture: Architecture
@@ -46,11 +47,11 @@ class _Run:
 
     @property
     def joins(self) -> bool:
-        """Whether no upsampled map and no concatenation is made (``umseg.models.fused_upsampling``)."""
+        """Whether upsampled maps and concatenations are never stored (``umseg.models.fused_upsampling``)."""
         return self.training.device == "cpu" and self.architecture.upsampling == "transposed"
 
     def map_bytes(self, stage: Stage) -> int:
-        """One feature map of the whole batch."""
+        """Bytes of one feature map of the whole batch."""
         return self.training.map_bytes(stage.features, stage.size)
 
     def rounded_weights(self, parameters: int) -> int:
@@ -66,13 +67,13 @@ def unet_layers(training: Training, architecture: Architecture, stages: Sequence
         yield from _decoder_stage(run, index)
     if len(stages) == 1:
         yield _head(run, stages[0])
-    # Losses are differentiated last first; the head of the lowest resolution has weight 0 unless it is the only one.
+    # Losses are differentiated in reverse order. The head of the lowest resolution has weight 0 unless it is alone.
     for stage in stages[: max(1, len(stages) - 2)]:
         yield training.loss(stage.size)
 
 
 def _batch(run: _Run) -> Layer:
-    """Images in float32, their rounded copies (one per convolution that reads them) and the label maps of all heads."""
+    """The images in float32, a 16-bit copy for each convolution that reads them, and the label maps of all heads."""
     first = (run.architecture.stem + run.architecture.encoder[0])[0]
     images = run.training.image_bytes(run.stages[0].size, readers=1 if first == "plain" else 2)
     heads = run.stages[: max(1, len(run.stages) - 1)]
@@ -89,11 +90,12 @@ def _encoder(run: _Run) -> Iterator[Layer]:
         yield from _blocks(run, stage, row, channels, stage.stride)
         if tokens:
             yield _mamba(run, stage, tokens)
-            # Its output, which convolutions keep, is gone when the Mamba layer runs backwards.
+            # The output of the Mamba layer, which convolutions keep, is freed before its own backward pass.
             yield Layer(kept=run.map_bytes(stage))
         if skip:
-            # The concatenation with the decoder's half: freed in the decoder, but then its gradient, of the same size,
-            # waits for the encoder. Without it the gradient of the skip waits alone, when the decoder's maps are gone.
+            # The concatenation of the skip with the decoder's half is freed in the decoder, but its gradient, of the
+            # same size, then waits for the encoder. Without a concatenation only the gradient of the skip waits, after
+            # the decoder's maps are freed.
             yield Layer(kept=(0 if run.joins else 2) * run.map_bytes(stage))
         channels = stage.features
 
@@ -103,18 +105,18 @@ def _decoder_stage(run: _Run, index: int) -> Iterator[Layer]:
     kernel = below.stride if run.architecture.upsampling == "transposed" else (1,)
     upsampling = convolution_parameters(below.features, stage.features, kernel)
     # Without a skip the blocks keep the upsampled map itself.
-    own = 0 if skip else run.map_bytes(stage)
-    yield Layer(upsampling, run.rounded_weights(upsampling) + own)
+    upsampled = 0 if skip else run.map_bytes(stage)
+    yield Layer(upsampling, run.rounded_weights(upsampling) + upsampled)
     yield from _blocks(run, stage, run.architecture.decoder[index], (2 if skip else 1) * stage.features)
     yield _head(run, stage, below)
 
 
 def _blocks(run: _Run, stage: Stage, row: Row, in_channels: int, stride: Sequence[int] = (1,)) -> Iterator[Layer]:
-    """A row of blocks, the first with the stride. Every convolution's output is kept, and every norm's.
+    """A row of blocks, of which the first has the stride. The outputs of all convolutions and norms are kept.
 
     On a CPU the output of a norm without a residual, the first of a block, is computed again in the backward pass.
     """
-    again = 1 if run.training.device == "cpu" else 0
+    recomputed = 1 if run.training.device == "cpu" else 0
     for index, kind in enumerate(row):
         channels = stage.features if index else in_channels
         block = BLOCKS[kind]
@@ -122,14 +124,17 @@ def _blocks(run: _Run, stage: Stage, row: Row, in_channels: int, stride: Sequenc
         parameters = convolution_parameters(channels, stage.features, stage.kernel) + (block.convolutions - 1) * inner
         yield Layer(
             parameters + block.convolutions * norm_parameters(stage.features),
-            kept=(2 * block.convolutions - again) * run.map_bytes(stage) + run.rounded_weights(parameters),
+            kept=(2 * block.convolutions - recomputed) * run.map_bytes(stage) + run.rounded_weights(parameters),
             passing=block.passing[run.training.device] * run.map_bytes(stage),
         )
         yield _shortcut(run, stage, block.shortcut, channels, strided=index == 0 and math.prod(stride) > 1)
 
 
 def _shortcut(run: _Run, stage: Stage, kind: Shortcut, channels: int, strided: bool) -> Layer:
-    """A projection's output is added and gone; a pooled one's input and norm keep theirs."""
+    """The shortcut of a block.
+
+    The output of a projection is freed after the sum. A pooled shortcut keeps its pooled map and the input of its norm.
+    """
     if kind == "always" or (kind == "where shapes differ" and (strided or channels != stage.features)):
         parameters = convolution_parameters(channels, stage.features, (1,))
         return Layer(parameters, run.rounded_weights(parameters))
@@ -144,9 +149,9 @@ def _shortcut(run: _Run, stage: Stage, kind: Shortcut, channels: int, strided: b
 def _mamba(run: _Run, stage: Stage, tokens: Tokens) -> Layer:
     """Layer norm and Mamba block, all in float32.
 
-    Kept per token are the layer norm's input (a copy, unless it is float32 already) with two statistics and its output,
-    the sequences of inner channels, the B and C of the scan, and its states every few tokens. The largest moment of the
-    backward pass holds the gradients of the scan's input, delta, z, B and C.
+    The layer keeps per token the layer norm's input (a copy, unless it is float32 already) with two statistics, the
+    layer norm's output, the sequences of inner channels, and the scan's B and C; it also keeps the scan's states every
+    few tokens. At its peak the backward pass holds the gradients of the scan's input, delta, z, B and C.
     """
     width, length = stage.features, math.prod(stage.size)
     if tokens == "channels":
@@ -166,9 +171,10 @@ def _mamba(run: _Run, stage: Stage, tokens: Tokens) -> Layer:
 
 
 def _head(run: _Run, stage: Stage, below: Stage | None = None) -> Layer:
-    """On a CPU the outputs of the last two blocks are not kept, but both exist at the end of the forward pass.
+    """The 1x1 convolution to class scores at the end of a decoder stage.
 
-    So does the output of the stage below. The backward pass needs about as much: the head's input and its gradient.
+    On a CPU the outputs of the last two blocks are not kept, but both exist at the end of the forward pass, and so does
+    the output of the stage below. The backward pass needs about as much for the head's input and its gradient.
     """
     head = run.training.head(convolution_parameters(stage.features, run.training.num_classes, (1,)), stage.size)
     if run.training.device != "cpu":

@@ -1,4 +1,4 @@
-"""The networks of MONAI that the paper compares with (paper 3.3; docs/rules.md, Baselines)."""
+"""The networks of MONAI that the paper compares with U-Mamba (paper 3.3; docs/rules.md, Baselines)."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def _builder(network: str, arguments: Mapping[str, Any], *, sized: bool = False)
     """The function that builds a network of MONAI, which brings its own initialisation.
 
     Args:
-        network: Class in ``monai.networks.nets``.
+        network: Name of the class in ``monai.networks.nets``.
         arguments: Arguments of the class beyond dimensions, channels and classes.
-        sized: The class takes the patch size, and is built for it alone.
+        sized: Whether the class takes the patch size, so that the network is built for that size alone.
     """
 
     def build(
@@ -29,7 +29,7 @@ def _builder(network: str, arguments: Mapping[str, Any], *, sized: bool = False)
         patch = tuple(stages[0].size)
         size = {"img_size": patch} if sized else {}
         make: Callable[..., Any] = getattr(importlib.import_module("monai.networks.nets"), network)
-        # Only here does MONAI import what it needs for this network alone.
+        # MONAI imports the packages that only this network needs at this point.
         return make(
             in_channels=in_channels, out_channels=num_classes, spatial_dims=len(patch), **size, **dict(arguments)
         )
@@ -37,7 +37,7 @@ def _builder(network: str, arguments: Mapping[str, Any], *, sized: bool = False)
     return build
 
 
-# Weight decay 0.01 is the default of AdamW. Sources of all settings: docs/rules.md, Baselines.
+# AdamW's default weight decay is 0.01. docs/rules.md, Baselines, names the sources of all settings.
 NETWORKS = (
     ModelSpec(
         "segresnet",

@@ -14,7 +14,7 @@ _RESIDUAL_BLOCKS = (1, 3, 4, 6)
 
 
 def _nnunet(stages: Sequence[Stage]) -> Architecture:
-    """The plan's convolutions.
+    """The plain U-Net, with the plan's numbers of convolutions.
 
     Raises:
         UserError: The plan is for residual encoders.
@@ -33,10 +33,10 @@ def _nnunet(stages: Sequence[Stage]) -> Architecture:
 
 
 def _nnunet_resenc(stages: Sequence[Stage]) -> Architecture:
-    """Residual encoder behind one convolution, plain decoder (docs/rules.md, Networks).
+    """The U-Net with a residual encoder behind one convolution and a plain decoder (docs/rules.md, Networks).
 
-    Blocks and convolutions are the plan's if it was made for residual encoders, else those of nnU-Net's presets: 1, 3,
-    4, 6, 6, ... blocks, one convolution per decoder stage.
+    The numbers of blocks and convolutions are the plan's if it was made for residual encoders. Otherwise they are those
+    of nnU-Net's presets: 1, 3, 4, 6, 6, ... blocks, and one convolution per decoder stage.
     """
     planned = stages[0].encoder_blocks is not None
     usual = [_RESIDUAL_BLOCKS[min(index, len(_RESIDUAL_BLOCKS) - 1)] for index in range(len(stages))]

@@ -1,4 +1,4 @@
-"""U-Mamba: the networks of the paper's text, and those of its released code."""
+"""The U-Mamba networks: those of the paper's text, and those of its released code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from umseg.architectures.unet import Architecture, Row, Tokens, row
 
 
 def _umamba(stages: Sequence[Stage], ssm: tuple[Tokens | None, ...]) -> Architecture:
-    """The paper's text (2.2): two residual blocks per encoder stage, one per decoder stage."""
+    """The network of the paper's text (2.2): two residual blocks per encoder stage, one per decoder stage."""
     levels = len(stages) - 1
     return Architecture(
         encoder=(row("residual", 2),) * len(stages),
@@ -35,7 +35,7 @@ def _bottleneck(stages: Sequence[Stage]) -> tuple[Tokens | None, ...]:
 
 
 def _released(stages: Sequence[Stage], ssm: tuple[Tokens | None, ...]) -> Architecture:
-    """The released code: an extra stem, fewer blocks in the lower half, no full-resolution skip in 2-D.
+    """The network of the released code: an extra stem, fewer blocks in the lower half, no full-resolution skip in 2-D.
 
     Source: docs/rules.md, Networks.
     """
@@ -46,7 +46,7 @@ def _released(stages: Sequence[Stage], ssm: tuple[Tokens | None, ...]) -> Archit
     return Architecture(
         stem=encoder[0],
         encoder=encoder,
-        # The same numbers of blocks, counted from the deepest decoder stage up.
+        # The decoder has the same numbers of blocks, but counted from its deepest stage up.
         decoder=tuple(two if levels - 1 - stage < half else two[:1] for stage in range(levels)),
         skips=tuple(not (flat and stage == 0) for stage in range(levels)),
         upsampling="nearest",
@@ -55,9 +55,9 @@ def _released(stages: Sequence[Stage], ssm: tuple[Tokens | None, ...]) -> Archit
 
 
 def _umamba_enc_released(stages: Sequence[Stage]) -> Architecture:
-    """A Mamba layer after every stage, in 2-D after every other one so that the last has it.
+    """The released U-Mamba_Enc, with a Mamba layer after every stage, or in 2-D after every other one up to the last.
 
-    It reads channels as tokens where there are at least as many of them as voxels.
+    A Mamba layer reads channels as tokens where there are at least as many channels as voxels.
     """
     every = 2 if len(stages[0].size) == 2 else 1
 

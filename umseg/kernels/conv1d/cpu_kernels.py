@@ -17,7 +17,7 @@ from umseg.kernels.runtime.tiles import fetch_line, read_tile, read_weights, til
 
 @inner
 def convolve(scratch, x, weights, width, t):
-    """Bias and ``width`` products for one token; the weights are followed by the bias."""
+    """The sum of the bias and ``width`` products for one token; the bias follows the weights."""
     total = load(scratch, weights + width * LANES)
     for k in range(width):
         total = total + load(scratch, weights + k * LANES) * load(scratch, x + (t + k) * LANES)
@@ -57,7 +57,7 @@ def forward(x, weights, batch, begin, end, out, scratch):
 
 @inner
 def activation_gradient(scratch, x, weights, width, grad, later, lines):
-    """Tile ``grad`` (of silu(v), v the convolution) becomes the gradient of v.
+    """Replace the gradient of silu(v) in the tile ``grad`` by that of v, the convolution.
 
     Meanwhile a tile is fetched from the array ``later`` (see ``fetch_line``).
     """
@@ -70,7 +70,7 @@ def activation_gradient(scratch, x, weights, width, grad, later, lines):
 
 @inner
 def convolution_gradient(scratch, x, weights, width, grad, out, sums, later, lines, later_out, lines_out):
-    """Tile ``out`` receives the gradient of x; ``sums`` adds the gradients of the weights and the bias.
+    """Write the gradient of x to the tile ``out``, and add the gradients of the weights and the bias to ``sums``.
 
     Meanwhile tiles are fetched from two arrays as in ``activation_gradient``.
     """
@@ -115,7 +115,7 @@ def backward(x, weights, grad, batch, begin, end, grad_x, grad_weights, row, scr
     for i in range(sums, carried):
         scratch[i] = 0
     last = begin + (end - begin - 1) // CHUNK * CHUNK
-    # The chunk after the segment comes first: its first tokens also depend on the segment's last inputs.
+    # The chunk after the segment is computed first: its first tokens also depend on the segment's last inputs.
     for start in range(last + CHUNK, begin - 1, -CHUNK):
         for block in range(blocks):
             first = block * LANES
@@ -144,6 +144,6 @@ def backward(x, weights, grad, batch, begin, end, grad_x, grad_weights, row, scr
 
 
 def scratch_size(channels: int, width: int) -> int:
-    """Elements of scratch that either kernel needs."""
+    """Number of elements of scratch that each of the kernels needs."""
     blocks = ceil_div(channels, LANES)
     return blocks * LANES * (3 * width + 1) + 3 * (CHUNK + width) * LANES

@@ -14,24 +14,25 @@ from umseg.kernels.runtime.layout import LANES, ceil_div
 from umseg.kernels.runtime.obstacles import OBSTACLES
 from umseg.kernels.runtime.threads import run_tasks
 
-# Tokens per piece of work: a multiple of the kernels' chunk, long enough to make the call's cost vanish.
+# Number of tokens per piece of work: a multiple of the kernels' chunk, large enough to make the cost of a call
+# negligible.
 _SEGMENT = 4096
 
 
 def causal_conv1d_silu(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """silu(sum_k weight[c, 0, k] x[b, c, t - width + 1 + k] + bias[c]), with zeros before the first token.
 
-    float32 runs in fused kernels on CPU, where torch's grouped convolution is over ten times slower, and on a GPU where
-    Triton can run, whose kernel keeps the channels innermost, as the scan wants them; everything else is torch's
-    convolution and SiLU.
+    Fused kernels compute float32 on a CPU, where torch's grouped convolution is over ten times slower, and on a GPU
+    where Triton can run, whose kernel keeps the channels innermost, as the scan needs them. torch's own convolution and
+    SiLU compute everything else.
 
     Args:
-        x: (batch, channels, length), any strides.
-        weight: (channels, 1, width).
-        bias: (channels,).
+        x: Sequences (batch, channels, length) with any strides.
+        weight: Weights (channels, 1, width).
+        bias: Bias (channels,).
 
     Returns:
-        (batch, channels, length) in the dtype of ``x``.
+        The result (batch, channels, length) in the dtype of ``x``.
 
     Raises:
         ValueError: The shapes do not fit, or a size is 0.
@@ -59,7 +60,7 @@ def _fused(device: str) -> Callable[[Tensor, Tensor], Tensor] | None:
 
 @torch.library.custom_op("umseg::causal_conv1d_silu_cpu", mutates_args=(), device_types="cpu")
 def forward_op(x: Tensor, weights: Tensor) -> Tensor:
-    """``weights`` is (channels, width + 1): the bias is the last column."""
+    """Return the convolution and SiLU of x; the last column of ``weights`` (channels, width + 1) is the bias."""
     from umseg.kernels.conv1d.cpu_kernels import forward, scratch_size
 
     y = torch.empty_like(x)
@@ -82,7 +83,7 @@ def _(x: Tensor, weights: Tensor) -> Tensor:
 
 @torch.library.custom_op("umseg::causal_conv1d_silu_cpu_backward", mutates_args=(), device_types="cpu")
 def backward_op(grad: Tensor, x: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """The gradients of x and of the weights; the convolution is computed again instead of kept."""
+    """Return the gradients of x and of the weights; the convolution is computed again instead of kept."""
     from umseg.kernels.conv1d.cpu_kernels import backward, scratch_size
 
     channels, columns = weights.shape
@@ -121,6 +122,6 @@ forward_op.register_autograd(_backward, setup_context=_setup_context)
 
 
 def _pieces(x: Tensor) -> list[tuple[int, int, int]]:
-    """(batch, first token, token after the last) of every piece of work."""
+    """The triple (batch, first token, token after the last) of every piece of work."""
     batches, _, length = x.shape
     return [(b, t, min(t + _SEGMENT, length)) for b in range(batches) for t in range(0, length, _SEGMENT)]

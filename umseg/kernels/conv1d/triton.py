@@ -10,16 +10,18 @@ from torch import Tensor
 from umseg.kernels.runtime.layout import ceil_div
 from umseg.kernels.runtime.memory_format import channels_innermost, empty_innermost
 
-# Tokens and channels per program. 16 numbers per lane of four warps: enough to work on while others are on their way.
+# Tokens and channels per program. They give 16 numbers per lane of four warps, enough to compute with while other
+# numbers are being loaded.
 _TOKENS, _LANES = 64, 32
 _OPTIONS: dict[str, Any] = {"TOKENS": _TOKENS, "LANES": _LANES, "num_warps": 4, "enable_fp_fusion": True}
 
 
 @torch.library.custom_op("umseg::causal_conv1d_silu_triton", mutates_args=())
 def forward_op(x: Tensor, weights: Tensor) -> Tensor:
-    """``weights`` is (channels, width + 1): the bias is the last column. The result has its channels innermost.
+    """Return the result of the convolution and SiLU with the channels innermost in memory.
 
-    With TRITON_INTERPRET=1 in the environment it also takes tensors on CPU.
+    The last column of ``weights`` (channels, width + 1) is the bias. With TRITON_INTERPRET=1 in the environment the
+    operator also takes tensors on a CPU.
     """
     from umseg.kernels.conv1d.triton_kernels import forward
     from umseg.kernels.runtime.triton_math import on_device_of
@@ -37,7 +39,7 @@ def _(x: Tensor, weights: Tensor) -> Tensor:
 
 @torch.library.custom_op("umseg::causal_conv1d_silu_triton_backward", mutates_args=())
 def backward_op(grad: Tensor, x: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """The gradients of x and of the weights; the convolution is computed again instead of kept."""
+    """Return the gradients of x and of the weights; the convolution is computed again instead of kept."""
     from umseg.kernels.conv1d.triton_kernels import backward
     from umseg.kernels.runtime.triton_math import on_device_of
 

@@ -1,9 +1,9 @@
 # mypy: disable-error-code="no-untyped-def, misc, untyped-decorator"
 """Causal depthwise convolution with SiLU on an NVIDIA GPU, as Triton kernels.
 
-A program is one warp and works on ``TOKENS`` tokens of ``LANES`` channels; grid (token blocks, channel blocks, batch).
-x, y and their gradients are (batch, length, channels) in memory, ``weights`` (channels, WIDTH + 1) ends with the bias.
-What a token needs of its neighbours is read, and the convolution computed, once per tap: it is all in the cache.
+A program works on ``TOKENS`` tokens of ``LANES`` channels; the grid is (token blocks, channel blocks, batch). x, y and
+their gradients are (batch, length, channels) in memory, and ``weights`` (channels, WIDTH + 1) ends with the bias. The
+neighbours of a token are read, and the convolution is computed, once per tap, because the neighbours are in the cache.
 
 This module imports triton; import it inside the functions that need it.
 """
@@ -18,7 +18,7 @@ from umseg.kernels.runtime.triton_math import sigmoid, silu_slope
 
 @triton.jit
 def convolve(x, weights, t, c, length, channels, WIDTH: tl.constexpr):
-    """Bias and products for the tokens t (TOKENS, 1) and channels c (1, LANES) of one batch element."""
+    """The sum of bias and products for the tokens t (TOKENS, 1) and channels c (1, LANES) of one batch element."""
     total = tl.load(weights + c * (WIDTH + 1) + WIDTH, mask=c < channels, other=0.0)
     total = total + tl.zeros(t.shape, tl.float32)
     for k in tl.static_range(WIDTH):
@@ -56,7 +56,7 @@ def backward(
     parts += place * (WIDTH + 1) * tl.num_programs(1) * LANES + c
     total = tl.zeros([TOKENS, LANES], tl.float32)
     for k in tl.static_range(WIDTH):
-        # The gradient of the convolution at the token that tap k of the weights joins with the token t of x.
+        # The gradient g is that of the convolution at the token that tap k connects with token t of x.
         s = t + (WIDTH - 1 - k)
         slope = silu_slope(convolve(x + element, weights, s, c, length, channels, WIDTH))
         g = slope * tl.load(grad + element + s * channels + c, mask=(s < length) & (c < channels), other=0.0)

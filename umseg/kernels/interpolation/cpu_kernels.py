@@ -1,8 +1,8 @@
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
 """Interpolation on a CPU in one pass over the output, as numba kernels.
 
-Images are (channels, z, y, x); a 2-D image has one slice. Where the voxels of the patch lie in the image is given by
-``line = matrix @ (z, y, x) + origin``.
+Images are (channels, z, y, x); a 2-D image has one slice. The place in the image of a voxel (z, y, x) of the patch is
+``matrix @ (z, y, x) + origin``.
 
 This module imports numba; import it only inside the functions that need it.
 """
@@ -20,7 +20,7 @@ ONE = np.float32(1)
 
 @inner
 def basis(t):
-    """The four cubic B-splines that are not zero at a fraction ``t`` of the way from one voxel to the next."""
+    """The values of the four cubic B-splines that are not zero at the fraction ``t`` between two voxels."""
     s = ONE - t
     return s * s * s * SIXTH, THIRDS - t * t * (ONE - t * HALF), THIRDS - s * s * (ONE - s * HALF), t * t * t * SIXTH
 
@@ -41,13 +41,13 @@ def within(cz, cy, cx, depth, rows, columns):
 
 @jit("void(float32[:,:,:,::1], intp, float64[:,:], float64[:], float32[:,:,:,::1])", fastmath={"contract"})
 def sample_cubic(coefficients, depth, matrix, origin, out):
-    """The cubic spline at the voxels of a patch, 0 outside the image.
+    """Write the cubic spline at the voxels of a patch, 0 outside the image.
 
     Args:
-        coefficients: (channels, z, y, x); along y and x 3 more than the image has voxels, along z also 3 more, or in
-            2-D as many.
+        coefficients: Coefficients of the spline, (channels, z, y, x); along y and x they are 3 more than the image has
+            voxels, along z also 3 more, or in 2-D as many.
         depth: Number of slices of the image.
-        out: (channels, *patch).
+        out: Array for the result, (channels, *patch).
     """
     channels, planes, rows, columns = coefficients.shape
     flat = coefficients.reshape(-1)
@@ -76,14 +76,14 @@ def sample_cubic(coefficients, depth, matrix, origin, out):
 
 @inner
 def corner_steps(bz, by, bx, depth, rows, columns):
-    """Steps in flat memory from the first corner of a cell to the next along each axis; 0 at the border."""
+    """The steps in flat memory from the first corner of a cell to the next along each axis; 0 at the border."""
     nz = rows * columns if bz < depth - 1 else 0
     return nz, columns if by < rows - 1 else 0, 1 if bx < columns - 1 else 0
 
 
 @inner
 def between(flat, first, ny, nx, ty, tx):
-    """Linear interpolation within one cell of a slice."""
+    """The linear interpolation within one cell of a slice."""
     upper = flat[first] + tx * (flat[first + nx] - flat[first])
     lower = flat[first + ny] + tx * (flat[first + ny + nx] - flat[first + ny])
     return upper + ty * (lower - upper)
@@ -91,7 +91,7 @@ def between(flat, first, ny, nx, ty, tx):
 
 @jit("void(float32[:,:,:,::1], float64[:,:], float64[:], float32[:,:,:,::1])", fastmath={"contract"})
 def sample_linear(image, matrix, origin, out):
-    """Linear interpolation at the voxels of a patch (channels, *patch), 0 outside the image."""
+    """Write the linear interpolation at the voxels of a patch (channels, *patch), 0 outside the image."""
     channels, depth, rows, columns = image.shape
     flat = image.reshape(-1)
     for z in range(out.shape[1]):
@@ -131,12 +131,12 @@ def vote(values, corners, tz, ty, tx):
 
 @jit("void(int16[:,:,:,::1], float64[:,:], float64[:], int16, int16[:,:,:,::1])")
 def sample_majority(label, matrix, origin, outside, out):
-    """The label to which linear interpolation gives the largest weight; of several labels the lowest.
+    """Write the label to which linear interpolation gives the largest weight, or the lowest of several such labels.
 
     Args:
-        label: (planes, z, y, x); each plane is interpolated separately.
+        label: Labels (planes, z, y, x); each plane is interpolated separately.
         outside: Label outside the image.
-        out: (planes, *patch).
+        out: Array for the result, (planes, *patch).
     """
     planes, depth, rows, columns = label.shape
     flat = label.reshape(-1)

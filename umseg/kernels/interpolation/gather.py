@@ -1,7 +1,7 @@
 # mypy: disable-error-code="no-untyped-call, untyped-decorator"
 """A sum over four rows of four neighbouring voxels, as one numba operation on vectors.
 
-LLVM does not discover by itself that four neighbours can be read at once; with this operation it needs half the time.
+LLVM does not discover by itself that four neighbours can be read at once; this operation halves the time.
 
 This module imports numba; import it only inside the functions that need it.
 """
@@ -15,17 +15,17 @@ from numba.core import types
 from numba.extending import intrinsic as _intrinsic
 from numba.np.arrayobj import make_array
 
-# numba replaces the Python signature (typing context first) by the one that kernels see; mypy cannot know.
+# numba replaces the Python signature (typing context first) by the one that kernels see, which mypy cannot know.
 intrinsic: Any = _intrinsic
 
 _F32 = ir.FloatType()
 _VECTOR = ir.VectorType(_F32, 4)
-# Lets LLVM fuse a * b + c where the processor can.
+# This flag lets LLVM fuse a * b + c where the processor can.
 _FUSE = ("contract",)
 
 
 def _vector(builder: Any, values: list[Any]) -> Any:
-    """Four float32 as a vector."""
+    """A vector of four float32 numbers."""
     vector = ir.Constant(_VECTOR, ir.Undefined)
     for lane, value in enumerate(values):
         vector = builder.insert_element(vector, value, ir.Constant(ir.IntType(32), lane))
@@ -34,7 +34,7 @@ def _vector(builder: Any, values: list[Any]) -> Any:
 
 @intrinsic
 def weighted_rows(typingctx: Any, flat: Any, first: Any, pitch: Any, rows: Any, columns: Any) -> Any:
-    """sum over i, j < 4 of rows[i] * columns[j] * flat[first + i * pitch + j], with tuples of four float32 weights."""
+    """The sum over i, j < 4 of rows[i] * columns[j] * flat[first + i * pitch + j]; weights are tuples of float32."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         array = make_array(sig.args[0])(context, builder, args[0])

@@ -1,1 +1,1 @@
-"""Instance normalisation with its activation and the residual sum before it."""
+"""Instance normalisation with the residual sum and activation that follow it."""

@@ -1,4 +1,4 @@
-"""The part of differentiation that the normalisations on CPU and GPU share."""
+"""The part of the differentiation that the normalisations on CPU and GPU share."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ def gradients_by(backward: Callable[..., Any]) -> Callable[..., tuple[Tensor | N
     """The backward function of a normalisation for ``register_autograd``.
 
     Args:
-        backward: Operator from the output's gradient, the saved tensors, whether there is a residual, and the slope, to
-            the gradients of input, residual, weight and bias.
+        backward: Operator that maps the output's gradient, the saved tensors, the presence of a residual and the slope
+            to the gradients of input, residual, weight and bias.
     """
 
     def gradients(ctx: Any, grad: Tensor, _mean: Tensor, _scale: Tensor) -> tuple[Tensor | None, ...]:

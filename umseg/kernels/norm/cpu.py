@@ -21,11 +21,11 @@ from umseg.kernels.runtime.saved_activations import computed_again
 from umseg.kernels.runtime.threads import run_tasks
 
 PIECE = 4096
-"""Voxels of a piece of work."""
+"""Number of voxels of a piece of work."""
 
 
 def norm_act(x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, eps: float, slope: float) -> Tensor:
-    """leaky_relu(instance_norm(x) + residual) of float32 or bfloat16; without a residual it need not be kept."""
+    """leaky_relu(instance_norm(x) + residual) in float32 or bfloat16; autograd need not keep it without a residual."""
     out, mean, scale = forward_op(x, residual, weight, bias, eps, slope)
     if residual is not None:
         return cast("Tensor", out)
@@ -37,7 +37,7 @@ def norm_act(x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, e
 def forward_op(
     x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, eps: float, slope: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The output, and per sample and channel the mean and the reciprocal standard deviation."""
+    """Return the output, and the mean and reciprocal standard deviation of each sample and channel."""
     from umseg.kernels.norm import cpu_kernels
 
     x = channels_last(x)
@@ -45,7 +45,7 @@ def forward_op(
     sums = _sum_pieces(memory, torch.float64, lambda *piece: cpu_kernels.sum_voxels(memory, *piece))
     shift = sums[:, 0] / memory.shape[1]
     first = x.detach().flatten(2)[..., 0].double().numpy()
-    with np.errstate(invalid="ignore"):  # an infinite input makes NaN, as it does in torch
+    with np.errstate(invalid="ignore"):  # an infinite input gives NaN, as in torch
         variance = np.maximum(sums[:, 1] / memory.shape[1] - shift**2, 0)
         mean, scale = (torch.from_numpy(a.astype(np.float32)) for a in (first + shift, 1 / np.sqrt(variance + eps)))
     return _normalized(x, residual, _Line.of(weight, bias, mean, scale), slope), mean, scale
@@ -53,7 +53,7 @@ def forward_op(
 
 @dataclass(frozen=True)
 class _Line:
-    """Normalisation as (batch, channels) factors and offsets of the input."""
+    """The normalisation as (batch, channels) factors and offsets of the input."""
 
     factor: NDArray[np.float32]
     offset: NDArray[np.float32]
@@ -90,7 +90,7 @@ def _(
 
 @torch.library.custom_op("umseg::instance_norm_act_again", mutates_args=())
 def _again(x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, scale: Tensor, slope: float) -> Tensor:
-    """The output without a residual, from what the forward pass kept."""
+    """Return the output without a residual, computed from the tensors that the forward pass kept."""
     return _normalized(x, None, _Line.of(weight, bias, mean, scale), slope)
 
 
@@ -116,7 +116,7 @@ def backward_op(
     dx = torch.empty_like(channels_last(x))
     dresidual = torch.empty_like(dx) if with_residual else x.new_empty(0)
     g, memory = (_memory(channels_last(t)) for t in (grad, x))
-    # The output only shows where the activation was cut off. Without a residual the input shows it too.
+    # The output is needed only for the sign before the activation, which without a residual follows from the input too.
     result = memory[:, :0] if y is None else _memory(channels_last(y))
     to_input = _memory(dx)
     to_residual = _memory(dresidual) if with_residual else to_input[:, :0]
@@ -184,7 +184,7 @@ forward_op.register_autograd(gradients_by(backward_op), setup_context=_save)
 
 
 def _memory(x: Tensor) -> NDArray[np.generic]:
-    """A channels-last tensor as an array (batch, voxels, channels) on the same memory; bfloat16 as uint16."""
+    """A channels-last tensor as an array (batch, voxels, channels) in the same memory; bfloat16 becomes uint16."""
     x = x.detach().movedim(1, -1).flatten(1, -2)
     return x.view(torch.int16).numpy().view(np.uint16) if x.dtype == torch.bfloat16 else x.numpy()
 
@@ -204,10 +204,10 @@ def _run_pieces(memory: NDArray[Any], work: Callable[[int, int, int], None]) -> 
 def _sum_pieces(
     memory: NDArray[Any], dtype: torch.dtype, work: Callable[[int, int, int, NDArray[Any]], None]
 ) -> NDArray[np.float64]:
-    """(batch, 2, channels): what ``work`` adds to its last argument, summed over the pieces of each sample."""
+    """The sums (batch, 2, channels) that ``work`` adds to its last argument, over the pieces of each sample."""
     batch, voxels, channels = memory.shape
     pieces = -(-voxels // PIECE)
-    # torch's memory begins with a cache line, numpy's does not: sums that straddle two take three times as long.
+    # torch's memory begins at a cache line, numpy's does not: sums that straddle two lines take three times as long.
     sums = torch.zeros(batch, pieces, 2, channels, dtype=dtype).numpy()
     _run_pieces(memory, lambda b, start, stop: work(b, start, stop, sums[b, start // PIECE]))
     total: NDArray[np.float64] = sums.sum(axis=1, dtype=np.float64)

@@ -1,10 +1,10 @@
 # mypy: disable-error-code="no-untyped-def"
 """Numba kernels of instance norm + leaky ReLU over (batch, voxels, channels) memory, float32 or bfloat16.
 
-Each works on the voxels ``start`` to ``stop`` of one sample. A piece of work has the same voxels whatever the number of
-threads, and the sums of the pieces are added in a fixed order, so results do not depend on how threads are scheduled.
-The variance is summed in float64 around the first voxel: neither a large mean nor an outlier, the first voxel included,
-swallows it.
+Each kernel works on the voxels ``start`` to ``stop`` of one sample. The pieces of work do not depend on the number of
+threads, and their sums are added in a fixed order, so that results do not depend on how threads are scheduled. The
+variance is summed in float64 around the first voxel, so that neither a large mean nor an outlier, even in the first
+voxel, makes it lose its digits.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from umseg.kernels.runtime.jit import jit
 _kernel = jit(fastmath={"contract", "reassoc", "nsz"})
 
 _TOGETHER = 4
-"""Voxels whose terms are summed in registers before a channel's sum in memory is read and written again: in float64,
-one at a time takes one and a half times as long."""
+"""Number of voxels whose terms are summed in registers before a channel's sum in memory is read and written again.
+
+In float64, one voxel at a time takes one and a half times as long.
+"""
 
 
 @_kernel
@@ -48,7 +50,10 @@ def sum_voxels(x, b, start, stop, sums):
 
 @_kernel
 def normalize(x, residual, b, start, stop, factor, offset, slope, y):
-    """y = act(x * factor + offset + residual); factor and offset per channel; no residual where it has no voxels."""
+    """Write y = act(x * factor + offset + residual) with factors and offsets per channel.
+
+    A residual without voxels is left out.
+    """
     channels = x.shape[2]
     zero = x[0, 0, 0]
     for v in range(start, stop):
@@ -64,9 +69,9 @@ def normalize(x, residual, b, start, stop, factor, offset, slope, y):
 
 @_kernel
 def sum_gradients(grad, x, y, b, start, stop, mean, factor, offset, slope, sums):
-    """Add the gradient before the activation, and it times (x - mean), to ``sums`` (2, channels) float32.
+    """Add g and g * (x - mean), with g the gradient before the activation, to ``sums`` (2, channels) float32.
 
-    The activation let through what is positive in y, or in x * factor + offset where y has no voxels.
+    The activation passed the values that are positive in y, or in x * factor + offset where y has no voxels.
     """
     channels = x.shape[2]
     for v in range(start, stop):
@@ -86,7 +91,7 @@ def sum_gradients(grad, x, y, b, start, stop, mean, factor, offset, slope, sums)
 
 @_kernel
 def input_gradients(grad, x, y, b, start, stop, mean, factor, offset, shift, tilt, slope, dx, dresidual):
-    """dx = factor (g - shift - (x - mean) tilt) and dresidual = g, where g is the gradient before the activation."""
+    """Write dx = factor (g - shift - (x - mean) tilt) and dresidual = g, with g the gradient before the activation."""
     channels = x.shape[2]
     zero = x[0, 0, 0]
     for v in range(start, stop):

@@ -1,7 +1,7 @@
 """Instance normalisation with activation and residual on an NVIDIA GPU: torch operators around the Triton kernels.
 
-torch's own instance norm copies a channels-last tensor into the default layout, forward and backward, and leaves its
-result there, where the next convolution copies it back.
+torch's own instance norm copies a channels-last tensor into the default layout, in the forward and backward pass, and
+leaves its result in that layout, so that the next convolution copies it back.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from umseg.kernels.norm.autograd import gradients_by
 from umseg.kernels.runtime.layout import ceil_div
 from umseg.kernels.runtime.memory_format import channels_last
 
-# Numbers of a program's tile: 64 per lane of its four warps. At most so many channels of them.
+# Number of values in a program's tile, 64 per lane of its four warps, and the largest number of channels in a tile.
 _TILE, _WIDEST = 8192, 128
 _OPTIONS: dict[str, Any] = {"num_warps": 4, "enable_fp_fusion": True}
-# Tiles and channels that a program of `combine` takes at once.
+# Tiles and channels that a program of `combine` processes at once.
 _COMBINED: dict[str, Any] = {"TILES": 1024, "LANES": 4, "num_warps": 8, "enable_fp_fusion": True}
 
 
 def norm_act(x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, eps: float, slope: float) -> Tensor:
-    """leaky_relu(instance_norm(x) + residual) of float32, bfloat16 or float16."""
+    """leaky_relu(instance_norm(x) + residual) in float32, bfloat16 or float16."""
     out: Tensor = forward_op(x, residual, weight, bias, eps, slope)[0]
     return out
 
@@ -32,9 +32,9 @@ def norm_act(x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, e
 def forward_op(
     x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, eps: float, slope: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The output, and per sample and channel the mean and the reciprocal standard deviation.
+    """Return the output, and the mean and reciprocal standard deviation of each sample and channel.
 
-    With TRITON_INTERPRET=1 in the environment it also takes tensors on CPU.
+    With TRITON_INTERPRET=1 in the environment the operator also takes tensors on a CPU.
     """
     from umseg.kernels.norm.triton_kernels import combine, measure, normalize
     from umseg.kernels.runtime.triton_math import on_device_of
@@ -66,7 +66,7 @@ def _(
 def backward_op(
     grad: Tensor, x: Tensor, y: Tensor, weight: Tensor, mean: Tensor, scale: Tensor, with_residual: bool, slope: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The gradients of x, the residual (empty without one), weight and bias."""
+    """Return the gradients of x, the residual (empty without one), weight and bias."""
     from umseg.kernels.norm.triton_kernels import input_gradients, sum_gradients
     from umseg.kernels.runtime.triton_math import on_device_of
 
@@ -97,7 +97,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tenso
     x, residual, weight, _, _, slope = inputs
     y, mean, scale = output
     ctx.with_residual, ctx.slope = residual is not None, slope
-    # The output only shows where the activation was cut off: without an activation it need not be kept.
+    # The output is needed only for the sign before the activation: without an activation it need not be kept.
     ctx.save_for_backward(x, x if slope == 1 else y, weight, mean, scale)
 
 
@@ -105,7 +105,7 @@ forward_op.register_autograd(gradients_by(backward_op), setup_context=_save)
 
 
 class _Cut(NamedTuple):
-    """How the voxels and channels of a batch are cut into programs."""
+    """The division of the voxels and channels of a batch into programs."""
 
     batches: int
     voxels: int

@@ -2,9 +2,9 @@
 """Instance normalisation with activation and residual on an NVIDIA GPU, as Triton kernels.
 
 x, y, the residual and their gradients are (batch, voxels, channels) in memory. A program works on one tile, ``VOXELS``
-voxels of ``LANES`` channels of a sample, that it holds in registers; grid (tiles, channel blocks, batch). ``parts`` are
-(batch, tiles, 2, channels), one pair of sums per tile: no atomics, so that two runs are bit-identical. Everything is
-computed in float32.
+voxels of ``LANES`` channels of a sample, which it holds in registers; the grid is (tiles, channel blocks, batch).
+``parts`` (batch, tiles, 2, channels) has one pair of sums per tile instead of atomics, so that two runs are
+bit-identical. Everything is computed in float32.
 
 This module imports triton; import it inside the functions that need it.
 """
@@ -17,7 +17,7 @@ import triton.language as tl
 
 @triton.jit
 def place(voxels, channels, VOXELS: tl.constexpr, LANES: tl.constexpr):
-    """Of the program's tile: offsets and mask (VOXELS, LANES), channels (1, LANES) and how many voxels it has."""
+    """The offsets and mask (VOXELS, LANES), the channels (1, LANES) and the number of voxels of the program's tile."""
     start = tl.program_id(0).to(tl.int64) * VOXELS
     row = tl.arange(0, VOXELS)[:, None]
     c = (tl.program_id(1) * LANES + tl.arange(0, LANES))[None, :]
@@ -28,7 +28,7 @@ def place(voxels, channels, VOXELS: tl.constexpr, LANES: tl.constexpr):
 
 @triton.jit
 def store_pair(parts, first, second, c, channels):
-    """The two sums (1, LANES) of the program's tile."""
+    """Write the two sums (1, LANES) of the program's tile."""
     tile = tl.program_id(2).to(tl.int64) * tl.num_programs(0) + tl.program_id(0)
     parts += tile * 2 * channels + c
     tl.store(parts, first, mask=c < channels)
@@ -39,7 +39,7 @@ def store_pair(parts, first, second, c, channels):
 def measure(x, parts, voxels, channels, VOXELS: tl.constexpr, LANES: tl.constexpr):
     """Write the mean of every tile and its sum of squared deviations from that mean.
 
-    Unlike sums of squares these lose nothing where the mean is large against the spread.
+    Unlike sums of squares these lose no digits where the mean is much larger than the spread.
     """
     at, mask, c, left = place(voxels, channels, VOXELS, LANES)
     v = tl.load(x + at, mask=mask, other=0.0).to(tl.float32)
@@ -53,9 +53,9 @@ def combine(
     parts, mean, scale, voxels, channels, tiles, eps,
     VOXELS: tl.constexpr, TILES: tl.constexpr, LANES: tl.constexpr,
 ):  # fmt: skip
-    """Mean and reciprocal standard deviation (batch, channels) of all tiles together; grid (channel blocks, batch).
+    """Write the mean and reciprocal standard deviation (batch, channels) of all tiles; grid (channel blocks, batch).
 
-    The sum of squared deviations is that within the tiles and that of their means (Chan et al. 1983).
+    The sum of squared deviations is the sum of those within the tiles and of those of their means (Chan et al. 1983).
     """
     batch = tl.program_id(1).to(tl.int64)
     c = (tl.program_id(0) * LANES + tl.arange(0, LANES))[None, :]
@@ -82,7 +82,7 @@ def combine(
 
 @triton.jit
 def load_statistics(mean, scale, weight, c, channels):
-    """Mean and reciprocal standard deviation of a sample and the channels' weights, (1, LANES)."""
+    """The mean and reciprocal standard deviation of a sample and the weights of the channels, (1, LANES) each."""
     row = tl.program_id(2) * channels + c
     middle = tl.load(mean + row, mask=c < channels, other=0.0)
     spread = tl.load(scale + row, mask=c < channels, other=0.0)
@@ -101,7 +101,7 @@ def normalize(
     out = (v - middle) * (factor * spread) + tl.load(bias + c, mask=c < channels, other=0.0)
     if SUM:
         out += tl.load(residual + at, mask=mask, other=0.0).to(tl.float32)
-    # NaN compares as false and stays what it is.
+    # NaN compares as false and stays NaN.
     tl.store(y + at, tl.where(out < 0.0, out * slope, out), mask=mask)
 
 
@@ -116,7 +116,7 @@ def upstream(grad, y, at, mask, slope):
 def sum_gradients(
     grad, x, y, mean, parts, voxels, channels, slope, VOXELS: tl.constexpr, LANES: tl.constexpr
 ):  # fmt: skip
-    """Write per tile the sums of g and of g (x - mean), with g the gradient before the activation."""
+    """Write the sums of g and of g (x - mean) of every tile, with g the gradient before the activation."""
     at, mask, c, _ = place(voxels, channels, VOXELS, LANES)
     g = upstream(grad, y, at, mask, slope)
     middle = tl.load(mean + tl.program_id(2) * channels + c, mask=c < channels, other=0.0)
@@ -129,7 +129,7 @@ def input_gradients(
     grad, x, y, weight, mean, scale, sums, grad_x, grad_residual, voxels, channels, slope,
     SUM: tl.constexpr, VOXELS: tl.constexpr, LANES: tl.constexpr,
 ):  # fmt: skip
-    """Write the gradients of x and of the residual; ``sums`` (batch, 2, channels) are those of ``sum_gradients``."""
+    """Write the gradients of x and of the residual; ``sums`` (batch, 2, channels) come from ``sum_gradients``."""
     at, mask, c, _ = place(voxels, channels, VOXELS, LANES)
     middle, spread, factor = load_statistics(mean, scale, weight, c, channels)
     g = upstream(grad, y, at, mask, slope)

@@ -1,4 +1,4 @@
-"""How numba kernels are compiled. This module imports numba; import it inside the functions that need it."""
+"""Compilation of numba kernels. This module imports numba; import it inside the functions that need it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 
 
 def jit(*signatures: str, **options: Any) -> Any:
-    """Compile a kernel, or load it from numba's cache where one can be written.
+    """Compile a kernel, or load it from numba's cache where a cache can be written.
 
-    numba compiles anew when the file of the kernel changes; after a change in a module that the kernel uses, remove the
-    ``*.nbi`` files beside them.
+    numba compiles a kernel again when its file changes. After a change in a module that the kernel uses, remove the
+    ``*.nbi`` files next to both.
 
     Args:
-        signatures: Types to compile for on import; without any, the kernel is compiled for the types that it meets.
+        signatures: Types to compile for on import; without any, the kernel is compiled for the types of its arguments
+            when it is called.
         options: Further options of ``numba.njit``.
     """
 
@@ -32,5 +33,5 @@ def jit(*signatures: str, **options: Any) -> Any:
 
 
 def inner(function: Any) -> Any:
-    """Compile as a part of the kernels that call it."""
+    """Compile a function as a part of the kernels that call it."""
     return _compile(**_OPTIONS)(function)

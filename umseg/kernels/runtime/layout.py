@@ -1,13 +1,13 @@
-"""How the CPU kernels cut a sequence; a module without numba, so that shapes can be told without it."""
+"""The blocks that the CPU kernels divide a sequence into; a module without numba, for code that only needs shapes."""
 
 from __future__ import annotations
 
-# Channels that are worked on together: the lanes of a vector.
+# Number of channels that are processed together: the lanes of a vector.
 LANES = 16
-# Tokens between two kept states, and tokens of a tile; a multiple of LANES.
+# Number of tokens between two kept states, and of tokens of a tile; a multiple of LANES.
 CHUNK = 32
 
 
 def ceil_div(a: int, b: int) -> int:
-    """The number of pieces of size ``b`` that hold ``a`` things; also right for symbolic integers."""
+    """The number of pieces of size ``b`` that hold ``a`` items; also right for symbolic integers."""
     return -(-a // b)

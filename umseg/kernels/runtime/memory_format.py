@@ -1,4 +1,4 @@
-"""The memory layouts that convolutions and kernels work in."""
+"""The memory layouts that convolutions and kernels use."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from torch import Tensor
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """(batch, channels, *spatial) with the channels innermost in memory.
+    """The tensor (batch, channels, *spatial) with its channels innermost in memory.
 
-    The strides say so too where there is one channel only, which is dense in both layouts: from them a convolution
-    takes the layout of its output.
+    The strides are those of this layout even for a single channel, which is dense in both layouts, because a
+    convolution takes the layout of its output from the strides.
     """
     layout = torch.channels_last if x.dim() == 4 else torch.channels_last_3d
     return x.contiguous(memory_format=layout).to(memory_format=layout)
 
 
 def channels_innermost(x: Tensor) -> Tensor:
-    """A sequence (batch, channels, length), in memory as (batch, length, channels)."""
+    """The sequence (batch, channels, length), stored in memory as (batch, length, channels)."""
     return x.transpose(1, 2).contiguous().transpose(1, 2)
 
 
 def empty_innermost(x: Tensor) -> Tensor:
-    """A sequence of the same shape and dtype without values, in memory as (batch, length, channels)."""
+    """An uninitialised sequence of the same shape and dtype, stored in memory as (batch, length, channels)."""
     batches, channels, length = x.shape
     return x.new_empty(batches, length, channels).transpose(1, 2)

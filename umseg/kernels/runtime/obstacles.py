@@ -1,4 +1,4 @@
-"""Why kernels cannot run on this machine, and what to do about it; found without importing the packages they need."""
+"""Reasons why kernels cannot run on this machine, and remedies, found without an import of the packages they need."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _INSTALL = {
     "triton": "pip install triton-windows" if sys.platform == "win32" else "pip install triton",
 }
 
-# Releases of mamba-ssm up to 2.3.2 bring the kernels in their wheels or compile them. Later ones leave them out unless
-# this variable is set while they are installed (state-spaces/mamba, pull request 977); earlier ones ignore it.
+# Releases of mamba-ssm up to 2.3.2 have the kernels in their wheels or compile them, and ignore this variable. Later
+# releases leave the kernels out unless the variable is set during installation (state-spaces/mamba, pull request 977).
 _REBUILD = (
     "MAMBA_KEEP_CUDA_BUILD=TRUE pip install --force-reinstall --no-cache-dir --no-deps --no-build-isolation "
     "mamba-ssm, which needs the CUDA compiler; or nothing, where triton is installed"
@@ -24,17 +24,17 @@ _REBUILD = (
 
 
 class Obstacle(NamedTuple):
-    """What is missing, and the command or action that helps."""
+    """The reason why kernels cannot run, and the command or action that helps."""
 
     reason: str
     remedy: str
 
 
 def find_obstacle(package: str | None) -> Obstacle | None:
-    """What keeps kernels that need ``package`` from running; None where nothing does.
+    """The obstacle that keeps kernels that need ``package`` from running; None if they can run.
 
     Args:
-        package: ``numba``, ``triton`` or ``mamba_ssm``; None for kernels that need torch alone.
+        package: Name of the package: ``numba``, ``triton`` or ``mamba_ssm``; None for kernels that need torch alone.
     """
     if package is None:
         return None
@@ -47,7 +47,7 @@ def find_obstacle(package: str | None) -> Obstacle | None:
     if package == "triton" and _triton_version() < (3, 3):
         return Obstacle("triton is older than 3.3", "install torch 2.7 or newer, which brings it")
     if package == "triton" and sys.platform == "linux" and not _has_compiler():
-        # Triton compiles the few lines that launch a kernel with it.
+        # Triton uses the compiler for the few lines that launch a kernel.
         return Obstacle("triton finds no C compiler", "install gcc, e.g. apt-get install gcc")
     return None
 
@@ -59,10 +59,9 @@ def _has_compiler() -> bool:
 def _triton_version() -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in version("triton").split(".")[:2])
-    except PackageNotFoundError:  # builds for other GPUs and nightly builds go by other names
+    except PackageNotFoundError:  # builds for other GPUs and nightly builds have other names
         return (3, 3)
 
 
 OBSTACLES: dict[str, Obstacle | None] = {package: find_obstacle(package) for package in _INSTALL}
-"""What keeps the kernels that need each package from running. Looked up once: a compiled graph cannot search for
-packages."""
+"""The obstacles of the kernels that need each package, looked up once: a compiled graph cannot search for packages."""

@@ -1,4 +1,4 @@
-"""Activations that are cheap to compute are not kept for the backward pass but computed there again."""
+"""Activations that are not kept for the backward pass but computed again there, because that is cheap."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from umseg.kernels.runtime.torch_private import StorageWeakRef, storage_address,
 
 @dataclass(frozen=True)
 class _Again:
-    """Stands for a saved tensor: how its memory is filled again, and where in that memory the tensor lies."""
+    """A stand-in for a saved tensor: the function that fills its memory again, and its place in that memory."""
 
     make: Callable[[], Tensor]
     size: torch.Size
@@ -28,13 +28,13 @@ class _Again:
 
 @dataclass(frozen=True)
 class _Recipe:
-    """How to make a tensor again.
+    """The recipe by which a tensor is computed again.
 
     Attributes:
-        storage: The tensor's storage. The reference does not keep its memory, but no other storage can take its
-            address.
+        storage: Weak reference to the tensor's storage, which does not keep its memory alive but keeps any other
+            storage from taking its address.
         version: Version of the tensor's values. After a change in place the recipe is no longer right.
-        make: Makes the tensor, in the same layout.
+        make: Function that computes the tensor, in the same layout.
     """
 
     storage: StorageWeakRef
@@ -53,7 +53,7 @@ class _Recipes:
         self.known[storage.cdata] = _Recipe(storage, tensor_version(out), make)
 
     def pack(self, saved: Tensor) -> Tensor | _Again:
-        """What autograd keeps in place of a tensor that it saves."""
+        """The object that autograd keeps in place of a tensor that it saves."""
         recipe = self.known.get(storage_address(saved.untyped_storage()))
         if recipe is None or recipe.version != tensor_version(saved):
             return saved
@@ -72,9 +72,9 @@ def _unpack(packed: Tensor | _Again) -> Tensor:
 
 @contextmanager
 def recomputing(enabled: bool) -> Iterator[None]:
-    """A block in which autograd keeps, instead of tensors that ``computed_again`` knows, what they are made from.
+    """A block in which autograd keeps recipes instead of the tensors that are registered with ``computed_again``.
 
-    Convolutions save their inputs, and the normalisation before them saves its own input: of the two, one is enough.
+    Convolutions save their inputs, and the normalisation before them saves its own input; one of the two is enough.
     """
     if not enabled or not torch.is_grad_enabled() or torch.compiler.is_compiling():
         yield
@@ -86,16 +86,21 @@ def recomputing(enabled: bool) -> Iterator[None]:
             yield
     finally:
         _recipes.reset(token)
-        recipes.known.clear()  # autograd keeps the hooks, and with them would keep what every recipe needs
+        recipes.known.clear()  # autograd keeps the hooks, which would keep the inputs of every recipe alive
 
 
 def _current() -> _Recipes | None:
-    # A compiler decides itself what is kept, and cannot look into a context variable.
+    # A compiler decides for itself which tensors are kept, and cannot read a context variable.
     return None if torch.compiler.is_compiling() else _recipes.get()
 
 
 def computed_again(out: Tensor, make: Callable[[], Tensor]) -> Tensor:
-    """Register how a tensor can be made again, in the same layout and from tensors that are kept anyway; returns it."""
+    """Register how a tensor can be computed again, and return the tensor.
+
+    Args:
+        out: The tensor.
+        make: Function that computes it again, in the same layout and from tensors that are kept anyway.
+    """
     recipes = _current()
     if recipes is not None:
         recipes.note(out, make)
@@ -103,7 +108,7 @@ def computed_again(out: Tensor, make: Callable[[], Tensor]) -> Tensor:
 
 
 def concatenated(first: Tensor, second: Tensor) -> Tensor:
-    """Both tensors along the channels. In the backward pass the result is made again from its parts."""
+    """The concatenation of both tensors along the channels, computed again from its parts in the backward pass."""
     out, recipes = torch.cat((first, second), dim=1), _current()
     if recipes is not None:
         parts = [recipes.pack(part.detach()) for part in (first, second)]

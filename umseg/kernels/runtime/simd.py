@@ -2,8 +2,8 @@
 """Sixteen float32 lanes as one numba value.
 
 numba vectorises plain loops only when LLVM can prove that no arrays overlap and that the order of sums may change.
-A vector type of our own needs no proof: every operation below is one LLVM instruction on ``<16 x float>``, which
-LLVM splits into whatever the processor has (one AVX-512, two AVX or four SSE/NEON registers).
+A separate vector type needs no such proof: every operation below is one LLVM instruction on ``<16 x float>``, which
+LLVM splits into the registers that the processor has (one AVX-512, two AVX or four SSE/NEON registers).
 
 This module imports numba; import it inside the functions that need it.
 """
@@ -25,14 +25,15 @@ from numba.np.arrayobj import make_array
 
 from umseg.kernels.runtime.layout import LANES
 
-# numba replaces the Python signature (typing context first) by the one that kernels see; mypy cannot know.
+# numba replaces the Python signature (typing context first) by the one that kernels see, which mypy cannot know.
 intrinsic: Any = _intrinsic
 
 _F32 = ir.FloatType()
 _I32 = ir.IntType(32)
 _VECTOR = ir.VectorType(_F32, LANES)
 _INTEGERS = ir.VectorType(_I32, LANES)
-# Lets LLVM fuse a * b + c where the processor can; nothing else is reordered, so results do not depend on context.
+# This flag lets LLVM fuse a * b + c where the processor can. Nothing else is reordered, so that results do not depend
+# on the context.
 _FUSE = ("contract",)
 
 # 2^f - 1 on [-1/2, 1/2] without constant term: relative error 9.2e-8 (weighted minimax fit), and 2^0 is exactly 1.
@@ -143,7 +144,9 @@ def _unary(build: Callable[[Any, Any], Any], name: str, doc: str) -> Any:
 
 
 exp2 = _unary(_exp2, "exp2", "2^x in every lane, relative error below 2e-7; 0 below -127, infinity from 128 on.")
-exp2_within = _unary(_exp2_within, "exp2_within", "``exp2`` for lanes between -127 and 128; elsewhere any number.")
+exp2_within = _unary(
+    _exp2_within, "exp2_within", "``exp2`` for lanes between -127 and 128; elsewhere the result is undefined."
+)
 sigmoid = _unary(_sigmoid, "sigmoid", "1 / (1 + e^-x) in every lane.")
 softplus = _unary(_softplus, "softplus", "log(1 + e^x) in every lane.")
 
@@ -167,7 +170,7 @@ def _write(builder: Any, value: Any, pointer: Any) -> None:
 
 @intrinsic
 def load(typingctx: Any, array: Any, index: Any) -> Any:
-    """Lanes array[index : index + 16] of a contiguous array."""
+    """The lanes array[index : index + 16] of a contiguous array."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return _read(builder, _pointer(context, builder, sig.args[0], args[0], args[1], False, _VECTOR))
@@ -177,7 +180,7 @@ def load(typingctx: Any, array: Any, index: Any) -> Any:
 
 @intrinsic
 def load_bytes(typingctx: Any, array: Any, offset: Any) -> Any:
-    """Sixteen neighbours in memory, ``offset`` bytes after the first element of any array."""
+    """The sixteen neighbours in memory that begin ``offset`` bytes after the first element of any array."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return _read(builder, _pointer(context, builder, sig.args[0], args[0], args[1], True, _VECTOR))
@@ -198,7 +201,7 @@ def store(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
 
 @intrinsic
 def store_bytes(typingctx: Any, array: Any, offset: Any, value: Any) -> Any:
-    """Write sixteen neighbours in memory, ``offset`` bytes after the first element of any array."""
+    """Write sixteen neighbours in memory, beginning ``offset`` bytes after the first element of any array."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         _write(builder, args[2], _pointer(context, builder, sig.args[0], args[0], args[1], True, _VECTOR))
@@ -209,14 +212,14 @@ def store_bytes(typingctx: Any, array: Any, offset: Any, value: Any) -> Any:
 
 @intrinsic
 def prefetch(typingctx: Any, array: Any, offset: Any) -> Any:
-    """Ask for the cache line ``offset`` bytes after the first element of any array; never fails, wherever that is."""
+    """Request the cache line ``offset`` bytes after the first element of any array; invalid addresses do not fail."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         byte = ir.IntType(8)
         pointer = _pointer(context, builder, sig.args[0], args[0], args[1], True, byte)
         kind = ir.FunctionType(ir.VoidType(), [pointer.type, _I32, _I32, _I32])
         function = builder.module.declare_intrinsic("llvm.prefetch", [pointer.type], kind)
-        # To read, into the first-level cache, data rather than instructions.
+        # The three numbers mean: for reading, into the first-level cache, data rather than instructions.
         builder.call(function, [pointer, *(ir.Constant(_I32, n) for n in (0, 3, 1))])
         return context.get_dummy_value()
 
@@ -301,7 +304,7 @@ def _shuffle(builder: Any, a: Any, b: Any, lanes: Sequence[int]) -> Any:
 
 
 def _interleave(builder: Any, a: Any, b: Any, step: int) -> tuple[Any, Any]:
-    """Exchange the upper half of every 2*step lanes of ``a`` with the lower half of ``b``'s: one transposition step."""
+    """Exchange the upper half of every 2*step lanes of ``a`` with the lower half of those of ``b``, to transpose."""
     low = [j if not j & step else LANES + j - step for j in range(LANES)]
     high = [j + step if not j & step else LANES + j for j in range(LANES)]
     return _shuffle(builder, a, b, low), _shuffle(builder, a, b, high)
@@ -353,7 +356,7 @@ def store_transposed(typingctx: Any, source: Any, index: Any, target: Any, offse
 
 @intrinsic
 def fold4(typingctx: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
-    """Partial sums over the lanes of four vectors: lane 4 g + k holds the sum of lanes 4 g .. 4 g + 3 of vector k."""
+    """Partial sums over the lanes of four vectors; lane 4 g + k holds the sum of lanes 4 g .. 4 g + 3 of vector k."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         a, b, c, d = args

@@ -1,7 +1,7 @@
-"""Run independent pieces of numba work on as many threads as torch uses.
+"""Threads that run independent pieces of numba work, as many as torch uses.
 
-The kernels release the interpreter lock, so plain Python threads suffice. Unlike numba's own threading layers they
-may be used from several threads at once, survive a fork, and need no second OpenMP runtime beside torch's.
+The kernels release the interpreter lock, so that plain Python threads suffice. Unlike numba's own threading layers they
+may be used from several threads at once, survive a fork, and need no second OpenMP runtime besides torch's.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def run_tasks(make_worker: Callable[[], Callable[[int], None]], count: int) -> N
     """Call ``worker(i)`` for i = 0 .. count - 1, each once, in no particular order.
 
     Args:
-        make_worker: Called once per thread; what it returns may own scratch memory.
-        count: Number of pieces.
+        make_worker: Function that is called once per thread; the worker that it returns may own scratch memory.
+        count: Number of pieces of work.
     """
     threads = min(torch.get_num_threads(), count)
     tickets = itertools.count()

@@ -1,5 +1,5 @@
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
-"""Tiles of 16 channels by ``CHUNK`` tokens: between tensors of any strides and a scratch array in the cache.
+"""Copies of tiles of 16 channels by ``CHUNK`` tokens between tensors of any strides and a scratch array in the cache.
 
 This module imports numba; import it inside the functions that need it.
 """
@@ -13,7 +13,7 @@ from umseg.kernels.runtime.layout import CHUNK, LANES
 from umseg.kernels.runtime.simd import load, load_bytes, load_transposed, prefetch, store, store_bytes, store_transposed
 
 TILE = CHUNK * LANES
-# Bytes of a cache line; a wrong guess only makes fetching ahead less useful.
+# Size of a cache line in bytes; a wrong value only makes prefetching less useful.
 LINE = 64
 
 
@@ -73,7 +73,7 @@ def read_weights(source, first, blocks, states, scale, scratch, at):
 
 @inner
 def tile_lines(source, batch, first, start):
-    """Where the 32 cache lines of a tile begin: line i is at byte origin + i // 2 * pair + i % 2 * single."""
+    """The places of the 32 cache lines of a tile: line i is at byte origin + i // 2 * pair + i % 2 * single."""
     origin = batch * source.strides[0] + first * source.strides[1] + start * source.strides[2]
     if source.strides[2] == 4:
         return origin, source.strides[1], LINE
@@ -82,9 +82,10 @@ def tile_lines(source, batch, first, start):
 
 @inner
 def fetch_line(source, lines, i):
-    """Bring line i of 32 (see ``tile_lines``) into the cache while the processor goes on.
+    """Bring line i of 32 (see ``tile_lines``) into the cache while the processor continues.
 
-    Processors do not foresee which tile comes next. All lines at once would stall them: spread the calls over a tile.
+    Processors cannot predict which tile comes next. A request for all lines at once would stall them, so that the calls
+    should be spread over a tile.
     """
     origin, pair, single = lines
     prefetch(source, origin + i // 2 * pair + i % 2 * single)

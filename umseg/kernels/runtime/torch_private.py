@@ -1,7 +1,7 @@
-"""The names of torch that are private or undocumented and that umseg needs; nothing else uses such names.
+"""The private or undocumented names of torch that umseg needs; no other module uses such names.
 
-Checked with torch 2.13; tests/kernels/runtime/test_torch_private.py checks them with the torch that is installed. Names
-that are slow to import are imported inside functions.
+The names were checked with torch 2.13; tests/kernels/runtime/test_torch_private.py checks them with the torch that is
+installed. Names that are slow to import are imported inside functions.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = [
 
 
 def storage_address(storage: torch.UntypedStorage) -> int:
-    """What identifies a storage: ``StorageWeakRef(storage).cdata`` without making the reference."""
+    """The number that identifies a storage: ``StorageWeakRef(storage).cdata`` without making the reference."""
     address: int = storage._cdata
     return address
 
@@ -50,7 +50,7 @@ def fake_tensors(*, allow_real: bool = False) -> AbstractContextManager[Any]:
     """A block in which tensors have shapes but no data: operators take neither memory nor time.
 
     Args:
-        allow_real: Let operators take real tensors too, e.g. the parameters of a network that was built before.
+        allow_real: Whether operators may also take real tensors, e.g. the parameters of a network built earlier.
     """
     from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -58,21 +58,21 @@ def fake_tensors(*, allow_real: bool = False) -> AbstractContextManager[Any]:
 
 
 def real_tensors() -> AbstractContextManager[Any]:
-    """A block inside one of ``fake_tensors`` in which tensors are real again."""
+    """A block inside a block of ``fake_tensors`` in which new tensors are real again."""
     from torch._subclasses.fake_tensor import unset_fake_temporarily
 
     return unset_fake_temporarily()
 
 
 def foreach_lerp_(tensors: Sequence[Tensor], ends: Sequence[Tensor], weight: float) -> None:
-    """Move every tensor the share ``weight`` of the way to its end, in place and in one call."""
+    """Move every tensor towards its end by the fraction ``weight`` of the distance, in place and in one call."""
     torch._foreach_lerp_(list(tensors), list(ends), weight)
 
 
 def cpu_has_bfloat16() -> bool:
-    """Whether the CPU computes with bfloat16; false where torch does not say.
+    """Whether the CPU computes with bfloat16; false where torch cannot say.
 
-    torch has no public query on all supported versions, and float32 is always right.
+    torch has no public query in all supported versions, and float32 is always a safe choice.
     """
     supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     return bool(supported())

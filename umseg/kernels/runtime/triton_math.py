@@ -1,5 +1,5 @@
 # mypy: disable-error-code="no-untyped-def, misc, untyped-decorator, no-any-return"
-"""What the Triton kernels of the scan and of the convolution have in common.
+"""Functions that the Triton kernels of the scan and of the convolution share.
 
 This module imports triton; import it inside the functions that need it.
 """
@@ -15,19 +15,19 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-# One warp per program: a lane is a channel and holds its states in registers, so that nothing but the gradients of B
-# and C crosses lanes. Products are fused with sums as on any GPU; the default of triton 3.10 is not to.
+# A program is one warp: a lane is a channel and holds its states in registers, so that only the gradients of B and C
+# cross lanes. Products are fused with sums as is usual on a GPU; by default triton 3.10 does not fuse them.
 OPTIONS: dict[str, Any] = {"num_warps": 1, "enable_fp_fusion": True}
 
 
 def on_device_of(x: Tensor) -> AbstractContextManager[object]:
-    """Triton launches on the current device, which need not be that of the tensors."""
+    """A block in which Triton launches kernels on the device of ``x``, which need not be the current one."""
     return torch.cuda.device(x.device) if x.is_cuda else contextlib.nullcontext()
 
 
 @triton.jit
 def sigmoid(x):
-    """1 / (1 + e^-x); e^-x is infinity for large negative x, and the quotient 0, as it should be."""
+    """1 / (1 + e^-x); for large negative x e^-x is infinity and the quotient is correctly 0."""
     return 1.0 / (1.0 + tl.exp(-x))
 
 
@@ -59,13 +59,13 @@ def softplus(x):
 
 @triton.jit
 def within(index, size, valid):
-    """The mask of the indices below ``size``, of none where the scalar ``valid`` is false."""
+    """The mask of the indices below ``size``; it is empty where the scalar ``valid`` is false."""
     return index < tl.where(valid, size, 0)
 
 
 @triton.jit
 def step_size(raw, bias, mask, SOFTPLUS: tl.constexpr):
-    """Step sizes from raw ones; 0 where masked, with which a token changes no state."""
+    """The step sizes from raw ones; 0 outside the mask, so that the token changes no state."""
     raw += bias
     if SOFTPLUS:
         raw = softplus(raw)

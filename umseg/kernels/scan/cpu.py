@@ -13,9 +13,9 @@ from umseg.kernels.runtime.layout import CHUNK, LANES, ceil_div
 from umseg.kernels.runtime.threads import run_tasks
 from umseg.kernels.scan.operator import Gradients, differentiable, empty_gate, empty_gradients, sum_groups
 
-# Channel blocks that one call of the forward kernel takes: more share the reading of B and C.
+# Number of channel blocks per call of the forward kernel; more blocks share the reading of B and C.
 _BLOCKS_FORWARD = 4
-# Channel blocks that one call of the backward kernel takes: its sums for B and C are a buffer of their own.
+# Number of channel blocks per call of the backward kernel; every call has a separate buffer of sums for B and C.
 _BLOCKS_BACKWARD = 2
 
 
@@ -32,7 +32,7 @@ def forward_op(
     delta_softplus: bool,
     keep: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Return the output and, where ``keep``, the states at the start of each chunk, for backward."""
+    """Return the output and, where ``keep``, the states at the start of each chunk for the backward pass."""
     from umseg.kernels.scan.cpu_forward import forward, forward_scratch
 
     y, kept = _forward_outputs(u, A, keep)
@@ -76,7 +76,7 @@ def backward_op(
     delta_softplus: bool,
     kept: Tensor,
 ) -> Gradients:
-    """Return the gradients."""
+    """Return the gradients of all inputs; see ``Gradients``."""
     from umseg.kernels.scan.cpu_backward import backward, backward_scratch
 
     batches, channels, length = u.shape
@@ -121,7 +121,7 @@ def _(*inputs: Any) -> Gradients:
 
 
 scan = differentiable(forward_op, backward_op)
-"""Shapes as in :func:`umseg.kernels.scan.interface.selective_scan`; float32 on CPU."""
+"""The scan of float32 tensors on a CPU; shapes as in :func:`umseg.kernels.scan.interface.selective_scan`."""
 
 
 def _padded(states: int) -> int:
@@ -145,7 +145,7 @@ def _arrays(
     z: Tensor | None,
     delta_bias: Tensor | None,
 ) -> tuple[np.ndarray[Any, Any], ...]:
-    """The kernels' view of the tensors; an absent D or bias is zero, an absent z is never read."""
+    """The tensors as arrays for the kernels; an absent D or bias is zero, an absent z is never read."""
     D = u.new_zeros(u.shape[1]) if D is None else D
     bias = u.new_zeros(u.shape[1]) if delta_bias is None else delta_bias
     gate = u if z is None else z
@@ -153,10 +153,10 @@ def _arrays(
 
 
 def _forward_pieces(batches: int, blocks: int, threads: int) -> list[tuple[int, int, int]]:
-    """(batch, first block, last block) of every piece of work.
+    """The triple (batch, first block, last block) of every piece of work.
 
-    No result depends on how the channels are cut: batch elements of which every thread gets equally many stay in large
-    pieces, the rest are cut so that the threads end together.
+    Results do not depend on how the channels are divided. Batch elements that can be shared out equally among the
+    threads stay in large pieces; the remaining ones are divided so that all threads finish at the same time.
     """
     whole = batches // threads * threads
     small = max(1, min(_BLOCKS_FORWARD, (batches - whole) * blocks // (4 * threads)))
@@ -165,7 +165,7 @@ def _forward_pieces(batches: int, blocks: int, threads: int) -> list[tuple[int, 
 
 
 def _pieces(batches: int, blocks: int, size: int) -> Iterator[tuple[int, int, int, int]]:
-    """(batch, group, first block, last block) of every piece of work."""
+    """The tuple (batch, group, first block, last block) of every piece of work."""
     for batch in range(batches):
         for group, first in enumerate(range(0, blocks, size)):
             yield batch, group, first, min(first + size, blocks)

@@ -1,10 +1,11 @@
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
 """The gradients of the selective scan on CPU, as numba kernels.
 
-The layout is that of the forward kernels. Chunks come last to first; the states of a chunk are computed again from
-the one kept at its start, four at a time, and never more are held. What B and C receive from the 16 channels of a
-block is folded to four partial sums in registers and summed over the blocks in the scratch array; what the blocks of
-different calls contribute goes to different parts of the output, so nothing depends on which thread is faster.
+The layout is that of the forward kernels. The loop over chunks runs from the last to the first. The states of a chunk
+are computed again from the state kept at its start, four at a time, and no more than these are held. The contributions
+of the 16 channels of a block to the gradients of B and C are folded to four partial sums in registers and summed over
+the blocks in the scratch array. The blocks of different calls write to different parts of the output, so that results
+do not depend on which thread is faster.
 
 This module imports numba; import it inside the functions that need it.
 """
@@ -36,7 +37,7 @@ from umseg.kernels.scan.cpu_forward import LARGEST_EXPONENT, LOG2_E, measure_rat
 
 @inner
 def replay(exp2, scratch, decay, delta, driven, b, c, pitch, y, states, decays, later, lines):
-    """``advance`` that stores every state and decay of the chunk; ``states`` begins with the state before it."""
+    """A variant of ``advance`` that stores every state and decay of the chunk, after the state before the chunk."""
     a0, a1 = load(scratch, decay), load(scratch, decay + LANES)
     a2, a3 = load(scratch, decay + 2 * LANES), load(scratch, decay + 3 * LANES)
     h0, h1 = load(scratch, states), load(scratch, states + LANES)
@@ -71,15 +72,15 @@ def retreat(
     scratch, decay, adjoint, rate, delta, driven, grad, b, c, pitch, states, decays, s, q, grad_b, grad_c, row,
     later, lines,
 ):  # fmt: skip
-    """Gradients of four states of 16 channels over one chunk, last token first.
+    """Compute the gradients of four states of 16 channels over one chunk, from the last token to the first.
 
     Args:
-        adjoint: The gradient with respect to the state after the chunk; becomes the one before it.
-        rate: Adds sum_t dh_t e_t h_(t-1) step_t, the gradient of the decay rates A.
+        adjoint: Gradient with respect to the state after the chunk, which is replaced by that before the chunk.
+        rate: Sum to which sum_t dh_t e_t h_(t-1) step_t, the gradient of the decay rates A, is added.
         grad: Tile of the gradient with respect to <C, h>.
         s, q: Tiles that receive <dh, B> and <dh e h_(t-1), A log2(e)>, summed over states.
-        grad_b, grad_c: Receive the gradients of B and C, folded (see ``fold4``), ``row`` elements per token.
-        later, lines: As in ``advance``.
+        grad_b, grad_c: Tiles that receive the gradients of B and C, folded (see ``fold4``), ``row`` elements per token.
+        later, lines: Tile that is fetched meanwhile, as in ``advance``.
     """
     a0, a1 = load(scratch, decay), load(scratch, decay + LANES)
     a2, a3 = load(scratch, decay + 2 * LANES), load(scratch, decay + 3 * LANES)
@@ -131,7 +132,7 @@ def retreat(
 
 @inner
 def read_slopes(scratch, delta, slope, bias, use_softplus):
-    """The derivative of the step sizes with respect to the raw ones in the tile ``delta``."""
+    """Write the derivative of the step sizes with respect to the raw ones in the tile ``delta``."""
     shift = load(scratch, bias)
     for t in range(0, TILE, LANES):
         raw = load(scratch, delta + t) + shift
@@ -140,7 +141,7 @@ def read_slopes(scratch, delta, slope, bias, use_softplus):
 
 @inner
 def open_gate(scratch, z, grad):
-    """From the gradient of y silu(z): tile ``grad`` becomes that of y, and y times tile ``z`` will be that of z."""
+    """Replace the gradient of y silu(z) in the tile ``grad`` by that of y, and z by the gradient of z divided by y."""
     for t in range(0, TILE, LANES):
         gate, g = load(scratch, z + t), load(scratch, grad + t)
         opened = sigmoid(gate)
@@ -150,7 +151,7 @@ def open_gate(scratch, z, grad):
 
 @inner
 def finish(scratch, u, delta, slope, grad, s, q, skip, sum_skip, sum_bias):
-    """Tile ``s`` becomes du and ``q`` becomes the gradient of the raw step sizes; add to those of D and the bias."""
+    """Turn the tile ``s`` into du and ``q`` into the gradient of the raw step sizes; add to those of D and the bias."""
     weight = load(scratch, skip)
     total_skip, total_bias = zero(), zero()
     for t in range(0, TILE, LANES):
@@ -166,7 +167,7 @@ def finish(scratch, u, delta, slope, grad, s, q, skip, sum_skip, sum_bias):
 
 @inner
 def write_folded(scratch, at, target, row, states, tokens):
-    """Rows ``row`` .. of ``target`` (.., states) receive the folded sums of ``tokens`` tokens."""
+    """Write the folded sums of ``tokens`` tokens to ``target`` (.., states), beginning with the row ``row``."""
     for t in range(tokens):
         for n in range(0, states, 4):
             store_fold(target, (row + t) * states + n, load(scratch, at + 4 * (t * states + n)))
@@ -302,7 +303,7 @@ def backward(
 
 
 def backward_scratch(states: int, blocks: int) -> int:
-    """Elements of scratch that ``backward`` needs; ``states`` a multiple of 4."""
+    """Number of elements of scratch that ``backward`` needs; ``states`` has to be a multiple of 4."""
     pitch = LANES * ceil_div(states, LANES)
     weights = blocks * LANES * (3 * states + 5)
     return weights + 2 * CHUNK * pitch + 17 * TILE + 4 * LANES + 2 * CHUNK * states * 4

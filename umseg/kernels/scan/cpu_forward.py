@@ -1,12 +1,12 @@
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
 """The selective scan on CPU, as numba kernels.
 
-One call works on one batch element and a range of channel blocks; a block is 16 channels, the lanes of a vector.
-Time goes by in chunks of ``CHUNK`` tokens, outermost, so that a chunk of B and C is read once for all blocks. The
-tensors may have any strides: tiles are copied (transposed where need be) into a scratch array that stays in the
-first-level cache. Absent channels, tokens and states are zeros there and change nothing.
+One call works on one batch element and a range of channel blocks; a block is 16 channels, the lanes of a vector. The
+outermost loop runs over chunks of ``CHUNK`` tokens, so that a chunk of B and C is read once for all blocks. The tensors
+may have any strides: tiles are copied (transposed where necessary) into a scratch array that stays in the first-level
+cache. Absent channels, tokens and states are zeros there and change nothing.
 
-The states are taken four at a time, so that states and decay rates live in registers while time runs.
+The states are processed four at a time, so that states and decay rates stay in registers during the loop over tokens.
 
 This module imports numba; import it inside the functions that need it.
 """
@@ -40,7 +40,7 @@ LARGEST_EXPONENT = np.float32(126)
 def read_steps(scratch, delta, u, driven, bias, use_softplus):
     """Turn a tile of raw step sizes into step sizes, and write steps * inputs to the tile ``driven``.
 
-    Returns the size of the largest step of each channel.
+    The result is the size of the largest step of each channel.
     """
     shift, longest = load(scratch, bias), zero()
     for t in range(0, TILE, LANES):
@@ -65,11 +65,11 @@ def measure_rates(scratch, decay, blocks, states, reach):
 
 @inner
 def advance(exp2, scratch, decay, state, delta, driven, b, c, pitch, y, later, lines):
-    """Four states of 16 channels over one chunk: update ``state`` and add <C, h> to the tile ``y``.
+    """Advance four states of 16 channels by one chunk: update ``state`` and add <C, h> to the tile ``y``.
 
     Args:
-        exp2: ``exp2_within`` where no exponent needs clamping.
-        later, lines: A tile to fetch meanwhile (see ``fetch_line``).
+        exp2: Exponential function: ``exp2``, or ``exp2_within`` where no exponent needs clamping.
+        later, lines: Tile that is fetched meanwhile (see ``fetch_line``).
     """
     a0, a1 = load(scratch, decay), load(scratch, decay + LANES)
     a2, a3 = load(scratch, decay + 2 * LANES), load(scratch, decay + 3 * LANES)
@@ -101,10 +101,10 @@ def forward(u, delta, A, B, C, D, z, bias, use_softplus, gated, keep, batch, fir
     """Scan channel blocks first .. last - 1 of one batch element.
 
     Args:
-        D, bias: (channels, 1).
-        z: Read only where ``gated``.
-        keep: Write the state at the start of each chunk to ``kept`` (batch, blocks, chunks, states, 16).
-        scratch: At least ``forward_scratch(states, last - first)`` elements.
+        D, bias: Skip weights and bias, (channels, 1).
+        z: Gate, read only where ``gated``.
+        keep: Whether to write the state at the start of each chunk to ``kept`` (batch, blocks, chunks, states, 16).
+        scratch: Array of at least ``forward_scratch(states, last - first)`` elements.
     """
     blocks = last - first
     states = 4 * ((A.shape[1] + 3) // 4)
@@ -132,7 +132,7 @@ def forward(u, delta, A, B, C, D, z, bias, use_softplus, gated, keep, batch, fir
             read_tile(C, batch, n, start, CHUNK, scratch, tile_c + n, pitch)
         for block in range(blocks):
             channel = (first + block) * LANES
-            # While it works, each group of four states fetches one of the tiles that come next.
+            # Each group of four states fetches one of the next tiles while it is processed.
             wraps = block == blocks - 1
             next_channel = first * LANES if wraps else channel + LANES
             next_start = start + CHUNK if wraps else start
@@ -172,6 +172,6 @@ def forward(u, delta, A, B, C, D, z, bias, use_softplus, gated, keep, batch, fir
 
 
 def forward_scratch(states: int, blocks: int) -> int:
-    """Elements of scratch that ``forward`` needs; ``states`` a multiple of 4."""
+    """Number of elements of scratch that ``forward`` needs; ``states`` has to be a multiple of 4."""
     pitch = LANES * ceil_div(states, LANES)
     return blocks * LANES * (2 * states + 3) + 2 * CHUNK * pitch + 4 * TILE

@@ -22,13 +22,13 @@ Scan = Callable[
 
 
 class Backend(NamedTuple):
-    """Where a backend works and what it needs.
+    """An implementation of the scan, with the tensors that it takes and the package that it needs.
 
     Attributes:
-        scan: The function; its module imports what it needs when the function is called.
+        scan: Function that runs the scan; its module imports the packages that it needs when the function is called.
         device: Type of device ("cpu", "cuda"), or None for every device.
-        dtypes: The dtypes that it computes in.
-        package: The installed package that it needs, or None.
+        dtypes: Dtypes that the backend computes in.
+        package: Installed package that the backend needs, or None.
     """
 
     scan: Scan
@@ -37,15 +37,15 @@ class Backend(NamedTuple):
     package: str | None
 
 
-# In the order of preference: ``auto`` takes the first that fits the tensors and is installed. mamba_ssm is faster than
-# triton only where a sequence is so short that neither takes long (docs/gpu.md).
+# The backends in the order of preference: ``auto`` takes the first that fits the tensors and is installed. mamba_ssm is
+# faster than triton only for sequences so short that neither takes long (docs/gpu.md).
 BACKENDS = {
     "cpu": Backend(cpu.scan, "cpu", (torch.float32,), "numba"),
     "triton": Backend(triton.scan, "cuda", (torch.float32,), "triton"),
     "mamba_ssm": Backend(mamba_ssm.scan, "cuda", (torch.float32,), "mamba_ssm"),
     "reference": Backend(reference.scan, None, (torch.float32, torch.float64), None),
 }
-# What keeps each backend from running.
+# The obstacle that keeps each backend from running, or None.
 OBSTACLES = {name: obstacles.OBSTACLES[b.package] if b.package else None for name, b in BACKENDS.items()}
 
 
@@ -64,32 +64,33 @@ def selective_scan(
     """Run the selective state space recurrence of Mamba over a sequence (docs/rules.md, Mamba block).
 
     h_t = exp(delta_t A) h_(t-1) + delta_t B_t u_t with h_0 = 0; y_t = <C_t, h_t> + D u_t; with ``z`` the result is
-    y_t silu(z_t). Computed in float32, or in float64 where ``u`` is float64, whatever the dtypes of the others.
-    Tensors may have any strides.
+    y_t silu(z_t). The scan computes in float32, or in float64 where ``u`` is float64, whatever the dtypes of the other
+    tensors. Tensors may have any strides.
 
     Args:
         u: Input (batch, channels, length).
         delta: Step sizes (batch, channels, length).
-        A: State matrix (channels, states), real.
+        A: Real state matrix (channels, states).
         B: Input projection (batch, states, length).
         C: Output projection (batch, states, length).
         D: Skip weights (channels,).
         z: Gate (batch, channels, length).
-        delta_bias: Added to ``delta`` before the softplus (channels,).
-        delta_softplus: Replace ``delta`` by softplus(delta + delta_bias).
-        backend: "auto" or a key of ``BACKENDS``.
+        delta_bias: Bias (channels,) that is added to ``delta`` before the softplus.
+        delta_softplus: Whether to replace ``delta`` by softplus(delta + delta_bias).
+        backend: Name of the backend: "auto" or a key of ``BACKENDS``.
 
     Returns:
-        (batch, channels, length) in the dtype of ``u``; what exceeds float16 becomes its largest number.
+        The output (batch, channels, length) in the dtype of ``u``; values beyond the range of float16 become its
+        largest number.
 
     Raises:
         ValueError: A shape does not fit, a tensor is empty, or the backend is unknown or does not fit the tensors.
-        ImportError: The backend asked for is not installed.
+        ImportError: The chosen backend is not installed.
     """
     _check_shapes(u, delta, A, B, C, D, z, delta_bias)
     dtype = torch.float64 if u.dtype == torch.float64 else torch.float32
     name = choose_backend(u.device, dtype) if backend == "auto" else _named_backend(backend, u.device, dtype)
-    # Under autocast the loop's products would be rounded to 16 bits; the recurrence must not be.
+    # Autocast would round the products of the recurrence to 16 bits, which it does not tolerate.
     with torch.autocast(u.device.type, enabled=False):
         y = BACKENDS[name].scan(
             u.to(dtype),
@@ -106,12 +107,12 @@ def selective_scan(
 
 
 def available_backends() -> dict[str, bool]:
-    """Name of every backend and whether what it needs is installed, fastest first."""
+    """The names of all backends, fastest first, and whether the package that each needs is installed."""
     return {name: OBSTACLES[name] is None for name in BACKENDS}
 
 
 def choose_backend(device: torch.device, dtype: torch.dtype = torch.float32) -> str:
-    """The backend that "auto" means for tensors on ``device`` computed in ``dtype``."""
+    """The backend that "auto" means for tensors on ``device`` and a computation in ``dtype``."""
     fitting = fitting_backends(device, dtype)
     chosen = next(name for name in fitting if OBSTACLES[name] is None)
     if chosen == "reference" != fitting[0]:
@@ -126,7 +127,7 @@ def fitting_backends(device: torch.device, dtype: torch.dtype = torch.float32) -
 
 def _named_backend(name: str, device: torch.device, dtype: torch.dtype) -> str:
     if name not in BACKENDS:
-        raise ValueError(f"backend is {name!r}; known are 'auto', {', '.join(map(repr, BACKENDS))}")
+        raise ValueError(f"unknown backend {name!r}; expected 'auto', {', '.join(map(repr, BACKENDS))}")
     backend = BACKENDS[name]
     if backend.device not in (None, device.type):
         raise ValueError(f"backend {name!r} works on {backend.device} tensors; u is on {device}")
@@ -140,7 +141,7 @@ def _named_backend(name: str, device: torch.device, dtype: torch.dtype) -> str:
 
 def _rounded(y: Tensor, dtype: torch.dtype) -> Tensor:
     if dtype == torch.float16:
-        # An infinity would become NaN in the next product or norm.
+        # An infinite value would become NaN in the next product or norm.
         largest = torch.finfo(dtype).max
         y = y.clamp(-largest, largest)
     return y.to(dtype)

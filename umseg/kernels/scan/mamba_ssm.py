@@ -18,10 +18,10 @@ def scan(
     delta_bias: Tensor | None,
     delta_softplus: bool,
 ) -> Tensor:
-    """Shapes as in :func:`umseg.kernels.scan.interface.selective_scan`; float32 on a CUDA device.
+    """Scan float32 tensors on a CUDA device; shapes as in :func:`umseg.kernels.scan.interface.selective_scan`.
 
-    The kernels read sequences with time innermost, and mamba-ssm would copy some of what comes otherwise and refuse the
-    rest; here everything is handed over in that layout.
+    The kernels read sequences with time innermost. mamba-ssm copies some tensors in other layouts and refuses the
+    others, so that this function passes all tensors in that layout.
 
     Raises:
         ImportError: mamba-ssm is not installed.

@@ -1,4 +1,4 @@
-"""What the backends that are torch operators share: autograd around a pair of them, and the shapes of the gradients."""
+"""The parts that the backends with torch operators share: autograd around two operators, and shapes of gradients."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 Gradients = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
-"""Of u, delta, A, B, C, D, z (empty without z) and the bias."""
+"""The gradients of u, delta, A, B, C, D, z (empty without z) and the bias."""
 
 
 def differentiable(forward_op: Any, backward_op: Any) -> Callable[..., Tensor]:
@@ -21,14 +21,14 @@ def differentiable(forward_op: Any, backward_op: Any) -> Callable[..., Tensor]:
         backward_op: Custom operator from (gradient, u, ..., delta_softplus, kept states) to ``Gradients``.
 
     Returns:
-        The scan: a function of (u, ..., delta_softplus) that keeps states only where a gradient will be asked for.
+        The scan, a function of (u, ..., delta_softplus) that keeps states only where a gradient is needed.
     """
 
     def save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
         *tensors, ctx.delta_softplus, _ = inputs
         ctx.save_for_backward(*tensors, output[1])
         ctx.mark_non_differentiable(output[1])
-        # Otherwise autograd would allocate a gradient of zeros for the kept states.
+        # Without this, autograd would allocate a gradient of zeros for the kept states.
         ctx.set_materialize_grads(False)
 
     def backward(ctx: Any, grad: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -52,7 +52,7 @@ def differentiable(forward_op: Any, backward_op: Any) -> Callable[..., Tensor]:
 
 
 def empty_gradients(u: Tensor, A: Tensor, z: Tensor | None, like: Callable[[Tensor], Tensor]) -> Gradients:
-    """Gradients without values, for tracing; ``like`` makes a tensor in the layout that the backend gives to u's."""
+    """Uninitialised gradients for tracing; ``like`` makes a tensor in the layout of the backend's gradient of u."""
     batches, channels, length = u.shape
     sequence = u.new_empty(batches, length, A.shape[1])
     return (
@@ -68,11 +68,11 @@ def empty_gradients(u: Tensor, A: Tensor, z: Tensor | None, like: Callable[[Tens
 
 
 def empty_gate(u: Tensor, z: Tensor | None, like: Callable[[Tensor], Tensor]) -> Tensor:
-    """Room for the gradient of z, none without z."""
+    """An uninitialised tensor for the gradient of z, empty without z."""
     return u.new_empty(0, 0, 0) if z is None else like(u)
 
 
 def sum_groups(parts: Tensor, states: int) -> Tensor:
-    """(batch, groups, length, padded states) to (batch, states, length), summed in the order of the groups."""
+    """Sum (batch, groups, length, padded states) to (batch, states, length), in the order of the groups."""
     total = parts.sum(1) if parts.shape[1] > 1 else parts[:, 0]
     return total[..., :states].contiguous().transpose(1, 2)

@@ -1,4 +1,4 @@
-"""The selective scan as a plain loop: the truth that the other backends are tested against."""
+"""The selective scan as a plain loop, the reference that the other backends are tested against."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def scan(
 
     Source: docs/rules.md, Mamba block.
 
-    Shapes as in :func:`umseg.kernels.scan.interface.selective_scan`; every tensor has the same dtype, float32 or
-    float64, in which everything is computed. Differentiable by autograd any number of times, on any device; memory
-    and time grow with batch x channels x length x states.
+    Shapes are those of :func:`umseg.kernels.scan.interface.selective_scan`. Every tensor has the same dtype, float32 or
+    float64, in which everything is computed. Autograd can differentiate the scan any number of times, on any device;
+    memory and time grow with batch x channels x length x states.
     """
     if delta_bias is not None:
         delta = delta + delta_bias[:, None]

@@ -13,14 +13,16 @@ from umseg.kernels.runtime.layout import ceil_div
 from umseg.kernels.runtime.memory_format import channels_innermost, empty_innermost
 from umseg.kernels.scan.operator import Gradients, differentiable, empty_gate, empty_gradients, sum_groups
 
-# Tokens between two kept states. Fewer: more memory from forward to backward; more: states that leave the cache.
+# Number of tokens between two kept states. Fewer tokens keep more memory for the backward pass; with more tokens the
+# states no longer fit into the cache.
 CHUNK = 16
-# Channels per program: the lanes of a warp.
+# Number of channels per program: the lanes of a warp.
 _LANES = 32
-# Bounds of the tokens per span, multiples of CHUNK, and programs per multiprocessor that the span is chosen for.
+# Bounds of the tokens per span, which are multiples of CHUNK, and the number of programs per multiprocessor for which
+# the span is chosen.
 _SHORTEST, _LONGEST = 64, 1024
 _PROGRAMS = 48
-# Groups of tokens that are on their way from memory while one is computed with, plus one.
+# Number of groups of tokens that are loaded from memory while one is processed, plus one.
 _STAGES = 3
 
 
@@ -37,7 +39,7 @@ def forward_op(
     delta_softplus: bool,
     keep: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Return the output and, where ``keep``, the states at the start of each chunk, for backward."""
+    """Return the output and, where ``keep``, the states at the start of each chunk for the backward pass."""
     from umseg.kernels.runtime.triton_math import OPTIONS, on_device_of
     from umseg.kernels.scan.triton_forward import carry, outputs, summarise
 
@@ -83,7 +85,7 @@ def backward_op(
     delta_softplus: bool,
     kept: Tensor,
 ) -> Gradients:
-    """Return the gradients."""
+    """Return the gradients of all inputs; see ``Gradients``."""
     from umseg.kernels.runtime.triton_math import OPTIONS, on_device_of
     from umseg.kernels.scan.triton_backward import gradients, summarise_adjoint
     from umseg.kernels.scan.triton_forward import carry
@@ -135,15 +137,16 @@ def _(*inputs: Any) -> Gradients:
 
 
 scan = differentiable(forward_op, backward_op)
-"""Shapes as in :func:`umseg.kernels.scan.interface.selective_scan`; float32 on a CUDA device.
+"""The scan of float32 tensors on a CUDA device; shapes as in :func:`umseg.kernels.scan.interface.selective_scan`.
 
-Fastest where channels, or for B and C states, are innermost in memory; others are copied into that layout first. The
-result has it. With TRITON_INTERPRET=1 in the environment it also takes tensors on CPU.
+The scan is fastest where the channels, or the states of B and C, are innermost in memory; other tensors are copied
+into that layout first. The result has the same layout. With TRITON_INTERPRET=1 in the environment the scan also takes
+tensors on a CPU.
 """
 
 
 class _Cut(NamedTuple):
-    """How a scan is cut into programs: ``spans`` of ``span`` tokens, ``blocks`` of ``lanes`` channels."""
+    """The division of a scan into programs: ``spans`` of ``span`` tokens, ``blocks`` of ``lanes`` channels."""
 
     batches: int
     span: int
@@ -154,7 +157,7 @@ class _Cut(NamedTuple):
 
     @property
     def width(self) -> int:
-        """Padded channels."""
+        """Number of padded channels."""
         return self.blocks * self.lanes
 
     @property
@@ -167,7 +170,7 @@ class _Cut(NamedTuple):
 
 
 class _Inputs(NamedTuple):
-    """What the kernels read (see ``triton_forward``); an absent z is never read, an absent D or bias is zero."""
+    """The inputs of the kernels (see ``triton_forward``); an absent z is never read, an absent D or bias is zero."""
 
     u: Tensor
     delta: Tensor
@@ -208,7 +211,7 @@ def _prepare(
     return _Inputs(
         u,
         channels_innermost(delta),
-        # Where nothing is padded, the product has the memory layout of A.
+        # Without padding the product would have the memory layout of A.
         F.pad(A.t() * math.log2(math.e), (0, more, 0, cut.padded - A.shape[1])).contiguous(),
         B,
         C,
@@ -228,5 +231,5 @@ def _forward_outputs(u: Tensor, A: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
 
 
 def _power_of_two(n: int) -> int:
-    """The smallest power of two that is not less."""
+    """The smallest power of two that is at least ``n``."""
     return 1 << (n - 1).bit_length()

@@ -1,14 +1,16 @@
 # mypy: disable-error-code="no-untyped-def, misc, untyped-decorator, assignment, var-annotated"
 """The gradients of the selective scan on an NVIDIA GPU, as Triton kernels.
 
-With g the gradient of <C, h> and a_t = exp(step_t A), the gradient of h_t is dh_t = C_t g_t + a_(t+1) dh_(t+1): the
-forward pass in reverse. So ``summarise_adjoint`` runs every span from zero, ``carry`` of the forward pass joins them,
-and ``gradients`` does the rest, chunk after chunk from the end of its span: it runs a chunk forward from the state kept
-at its start, notes the states in scratch memory that stays in the cache, and runs it backward.
+With g the gradient of <C, h> and a_t = exp(step_t A), the gradient of h_t is dh_t = C_t g_t + a_(t+1) dh_(t+1), which
+is the recurrence of the forward pass in reverse. ``summarise_adjoint`` therefore runs every span from zero, and
+``carry`` of the forward pass joins the spans. ``gradients`` computes everything else, chunk after chunk from the end of
+its span: it runs a chunk forwards from the state kept at its start, stores the states in scratch memory that stays in
+the cache, and runs the chunk backwards.
 
-What B, C, A, D and the bias receive is written as one part per channel block or span and added up by torch: no atomics,
-so that two runs are bit-identical. Memory as in the forward kernels. In ``gradients`` Triton may choose how the tiles
-lie in lanes: with four channels and a quarter of the states per lane its sums over channels are short.
+The gradients of B, C, A, D and the bias are written as one part per channel block or span and added up by torch,
+without atomics, so that two runs are bit-identical. The memory layout is that of the forward kernels. In ``gradients``
+Triton may choose how the tiles are divided among lanes: with four channels and a quarter of the states per lane, sums
+over channels are short.
 
 This module imports triton; import it inside the functions that need it.
 """
@@ -31,7 +33,7 @@ def summarise_adjoint(
     SOFTPLUS: tl.constexpr, GATED: tl.constexpr, PADDED: tl.constexpr, LANES: tl.constexpr,
     STAGES: tl.constexpr,
 ):  # fmt: skip
-    """Write a dh of the first token of every span, from zero behind it, and the sum of its steps.
+    """Write a dh of the first token of every span, started from zero at its end, and the sum of its steps.
 
     Grid (spans, channel blocks, batch); shapes as in ``summarise``.
     """
@@ -79,11 +81,11 @@ def gradients(
     """Write all gradients; grid (spans, channel blocks, batch).
 
     Args:
-        adjoints: What every span gets from the one after it.
-        scratch: (programs, CHUNK, padded states, LANES), the states of the chunk at hand.
-        grad_a: (batch, spans, padded states, padded channels), sum_t dh_t a_t h_(t-1) step_t.
-        grad_b, grad_c: (batch, channel blocks, length, padded states).
-        grad_d, grad_bias: (batch, spans, padded channels).
+        adjoints: Gradients that every span receives from the one after it.
+        scratch: Memory (programs, CHUNK, padded states, LANES) for the states of the current chunk.
+        grad_a: Parts (batch, spans, padded states, padded channels) of sum_t dh_t a_t h_(t-1) step_t.
+        grad_b, grad_c: Parts (batch, channel blocks, length, padded states) of the gradients of B and C.
+        grad_d, grad_bias: Parts (batch, spans, padded channels) of the gradients of D and the bias.
     """
     span, batch = tl.program_id(0).to(tl.int64), tl.program_id(2).to(tl.int64)
     width = tl.num_programs(1) * LANES
@@ -105,7 +107,7 @@ def gradients(
         first = (batch * length + start) * channels + c
         row = batch * batch_b + start * row_b + n
         row_grad = (block * length + start) * PADDED + n
-        # A token that is masked has step and gradient 0: it changes neither the state nor the adjoint.
+        # A masked token has step and gradient 0, so that it changes neither the state nor the adjoint.
         h = tl.load(kept + (batch * chunks + chunk) * PADDED * width + tile)
         for i in tl.range(0, tokens, PAIR, num_stages=STAGES):
             raws, values, ins = (), (), ()

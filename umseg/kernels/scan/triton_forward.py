@@ -1,17 +1,17 @@
 # mypy: disable-error-code="no-untyped-def, misc, untyped-decorator, assignment, var-annotated"
 """The selective scan on an NVIDIA GPU, as Triton kernels.
 
-A sequence is cut into spans. ``summarise`` runs every span from the zero state, all at the same time, and notes the
-state that it ends in and the sum of its step sizes; ``carry`` joins the spans, whose decay is exp(A sum of steps);
-``outputs`` runs every span again from the state before it. A program is one warp, and a lane is a channel that holds
-its states in registers: nothing crosses lanes. That is why the alignment of the tiles of states is hidden from Triton,
-which would otherwise load four channels per lane and keep them so.
+A sequence is divided into spans. ``summarise`` runs all spans at the same time from the zero state, and stores the
+state at the end of each span and the sum of its step sizes. ``carry`` joins the spans, whose decay is exp(A sum of
+steps). ``outputs`` runs every span again from the state before it. A program is one warp, and a lane is a channel that
+holds its states in registers, so that nothing crosses lanes. For this reason the alignment of the tiles of states is
+hidden from Triton, which would otherwise load four channels per lane and keep them so.
 
-Memory: u, delta, z and what is of their shape are (batch, length, channels). B and C are (batch, length, states) with
-strides ``batch_b`` and ``row_b``; a span has ``extent`` tokens, a multiple of those that are loaded together. ``decay``
-(A log2 e), ``bias``, ``D`` and all states end in (padded states, padded channels) or (padded channels), zero in the
-padding, so that only what comes from outside is masked. Offsets are 64 bits wide up to the start of a span and 32
-within.
+In memory u, delta, z and all tensors of their shape are (batch, length, channels). B and C are (batch, length, states)
+with strides ``batch_b`` and ``row_b``. A span has ``extent`` tokens, a multiple of those that are loaded together.
+``decay`` (A log2 e), ``bias``, ``D`` and all states end in (padded states, padded channels) or (padded channels) and
+are zero in the padding, so that only the other inputs are masked. Offsets are 64 bits wide up to the start of a span
+and 32 bits wide within it.
 
 This module imports triton; import it inside the functions that need it.
 """
@@ -23,11 +23,12 @@ import triton.language as tl
 
 from umseg.kernels.runtime.triton_math import sigmoid, step_size, within
 
-# Tokens whose values are all loaded before the first is used: the compiler keeps the order of loads and uses, and every
-# load that is waited for costs the latency of memory. More tokens need more registers, and then fewer programs run.
+# Number of tokens whose values are all loaded before the first is used. The compiler keeps the order of loads and uses,
+# and every load that a program waits for costs the latency of memory. More tokens need more registers, so that fewer
+# programs run.
 QUAD = tl.constexpr(4)
 PAIR = tl.constexpr(2)
-# Spans that ``carry`` loads together: its loop would otherwise be the latency of memory, span after span.
+# Number of spans that ``carry`` loads together; without this its loop would wait for memory at every span.
 AHEAD = tl.constexpr(16)
 
 
@@ -74,8 +75,8 @@ def summarise(
 def carry(states, totals, decay, spans, REVERSE: tl.constexpr, LANES: tl.constexpr):
     """Replace the last local state of every span by the true state before it.
 
-    In reverse, what a span hands to the one before it is replaced by what it gets from the one after it.
-    Grid (channel blocks, padded states, batch).
+    In reverse, the value that a span passes to the one before it is replaced by the value that it receives from the one
+    after it. Grid (channel blocks, padded states, batch).
     """
     batch = tl.program_id(2).to(tl.int64)
     width = tl.num_programs(0).to(tl.int64) * LANES

@@ -2,7 +2,7 @@
 
 Source: docs/rules.md, Planning.
 
-What a network of umseg really takes is another matter: see ``training_memory``.
+The memory that a network of umseg really takes is computed in ``training_memory``.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class NetworkShape:
     Attributes:
         base_features: Channels of the first stage; doubled with every stage up to 512 (2-D) or 320 (3-D).
         encoder_units: Convolutions (plain) or residual blocks of two convolutions each (residual) per encoder stage;
-            further stages have as many as the last named.
+            stages beyond the last entry have as many as that entry says.
         decoder_convs: Convolutions per decoder stage.
-        residual: The encoder is made of residual blocks behind a stem convolution.
+        residual: Whether the encoder is made of residual blocks behind a stem convolution.
     """
 
     base_features: int = 32
@@ -33,22 +33,23 @@ class NetworkShape:
     residual: bool = False
 
     def features(self, num_stages: int, dimensions: int) -> tuple[int, ...]:
-        """Channels per stage."""
+        """Number of channels of each stage."""
         return tuple(min(self.base_features * 2**stage, _MAX_FEATURES[dimensions]) for stage in range(num_stages))
 
     def units(self, num_stages: int) -> tuple[int, ...]:
-        """Convolutions or blocks per encoder stage."""
+        """Number of convolutions or blocks of each encoder stage."""
         return tuple(self.encoder_units[min(stage, len(self.encoder_units) - 1)] for stage in range(num_stages))
 
     def estimate(self, topology: Topology, num_classes: int) -> int:
         """Number of feature-map values that the network computes for one patch (docs/rules.md, Planning).
 
-        Counted are the convolutions of the encoder (and its stem and shortcuts where it is residual) and of the
-        decoder, the transposed convolutions and the full-resolution head. Kernel sizes and input channels do not enter.
+        The count covers the convolutions of the encoder (and its stem and shortcuts where it is residual) and of the
+        decoder, the transposed convolutions and the full-resolution head. It does not depend on kernel sizes or input
+        channels.
 
         Args:
-            topology: Stages and patch.
-            num_classes: Labels including the background.
+            topology: Stages and patch of the network.
+            num_classes: Number of labels, including the background.
         """
         stages = topology.num_stages
         features = self.features(stages, len(topology.patch_size))
@@ -56,7 +57,7 @@ class NetworkShape:
         per_unit = 2 if self.residual else 1
         encoder = per_unit * sum(count * value for count, value in zip(self.units(stages), values, strict=True))
         if self.residual:
-            # The stem; and one shortcut convolution on entering each stage but the first, whose stride is never 1.
+            # The stem, and a shortcut convolution at the entry of each stage after the first, whose stride is never 1.
             encoder += values[0] + sum(values[1:])
         decoder = (self.decoder_convs + 1) * sum(values[:-1])
         return encoder + decoder + num_classes * math.prod(topology.patch_size)

@@ -15,7 +15,7 @@ from umseg.planning.stages import topology_stages
 
 
 class MemoryRule(Protocol):
-    """Decides what fits into the memory.
+    """A rule that decides what fits into the memory.
 
     Attributes:
         monotone: Whether a patch is taken to fit if a larger one does, so that few patches have to be tried.
@@ -36,12 +36,12 @@ class MemoryRule(Protocol):
 
 @dataclass(frozen=True)
 class PublishedRule:
-    """The published planners' rule: a patch's number of feature-map values against a reference value.
+    """The published planners' rule, which compares a patch's number of feature-map values with a reference value.
 
     Attributes:
-        preset: Reference values and network.
-        memory_gb: Memory to plan for; the reference values scale with it.
-        num_labels: Labels including the background.
+        preset: Preset with the reference values and the network.
+        memory_gb: Memory to plan for; the reference values are scaled in proportion to it.
+        num_labels: Number of labels, including the background.
     """
 
     preset: Preset
@@ -50,7 +50,7 @@ class PublishedRule:
     monotone = False
 
     def budget(self, dimensions: int) -> float:
-        """Values that fit at the reference batch size."""
+        """Number of values that fit at the reference batch size."""
         return self.preset.reference_values[dimensions] * self.memory_gb / self.preset.memory_gb
 
     def fits(self, topology: Topology) -> bool:
@@ -62,7 +62,7 @@ class PublishedRule:
         return self._estimate(topology) <= budget
 
     def batch_size(self, topology: Topology) -> int:
-        """The share of the budget, rounded to the nearest batch size as published."""
+        """The batch that uses up the budget, rounded to the nearest whole number as published."""
         dimensions = len(topology.patch_size)
         share = self.budget(dimensions) / self._estimate(topology)
         return round(share * self.preset.reference_batch_size[dimensions])
@@ -73,15 +73,15 @@ class PublishedRule:
 
 @dataclass(frozen=True)
 class _ModelRule:
-    """The expected memory of training one model.
+    """A rule based on the expected memory of training one model.
 
     Attributes:
         model: Name of the model.
-        preset: Channels of the stages, and the batch that a patch must leave room for.
-        memory_gb: Memory to plan for, in units of 10^9 bytes: a card that is sold with so many GB has some more.
-        in_channels: Image channels.
-        num_classes: Outputs of the network.
-        measure: Measures the memory where the model's layers are not described.
+        preset: Preset with the channels of the stages and the batch that a patch must leave room for.
+        memory_gb: Memory to plan for, in units of 10^9 bytes; a card that is sold with so many GB has slightly more.
+        in_channels: Number of image channels.
+        num_classes: Number of outputs of the network.
+        measure: Function that measures the memory where the model's layers are not described.
     """
 
     model: str
@@ -93,11 +93,11 @@ class _ModelRule:
 
     @property
     def budget(self) -> float:
-        """Bytes to plan for."""
+        """Number of bytes to plan for."""
         return self.memory_gb * 1e9
 
     def bytes(self, topology: Topology, batch: int) -> int:
-        """Bytes that training takes at this patch and batch size."""
+        """Number of bytes that training takes at this patch and batch size."""
         network, count = self.preset.network, topology.num_stages
         features = network.features(count, len(topology.patch_size))
         stages = topology_stages(
@@ -107,14 +107,14 @@ class _ModelRule:
         return expected.total
 
     def reference_batch(self, topology: Topology) -> int:
-        """The batch that a patch must leave room for: the preset's, or under ``patch_at_batch_two`` two."""
+        """The batch that a patch must leave room for: the preset's, or two under ``patch_at_batch_two``."""
         dimensions = len(topology.patch_size)
         return 2 if self.preset.patch_at_batch_two else self.preset.reference_batch_size[dimensions]
 
 
 @dataclass(frozen=True)
 class CountedRule(_ModelRule):
-    """The expected training memory of a described U-Net, all its layers counted; attributes as in ``_ModelRule``."""
+    """A rule that counts the layers of a described U-Net; attributes as in ``_ModelRule``."""
 
     monotone = False
 
@@ -123,7 +123,7 @@ class CountedRule(_ModelRule):
         return self.bytes(topology, self.reference_batch(topology)) <= self.budget
 
     def batch_size(self, topology: Topology) -> int:
-        """The largest batch that fits, by doubling and halving."""
+        """The largest batch that fits, found by doubling and halving the step."""
         largest, step = 0, 1
         while self.bytes(topology, largest + step) <= self.budget:
             largest += step
@@ -136,11 +136,12 @@ class CountedRule(_ModelRule):
 
 @dataclass(frozen=True)
 class MeasuredRule(_ModelRule):
-    """The measured training memory of any other network; attributes as in ``_ModelRule``.
+    """A rule that measures the training memory of any other network; attributes as in ``_ModelRule``.
 
-    A measurement takes seconds, so that as few as possible are made. The memory of a patch is taken to grow with each
-    of its axes: what a larger patch or a smaller one has shown is not measured again. It is taken to be a convex
-    function of the batch size, being the largest of several sums that each grow in proportion to the batch.
+    A measurement takes seconds, so that the rule makes as few as possible. It assumes that memory grows with each axis
+    of the patch: a patch is not measured where a larger one has fitted or a smaller one has not. It also assumes that
+    memory is a convex function of the batch size, being the largest of several sums that each grow in proportion to
+    the batch.
     """
 
     monotone = True
@@ -166,16 +167,16 @@ class MeasuredRule(_ModelRule):
 
 
 def largest_batch(measured: Callable[[int], int], budget: float) -> int:
-    """The largest batch whose memory is within the budget; 0 if a single patch is not.
+    """The largest batch whose memory is within the budget; 0 if a single patch exceeds it.
 
     Args:
-        measured: Bytes of a batch, a growing convex function; asked for few batches.
-        budget: Bytes to plan for.
+        measured: Function that gives the bytes of a batch, growing and convex; it is called for few batches.
+        budget: Number of bytes to plan for.
     """
     first = measured(1)
     if first > budget:
         return 0
-    # Convexity: beyond a batch of 1 memory grows by at least the slope that is found there.
+    # Convexity: beyond a batch of 1 memory grows at least as fast as between 1 and 2.
     high = 1 + math.floor((budget - first) / max(measured(2) - first, 1))
     if high == 1:
         return 1
@@ -183,7 +184,7 @@ def largest_batch(measured: Callable[[int], int], budget: float) -> int:
     if high_bytes <= budget:
         return high
     while high - low > 1:
-        # Convexity: between two measured batches memory lies below the straight line.
+        # Convexity: between two measured batches memory lies below the straight line that joins them.
         share = (budget - low_bytes) / (high_bytes - low_bytes)
         middle = min(high - 1, max(low + 1, low + math.floor(share * (high - low))))
         middle_bytes = measured(middle)

@@ -1,4 +1,4 @@
-"""The table of the intensity normalisations: which channels each one is for; the functions are imported on use."""
+"""The table of the intensity normalisations and of the channels that each is for; functions are imported on use."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
     from umseg.planning.intensity import IntensityStatistics
 
 Normalize = Callable[["NDArray[np.float32]", "NDArray[np.bool_] | None", "IntensityStatistics | None"], Any]
-"""(channel, mask, statistics): changes the (z, y, x) channel in place.
+"""``normalize(channel, mask, statistics)`` changes the (z, y, x) channel in place.
 
-``mask`` (z, y, x) says where the image is not zero, in plans that mask this channel; ``statistics`` are the foreground
-intensities of the channel over the data set.
+``mask`` (z, y, x) is true where the image is not zero, in plans that mask this channel; ``statistics`` describe the
+foreground intensities of the channel over the data set.
 """
 
 
 @dataclass(frozen=True)
 class NormalizationSpec:
-    """A normalisation.
+    """An intensity normalisation that plans choose by name.
 
     Attributes:
-        name: The scheme's name in plans.
-        description: One line for people.
-        channel_names: Names of channels in ``dataset.json`` that choose it; letter case does not matter.
-        function: The function, or ``module:function``, which is imported on use.
+        name: Name of the scheme in plans.
+        description: One line of text for users.
+        channel_names: Channel names in ``dataset.json`` that choose the scheme; letter case does not matter.
+        function: Function that normalises, or its name as ``module:function``, which is imported on use.
         needs_statistics: Whether it depends on the intensities of the whole data set.
         uses_mask: Whether it looks only at voxels that are not zero, in data sets where cropping removes much.
     """
@@ -44,7 +44,7 @@ class NormalizationSpec:
     uses_mask: bool = False
 
     def resolve(self) -> Normalize:
-        """The function."""
+        """The function that normalises, imported if necessary."""
         function: Normalize = resolve_name(self.function) if isinstance(self.function, str) else self.function
         return function
 
@@ -76,20 +76,20 @@ _DEFAULT = "ZScoreNormalization"
 NORMALIZATIONS: Registry[NormalizationSpec] = Registry(
     "normalisation", "umseg.normalizations", {spec.name: spec for spec in _OWN}, accepts=NormalizationSpec
 )
-"""The normalisations by the name of their scheme (docs/rules.md, Normalisation)."""
+"""The normalisations by the names of their schemes (docs/rules.md, Normalisation)."""
 
 
 def scheme_of_channel(channel_name: str) -> str:
-    """The scheme that a channel's name chooses; Z-scoring where the name chooses none (docs/rules.md, Planning)."""
+    """The scheme that a channel's name chooses, or z-scores where it chooses none (docs/rules.md, Planning)."""
     name = channel_name.casefold()
     return next((spec.name for spec in NORMALIZATIONS.values() if name in spec.channel_names), _DEFAULT)
 
 
 def uses_mask(scheme: str) -> bool:
-    """Whether a scheme of that name looks only at voxels that are not zero where the plan says so."""
+    """Whether a scheme looks only at voxels that are not zero, where the plan says so."""
     return scheme in NORMALIZATIONS and NORMALIZATIONS[scheme].uses_mask
 
 
 def needs_statistics(scheme: str) -> bool:
-    """Whether a scheme of that name depends on the intensities of the whole data set."""
+    """Whether a scheme depends on the intensities of the whole data set."""
     return scheme in NORMALIZATIONS and NORMALIZATIONS[scheme].needs_statistics

@@ -1,4 +1,4 @@
-"""The size of the patch and of the batch for a given memory (docs/rules.md, Planning)."""
+"""The sizes of the patch and of the batch for a given memory (docs/rules.md, Planning)."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ _INITIAL_EDGE = {2: 2048, 3: 256}
 
 
 def plan_patch(spacing: Sequence[float], median: Sequence[float], rule: MemoryRule) -> Topology:
-    """Largest patch within the memory, and its network (steps 1 to 3).
+    """The largest patch that fits into the memory, and its network (steps 1 to 3).
 
-    The patch starts with the physical proportions of a cube, no axis longer than the median image, and loses voxels
-    where it covers the largest share of the image. A patch that cannot shrink any further is returned as it is.
+    The patch starts with the physical proportions of a cube, no axis longer than the median image, and shrinks along
+    the axis that covers the largest share of the image. A patch that cannot shrink any further is returned, even if it
+    does not fit.
 
     Args:
-        spacing: mm per axis, two or three axes.
-        median: Median image in voxels per axis (maybe x.5).
-        rule: Decides what fits into the memory.
+        spacing: Voxel size in mm for each of two or three axes.
+        median: Median shape of the images, in voxels per axis (may end in .5).
+        rule: Rule that decides what fits into the memory.
     """
     candidates = _shrinking(spacing, median)
     if rule.monotone:
         patches = list(candidates)
-        # Small images often fit whole.
+        # Small images often fit as a whole.
         first = 0 if rule.fits(patches[0]) else bisect.bisect_left(patches, True, lo=1, key=rule.fits)
         if first < len(patches):
             return patches[first]
@@ -44,20 +45,24 @@ def plan_patch(spacing: Sequence[float], median: Sequence[float], rule: MemoryRu
 
 
 def plan_batch_size(topology: Topology, rule: MemoryRule, training_voxels: float, dataset_share: float) -> int:
-    """As many patches as the memory allows and as show at most a share of the training voxels, at least two (step 4).
+    """The largest batch within the memory and within a share of the training voxels, but at least two (step 4).
 
     Args:
-        topology: The patch.
-        rule: Decides what fits into the memory.
-        training_voxels: Voxels of all training images.
-        dataset_share: Largest share of them that one batch may show.
+        topology: Patch and network.
+        rule: Rule that decides what fits into the memory.
+        training_voxels: Number of voxels of all training images.
+        dataset_share: Largest share of these voxels that one batch may show.
     """
     cap = round(training_voxels * dataset_share / math.prod(topology.patch_size))
     return max(min(rule.batch_size(topology), cap), MIN_BATCH_SIZE)
 
 
 def initial_patch(spacing: Sequence[float], median: Sequence[float]) -> tuple[float, ...]:
-    """A cube in mm of the volume of 256³ voxels (a square of 2048² in 2-D), clipped to the median image (maybe x.5)."""
+    """The patch to begin with.
+
+    It is a cube in mm with the volume of 256³ voxels (a square of 2048² in 2-D), clipped to the median image, whose
+    shape may end in .5.
+    """
     dimensions = len(spacing)
     inverse = [1 / value for value in spacing]
     scale = (_INITIAL_EDGE[dimensions] ** dimensions / math.prod(inverse)) ** (1 / dimensions)
@@ -75,7 +80,7 @@ def _shrinking(spacing: Sequence[float], median: Sequence[float]) -> Iterator[To
 def _shrink(topology: Topology, spacing: Sequence[float], median: Sequence[float]) -> Topology | None:
     """The patch one step smaller along the axis that covers most of the image; None if no axis can shrink."""
     patch = topology.patch_size
-    # The last of equal axes goes first.
+    # Among equal axes the last one comes first.
     by_share = sorted(range(len(patch)), key=lambda axis: patch[axis] / median[axis])[::-1]
     for axis in by_share:
         tentative = _less(patch, axis, topology.divisor[axis])

@@ -1,4 +1,4 @@
-"""The presets: constants in which planners differ (docs/rules.md, Planning)."""
+"""The presets, which hold the constants in which planners differ (docs/rules.md, Planning)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ class Preset:
     """The constants of one planner.
 
     Attributes:
-        description: One line for help texts.
-        memory_gb: GPU memory (GB) for which the reference values hold.
-        reference_values: Feature-map values that fit into it at the reference batch size, by number of dimensions.
+        description: One line of text for the help.
+        memory_gb: GPU memory in GB for which the reference values hold.
+        reference_values: Number of feature-map values that fit into that memory at the reference batch size, by number
+            of dimensions.
         dataset_share: Largest fraction of the training voxels in one batch.
-        patch_at_batch_two: Shrink patches until a batch of two fits, instead of the reference batch: 2-D patches become
-            larger and batches smaller.
-        lowres_min_gain: Factor by which a low resolution configuration must have fewer voxels.
-        network: The U-Net whose feature maps are counted.
+        patch_at_batch_two: Whether patches shrink until a batch of two fits, instead of the reference batch, which
+            makes 2-D patches larger and batches smaller.
+        lowres_min_gain: Factor by which a low-resolution configuration must have fewer voxels.
+        network: U-Net whose feature maps are counted.
         reference_batch_size: Batch size to which the reference values belong, by number of dimensions.
     """
 
@@ -49,7 +50,7 @@ _OWN = {
     "resenc-m": _residual("nnU-Net's residual encoder, medium", 8, 135e6, 680e6),
     "resenc-l": _residual("nnU-Net's residual encoder, large", 24, 380e6, 2100e6),
     "resenc-xl": _residual("nnU-Net's residual encoder, extra large", 40, 560e6, 3600e6),
-    # As many values as two cores train a U-Mamba_Enc on in under two seconds per iteration (measured by
+    # With so many values two cores train a U-Mamba_Enc in under two seconds per iteration (measured by
     # benchmarks/training_step.py).
     "cpu": Preset(
         "smaller patches and half the channels, for machines without a GPU",

@@ -15,14 +15,14 @@ Shape = tuple[int, int, int]
 
 
 def target_spacing(spacings: Sequence[Triple], shapes: Sequence[Shape]) -> Triple:
-    """Spacing to which every case of the 3-D full resolution configuration is resampled.
+    """The spacing to which every case of the 3-D full-resolution configuration is resampled.
 
-    The median per axis; for an axis that is much coarser (three times) and much shorter than the others, the 10th
-    percentile, but not finer than the others, so that fewer slices must be invented from sharper cases' neighbours.
+    It is the median per axis. For an axis that is much coarser (three times) and much shorter than the others it is the
+    10th percentile, but not finer than the others, so that images with thinner slices lose fewer of them.
 
     Args:
-        spacings: (z, y, x) in mm per case.
-        shapes: (z, y, x) in voxels per case, after cropping.
+        spacings: Voxel size (z, y, x) in mm of each case.
+        shapes: Shape (z, y, x) in voxels of each case, after cropping.
     """
     table = np.asarray(spacings, dtype=np.float64)
     target = np.percentile(table, 50, axis=0)
@@ -39,12 +39,12 @@ def target_spacing(spacings: Sequence[Triple], shapes: Sequence[Shape]) -> Tripl
 
 
 def resampled_shape(spacing: Triple, shape: Shape, target: Triple) -> tuple[int, ...]:
-    """Voxels per axis after resampling: round half to even, at least one voxel."""
+    """Voxels per axis after resampling, at least one; halves are rounded to even."""
     return tuple(max(1, round(old / new * size)) for old, new, size in zip(spacing, target, shape, strict=True))
 
 
 def median_shape(spacings: Sequence[Triple], shapes: Sequence[Shape], target: Triple) -> Triple:
-    """Median over the cases of the shape after resampling to ``target``; may end in .5."""
+    """The median over the cases of the shape after resampling to ``target``; it may end in .5."""
     resampled = [resampled_shape(*case, target) for case in zip(spacings, shapes, strict=True)]
     return axis_medians(resampled)
 
@@ -52,7 +52,7 @@ def median_shape(spacings: Sequence[Triple], shapes: Sequence[Shape], target: Tr
 def axis_order(target: Triple, median: Triple) -> tuple[Shape, Shape]:
     """The axis permutation that puts the slice axis first, and its inverse.
 
-    The slice axis is the one with the largest spacing; but an axis of a single voxel comes first, whatever its
+    The slice axis is the one with the largest spacing. An axis of a single voxel takes precedence, whatever its
     spacing, because such data are 2-D.
     """
     flat = [axis for axis in range(3) if median[axis] == 1]
@@ -63,12 +63,12 @@ def axis_order(target: Triple, median: Triple) -> tuple[Shape, Shape]:
 
 
 def axis_medians(rows: Sequence[Sequence[float]]) -> Triple:
-    """Median over the cases per axis."""
+    """The median over the cases for each axis."""
     return _triple(np.median(np.asarray(rows, dtype=np.float64), axis=0))
 
 
 def permute(values: Triple, order: tuple[int, int, int]) -> Triple:
-    """``values`` in the order of axes ``order``."""
+    """``values`` in the axis order ``order``."""
     a, b, c = order
     return values[a], values[b], values[c]
 

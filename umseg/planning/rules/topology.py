@@ -1,4 +1,4 @@
-"""How often to halve which axis, and with which kernels: the shape of a U-Net for a patch (docs/rules.md, Planning)."""
+"""The shape of a U-Net for a patch: halvings of each axis, and kernels (docs/rules.md, Planning)."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class Topology:
     """The stages of a U-Net; every tuple per axis has as many entries as the patch.
 
     Attributes:
-        num_pool_per_axis: Halvings per axis.
-        strides: Stride on entering each stage; the first is all 1.
-        kernel_sizes: Convolution kernel of each stage.
-        patch_size: The patch, padded up to a multiple of ``divisor``.
+        num_pool_per_axis: Number of halvings per axis.
+        strides: Stride at the entry of each stage; all 1 for the first.
+        kernel_sizes: Size of the convolution kernel of each stage.
+        patch_size: Voxels per axis of the patch, padded to a multiple of ``divisor``.
         divisor: Product of the strides per axis.
     """
 
@@ -42,8 +42,9 @@ def plan_topology(spacing: Sequence[float], patch: Sequence[float]) -> Topology:
     kernels of 3 as soon as its spacing is within a factor of two of the finest axis.
 
     Args:
-        spacing: mm per axis, two or three axes.
-        patch: Voxels per axis, not necessarily whole (a median image size may end in .5); padding makes them whole.
+        spacing: Voxel size in mm for each of two or three axes.
+        patch: Voxels per axis, not necessarily a whole number (a median image size may end in .5), which padding makes
+            whole.
     """
     axes = range(len(patch))
     current_spacing, size = [float(value) for value in spacing], list(patch)
