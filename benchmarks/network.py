@@ -134,7 +134,7 @@ def steps(model: str, ssm: bool, precision: str) -> dict[str, Callable[[], objec
 
 def measure(variant: str) -> dict[str, list[float]]:
     """Times in seconds of training steps and inferences of a variant of umseg's networks."""
-    from umseg.models.memory import keep_freed_memory
+    from umseg.common.memory import keep_freed_memory
 
     keep_freed_memory()
     times: dict[str, list[float]] = {}

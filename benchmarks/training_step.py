@@ -17,11 +17,11 @@ import torch
 from torch import nn
 
 from benchmarks.common import Row, show
+from umseg.common.memory import keep_freed_memory
 from umseg.dataset import DatasetDescription
 from umseg.kernels.runtime.memory_format import channels_last
 from umseg.models import ModelOptions, build_network
 from umseg.models.device import autocast, place, resolve_precision
-from umseg.models.memory import keep_freed_memory
 from umseg.planning import Configuration, Fingerprint, IntensityStatistics, make_plan
 from umseg.training.config.training_config import TrainingConfig
 from umseg.training.data.batches import deep_supervision_targets

@@ -2,7 +2,7 @@
 
 import lazy_loader
 
-from umseg.models.memory import use_huge_pages
+from umseg.common.memory import use_huge_pages
 
 use_huge_pages()  # before any module of the package allocates a tensor
 

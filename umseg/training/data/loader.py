@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from umseg.common.errors import UserError
-from umseg.models.memory import keep_freed_memory
+from umseg.common.memory import keep_freed_memory
 from umseg.training.augmentation.pipelines import require_picklable
 from umseg.training.data.batches import PHASES, Batch, BatchFactory, Key, Patches, Phase, close_cases
 

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from umseg.common.errors import UserError
+from umseg.common.memory import keep_freed_memory, return_freed_memory
 from umseg.kernels.runtime.memory_format import channels_last
 from umseg.models.device import autocast
 from umseg.models.mamba import MambaBlock
-from umseg.models.memory import keep_freed_memory, return_freed_memory
 from umseg.models.registry import network_heads
 from umseg.training.config.training_config import TrainingConfig
 from umseg.training.data.batches import Batch
