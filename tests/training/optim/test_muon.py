@@ -35,11 +35,15 @@ def stepped(values: torch.Tensor, gradients: list[torch.Tensor], **options: floa
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 24), st.integers(1, 60), st.integers(0, 2**31), st.floats(-8, 8))
 def test_it_acts_on_the_singular_values_only(rows: int, columns: int, seed: int, decimals: float) -> None:
-    """Whatever the shape, and whatever the gradient's length."""
+    """Whatever the shape, and whatever the gradient's length.
+
+    Each of the five steps multiplies a small singular value by 3.4: rounding errors of 6e-8 grow by about 500, and by
+    the number of directions that they sum over.
+    """
     matrices = np.random.default_rng(seed).normal(size=(2, rows, columns)) * 10**decimals
     found = orthogonalize(torch.tensor(matrices, dtype=torch.float32)).numpy()
     for matrix, one in zip(matrices, found, strict=True):
-        np.testing.assert_allclose(one, by_decomposition(matrix), atol=2e-4)
+        np.testing.assert_allclose(one, by_decomposition(matrix), atol=1e-3)
 
 
 def test_a_gradient_of_few_directions_gets_steps_along_the_weak_ones_too() -> None:
