@@ -48,7 +48,7 @@ def test_another_package_adds_a_network(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_the_entry_point_has_the_networks_name(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, other="tests.models.outside:HALVING")
-    with pytest.raises(UserError, match="names it differently") as caught:
+    with pytest.raises(UserError, match="'other' calls itself 'halving'") as caught:
         network_spec("other")
     assert "'halving'" in str(caught.value.found)
 

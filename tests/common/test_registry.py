@@ -60,6 +60,16 @@ def test_an_entry_of_the_wrong_type_is_refused(packages: list[EntryPoint]) -> No
         table(accepts=float)["sin"]
 
 
+def test_an_entry_carries_the_name_of_its_entry_point(packages: list[EntryPoint]) -> None:
+    packages.append(EntryPoint("sin", "math:sin", "umseg.numbers"))
+    packages.append(EntryPoint("sine", "math:sin", "umseg.numbers"))
+    numbers = table(named_by="__name__")
+    assert numbers["sin"](0) == 0
+    with pytest.raises(UserError, match="number 'sine' calls itself 'sin'") as error:
+        numbers["sine"]
+    assert "umseg.numbers" in str(error.value.expected)
+
+
 def test_an_unknown_name_suggests_the_nearest(packages: list[EntryPoint]) -> None:
     with pytest.raises(UserError, match="Did you mean 'two'"):
         table().look_up("Twoo", "--number")

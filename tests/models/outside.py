@@ -99,6 +99,6 @@ def install(monkeypatch: pytest.MonkeyPatch, **networks: str) -> None:
     # Before entry points are replaced: a table that has not been asked yet would find those of the test.
     own = {name: NETWORKS[name] for name in NETWORKS}
     monkeypatch.setattr(registry, "entry_points", lambda group: [e for e in declared if e.group == group])
-    fresh = Registry(NETWORKS.kind, NETWORKS.group, own, ModelSpec)
+    fresh = Registry(NETWORKS.kind, NETWORKS.group, own, ModelSpec, "name")
     for name in ("_entries", "_plugins"):
         monkeypatch.setitem(NETWORKS.__dict__, name, getattr(fresh, name))

@@ -17,6 +17,7 @@ NETWORKS: Registry[ModelSpec] = Registry(
     "umseg.networks",
     {spec.name: spec for family in (umamba, nnunet, monai) for spec in family.NETWORKS},
     accepts=ModelSpec,
+    named_by="name",
 )
 """Every network by the name that users write after ``--model``."""
 
@@ -27,15 +28,7 @@ def network_spec(model: str) -> ModelSpec:
     Raises:
         UserError: No network has that name, or the package that adds it cannot be used.
     """
-    spec = NETWORKS.look_up(model, "--model")
-    if spec.name != model:
-        raise UserError(
-            f"The package that adds the model '{model}' names it differently.",
-            found=f"a ModelSpec with the name '{spec.name}'",
-            expected=f"the entry point's name, '{model}'",
-            remedy="Give the entry point in the group umseg.networks the name of its ModelSpec.",
-        )
-    return spec
+    return NETWORKS.look_up(model, "--model")
 
 
 def network_specs() -> Iterator[ModelSpec]:

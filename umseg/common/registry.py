@@ -27,15 +27,23 @@ class Registry(Mapping[str, T], Generic[T]):
         group: The entry points' group, e.g. ``umseg.losses``.
         entries: umseg's own, in the order in which they are listed.
         accepts: The type that an entry point has to be an instance of; None checks nothing.
+        named_by: The attribute in which an entry carries its own name, which has to be that of the entry point; None if
+            entries carry none, or one for people.
     """
 
     def __init__(
-        self, kind: str, group: str, entries: Mapping[str, T], accepts: type[Any] | tuple[type[Any], ...] | None = None
+        self,
+        kind: str,
+        group: str,
+        entries: Mapping[str, T],
+        accepts: type[Any] | tuple[type[Any], ...] | None = None,
+        named_by: str | None = None,
     ) -> None:
         self.kind = kind
         self.group = group
         self._entries = dict(entries)
         self._accepts = accepts
+        self._named_by = named_by
 
     def __getitem__(self, name: str) -> T:
         """The entry of that name.
@@ -104,6 +112,13 @@ class Registry(Mapping[str, T], Generic[T]):
                 found=f"{entry.value} from the package {_origin(entry)} is of type {type(loaded).__name__}",
                 expected=" or ".join(kind.__name__ for kind in accepted),
                 remedy=f"Update or uninstall {_origin(entry)}.",
+            )
+        if self._named_by is not None and (own := getattr(loaded, self._named_by)) != entry.name:
+            raise UserError(
+                f"The {self.kind} '{entry.name}' calls itself '{own}'.",
+                found=f"{self._named_by} = '{own}' in {entry.value}, from the package {_origin(entry)}",
+                expected=f"the name of its entry point in the group {self.group}, '{entry.name}'",
+                remedy=f"Rename one of the two in {_origin(entry)}.",
             )
         self._entries[entry.name] = loaded
         del self._plugins[entry.name]

@@ -65,9 +65,10 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
     added = {"shift": "SHIFT", "misnamed": "MISNAMED", "no_transform": "PATCHES"}
     entries = [EntryPoint(name, f"{__name__}:{target}", "umseg.transforms") for name, target in added.items()]
     monkeypatch.setattr(registry, "entry_points", lambda group: [e for e in entries if e.group == group])
-    for module, table, kind in ((pipelines, "TRANSFORMS", Transform), (names, "TRANSFORM_NAMES", None)):
+    tables = (pipelines, "TRANSFORMS", Transform, "name"), (names, "TRANSFORM_NAMES", None, None)
+    for module, table, kind, named_by in tables:
         known = dict(getattr(module, table)._entries)
-        monkeypatch.setattr(module, table, Registry("transform", "umseg.transforms", known, accepts=kind))
+        monkeypatch.setattr(module, table, Registry("transform", "umseg.transforms", known, kind, named_by))
 
 
 def batch(augmentation: Augmentation, seeds: range) -> tuple[torch.Tensor, torch.Tensor]:

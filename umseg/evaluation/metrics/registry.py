@@ -12,7 +12,9 @@ from umseg.evaluation.metrics.surface import ASSD, HD95, NSD
 
 _OWN = (DSC, NSD, HD95, ASSD, IOU, SENSITIVITY, PRECISION, VOLUME_DIFFERENCE)
 
-METRICS: Registry[Metric] = Registry("metric", "umseg.metrics", {metric.key: metric for metric in _OWN}, Metric)
+METRICS: Registry[Metric] = Registry(
+    "metric", "umseg.metrics", {metric.key: metric for metric in _OWN}, Metric, named_by="key"
+)
 
 DEFAULT_METRICS = (DSC.key, NSD.key)
 
@@ -34,13 +36,4 @@ def choose_metrics(keys: Sequence[str], option: str = "--metrics") -> tuple[Metr
             expected="at least one metric, each named once",
             remedy=f"Correct {option}; known metrics are {', '.join(METRICS)}.",
         )
-    metrics = tuple(METRICS.look_up(key, option) for key in keys)
-    for key, metric in zip(keys, metrics, strict=True):
-        if metric.key != key:
-            raise UserError(
-                f"The metric '{key}' has another key than its entry point.",
-                found=f"key '{metric.key}'",
-                expected=f"key '{key}', the name of the entry point in the group {METRICS.group}",
-                remedy="Correct or uninstall the package that adds this metric.",
-            )
-    return metrics
+    return tuple(METRICS.look_up(key, option) for key in keys)

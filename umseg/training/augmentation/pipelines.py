@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import pickle
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 from umseg.common.errors import UserError
@@ -61,6 +61,7 @@ TRANSFORMS: Registry[AnyTransform] = Registry(
     GROUP,
     {transform.name: transform for pipeline in PIPELINES.values() for transform in pipeline},
     accepts=Transform,
+    named_by="name",  # which is part of the seed
 )
 
 
@@ -112,7 +113,7 @@ def require_picklable(transforms: Pipeline) -> None:
     """
     for transform in transforms:
         try:
-            pickle.dumps(transform)
+            ForkingPickler.dumps(transform)
         except Exception as error:  # whatever another package's object raises
             raise UserError(
                 f"The transform '{transform.name}' cannot be sent to worker processes.",
@@ -137,11 +138,4 @@ def _find(part: object) -> Pipeline:
     if part in PIPELINES:
         return PIPELINES[part]
     check_names(part)
-    transform = TRANSFORMS[part]
-    if transform.name != part:
-        raise UserError(
-            f"The transform '{part}' calls itself '{transform.name}'.",
-            expected="the same name for the object and its entry point, because the name is part of the seed",
-            remedy="Rename one of them in the package that adds the transform.",
-        )
-    return (transform,)
+    return (TRANSFORMS[part],)

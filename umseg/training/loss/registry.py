@@ -58,5 +58,7 @@ _OWN = (
     LossSpec("dice_focal", "soft Dice plus the focal loss", (_DICE, "umseg.training.loss.focal:focal")),
 )
 
-LOSSES: Registry[LossSpec] = Registry("loss", "umseg.losses", {spec.name: spec for spec in _OWN}, accepts=LossSpec)
+LOSSES: Registry[LossSpec] = Registry(
+    "loss", "umseg.losses", {spec.name: spec for spec in _OWN}, accepts=LossSpec, named_by="name"
+)
 """The losses by name (docs/rules.md, Loss). With regions the cross-entropy is the binary one."""

@@ -86,6 +86,6 @@ _OWN = (
 )
 
 OPTIMIZERS: Registry[OptimizerSpec] = Registry(
-    "optimiser", "umseg.optimizers", {spec.name: spec for spec in _OWN}, accepts=OptimizerSpec
+    "optimiser", "umseg.optimizers", {spec.name: spec for spec in _OWN}, accepts=OptimizerSpec, named_by="name"
 )
 """The optimisers by name (docs/rules.md, Optimisation)."""

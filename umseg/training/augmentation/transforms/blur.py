@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from umseg.training.augmentation.transform import Context, Floats
-from umseg.training.augmentation.transforms.channels import ChannelParams, ChannelTransform, per_image
+from umseg.training.augmentation.transforms.channels import ChannelParams, ChannelTransform, per_image, some_channels
 
 _TRUNCATE = 4.0
 """Standard deviations after which scipy cuts off a Gaussian."""
@@ -34,9 +34,7 @@ class Blur(ChannelTransform):
 
     def draw(self, rng: np.random.Generator, context: Context) -> ChannelParams | None:
         """Draw the channels and the standard deviations, (k, axes)."""
-        if rng.random() >= self.probability:
-            return None
-        chosen = np.flatnonzero(rng.random(context.channels) < self.channel_probability)
+        chosen = some_channels(rng, self.probability, self.channel_probability, context.channels)
         if not len(chosen):
             return None
         axes = len(context.geometry.patch)

@@ -30,6 +30,22 @@ class ChannelParams(NamedTuple):
     values: Floats
 
 
+def some_channels(
+    rng: np.random.Generator, probability: float, channel_probability: float, channels: int
+) -> NDArray[np.int64]:
+    """The indices of the channels of one sample that are changed, which may be none.
+
+    Args:
+        rng: Source of randomness.
+        probability: Share of the samples that are changed.
+        channel_probability: Share of the channels of such a sample that are changed.
+        channels: Number of channels.
+    """
+    if rng.random() >= probability:
+        return np.empty(0, np.int64)
+    return np.flatnonzero(rng.random(channels) < channel_probability)
+
+
 class ChannelTransform(Transform[ChannelParams]):
     """A change of channels that neither moves a voxel nor looks at another channel or at the label map."""
 

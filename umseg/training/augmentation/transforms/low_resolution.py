@@ -11,7 +11,7 @@ from torch import Tensor
 
 from umseg.training.augmentation.axis_operators import enlarging, kept_voxels
 from umseg.training.augmentation.transform import Context, Floats
-from umseg.training.augmentation.transforms.channels import ChannelParams, ChannelTransform
+from umseg.training.augmentation.transforms.channels import ChannelParams, ChannelTransform, some_channels
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,7 @@ class LowResolution(ChannelTransform):
 
     def draw(self, rng: np.random.Generator, context: Context) -> ChannelParams | None:
         """Draw the channels and the share that they keep, (k, axes); 1 for an axis that keeps its resolution."""
-        if rng.random() >= self.probability:
-            return None
-        chosen = np.flatnonzero(rng.random(context.channels) < self.channel_probability)
+        chosen = some_channels(rng, self.probability, self.channel_probability, context.channels)
         if not len(chosen):
             return None
         values = np.repeat(rng.uniform(*self.share, size=(len(chosen), 1)), len(context.geometry.patch), axis=1)
