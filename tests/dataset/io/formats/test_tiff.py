@@ -25,7 +25,7 @@ from umseg.dataset.check.case import check_case
 from umseg.dataset.check.digest import case_digest
 from umseg.dataset.check.fix_headers import fix_geometry
 from umseg.dataset.dataset import find_cases, load_dataset
-from umseg.dataset.io.formats.tiff import guard, write
+from umseg.dataset.io.formats.tiff import guard, pages, write
 from umseg.dataset.io.grid import Geometry
 from umseg.dataset.io.images import read_image, read_label, write_label
 
@@ -328,6 +328,10 @@ class TestStoredValues:
 
 
 class TestEncodingsThatCannotBeRead:
+    @pytest.fixture(autouse=True)
+    def without_imagecodecs(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(pages, "_has_imagecodecs", lambda: False)
+
     def refused(self, path: Path) -> str:
         with pytest.raises(UserError, match="stored in a way that cannot be read") as raised:
             read_image([path])
