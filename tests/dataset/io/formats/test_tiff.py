@@ -459,14 +459,14 @@ class TestHostileFiles:
         (count,) = struct.unpack_from("<H", content, 8)
         link = 10 + 12 * count
         table = content[8:link]
-        for pages in (2, 3):
+        for count in (2, 3):
             struct.pack_into("<I", content, link, len(content))
             link = len(content) + len(table)
             content += table + bytes(4)
             path.write_bytes(content)
             with pytest.raises(UserError, match="damaged") as raised:
                 read_image([path])
-            assert "lie over each other" in str(raised.value.found), pages
+            assert "lie over each other" in str(raised.value.found), count
 
     @pytest.mark.parametrize("tag", [256, 277])
     def test_sizes_are_single_numbers(self, tmp_path: Path, tag: int) -> None:

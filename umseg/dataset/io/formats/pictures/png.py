@@ -109,7 +109,7 @@ def _stored(path: Path, header: PngHeader) -> NDArray[Any]:
     if header.colours == GREY and header.bits in (2, 4):
         # Pillow shows the largest number as 255.
         values = values // (255 // ((1 << header.bits) - 1))
-    return values.astype(np.uint16 if header.bits == 16 else np.uint8)
+    return values.astype(np.uint16 if header.bits == 16 else np.uint8, copy=False)
 
 
 def _with_transparency(values: NDArray[Any], header: PngHeader) -> NDArray[Any]:
