@@ -21,7 +21,7 @@ from umseg.dataset.dataset import Case, find_cases
 from umseg.dataset.io.images import Image, read_image, write_label
 from umseg.dataset.io.registry import companions
 from umseg.inference.sliding_window import SlidingWindow, predict_logits
-from umseg.models.card import load_card
+from umseg.models.card import first_stage_folder, load_card
 from umseg.models.device import place, resolve_device, resolve_precision
 from umseg.preprocess.cascade_input import fit_label_map, one_hot
 from umseg.preprocess.case import PreprocessedCase
@@ -87,10 +87,10 @@ class Predictor:
         files = find_weights(Path(model_folder), folds, weights)
         self.networks = [self._load(file) for file in files]
         self.first_stage: Predictor | None = None
-        if self.card.first_stage is not None:
+        first = first_stage_folder(Path(model_folder), self.card)
+        if first is not None:
             # The same folds, because they were trained without the same cases.
             same = [FoldFolder(file.parent).name for file in files]
-            first = Path(model_folder) / self.card.first_stage
             self.first_stage = Predictor(
                 first,
                 device,

@@ -6,14 +6,15 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from umseg.common.errors import UserError
+from umseg.common.names import Component
 from umseg.common.parallel import map_cases
-from umseg.common.record import Record
+from umseg.common.record import FieldError, Record
 from umseg.dataset.check.case import check_case, expected_values
 from umseg.dataset.check.digest import case_digest, dataset_digest
 from umseg.dataset.check.problems import Problem
@@ -23,6 +24,7 @@ from umseg.dataset.dataset import Case, Dataset
 from umseg.dataset.description import DatasetDescription
 from umseg.dataset.io.images import Image, LabelMap, read_image, read_label
 from umseg.planning.classes import ClassSizes, ClassStatistics, describe_classes, measure_classes
+from umseg.planning.consistency import ChannelNumber, Length, Voxels
 from umseg.planning.intensity import NUM_SAMPLES, Draw, IntensityStatistics, describe, draw_foreground
 
 log = logging.getLogger(__name__)
@@ -46,15 +48,27 @@ class Fingerprint(Record):
     """
 
     schema_version: Literal[1] = 1
-    dataset_name: str
-    spacings: tuple[tuple[float, float, float], ...]
-    shapes_after_crop: tuple[tuple[int, int, int], ...]
-    foreground_intensity_properties_per_channel: dict[str, IntensityStatistics]
-    median_relative_size_after_cropping: float
-    case_ids: tuple[str, ...]
+    dataset_name: Component
+    spacings: Annotated[tuple[tuple[Length, Length, Length], ...], Field(min_length=1)]
+    shapes_after_crop: tuple[tuple[Voxels, Voxels, Voxels], ...]
+    foreground_intensity_properties_per_channel: dict[ChannelNumber, IntensityStatistics]
+    median_relative_size_after_cropping: Annotated[float, Field(ge=0, le=1)]
+    case_ids: tuple[Component, ...]
     classes: dict[str, ClassStatistics] = Field(default_factory=dict)
     case_digests: tuple[str, ...] = ()
     content_hash: str = ""
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Fingerprint:
+        cases = len(self.spacings)
+        for field in ("shapes_after_crop", "case_ids", "case_digests"):
+            length = len(getattr(self, field))
+            # Earlier versions did not record the digests.
+            if length != cases and (length or field != "case_digests"):
+                raise FieldError(field, f"{length} entries", f"{cases} entries, one per case, as spacings has")
+        if len(set(self.case_ids)) < cases:
+            raise FieldError("case_ids", "a name that occurs twice", "a different name for each case")
+        return self
 
 
 @dataclass(frozen=True)
