@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from umseg.common.errors import UserError
-from umseg.common.record import read_json
+from umseg.common.json_file import read_json
 from umseg.dataset.io.grid import Geometry, Unit
 
 Spacing = tuple[float, float, float]
