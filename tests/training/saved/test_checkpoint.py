@@ -130,11 +130,13 @@ def test_file_is_a_json_header_and_numbers(tmp_path: Path) -> None:
     run = Run({})
     run.step(0)
     checkpoint.save_training(tmp_path / "c.safetensors", run.network, run.optimizers, None, {"epoch": 1})
-    content = (tmp_path / "c.safetensors").read_bytes()
-    length = int.from_bytes(content[:8], "little")
-    header = json.loads(content[8 : 8 + length])
-    assert json.loads(header.pop("__metadata__")["state"]) == {"epoch": 1}
-    assert max(entry["data_offsets"][1] for entry in header.values()) == len(content) - 8 - length
+    file = (tmp_path / "c.safetensors").read_bytes()
+    length = int.from_bytes(file[:8], "little")
+    header = json.loads(file[8 : 8 + length])
+    content = json.loads(header.pop("__metadata__")["umseg"])
+    assert len(content.pop("sha256")) == 64
+    assert content == {"state": {"epoch": 1}}
+    assert max(entry["data_offsets"][1] for entry in header.values()) == len(file) - 8 - length
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])

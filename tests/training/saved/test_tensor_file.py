@@ -37,6 +37,10 @@ def entry(shape: Any = (2,), offsets: Any = (0, 8), dtype: Any = "F32") -> dict[
     return {"dtype": dtype, "shape": shape, "data_offsets": offsets}
 
 
+def sealed(content: dict[str, Any]) -> dict[str, Any]:
+    return {"__metadata__": {"umseg": json.dumps(content)}, "a": entry()}
+
+
 def test_every_flipped_bit_is_found(saved: Path) -> None:
     content = saved.read_bytes()
     assert len(content) > 300
@@ -57,6 +61,12 @@ def test_every_bit_of_the_numbers_counts(saved: Path) -> None:
         with pytest.raises(UserError, match="damaged") as caught:
             load_tensors(saved, REMEDY)
         assert "SHA-256" in str(caught.value.found)
+
+
+def test_equal_content_gives_equal_bytes(tmp_path: Path, saved: Path) -> None:
+    for _ in range(5):
+        save_tensors(tmp_path / "again.safetensors", TENSORS, {"epoch": 3})
+        assert (tmp_path / "again.safetensors").read_bytes() == saved.read_bytes()
 
 
 def test_files_of_earlier_versions_have_no_hash(tmp_path: Path, saved: Path) -> None:
@@ -120,8 +130,11 @@ HEADERS: dict[str, tuple[Any, bytes]] = {
     "state that is no object": ({"__metadata__": {"state": "[]"}, "a": entry()}, bytes(8)),
     "state that is nested": ({"__metadata__": {"state": "[" * 100_000}, "a": entry()}, bytes(8)),
     "state with a long number": ({"__metadata__": {"state": '{"a": ' + "9" * 10_000 + "}"}, "a": entry()}, bytes(8)),
-    "hash that is none": ({"__metadata__": {"sha256": "\x1b[31m"}, "a": entry()}, bytes(8)),
-    "hash of other numbers": ({"__metadata__": {"sha256": "0" * 64}, "a": entry()}, bytes(8)),
+    "no hash": (sealed({"state": {}}), bytes(8)),
+    "no state": (sealed({"sha256": "0" * 64}), bytes(8)),
+    "hash that is a number": (sealed({"state": {}, "sha256": 3}), bytes(8)),
+    "hash with a line end": (sealed({"state": {}, "sha256": "0" * 64 + "\n"}), bytes(8)),
+    "hash of other numbers": (sealed({"state": {}, "sha256": "0" * 64}), bytes(8)),
     "twice": (b'{"a": %s, "a": %s}' % ((json.dumps(entry()).encode(),) * 2), bytes(8)),
 }
 

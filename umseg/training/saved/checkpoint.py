@@ -46,8 +46,7 @@ def load_weights(network: nn.Module, path: Path, remedy: str) -> None:
     file = TensorFile.open(path, remedy)
     # From the header: weights of another network are not even read.
     check_shapes({name: entry.shape for name, entry in file.header.tensors.items()}, network.state_dict(), path, remedy)
-    tensors, _ = file.load()
-    load_into(network, tensors, path, remedy)
+    load_into(network, file.load(), path, remedy)
 
 
 def load_into(network: nn.Module, weights: Mapping[str, Tensor], path: Path, remedy: str) -> None:
@@ -99,7 +98,7 @@ def load_training(
     check_shapes(_named(shapes, _NETWORK), network.state_dict(), path, remedy)
     if average is not None:
         check_shapes(_named(shapes, _AVERAGE), average.weights, path, remedy)
-    tensors, state = file.load()
+    tensors, state = file.load(), dict(file.state)
     weights, averaged = _named(tensors, _NETWORK), _named(tensors, _AVERAGE)
     check_weights(weights, network.state_dict(), path, remedy)
     slots = _slots(tensors, optimizers, path, remedy)

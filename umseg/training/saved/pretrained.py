@@ -66,7 +66,7 @@ def load_pretrained(network: nn.Module, model_folder: Path) -> Loaded:
             expected="the same model with the same network sizes",
             remedy="Plan with `umseg plan DATASET --like MODEL_FOLDER`, and train the same --model and --config.",
         )
-    tensors, _ = file.load()
+    tensors = file.load()
     taken = {name: tensors[name] for name in fitting}
     check_weights(taken, {name: state[name] for name in fitting}, files[0], _REMEDY)
     network.load_state_dict({**state, **taken})

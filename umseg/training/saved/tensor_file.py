@@ -1,7 +1,8 @@
 """Files of tensors: one safetensors file with, in its header, all other state as JSON and a hash of everything.
 
 The hash (SHA-256) covers the tensors' names, types, shapes and bytes and the state, so that one flipped bit is found.
-Files of earlier versions have none and are read without it.
+Files of earlier versions have none and are read without it. Hash and state are one text, because safetensors writes
+several texts of a header in random order, and equal runs must give equal files.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ from umseg.common.memory import explained_memory, require_memory
 from umseg.common.tensor_header import TensorHeader, read_header
 
 _WINDOWS_DISK_FULL = 112
-_STATE = "state"
-_HASH = "sha256"
-_KNOWN = {_STATE, _HASH, "format"}
+_SEALED = "umseg"  # {"state": ..., "sha256": ...}
+_STATE, _HASH = "state", "sha256"
+_KNOWN = {_SEALED, _STATE, "format"}
 _MOST_THREADS = 4
 
 
@@ -42,8 +43,8 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, 
         UserError: The disk is full or the folder cannot be written.
     """
     ready = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
-    text = json.dumps(state or {})
-    metadata = {_STATE: text, _HASH: _hash(ready, text)}
+    content = dict(state or {})
+    metadata = {_SEALED: json.dumps({_STATE: content, _HASH: _hash(ready, content)})}
     with atomic_path(path) as temporary:
         try:
             save_file(ready, temporary, metadata)
@@ -63,11 +64,15 @@ class TensorFile:
     Attributes:
         path: The file.
         header: Names, types and shapes of the tensors.
+        state: The state that was saved with them.
+        hash: SHA-256 of tensors and state; None in a file of an earlier version.
         remedy: What the user can do if the file is damaged.
     """
 
     path: Path
     header: TensorHeader
+    state: Mapping[str, Any]
+    hash: str | None
     remedy: str
 
     @classmethod
@@ -82,27 +87,26 @@ class TensorFile:
             header = read_header(file)
             if unknown := header.metadata.keys() - _KNOWN:
                 raise ValueError(f"metadata '{min(unknown)[:40]}'; known are {', '.join(sorted(_KNOWN))}")
-            if not re.fullmatch("[0-9a-f]{64}", header.metadata.get(_HASH, "0" * 64)):
-                raise ValueError("a hash that is no SHA-256")
-        return cls(path, header, remedy)
+            state, found = _parse_metadata(header.metadata)
+        return cls(path, header, state, found, remedy)
 
-    def load(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Read the tensors, onto the CPU, and the state, and compare their hash.
+    def load(self) -> dict[str, Tensor]:
+        """Read the tensors, onto the CPU, and compare the hash.
 
         Raises:
             UserError: The file is damaged, or does not fit into memory.
         """
-        size = self.header.data_bytes
-        text, what = self.header.metadata.get(_STATE, "{}"), f"Reading {self.path.name}"
+        size, what = self.header.data_bytes, f"Reading {self.path.name}"
         require_memory(size, what, file=self.path)
-        with explained_memory(what, needed=size, file=self.path), _explained(self.path, self.remedy):
-            state = _parse_state(text)
-            with safe_open(self.path, framework="pt") as file:
-                tensors = {name: file.get_tensor(name) for name in self.header.tensors}
-        expected = self.header.metadata.get(_HASH)
-        if expected is not None and (found := _hash(tensors, text)) != expected:
-            raise _damaged(self.path, f"SHA-256 {found}", self.remedy, f"SHA-256 {expected}")
-        return tensors, state
+        with (
+            explained_memory(what, needed=size, file=self.path),
+            _explained(self.path, self.remedy),
+            safe_open(self.path, framework="pt") as file,
+        ):
+            tensors = {name: file.get_tensor(name) for name in self.header.tensors}
+        if self.hash is not None and (found := _hash(tensors, self.state)) != self.hash:
+            raise _damaged(self.path, f"SHA-256 {found}", self.remedy, f"SHA-256 {self.hash}")
+        return tensors
 
 
 def load_tensors(path: Path, remedy: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -114,7 +118,8 @@ def load_tensors(path: Path, remedy: str) -> tuple[dict[str, Tensor], dict[str, 
     Raises:
         UserError: The file is missing or damaged, or does not fit into memory.
     """
-    return TensorFile.open(path, remedy).load()
+    file = TensorFile.open(path, remedy)
+    return file.load(), dict(file.state)
 
 
 def weights_hash(path: Path, remedy: str) -> str:
@@ -127,20 +132,16 @@ def weights_hash(path: Path, remedy: str) -> str:
         UserError: The file is missing or damaged.
     """
     file = TensorFile.open(path, remedy)
-    stored = file.header.metadata.get(_HASH)
-    if stored is not None:
-        return stored
-    tensors, _ = file.load()
-    return _hash(tensors, file.header.metadata.get(_STATE, "{}"))
+    return _hash(file.load(), file.state) if file.hash is None else file.hash
 
 
-def _hash(tensors: Mapping[str, Tensor], state: str) -> str:
+def _hash(tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> str:
     """SHA-256 over the state and, in the order of their names, every tensor's name, type, shape and SHA-256."""
     names = sorted(tensors)
     # hashlib lets other threads run meanwhile, so that a checkpoint of 250 MB takes tenths of a second.
     with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as threads:
         digests = list(threads.map(_digest, (tensors[name] for name in names)))
-    total = hashlib.sha256(state.encode())
+    total = hashlib.sha256(json.dumps(state).encode())
     for name, digest in zip(names, digests, strict=True):
         total.update(json.dumps([name, str(tensors[name].dtype), list(tensors[name].shape), digest]).encode())
     return total.hexdigest()
@@ -152,15 +153,26 @@ def _digest(tensor: Tensor) -> str:
     return hashlib.sha256(flat.data).hexdigest()
 
 
-def _parse_state(text: str) -> dict[str, Any]:
+def _parse_metadata(metadata: Mapping[str, str]) -> tuple[dict[str, Any], str | None]:
+    """The state, and the hash if the file has one."""
+    if _SEALED not in metadata:
+        return _parse_object(metadata.get(_STATE, "{}")), None
+    content = _parse_object(metadata[_SEALED])
+    state, found = content.get(_STATE), content.get(_HASH)
+    if not isinstance(state, dict) or not isinstance(found, str) or not re.fullmatch("[0-9a-f]{64}", found):
+        raise ValueError("a state without its hash")
+    return state, found
+
+
+def _parse_object(text: str) -> dict[str, Any]:
     try:
         # Losses may be NaN, which strict JSON does not have.
-        state = json.loads(text)
+        content = json.loads(text)
     except RecursionError:
         raise ValueError("a state that is nested too deeply") from None
-    if not isinstance(state, dict):
+    if not isinstance(content, dict):
         raise ValueError("a state that is not an object of JSON")
-    return state
+    return content
 
 
 @contextmanager
