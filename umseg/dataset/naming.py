@@ -15,7 +15,7 @@ from umseg.dataset.check.problems import Problem
 from umseg.dataset.description import REMEDY
 from umseg.dataset.io.channels import may_hold
 from umseg.dataset.io.images import count_components
-from umseg.dataset.io.registry import format_with_ending
+from umseg.dataset.io.registry import format_of, format_with_ending
 from umseg.dataset.listing import is_folder, list_folder
 
 Grouped = tuple[dict[str, tuple[Path, ...]], list[Problem]]
@@ -126,6 +126,7 @@ def channels_problem(
     if no_gap and len(files) == num_channels:
         return None
     found = f"{len(files)} files: {few(path.name for path in files)}"
+    remedy = "Add the missing files or remove the surplus ones."
     if no_gap and len(files) == 1:
         try:
             components = count_components(files[0])
@@ -134,13 +135,14 @@ def channels_problem(
         if may_hold(components, num_channels):
             return None
         found = f"1 file of {components} channel{'s' if components > 1 else ''}: {files[0].name}"
+        remedy = format_of(files[0]).channels_hint(files[0]) or remedy
     return Problem(
         "The case has the wrong number of channels.",
         name,
         files[0],
         found=found,
         expected=expected,
-        remedy="Add the missing files or remove the surplus ones.",
+        remedy=remedy,
     )
 
 

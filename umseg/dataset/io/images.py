@@ -109,14 +109,15 @@ def read_label(path: Path) -> LabelMap:
     if format_of(path).lossy:
         raise _lossy_label(path)
     # ITK shows a grey bitmap as three equal colours.
-    values, geometry, _ = _read_fitting(path, 1)
+    values, geometry, _ = _read_fitting(path, 1, as_label=True)
     if values.shape[0] > 1:
         raise UserError(
             "A label map has several components per voxel.",
             file=path,
             found=f"{values.shape[0]} components",
             expected="one whole number per voxel",
-            remedy="Save the label map as a grey-scale image whose values are the labels, without a colour palette.",
+            remedy="Save the label map as a greyscale image whose values are the labels, or as one with a palette whose "
+            "indices are the labels; colours and a transparency that varies are no labels.",
         )
     return LabelMap(_to_smallest_signed(values[0], path), _array_spacing(geometry), geometry)
 
@@ -170,8 +171,8 @@ def write_label(path: Path, array: NDArray[np.integer[Any]], geometry: Geometry)
         ) from error
 
 
-def _open(path: Path) -> Source:
-    """Read the header of an image."""
+def _open(path: Path, as_label: bool = False) -> Source:
+    """Read the header of an image, or of a label map, whose stored numbers count instead of what viewers show."""
     entry = format_of(path)
     if not path.is_file() and not (is_folder(path) and entry is not UNKNOWN):
         raise UserError(
@@ -181,18 +182,18 @@ def _open(path: Path) -> Source:
             remedy="Check the path; put the file back or take the case out of the data set.",
         )
     try:
-        return entry.open(path)
+        return entry.open_label(path) if as_label else entry.open(path)
     except (RuntimeError, DamagedFileError, OSError) as error:
         raise unreadable(path, error) from error
 
 
-def _read(path: Path) -> tuple[NDArray[Any], Geometry, tuple[Notice, ...]]:
+def _read(path: Path, as_label: bool = False) -> tuple[NDArray[Any], Geometry, tuple[Notice, ...]]:
     """Read a file completely, or raise: never a partly filled image.
 
     Returns:
         (components, z, y, x), the grid, and what the user should know.
     """
-    source = _open(path)
+    source = _open(path, as_label)
     refuse_many_axes(path, source.geometry.size)
     try:
         with within_memory(path, source.geometry, source.components):
@@ -201,8 +202,10 @@ def _read(path: Path) -> tuple[NDArray[Any], Geometry, tuple[Notice, ...]]:
         raise unreadable(path, error) from error
 
 
-def _read_fitting(path: Path, channels: int | None) -> tuple[NDArray[Any], Geometry, tuple[Notice, ...]]:
-    values, geometry, notices = _read(path)
+def _read_fitting(
+    path: Path, channels: int | None, as_label: bool = False
+) -> tuple[NDArray[Any], Geometry, tuple[Notice, ...]]:
+    values, geometry, notices = _read(path, as_label)
     if channels is None:
         return values, geometry, notices
     values, left_out = fit_channels(values, channels, path)
@@ -276,6 +279,15 @@ def _to_smallest_signed(values: NDArray[Any], path: Path) -> NDArray[np.signedin
                 remedy="Save the labels as integers; resample label maps with nearest-neighbour interpolation only.",
             )
     low, high = int(values.min()), int(values.max())
+    limits = np.iinfo(np.int64)
+    if low < limits.min or high > limits.max:
+        raise UserError(
+            "A label map has values that are too large.",
+            file=path,
+            found=f"values from {low} to {high}",
+            expected=f"whole numbers of 64 bits, at most {limits.max}",
+            remedy="Renumber the labels, e.g. from 0.",
+        )
     for dtype in (np.int8, np.int16, np.int32):
         if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
             return values.astype(dtype)
