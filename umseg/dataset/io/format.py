@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from umseg.common.errors import UserError
 from umseg.dataset.io.grid import Geometry
 from umseg.dataset.io.source import Source
-from umseg.dataset.listing import is_folder, list_folder
+from umseg.dataset.listing import is_folder, list_named
 
 
 class Format(ABC):
@@ -136,7 +136,7 @@ class Format(ABC):
         Raises:
             UserError: The folder cannot be read.
         """
-        return [path for path in list_folder(folder)[0] if path.name.endswith(file_ending)]
+        return list_named(folder, file_ending)
 
     def name_ending(self, file_ending: str) -> str:
         """What the names of images end in behind the case and the channel number."""

@@ -14,6 +14,7 @@ from umseg.common.errors import UserError
 from umseg.common.text import by
 from umseg.dataset.io.channels import fit_channels
 from umseg.dataset.io.grid import NO_SLICE_SPACING, Geometry, most_telling, placement_difference, spacings_agree
+from umseg.dataset.io.orientation import turn_onto
 from umseg.dataset.io.registry import UNKNOWN, format_of
 from umseg.dataset.io.source import (
     DamagedFileError,
@@ -24,7 +25,7 @@ from umseg.dataset.io.source import (
     unreadable,
     within_memory,
 )
-from umseg.dataset.listing import is_folder
+from umseg.dataset.listing import refuse_missing
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def read_image(paths: Sequence[Path], num_channels: int | None = None) -> Image:
         array = np.empty((len(paths), *geometry.shape), dtype=np.float32)
     array[0] = first[0]
     for channel, path in enumerate(others, start=1):
-        values, grid, of_file = _read_fitting(path, 1)
+        values, grid, of_file = _along_first(_read_fitting(path, 1), path, geometry, first_path)
         _check_channel(values, grid, geometry, path, first_path)
         notices += (*of_file, *_placement_notice(grid, geometry, path, first_path))
         array[channel] = values[0]
@@ -174,13 +175,7 @@ def write_label(path: Path, array: NDArray[np.integer[Any]], geometry: Geometry)
 def _open(path: Path, as_label: bool = False) -> Source:
     """Read the header of an image, or of a label map, whose stored numbers count instead of what viewers show."""
     entry = format_of(path)
-    if not path.is_file() and not (is_folder(path) and entry is not UNKNOWN):
-        raise UserError(
-            "An image file does not exist.",
-            file=path,
-            found="a folder" if path.is_dir() else None,
-            remedy="Check the path; put the file back or take the case out of the data set.",
-        )
+    refuse_missing(path, folders=entry is not UNKNOWN)
     try:
         return entry.open_label(path) if as_label else entry.open(path)
     except (RuntimeError, DamagedFileError, OSError) as error:
@@ -248,6 +243,24 @@ def _check_channel(values: NDArray[Any], grid: Geometry, first: Geometry, path: 
             expected=f"spacing {first.spacing} {first.unit}, as in the previous channels",
             remedy=remedy,
         )
+
+
+def _along_first(
+    channel: tuple[NDArray[Any], Geometry, tuple[Notice, ...]], path: Path, first: Geometry, first_path: Path
+) -> tuple[NDArray[Any], Geometry, tuple[Notice, ...]]:
+    """A channel along the axes of the first one, where both lie on the same grid in space."""
+    values, grid, notices = channel
+    turn = turn_onto(path, grid, first_path, first)
+    if not turn:
+        return channel
+    notice = Notice(
+        "The channels of a case are stored along different axes.",
+        path,
+        found=f"direction {by(round(value, 3) for value in grid.direction)}",
+        expected=f"that of {first_path.name}",
+        remedy="They lie on the same grid in space: the channel is turned to the axes of the first.",
+    )
+    return turn.array(values), turn.geometry(grid), (*notices, notice)
 
 
 def _placement_notice(grid: Geometry, first: Geometry, path: Path, first_path: Path) -> tuple[Notice, ...]:
