@@ -13,6 +13,7 @@ from umseg.common.errors import UserError
 from umseg.common.names import Name, check_component
 from umseg.common.record import FieldError, Record
 from umseg.dataset.description import DatasetDescription
+from umseg.dataset.io.orientation import AxisCodes
 from umseg.models.registry import build_network, fit_configuration
 from umseg.planning.consistency import Axis
 from umseg.planning.plan import Configuration, Plan
@@ -48,6 +49,8 @@ class ModelCard(Record):
         mirror_axes: Spatial axes of the patch that were mirrored in training, for test-time mirroring.
         first_stage: Model folder of the first stage, relative to this model folder; only in the second stage of a
             cascade.
+        orientation: Axis codes of the training images as the network saw them, e.g. RAS, to which images are turned for
+            prediction; None where they differed or state no place in space.
     """
 
     most_bytes: ClassVar[int] = 2**23
@@ -61,6 +64,7 @@ class ModelCard(Record):
     plan: Plan
     mirror_axes: Annotated[tuple[Axis, ...], Field(max_length=3)]
     first_stage: Annotated[str, Field(max_length=4096), AfterValidator(_relative)] | None = None
+    orientation: AxisCodes | None = None
 
     @model_validator(mode="after")
     def _is_consistent(self) -> ModelCard:
