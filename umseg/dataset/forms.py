@@ -59,7 +59,7 @@ def in_common_form(content: Mapping[str, Any]) -> tuple[dict[str, Any], list[str
 def _channels(names: object, notes: list[str]) -> object:
     """Channel names by number, in order."""
     if isinstance(names, list):
-        notes.append("the list in channel_names is taken for the channels 0, 1, ...")
+        notes.append("the list in channel_names is taken for the names of the channels from 0 on")
         names = {str(number): name for number, name in enumerate(names)}
     if not isinstance(names, Mapping):
         return names

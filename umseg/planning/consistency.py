@@ -26,6 +26,7 @@ MOST_CHANNELS = 1000
 MOST_STAGES = 16
 MOST_WINDOW = 2**30
 """Most voxels of a patch."""
+MOST_BATCH = 2**17
 MOST_BATCH_VOXELS = 2**31
 """Most voxels of a batch."""
 MOST_WEIGHTS = 2**32
@@ -36,7 +37,7 @@ Length = Annotated[float, Field(ge=1e-9, le=1e9, allow_inf_nan=False)]
 Size = Annotated[float, Field(gt=0, le=1e7, allow_inf_nan=False)]
 """Voxels along an axis of a typical image, which may be a fraction."""
 Voxels = Annotated[int, Field(ge=1, le=2**20)]
-Batch = Annotated[int, Field(ge=1, le=2**17)]
+Batch = Annotated[int, Field(ge=1, le=MOST_BATCH)]
 Features = Annotated[int, Field(ge=1, le=2**14)]
 Kernel = Annotated[int, Field(ge=1, le=31)]
 Stride = Annotated[int, Field(ge=1, le=16)]
