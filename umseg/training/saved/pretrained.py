@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
 
 from umseg.common.errors import UserError
+from umseg.common.text import few
 from umseg.models.card import load_card
 from umseg.training.saved import checkpoint
-from umseg.workspace import ModelFolder
+from umseg.training.saved.trained import recorded_split
+from umseg.workspace import FoldFolder, ModelFolder
+
+log = logging.getLogger(__name__)
 
 _REMEDY = "Name a model folder that `umseg train` or `umseg import` made: .../models/<model>__<configuration>."
 
@@ -32,25 +38,53 @@ class Loaded:
 
     def __str__(self) -> str:
         modules = sorted({name.rpartition(".")[0] for name in self.fresh})
-        others = f"; not loaded: {', '.join(modules)}" if modules else ""
+        others = f"; new, because names or shapes differ: {few(modules)}" if modules else ""
         return f"{len(self.taken)} of {len(self.taken) + len(self.fresh)} tensors of {self.file}{others}"
 
 
-def load_pretrained(network: nn.Module, model_folder: Path) -> Loaded:
+def load_pretrained(
+    network: nn.Module,
+    model_folder: Path,
+    *,
+    dataset: str = "",
+    fold: int | str = "all",
+    validation: Collection[str] = (),
+) -> Loaded:
     """Load every tensor of another model that fits by name and shape.
+
+    Of a model of the same data set that fold is used that has not been trained on the validation cases; where there is
+    none, a warning says so. Of a model of other data the fold ``all`` is used, or else the first fold.
 
     Args:
         network: The network, freshly initialised; changed in place.
-        model_folder: The other model's folder, of which the fold ``all`` is used, or else the first fold.
+        model_folder: The other model's folder.
+        dataset: Name of the data set that is trained on.
+        fold: The fold that is trained.
+        validation: Its validation cases.
 
     Raises:
         UserError: The folder holds no trained weights, or hardly any of them fit.
     """
     card = load_card(model_folder)
     trained = [fold for fold in ModelFolder(model_folder).folds() if fold.weights("final").exists()]
-    files = [fold.weights("final") for fold in sorted(trained, key=lambda fold: fold.name != "all")]
-    if not files:
+    if not trained:
         raise UserError("The model folder holds no trained weights.", file=model_folder, remedy=_REMEDY)
+    of_same_data = card.plan.dataset_name == dataset and fold != "all"
+    seen = {each: _seen(each, str(fold), validation) if of_same_data else [] for each in trained}
+    preferred = (str(fold), "all") if of_same_data else ("all",)
+    ranks = {name: rank for rank, name in enumerate(preferred)}
+    chosen = min(trained, key=lambda each: (len(seen[each]), ranks.get(each.name, len(ranks))))
+    if seen[chosen]:
+        log.warning(
+            "Fold %s of %s was trained on validation cases of fold %s (%s): scores of this run will be too good. Start "
+            "from a model whose fold %s is trained, or train --fold all.",
+            chosen.name,
+            model_folder,
+            fold,
+            few(seen[chosen]),
+            fold,
+        )
+    files = [chosen.weights("final")]
     tensors, _ = checkpoint.load_tensors(files[0], _REMEDY)
     state = network.state_dict()
     fitting = {name: tensor for name, tensor in tensors.items() if name in state and state[name].shape == tensor.shape}
@@ -67,3 +101,12 @@ def load_pretrained(network: nn.Module, model_folder: Path) -> Loaded:
         )
     network.load_state_dict({**state, **fitting})
     return loaded
+
+
+def _seen(other: FoldFolder, fold: str, validation: Collection[str]) -> list[str]:
+    """The validation cases that another run of the same data set was trained on, as far as it is known."""
+    trained = recorded_split(other)
+    if trained is not None:
+        return sorted(set(validation) & set(trained.train))
+    # An earlier version trained it, which did not record the cases: equal folds have equal ones.
+    return [] if other.name == fold else sorted(validation)
