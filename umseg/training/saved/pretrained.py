@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,8 @@ from torch import nn
 from umseg.common.errors import UserError
 from umseg.common.text import few
 from umseg.models.card import load_card
-from umseg.training.saved import checkpoint
+from umseg.models.weights import check_weights
+from umseg.training.saved.tensor_file import TensorFile
 from umseg.training.saved.trained import recorded_split
 from umseg.workspace import FoldFolder, ModelFolder
 
@@ -63,31 +64,18 @@ def load_pretrained(
         validation: Its validation cases.
 
     Raises:
-        UserError: The folder holds no trained weights, or hardly any of them fit.
+        UserError: The folder holds no trained weights, hardly any of them fit, or they are no finite numbers.
     """
     card = load_card(model_folder)
     trained = [fold for fold in ModelFolder(model_folder).folds() if fold.weights("final").exists()]
     if not trained:
         raise UserError("The model folder holds no trained weights.", file=model_folder, remedy=_REMEDY)
-    of_same_data = card.plan.dataset_name == dataset and fold != "all"
-    seen = {each: _seen(each, str(fold), validation) if of_same_data else [] for each in trained}
-    preferred = (str(fold), "all") if of_same_data else ("all",)
-    ranks = {name: rank for rank, name in enumerate(preferred)}
-    chosen = min(trained, key=lambda each: (len(seen[each]), ranks.get(each.name, len(ranks))))
-    if seen[chosen]:
-        log.warning(
-            "Fold %s of %s was trained on validation cases of fold %s (%s): scores of this run will be too good. Start "
-            "from a model whose fold %s is trained, or train --fold all.",
-            chosen.name,
-            model_folder,
-            fold,
-            few(seen[chosen]),
-            fold,
-        )
+    of_same_data = card.plan.dataset_name == dataset
+    chosen = _choose(trained, str(fold), validation) if of_same_data else min(trained, key=_all_first)
     files = [chosen.weights("final")]
-    tensors, _ = checkpoint.load_tensors(files[0], _REMEDY)
-    state = network.state_dict()
-    fitting = {name: tensor for name, tensor in tensors.items() if name in state and state[name].shape == tensor.shape}
+    file = TensorFile.open(files[0], _REMEDY)
+    state, entries = network.state_dict(), file.header.tensors
+    fitting = [name for name, entry in entries.items() if name in state and tuple(state[name].shape) == entry.shape]
     loaded = Loaded(files[0], tuple(sorted(fitting)), tuple(sorted(set(state) - set(fitting))))
     # Less than half means another architecture or plan: training would silently start from scratch.
     if 2 * len(fitting) < len(state):
@@ -99,8 +87,34 @@ def load_pretrained(
             expected="the same model with the same network sizes",
             remedy="Plan with `umseg plan DATASET --like MODEL_FOLDER`, and train the same --model and --config.",
         )
-    network.load_state_dict({**state, **fitting})
+    tensors = file.load()
+    taken = {name: tensors[name] for name in fitting}
+    check_weights(taken, {name: state[name] for name in fitting}, files[0], _REMEDY)
+    network.load_state_dict({**state, **taken})
     return loaded
+
+
+def _choose(trained: Sequence[FoldFolder], fold: str, validation: Collection[str]) -> FoldFolder:
+    """The run whose weights have seen the fewest validation cases of a fold; a warning names those that they have."""
+    if fold == "all":
+        return min(trained, key=_all_first)
+    seen = {each: _seen(each, fold, validation) for each in trained}
+    chosen = min(trained, key=lambda each: (len(seen[each]), each.name != fold, _all_first(each)))
+    if seen[chosen]:
+        log.warning(
+            "Fold %s of %s was trained on validation cases of fold %s (%s): scores of this run will be too good. Start "
+            "from a model whose fold %s is trained, or train --fold all.",
+            chosen.name,
+            chosen.models.path,
+            fold,
+            few(seen[chosen]),
+            fold,
+        )
+    return chosen
+
+
+def _all_first(fold: FoldFolder) -> bool:
+    return fold.name != "all"
 
 
 def _seen(other: FoldFolder, fold: str, validation: Collection[str]) -> list[str]:
