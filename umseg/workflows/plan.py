@@ -80,8 +80,8 @@ def plan_dataset(
 
     Raises:
         UserError: Something is wrong with the data. Before the whole data set has been checked, only the table of all
-            problems (``problems.csv``) and fixed label maps are written. The workspace belongs to another data set,
-            or is in use for too long.
+            problems (``problems.csv``), fixed label maps, and measurements for the next plan are written. The
+            workspace belongs to another data set, or is in use for too long.
     """
     check_rules(preset, memory_gb, for_model)
     chosen_rules = (preset, memory_gb, for_model, overrides or Overrides())

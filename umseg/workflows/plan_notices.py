@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 
 from umseg.common.errors import UserError
 from umseg.dataset.description import DatasetDescription
+from umseg.models.card import ModelCard
 from umseg.planning import Fingerprint, Plan
 from umseg.planning.findings import case_warnings, dataset_warnings, fold_warnings
+from umseg.training.config.training_config import TrainingConfig
 from umseg.training.data.splits import Splits
-from umseg.training.saved.trained import outdated, running
-from umseg.workspace import Workspace
+from umseg.training.saved.folder import differences
+from umseg.training.saved.trained import running, trained_folds
+from umseg.workspace import ModelFolder, Workspace
 
 log = logging.getLogger(__name__)
+
+_REMEDY = "Train this fold from the beginning with --restart."
 
 
 def warn_of_findings(fingerprint: Fingerprint, description: DatasetDescription, splits: Splits) -> None:
@@ -35,7 +41,7 @@ def protect_models(workspace: Workspace, plan: Plan, fingerprint: Fingerprint, d
     """
     if not workspace.plan_file.exists():
         return
-    for sentence in outdated(workspace, plan, description):
+    for sentence in _outdated(workspace, plan, description):
         log.warning("%s", sentence)
     if _unchanged(workspace, plan, fingerprint):
         return
@@ -54,3 +60,44 @@ def _unchanged(workspace: Workspace, plan: Plan, fingerprint: Fingerprint) -> bo
     except UserError:
         return False
     return earlier == (plan, fingerprint.content_hash)
+
+
+def _outdated(workspace: Workspace, plan: Plan, description: DatasetDescription) -> Iterator[str]:
+    """A sentence about every trained model that could not be continued under another plan.
+
+    Args:
+        workspace: The data set's workspace.
+        plan: The plan that it is to have.
+        description: Description of the data set.
+    """
+    for models in dict.fromkeys(fold.models for fold in trained_folds(workspace)):
+        difference = _difference(models, plan, description)
+        if difference:
+            yield (
+                f"{models.path.name} was trained under another plan and can only be used for prediction, not "
+                f"continued: {difference}."
+            )
+
+
+def _difference(models: ModelFolder, plan: Plan, description: DatasetDescription) -> str | None:
+    try:
+        card = ModelCard.load(models.card_file, _REMEDY)
+        folds = [fold for fold in models.folds() if fold.trained]
+        config = TrainingConfig.load(folds[0].config_file, _REMEDY)
+    except UserError:
+        return None
+    name = card.configuration_name
+    if name not in plan.configurations:
+        return f"its configuration {name} is no longer in the plan"
+    # Options of a training take precedence over the plan.
+    chosen = {"patch_size": config.patch_size, "batch_size": config.batch_size}
+    options = {option: value for option, value in chosen.items() if value is not None}
+    configuration = plan.configurations[name].model_copy(update=options)
+    configurations = {**plan.configurations, name: configuration}
+    now = card.model_copy(
+        update={"plan": plan.model_copy(update={"configurations": configurations}), "dataset": description}
+    )
+    if now == card:
+        return None
+    trained, planned = differences(card, now)
+    return f"trained with {trained}; now planned: {planned}"

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from pydantic import SerializerFunctionWrapHandler, model_serializer
 
 from umseg.common.errors import UserError
 from umseg.common.json_file import read_json
-from umseg.common.record import Record
+from umseg.common.record import Record, SparseRecord
 from umseg.common.text import few
 
 FOLDS = 5
@@ -25,7 +24,7 @@ class Split(Record):
     validation: tuple[str, ...]
 
 
-class Splits(Record):
+class Splits(SparseRecord):
     """The cross-validation of a data set.
 
     Attributes:
@@ -33,15 +32,11 @@ class Splits(Record):
         given: Whether the user gave the folds as a file: umseg then adds no case to them.
     """
 
+    sparse = ("given",)
+
     schema_version: Literal[1] = 1
     folds: tuple[Split, ...]
     given: bool = False
-
-    @model_serializer(mode="wrap")
-    def _without_the_default(self, as_usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Files of random folds stay as every version wrote them.
-        content: dict[str, Any] = as_usual(self)
-        return content if self.given else {name: value for name, value in content.items() if name != "given"}
 
     @property
     def cases(self) -> set[str]:

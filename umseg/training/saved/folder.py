@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Collection, Iterable, Iterator
 
@@ -101,12 +100,14 @@ class RunFolder:
                 else "It goes on with those that it has now; --restart trains it anew.",
             )
 
-    def prepare(self, card: ModelCard) -> None:
-        """Delete the runs that are discarded, and write ``model.json``, ``config.json`` and ``split.json``."""
+    def discard(self) -> None:
+        """Delete the runs that are discarded; their folders stay claimed."""
         for fold in self.discarded:
             clear_folder(fold.path)
-            with contextlib.suppress(OSError):  # it is claimed, and stays until the claim ends
-                fold.path.rmdir()
+
+    def prepare(self, card: ModelCard) -> None:
+        """Delete the runs that are discarded, and write ``model.json``, ``config.json`` and ``split.json``."""
+        self.discard()
         remove_leftovers(self.fold.path)
         card.save(self.models.card_file)
         self.config.save(self.fold.config_file)

@@ -39,7 +39,7 @@ class Loaded:
 
     def __str__(self) -> str:
         modules = sorted({name.rpartition(".")[0] for name in self.fresh})
-        others = f"; new, because names or shapes differ: {few(modules)}" if modules else ""
+        others = f"; not loaded: {few(modules)} (new weights, as names or shapes differ)" if modules else ""
         return f"{len(self.taken)} of {len(self.taken) + len(self.fresh)} tensors of {self.file}{others}"
 
 

@@ -1,4 +1,4 @@
-"""The runs of a workspace beside its present folds and plan: what was trained otherwise, and what is being trained."""
+"""The runs of a workspace: which were trained with other cases than their folds have, and which are running."""
 
 from __future__ import annotations
 
@@ -7,13 +7,8 @@ from collections.abc import Collection, Iterator
 
 from umseg.common.claims import Holder, holder
 from umseg.common.errors import UserError
-from umseg.dataset.description import DatasetDescription
-from umseg.models.card import ModelCard
-from umseg.planning.plan import Plan
-from umseg.training.config.training_config import TrainingConfig
 from umseg.training.data.splits import Split, Splits, other_cases, split_of
-from umseg.training.saved.folder import differences
-from umseg.workspace import FoldFolder, ModelFolder, Workspace
+from umseg.workspace import FoldFolder, Workspace
 
 _REMEDY = "Train this fold from the beginning with --restart."
 
@@ -51,44 +46,3 @@ def recorded_split(fold: FoldFolder) -> Split | None:
     with contextlib.suppress(UserError):
         return Split.load(fold.split_file, _REMEDY)
     return None
-
-
-def outdated(workspace: Workspace, plan: Plan, description: DatasetDescription) -> Iterator[str]:
-    """A sentence about every trained model that could not be continued under another plan.
-
-    Args:
-        workspace: The data set's workspace.
-        plan: The plan that it is to have.
-        description: Description of the data set.
-    """
-    for models in dict.fromkeys(fold.models for fold in trained_folds(workspace)):
-        difference = _difference(models, plan, description)
-        if difference:
-            yield (
-                f"{models.path.name} was trained under another plan and can only be used for prediction, not "
-                f"continued: {difference}."
-            )
-
-
-def _difference(models: ModelFolder, plan: Plan, description: DatasetDescription) -> str | None:
-    try:
-        card = ModelCard.load(models.card_file, _REMEDY)
-        folds = [fold for fold in models.folds() if fold.trained]
-        config = TrainingConfig.load(folds[0].config_file, _REMEDY)
-    except UserError:
-        return None
-    name = card.configuration_name
-    if name not in plan.configurations:
-        return f"its configuration {name} is no longer in the plan"
-    # Options of a training take precedence over the plan.
-    chosen = {"patch_size": config.patch_size, "batch_size": config.batch_size}
-    options = {option: value for option, value in chosen.items() if value is not None}
-    configuration = plan.configurations[name].model_copy(update=options)
-    configurations = {**plan.configurations, name: configuration}
-    now = card.model_copy(
-        update={"plan": plan.model_copy(update={"configurations": configurations}), "dataset": description}
-    )
-    if now == card:
-        return None
-    trained, planned = differences(card, now)
-    return f"trained with {trained}; now planned: {planned}"
