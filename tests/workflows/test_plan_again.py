@@ -215,8 +215,8 @@ def test_what_the_data_say_is_told_at_every_plan(
     made = plan(dataset, tmp_path / "w")
     (fold,) = [number for number, cases in enumerate(held_out(made)) if "blob_0" in cases]
     for _ in range(2):
-        assert "Classes that few of the 6 cases have: right in 1 (blob_0)." in caplog.text
-        assert f"no training case of a fold has, so that its scores of them mean nothing: right (fold {fold})" in (
+        assert "Classes that few of the 6 cases have: right blob in 1 (blob_0)." in caplog.text
+        assert f"no training case of a fold has, so that its scores of them mean nothing: right blob (fold {fold})" in (
             caplog.text
         )
         caplog.clear()

@@ -109,7 +109,7 @@ def fold_warnings(
         (1, "no validation case of a fold has, so that it has no scores of them"),
     ):
         missing = {name: _without(name, side, findings, folds) for name in present}
-        named = [f"{name} (fold {', '.join(where)})" for name, where in missing.items() if where]
+        named = [f"{name} (fold{'s' * (len(where) > 1)} {few(where)})" for name, where in missing.items() if where]
         if named:
             yield f"Classes that {meaning}: {few(named)}."
 
