@@ -89,8 +89,13 @@ def test_a_rare_class_is_named_with_its_cases() -> None:
     findings = {f"c{number}": CaseFindings(classes=("a", "b") if number == 3 else ("a",)) for number in range(6)}
     (rare,) = dataset_warnings(findings, ["a", "b", "c"])
     assert "b in 1 (c3)" in rare
-    folds = {"0": (["c0", "c1"], ["c3"]), "1": (["c3"], ["c0", "c1"]), "all": (list(findings), list(findings))}
+    folds = {
+        "0": (["c0", "c1"], ["c3"]),
+        "1": (["c3"], ["c0", "c1"]),
+        "2": (["c0"], ["c1"]),
+        "all": (list(findings), list(findings)),
+    }
     untrained, unscored = fold_warnings(findings, ["a", "b", "c"], folds)
     assert untrained.startswith("Classes that no training case of a fold has")
-    assert untrained.endswith(": b (fold 0).")
+    assert untrained.endswith(": b (folds 0, 2), c (folds 0, 1, 2, all).")
     assert unscored.endswith(": b (fold 1).")

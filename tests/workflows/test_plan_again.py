@@ -13,7 +13,7 @@ import pytest
 
 from tests.blobs import write_blobs
 from tests.claimants import claimed_elsewhere
-from umseg.common import claims, files
+from umseg.common import claims
 from umseg.common.errors import UserError
 from umseg.dataset.io.images import read_label, write_label
 from umseg.models import ModelOptions
@@ -103,12 +103,15 @@ def test_given_folds_stay_and_cases_in_none_are_counted(
     assert "3 of 6 cases are in no fold" in caplog.text
 
 
-def test_groups_of_the_data_set_are_read_and_respected(tmp_path: Path, dataset: Path) -> None:
+def test_groups_of_the_data_set_are_read_and_respected(
+    tmp_path: Path, dataset: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     rows = [f"blob_{number},patient {number // 2}" for number in range(6)]
     (dataset / "groups.csv").write_text("\n".join(["case,group", *rows]) + "\n")
     made = plan(dataset, tmp_path / "w")
     assert sorted(held_out(made)) == [("blob_0", "blob_1"), ("blob_2", "blob_3"), ("blob_4", "blob_5")]
     assert not made.groups_file.exists()
+    assert "There are only 3 groups, so that there are 3 folds" in caplog.text
 
 
 def test_groups_that_are_given_hold_for_later_plans(tmp_path: Path, dataset: Path) -> None:
@@ -164,21 +167,19 @@ def test_a_second_plan_waits_and_ends_with_the_name_of_the_first(
     assert "Waiting for another process" in caplog.text
 
 
-def test_a_complete_workspace_is_planned_again_without_a_write(
-    tmp_path: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_complete_workspace_is_planned_again_without_a_write(tmp_path: Path, dataset: Path) -> None:
     made = plan(dataset, tmp_path / "w")
     assert not made.measured.exists()
-    written = []
-    atomic_path = files.atomic_path
 
-    def recorded(path: Path, *rest: Any, **more: Any) -> Any:
-        written.append(path.name)
-        return atomic_path(path, *rest, **more)
+    def written() -> dict[Path, tuple[int, int]]:
+        """When, and as which file: both change when a file is written again."""
+        paths = [path for path in made.folder.rglob("*") if path.is_file()]
+        return {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in paths}
 
-    monkeypatch.setattr(files, "atomic_path", recorded)
+    before = written()
     plan(dataset, tmp_path / "w")
-    assert written == [".umseg-claim.json"]
+    assert len(before) > 10
+    assert written() == before
 
 
 def test_a_plan_that_leaves_models_behind_names_them_first(

@@ -96,19 +96,21 @@ def fold_warnings(
     classes: Sequence[str],
     folds: Mapping[str, tuple[Collection[str], Collection[str]]],
 ) -> Iterator[str]:
-    """A sentence about classes that folds never train, and one about those that they never validate.
+    """A sentence about classes that folds never train, and one about those that they train but never validate.
 
     Args:
         findings: The findings by case id.
-        classes: Names of all classes.
+        classes: Names of the classes in question.
         folds: Training and validation cases by the name of the fold.
     """
-    present = [name for name in classes if any(name in found.classes for found in findings.values())]
-    for side, meaning in (
-        (0, "no training case of a fold has, so that its scores of them mean nothing"),
-        (1, "no validation case of a fold has, so that it has no scores of them"),
+    untrained = {name: _without(name, 0, findings, folds) for name in classes}
+    unscored = {
+        name: [fold for fold in _without(name, 1, findings, folds) if fold not in untrained[name]] for name in classes
+    }
+    for missing, meaning in (
+        (untrained, "no training case of a fold has, so that its scores of them mean nothing"),
+        (unscored, "no validation case of a fold has, so that it has no scores of them"),
     ):
-        missing = {name: _without(name, side, findings, folds) for name in present}
         named = [f"{name} (fold{'s' * (len(where) > 1)} {few(where)})" for name, where in missing.items() if where]
         if named:
             yield f"Classes that {meaning}: {few(named)}."
@@ -120,6 +122,7 @@ def _without(
     findings: Mapping[str, CaseFindings],
     folds: Mapping[str, tuple[Collection[str], Collection[str]]],
 ) -> list[str]:
+    """The folds of which no case of one side has a class."""
     return [
         fold
         for fold, sides in folds.items()

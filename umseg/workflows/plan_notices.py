@@ -23,7 +23,9 @@ _REMEDY = "Train this fold from the beginning with --restart."
 
 def warn_of_findings(fingerprint: Fingerprint, description: DatasetDescription, splits: Splits) -> None:
     """Warn of blank images, constant channels, few cases, and classes that few cases or no fold have."""
-    findings, classes = fingerprint.findings_by_case, list(fingerprint.classes)
+    findings = fingerprint.findings_by_case
+    # The summary names classes that no case has.
+    classes = [name for name, statistics in fingerprint.classes.items() if statistics.cases]
     folds = {str(number): (fold.train, fold.validation) for number, fold in enumerate(splits.folds)}
     for sentence in (
         *case_warnings(findings, list(description.channel_names.values())),

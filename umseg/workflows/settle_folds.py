@@ -10,7 +10,7 @@ from umseg.common.files import write_csv
 from umseg.dataset.dataset import Dataset
 from umseg.dataset.groups import GROUPS, read_groups
 from umseg.training.data.split_update import divided_groups, divided_notice, update_splits
-from umseg.training.data.splits import Splits, in_no_fold, make_splits
+from umseg.training.data.splits import FOLDS, Splits, in_no_fold, make_splits
 from umseg.training.saved.trained import retrained
 from umseg.workspace import Workspace
 
@@ -59,6 +59,13 @@ def settle_folds(
         splits, notices = make_splits(ids, groups), []
     for notice in notices:
         log.warning("%s: %s", path.name, notice)
+    if groups and len(splits.folds) < FOLDS <= len(ids):
+        count = len(set(groups.values()))
+        log.warning(
+            "There %s, so that there are %s: groups are never divided.",
+            "is only 1 group" if count == 1 else f"are only {count} groups",
+            f"{len(splits.folds)} folds" if splits.folds else "no folds, and only --fold all can be trained",
+        )
     if missing := in_no_fold(splits, ids, path):
         log.warning("%s", missing)
     for sentence in retrained(workspace, splits, ids):

@@ -33,6 +33,9 @@ def warn_of_data(workspace: Workspace, fold: int | Literal["all"], split: Split)
         return
     used = {*split.train, *split.validation}
     findings = {case: found for case, found in fingerprint.findings_by_case.items() if case in used}
+    if not findings:
+        # An earlier version measured the data set.
+        return
     channels, classes = list(dataset.description.channel_names.values()), list(fingerprint.classes)
     for sentence in (
         *case_warnings(findings, channels),
