@@ -196,3 +196,28 @@ def test_several_folds_one_after_another(root: Path) -> None:
     assert result.exit_code == 0, result.output
     trained = root / "Dataset903_Options" / "models" / "umamba_bot__3d_fullres"
     assert sorted(path.parent.name for path in trained.glob("*/weights_final.safetensors")) == ["fold_1", "fold_3"]
+
+
+def refused(root: Path, *options: str) -> str:
+    """The message with which a training is refused before it begins."""
+    arguments = ["train", "Dataset903_Options", "--workspace", str(root), "--device", "cpu", "--workers", "0"]
+    result = CliRunner().invoke(app, [*arguments, "--quiet", *options])
+    assert result.exit_code == 2, result.output
+    assert not list((root / "Dataset903_Options").glob("models/*/fold_*"))
+    return result.output
+
+
+def test_a_fold_that_does_not_exist_is_refused(root: Path) -> None:
+    for options in (["--fold", "7"], ["--fold", "7", "--no-validate"]):
+        message = refused(root, *options)
+        assert "There is no fold 7." in message
+        assert "0 to 4, or all" in message
+
+
+def test_a_data_set_that_has_moved_is_noticed_before_training(root: Path) -> None:
+    images = root.parent / "Dataset903_Options" / "imagesTr"
+    images.rename(images.with_name("elsewhere"))
+    try:
+        assert "its data set has moved since planning" in refused(root, "--fold", "0")
+    finally:
+        images.with_name("elsewhere").rename(images)

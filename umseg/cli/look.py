@@ -75,11 +75,12 @@ def status(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """List the training runs of a data set with their progress, Dice and the commands that resume them."""
-    from umseg.reports.status import find_runs, format_runs
+    """List the training runs of a data set with their progress, scores and the commands that resume them."""
+    from umseg.reports.status import find_notices, find_runs, format_runs
     from umseg.workspace import Workspace as PlannedWorkspace
 
-    typer.echo(format_runs(find_runs(PlannedWorkspace.of(dataset, workspace))))
+    planned = PlannedWorkspace.of(dataset, workspace)
+    typer.echo(format_runs(find_runs(planned), notices=find_notices(planned)))
 
 
 def doctor(quiet: Quiet = False, debug: Debug = False) -> None:

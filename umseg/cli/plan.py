@@ -54,7 +54,15 @@ def plan(
     splits: Annotated[
         Path | None,
         typer.Option(
-            help="JSON file of the folds, umseg's or nnU-Net's splits_final.json. [default: five random folds]"
+            help="JSON file of the folds, umseg's or nnU-Net's splits_final.json. [default: the folds of an earlier "
+            "plan, which new cases enter, or five random folds]"
+        ),
+    ] = None,
+    groups: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV table of cases that belong together (of one patient, for example), which no fold separates: "
+            "columns case and group, or id_a and id_b. [default: groups.csv beside dataset.json, if it exists]"
         ),
     ] = None,
     fix_geometry: Annotated[
@@ -95,6 +103,7 @@ def plan(
         overrides=Overrides.parse(spacing, patch_size, batch_size),
         configurations=config,
         splits=splits,
+        groups=groups,
         fix_geometry=fix_geometry,
         reorient=reorient,
         store_dtype=as_store_dtype(store_dtype),

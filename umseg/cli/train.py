@@ -134,26 +134,33 @@ def _train_fold(workspace: Path, setting: TrainingConfig, *, validate: bool, dev
     """Train, and validate if the user asks for it; returns whether training is complete."""
     from umseg.evaluation import format_table
     from umseg.training import train as run
+    from umseg.training.config.training_config import model_folder
     from umseg.training.loop.processes import environment
-    from umseg.workflows.validate import earlier_validation, validate_fold
+    from umseg.training.saved.claimed import claimed_folds
+    from umseg.workflows.validate import check_originals, earlier_validation, validate_fold
     from umseg.workspace import FoldFolder
     from umseg.workspace import Workspace as PlannedWorkspace
 
-    first = environment().first
-    folder = run(workspace, setting, device=device, **how)
-    if not FoldFolder(folder).weights("final").exists():
-        return False
-    if validate and setting.fold != "all":
-        metrics = earlier_validation(folder) or validate_fold(
-            PlannedWorkspace(workspace),
-            folder,
-            device=device,
-            precision=setting.precision,
-            workers=how["workers"],
-            quiet=how["quiet"],
-        )
-        if metrics is not None and first:
-            typer.echo(format_table(metrics))
+    first, planned = environment().first, PlannedWorkspace(workspace)
+    validate = validate and setting.fold != "all"
+    if validate:
+        check_originals(planned, setting.fold)
+    # The claim lasts until the fold is validated.
+    with claimed_folds(planned, model_folder(planned, setting, how["tag"]), [setting.fold, *how["discard"]], first):
+        folder = run(workspace, setting, device=device, **how)
+        if not FoldFolder(folder).weights("final").exists():
+            return False
+        if validate:
+            metrics = earlier_validation(planned, folder) or validate_fold(
+                planned,
+                folder,
+                device=device,
+                precision=setting.precision,
+                workers=how["workers"],
+                quiet=how["quiet"],
+            )
+            if metrics is not None and first:
+                typer.echo(format_table(metrics))
     if first:
         typer.echo(f"Model: {folder.parent}")
     return True

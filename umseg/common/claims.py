@@ -185,9 +185,13 @@ def _acquire(lock: FileLock, folder: Path, wait: float) -> bool:
 
 def _release(lock: FileLock, folder: Path) -> None:
     """Remove the files and release the lock; a process that has already opened the file sees that it is gone."""
-    for name in (_RECORD, _LOCK):
-        with contextlib.suppress(OSError):  # Windows keeps files that are open
-            (folder / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        (folder / _RECORD).unlink(missing_ok=True)
+    if os.name == "nt":
+        # Windows keeps files that are open, by this process or by the next one.
+        lock.release()
+    with contextlib.suppress(OSError):
+        (folder / _LOCK).unlink(missing_ok=True)
     lock.release()
 
 

@@ -21,6 +21,7 @@ from umseg.training.augmentation.pipelines import find_transforms, recorded_name
 from umseg.training.config.training_config import TrainingConfig, model_folder
 from umseg.training.data.batches import BatchFactory
 from umseg.training.data.loader import load_batches
+from umseg.training.data.notices import warn_of_data
 from umseg.training.data.splits import Split, Splits, fold_cases
 from umseg.training.loop.processes import environment, joined
 from umseg.training.loop.stop import StopRequest
@@ -29,6 +30,7 @@ from umseg.training.loss.segmentation import SegmentationLoss
 from umseg.training.loss.targets import Targets
 from umseg.training.saved.card import model_card
 from umseg.training.saved.cascade import FirstStage
+from umseg.training.saved.claimed import claimed_folds
 from umseg.training.saved.folder import RunFolder
 from umseg.training.saved.pretrained import load_pretrained
 from umseg.workspace import Workspace
@@ -72,7 +74,7 @@ def train(
 
     Raises:
         UserError: The workspace is incomplete, a name is unknown, the device is missing, an earlier run had another
-            configuration, or training diverged.
+            configuration, another process works in the folder, or training diverged.
     """
     planned = Workspace(Path(workspace))
     pipeline = find_transforms(config.transforms if transforms is None else transforms)
@@ -88,12 +90,18 @@ def train(
             "--augmentation gpu needs a CUDA device.", found=str(target), remedy="Train with --augmentation cpu."
         )
     precision = resolve_precision(config.precision, target)
-    with joined(processes, target) as processes:
-        folder = RunFolder(model_folder(planned, config, tag), config, discard)
+    models = model_folder(planned, config, tag)
+    with (
+        joined(processes, target) as processes,
+        claimed_folds(planned, models, [config.fold, *discard], processes.first),
+    ):
+        folder = RunFolder(models, config, split, discard)
+        folder.check_cases()
         if folder.complete:
             log.info("Training is already complete: %s", folder.fold.path)
             return folder.fold.path
         folder.check(card)
+        warn_of_data(planned, config.fold, split)
         factory = BatchFactory(
             planned.preprocessed(card.configuration.inherits_from or config.configuration),
             card.configuration,
@@ -151,7 +159,14 @@ def _start(trainer: Trainer, folder: RunFolder, card: ModelCard) -> None:
         iteration = min(len(trainer.losses) + 1, config.iterations)
         log.info("Resuming in epoch %d of %d, iteration %d.", len(trainer.rows) + 1, config.epochs, iteration)
     elif config.init_from is not None:
-        log.info("Starting from %s.", load_pretrained(trainer.network, Path(config.init_from)))
+        loaded = load_pretrained(
+            trainer.network,
+            Path(config.init_from),
+            dataset=card.plan.dataset_name,
+            fold=config.fold,
+            validation=folder.split.validation,
+        )
+        log.info("Starting from %s.", loaded)
         trainer.restart_average()
     # From here on no process may read the earlier state of the folder.
     processes.wait()
