@@ -39,7 +39,7 @@ def whole_numbers(values: NDArray[Any], path: Path) -> tuple[NDArray[Any], tuple
         raise UserError(
             "A label map has values that are not whole numbers.",
             file=path,
-            found=f"{worst} and {count - 1} more such voxels",
+            found=f"{worst!s} and {count - 1} more such voxels",
             expected="whole numbers",
             remedy="Save the labels as integers; resample label maps with nearest-neighbour interpolation only.",
         )
@@ -49,7 +49,7 @@ def whole_numbers(values: NDArray[Any], path: Path) -> tuple[NDArray[Any], tuple
     notice = Notice(
         "A label map has values that are almost whole numbers: they are rounded.",
         path,
-        found=f"{values.reshape(-1)[np.argmax(distance)]} and {count - 1} more such voxels",
+        found=f"{values.reshape(-1)[np.argmax(distance)]!s} and {count - 1} more such voxels",
         expected="whole numbers",
         remedy="Save the labels as integers without scale factors (scl_slope 1, scl_inter 0 in NIfTI).",
     )

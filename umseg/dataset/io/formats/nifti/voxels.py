@@ -84,8 +84,14 @@ def nifti_image(values: NDArray[Any], header: Any) -> Any:
     sizes = header["pixdim"][:4].copy()
     header.set_data_shape(values.shape)
     header["pixdim"][:4] = sizes
+    codes = {name: int(header[name]) for name in ("qform_code", "sform_code")}
+    header["qform_code"] = header["sform_code"] = 0
     # With an affine of its own, the image would make new forms from that.
-    return kind(values, None, header, dtype=values.dtype)
+    image = kind(values, None, header, dtype=values.dtype)
+    for name, code in codes.items():
+        # nibabel would replace the codes that it does not know.
+        image.header[name] = code
+    return image
 
 
 def _read_to_the_end(path: Path, header: Header) -> tuple[NDArray[Any], list[Notice]]:
