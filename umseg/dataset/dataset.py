@@ -20,7 +20,7 @@ from umseg.dataset.inputs import find_all_inputs
 from umseg.dataset.io.orientation import AxisCodes
 from umseg.dataset.io.registry import format_of, format_with_ending
 from umseg.dataset.listing import is_folder
-from umseg.dataset.naming import group_training, list_images, skip_strays, stem
+from umseg.dataset.naming import group_training, list_images, same_names, skip_strays, stem
 
 
 class Case(Record):
@@ -166,6 +166,7 @@ def _folder_cases(folder: Path, description: DatasetDescription) -> tuple[tuple[
     complete, incomplete = group_training(images, description.num_channels, image_ending)
     problems += incomplete
     named = set(complete) | {problem.case for problem in incomplete if problem.case}
+    problems += same_names(labels, ending)
     label_of = {stem(path, ending): path for path in labels}
     problems += [
         Problem(

@@ -27,7 +27,7 @@ def check_case(case: Case, image: Image, label: LabelMap, description: DatasetDe
     if case.label is None:
         raise ValueError(f"case {case.id} has no label file")
     return [
-        *(Problem(case=case.id, severity="warning", **asdict(notice)) for notice in image.notices),
+        *(Problem(case=case.id, severity="warning", **asdict(notice)) for notice in (*image.notices, *label.notices)),
         *check_image(case, image, description.num_channels),
         *_check_values(case, case.label, label, description),
         *_check_grid(case, case.label, image, label),

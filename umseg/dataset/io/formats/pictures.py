@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
-from umseg.common.files import atomic_path
 from umseg.dataset.io.format import Format
 from umseg.dataset.io.formats.damage import check_compression, expect_bytes
 from umseg.dataset.io.formats.itk import open_itk, write_itk
@@ -43,8 +42,7 @@ class Picture(Format):
 
     def write_label(self, path: Path, values: NDArray[np.unsignedinteger[Any]], geometry: Geometry) -> None:
         """As in :class:`Format`."""
-        with atomic_path(path) as temporary:
-            write_itk(temporary, self.image_io, values, geometry)
+        write_itk(path, self.image_io, values, geometry)
 
 
 class Png(Picture):
