@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from umseg.common.errors import UserError
@@ -33,6 +34,10 @@ def fail_at(bad: int, item: int) -> int:
 
 def divide_by_zero(item: int) -> float:
     return item / 0
+
+
+def ask_for_too_much(_: int) -> object:
+    return np.empty(2**60, dtype=np.uint8)
 
 
 class TwoPartError(Exception):
@@ -228,3 +233,10 @@ def alive(pid: int) -> bool:
 
 def test_default_number_of_workers_is_sensible() -> None:
     assert 1 <= default_workers() <= 8
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_names_the_case_that_memory_did_not_suffice_for(workers: int) -> None:
+    with pytest.raises(UserError, match="case_0 ran out of memory") as caught:
+        run(ask_for_too_much, 2, workers)
+    assert "EiB" in str(caught.value.found)

@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 
 from umseg.architectures.options import ModelOptions
 from umseg.common.errors import UserError
+from umseg.common.files import read_text
 from umseg.common.registry import unknown_name
 from umseg.training.config.recipes import DEFAULT_RECIPE, RECIPES
 from umseg.training.config.training_config import GROUPS, WHAT, TrainingConfig, named_choices
@@ -21,6 +22,7 @@ from umseg.workspace import Workspace
 
 _NOT_LISTED = ("ssm_optimizer", "transforms")
 """Options whose descriptions say where the names come from."""
+_MOST_BYTES = 2**20
 _RECIPE = FieldInfo(annotation=str, default=DEFAULT_RECIPE, description="Defaults of the options.")
 
 
@@ -90,7 +92,7 @@ def read_options(file: Path) -> Mapping[str, Any]:
     import yaml
 
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = yaml.safe_load(read_text(file, _MOST_BYTES, encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError("The file of options cannot be read.", file=file, found=str(error)) from error
     if not isinstance(content, dict):

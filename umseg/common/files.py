@@ -1,4 +1,4 @@
-"""Atomic writing: files appear whole or not at all."""
+"""Reading of regular files of limited size, and atomic writing: files appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -8,13 +8,99 @@ import errno
 import io
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from umseg.common.errors import UserError
 
 _TEMPORARY = ".tmp-"
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def open_regular(path: Path, most: int | None = None, remedy: str | None = None) -> BinaryIO:
+    """Open a regular file for reading; a pipe, a device or a folder is refused before it is opened.
+
+    Reading a pipe can wait for ever, and a device such as /dev/zero has no end.
+
+    Args:
+        path: The file, or a link to it.
+        most: Largest size in bytes; None allows any size.
+        remedy: What the user can do if the file is refused.
+
+    Raises:
+        UserError: The path is no regular file, or the file is too large.
+        OSError: The file is missing or cannot be opened.
+    """
+    path = Path(path)
+    _require_regular(path, path.stat(), most, remedy)
+    # Between the two looks the file can be replaced by a pipe. O_NONBLOCK opens that without waiting for a writer, and
+    # the second look refuses it. Windows has neither O_NONBLOCK nor pipes among its files, but needs O_BINARY.
+    flags = sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY"))
+    descriptor = os.open(path, os.O_RDONLY | flags)
+    try:
+        _require_regular(path, os.fstat(descriptor), most, remedy)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_bytes(path: Path, most: int, remedy: str | None = None) -> bytes:
+    """The content of a regular file of at most ``most`` bytes.
+
+    Raises:
+        UserError: The path is no regular file, or the file is too large.
+        OSError: The file is missing or cannot be read.
+    """
+    with open_regular(path, most, remedy) as file:
+        # Files of /proc, and files that grow, hold more than they state.
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise _too_large(Path(path), len(content), most, remedy)
+    return content
+
+
+def read_text(path: Path, most: int, encoding: str = "utf-8", remedy: str | None = None) -> str:
+    """The text of a regular file of at most ``most`` bytes; line ends are kept as they are.
+
+    Raises:
+        UserError: The path is no regular file, or the file is too large.
+        OSError: The file is missing or cannot be read.
+        UnicodeDecodeError: The file is not in ``encoding``.
+    """
+    return read_bytes(path, most, remedy).decode(encoding)
+
+
+def _require_regular(path: Path, status: os.stat_result, most: int | None, remedy: str | None) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise UserError(
+            f"{path.name or path} cannot be read, because it is not a regular file.",
+            file=path,
+            found=_KINDS.get(stat.S_IFMT(status.st_mode), "something else"),
+            expected="a regular file",
+            remedy=remedy,
+        )
+    if most is not None and status.st_size > most:
+        raise _too_large(path, status.st_size, most, remedy)
+
+
+def _too_large(path: Path, size: int, most: int, remedy: str | None) -> UserError:
+    return UserError(
+        f"{path.name} is too large to be what it should be.",
+        file=path,
+        found=f"{size:,} bytes",
+        expected=f"at most {most:,} bytes",
+        remedy=remedy,
+    )
 
 
 @contextlib.contextmanager
@@ -43,7 +129,7 @@ def atomic_path(path: Path, needed: int | None = None, sync: bool = True) -> Ite
                 os.fsync(handle.fileno())
         if os.name == "posix":
             # Some libraries create files that only their owner may read, but the folder may be shared.
-            temporary.chmod(_PERMISSIONS)
+            temporary.chmod(FILE_MODE)
         temporary.replace(path)
     except OSError as error:
         # Removed before the message is made, which says how much space is free.
@@ -60,7 +146,8 @@ def _default_permissions() -> int:
     return 0o666 & ~mask
 
 
-_PERMISSIONS = _default_permissions()
+FILE_MODE = _default_permissions()
+"""Permissions of new files, which the user's mask decides."""
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -10,12 +10,12 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from functools import partial
 from typing import TypeVar
 
 from tqdm import tqdm
 
 from umseg.common.errors import UserError
+from umseg.common.memory import is_out_of_memory, out_of_memory
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
@@ -79,6 +79,8 @@ def _serial(function: Callable[[ItemT], ResultT], items: Sequence[ItemT], names:
         except UserError:
             raise
         except Exception as error:
+            if is_out_of_memory(error):
+                raise out_of_memory(error, f"Work on case {name}") from error
             raise RuntimeError(f"case {name}: {type(error).__name__}: {error}") from error
 
 
@@ -94,13 +96,13 @@ def _pooled(
     # A bounded number of results in flight keeps memory flat when the consumer is slower than the workers.
     ahead = 2 * workers
     pending: deque[Future[ResultT]] = deque()
-    work = partial(_call, function)
     try:
         for position, name in enumerate(names):
             try:
-                for item in items[position + len(pending) : position + ahead]:
+                first = position + len(pending)
+                for item, of in zip(items[first : position + ahead], names[first : position + ahead], strict=True):
                     with _one_thread_each():
-                        pending.append(pool.submit(work, item))
+                        pending.append(pool.submit(_call, function, item, of))
                 result = pending.popleft().result()
             except UserError:
                 raise
@@ -132,13 +134,15 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, name="end with parent", daemon=True).start()
 
 
-def _call(function: Callable[[ItemT], ResultT], item: ItemT) -> ResultT:
+def _call(function: Callable[[ItemT], ResultT], item: ItemT, name: str) -> ResultT:
     """In a worker: raise only exceptions that can be sent back; others break the pool like the end of a worker."""
     try:
         return function(item)
     except UserError:
         raise
     except Exception as error:
+        if is_out_of_memory(error):
+            raise out_of_memory(error, f"Work on case {name}") from error
         raise RuntimeError(f"{type(error).__name__}: {error}") from error
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from umseg.common.errors import UserError
 from umseg.common.files import write_text
+from umseg.common.json_file import read_json
 
 RecordT = TypeVar("RecordT", bound="Record")
 
@@ -66,25 +67,6 @@ def expectation(message: str) -> str:
     for beginning in ("Value error, ", "Assertion failed, ", "Input should be "):
         message = message.removeprefix(beginning)
     return message
-
-
-def read_json(path: Path, remedy: str) -> Any:
-    """Parse a JSON file.
-
-    Raises:
-        UserError: The file is missing, unreadable or not JSON.
-    """
-    try:
-        # Editors on Windows may put a byte order mark first.
-        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except FileNotFoundError as error:
-        raise UserError(f"{Path(path).name} does not exist.", file=path, remedy=remedy) from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{Path(path).name} is not valid JSON.", file=path, found=str(error), remedy=remedy) from error
-    except OSError as error:
-        raise UserError(
-            f"{Path(path).name} cannot be read.", file=path, found=error.strerror or str(error), remedy=remedy
-        ) from error
 
 
 def _shorten(value: object, limit: int = 200) -> str:

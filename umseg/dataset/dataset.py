@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -11,10 +12,10 @@ from umseg.dataset.check.problems import Problem
 from umseg.dataset.check.report import report_problems
 from umseg.dataset.description import REMEDY, DatasetDescription, load_description
 from umseg.dataset.filemap import load_file_map, mapped_files
-from umseg.dataset.inputs import find_inputs
+from umseg.dataset.inputs import find_all_inputs
 from umseg.dataset.io.registry import format_of, format_with_ending
 from umseg.dataset.listing import is_folder
-from umseg.dataset.naming import group_training, list_images, stem
+from umseg.dataset.naming import group_training, list_images, skip_strays, stem
 
 
 class Case(Record):
@@ -48,6 +49,8 @@ class Dataset(Record):
         folder: Absolute path.
         description: The content of ``dataset.json``.
         cases: Sorted by id; all paths are absolute.
+        orientation: Axis codes, e.g. RAS, to which images and label maps are turned when they are read: those that all
+            images have, or those that the user chose. None: they are used as they are stored.
     """
 
     schema_version: Literal[1] = 1
@@ -55,6 +58,7 @@ class Dataset(Record):
     folder: Path
     description: DatasetDescription
     cases: tuple[Case, ...]
+    orientation: str | None = None
 
 
 def load_dataset(folder: Path) -> Dataset:
@@ -105,9 +109,21 @@ def survey_dataset(folder: Path) -> tuple[Dataset, list[Problem]]:
 
 
 def find_cases(folder_or_file: Path, num_channels: int, file_ending: str) -> tuple[Case, ...]:
-    """List the cases to predict.
+    """List the cases to predict, all of which must be complete; see ``survey_cases``.
 
-    Accepted are a folder, or one file (other channels of its case are looked up beside it); files ``CASE_0000.ext``,
+    Raises:
+        UserError: The input does not exist or has no image, or cases have the wrong number of channel files.
+    """
+    cases, problems = survey_cases([folder_or_file], num_channels, file_ending)
+    report_problems(problems, Path(folder_or_file).absolute())
+    return cases
+
+
+def survey_cases(inputs: Sequence[Path], num_channels: int, file_ending: str) -> tuple[tuple[Case, ...], list[Problem]]:
+    """List the cases to predict, and what is wrong with those that cannot be predicted.
+
+    Accepted are folders, single files (other channels of their case are looked up beside them) and patterns such as
+    ``patients/*/*.nii.gz``; files ``CASE_0000.ext``,
     ``CASE_0001.ext``, ...; one file with ``num_channels`` components per case; and, for one channel, file names
     without a channel number. Files with another ending are skipped with a warning.
 
@@ -116,19 +132,18 @@ def find_cases(folder_or_file: Path, num_channels: int, file_ending: str) -> tup
     found at once.
 
     Args:
-        folder_or_file: The input that the user named.
+        inputs: The inputs that the user named.
         num_channels: Number of channels that the model expects.
         file_ending: Ending of the images in the model's data set, with the dot.
 
     Returns:
-        Cases sorted by id, with absolute paths and without label maps.
+        Cases sorted by id, with absolute paths and without label maps, and the problems of the others.
 
     Raises:
-        UserError: The input does not exist or has no image, or cases have the wrong number of channel files.
+        UserError: An input does not exist or has no image.
     """
-    cases, problems = find_inputs(folder_or_file, num_channels, file_ending)
-    report_problems(problems, Path(folder_or_file).absolute())
-    return tuple(Case(id=name, images=cases[name]) for name in cases)
+    cases, problems = find_all_inputs(inputs, num_channels, file_ending)
+    return tuple(Case(id=name, images=cases[name]) for name in sorted(cases)), problems
 
 
 def _folder_cases(folder: Path, description: DatasetDescription) -> tuple[tuple[Case, ...], list[Problem], int]:
@@ -136,10 +151,11 @@ def _folder_cases(folder: Path, description: DatasetDescription) -> tuple[tuple[
     ending = description.file_ending
     images, others = list_images(folder / "imagesTr", ending)
     form = format_with_ending(ending)
-    problems = [_wrong_ending(path, form.describe_images(ending)) for path in others]
-    image_ending, ending = form.name_ending(ending), form.label_ending(ending)
-    labels, others = list_images(folder / "labelsTr", ending)
-    problems += [_wrong_ending(path, f"files ending in {ending}") for path in others]
+    expected, image_ending = form.describe_images(ending), form.name_ending(ending)
+    images, problems = skip_strays(images, others, image_ending, expected)
+    ending = form.label_ending(ending)
+    labels, skipped = skip_strays(*list_images(folder / "labelsTr", ending), ending, f"files ending in {ending}")
+    problems += skipped
     complete, incomplete = group_training(images, description.num_channels, image_ending)
     problems += incomplete
     named = set(complete) | {problem.case for problem in incomplete if problem.case}
@@ -168,14 +184,3 @@ def _folder_cases(folder: Path, description: DatasetDescription) -> tuple[tuple[
     ]
     usable = [name for name in sorted(complete) if name in label_of]
     return tuple(Case(id=name, images=complete[name], label=label_of[name]) for name in usable), problems, len(named)
-
-
-def _wrong_ending(path: Path, expected: str) -> Problem:
-    return Problem(
-        f"A file in {path.parent.name} has the wrong ending.",
-        "",
-        path,
-        found=path.name,
-        expected=expected,
-        remedy="Convert or remove the file, or correct file_ending in dataset.json.",
-    )

@@ -9,7 +9,8 @@ from typing import Any, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from umseg.common.errors import UserError
-from umseg.common.record import Record, read_json
+from umseg.common.json_file import read_json
+from umseg.common.record import Record
 from umseg.dataset.labels import check_class_order, check_instance_labels, check_labels
 
 log = logging.getLogger(__name__)

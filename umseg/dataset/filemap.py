@@ -10,6 +10,7 @@ from umseg.common.record import Record
 from umseg.dataset.check.problems import Problem
 from umseg.dataset.description import read_description_fields
 from umseg.dataset.io.registry import is_image
+from umseg.dataset.listing import is_lost
 from umseg.dataset.naming import channels_problem
 
 
@@ -67,7 +68,7 @@ def mapped_files(
     problems: list[Problem] = []
     for name, entry in sorted(entries.items()):
         images, label = tuple(folder / image for image in entry.images), folder / entry.label
-        found = [_missing(name, path) for path in (*images, label) if not is_image(path)]
+        found = [_missing(name, path) for path in (*images, label) if not is_lost(path) and not is_image(path)]
         if not found:
             wrong = channels_problem(name, images, num_channels, f"{num_channels} images (channel_names)")
             found = [wrong] if wrong else []

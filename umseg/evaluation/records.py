@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer
 
-from umseg.common.record import Record, read_json
+from umseg.common.json_file import read_json
+from umseg.common.record import Record
 from umseg.dataset.io.grid import Unit
 from umseg.evaluation.metrics.metric import Better
 from umseg.evaluation.schema_1 import from_schema_1

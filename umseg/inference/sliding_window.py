@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -46,6 +46,7 @@ def predict_logits(
     window: SlidingWindow,
     device: torch.device,
     precision: torch.dtype,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     """Average the networks' logits over all patches that cover a voxel.
 
@@ -58,6 +59,8 @@ def predict_logits(
         window: The way in which the image is covered.
         device: Device of the networks.
         precision: Number format of the convolutions.
+        progress: Function that is told after every batch how many patches are done, and how many there are. On CUDA
+            they are done when they are queued: nothing waits for the device.
 
     Returns:
         (num_classes, z, y, x) float32 logits.
@@ -65,7 +68,7 @@ def predict_logits(
     places = [device, torch.device("cpu")] if device.type != "cpu" else [device]
     for place in places:
         try:
-            return _predict(networks, data.to(place), num_classes, window, device, precision)
+            return _predict(networks, data.to(place), num_classes, window, device, precision, progress)
         except torch.cuda.OutOfMemoryError:
             if place == places[-1]:
                 raise
@@ -80,6 +83,7 @@ def _predict(
     window: SlidingWindow,
     device: torch.device,
     precision: torch.dtype,
+    progress: Callable[[int, int], None] | None,
 ) -> Tensor:
     flat = len(window.patch) == 2
     patch = (1, *window.patch) if flat else window.patch
@@ -87,7 +91,8 @@ def _predict(
     total = torch.zeros((num_classes, *padded.shape[1:]), device=data.device)
     weight_sum = torch.zeros(padded.shape[1:], device=data.device)
     weight = gaussian_weight(window.patch).reshape(patch)
-    for corners in _chunks(patch_corners(padded.shape[1:], patch, window.step), window.batch_size):
+    all_corners, done = patch_corners(padded.shape[1:], patch, window.step), 0
+    for corners in _chunks(all_corners, window.batch_size):
         places = [_place(corner, patch) for corner in corners]
         batch = torch.stack([padded[place] for place in places]).to(device, non_blocking=True)
         if flat:
@@ -98,6 +103,9 @@ def _predict(
         for place, patch_logits in zip(places, logits, strict=True):
             total[place].addcmul_(patch_logits, local)
             weight_sum[place[1:]] += local
+        done += len(corners)
+        if progress is not None:
+            progress(done, len(all_corners))
     total /= weight_sum
     return total[inside]
 

@@ -29,6 +29,8 @@ class ModelCard(Record):
         mirror_axes: Spatial axes of the patch that were mirrored in training, for test-time mirroring.
         first_stage: Model folder of the first stage, relative to this model folder; only in the second stage of a
             cascade.
+        orientation: Axis codes of the training images as the network saw them, e.g. RAS, to which images are turned for
+            prediction; None where they differed or state no place in space.
     """
 
     schema_version: Literal[1] = 1
@@ -40,6 +42,7 @@ class ModelCard(Record):
     plan: Plan
     mirror_axes: tuple[int, ...]
     first_stage: str | None = None
+    orientation: str | None = None
 
     @property
     def configuration(self) -> Configuration:

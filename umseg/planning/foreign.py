@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from umseg.common.errors import UserError
-from umseg.common.record import read_json
+from umseg.common.json_file import read_json
 from umseg.planning.intensity import IntensityStatistics
 from umseg.planning.plan import Configuration, Plan
 

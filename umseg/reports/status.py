@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shlex
 import time
 from collections.abc import Iterator
@@ -12,6 +11,8 @@ from pathlib import Path
 
 from umseg.architectures.options import ModelOptions
 from umseg.common.errors import UserError
+from umseg.common.files import read_text
+from umseg.common.json_file import MOST_BYTES, parse_json
 from umseg.common.text import table
 from umseg.training.config.training_config import TrainingConfig, model_folder, option_of
 from umseg.training.watch.log import EpochLog
@@ -127,8 +128,8 @@ def _words(field: str, value: object, default: object) -> tuple[str, ...]:
 
 def _last_row(log: Path) -> EpochLog | None:
     try:
-        lines = log.read_text(encoding="utf-8").splitlines()
-        content = json.loads(lines[-1]) if lines else None
+        lines = read_text(log, MOST_BYTES, remedy=_REMEDY).splitlines()
+        content = parse_json(lines[-1]) if lines else None
     except (OSError, ValueError) as error:
         raise UserError("The log of a run is damaged.", file=log, found=str(error), remedy=_REMEDY) from error
     return None if content is None else EpochLog.from_json(content, log, _REMEDY)

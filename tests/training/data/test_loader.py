@@ -19,11 +19,11 @@ import torch
 
 from tests.training.factories import make_case, make_configuration, write_store
 from umseg.common.errors import UserError
+from umseg.common.memory import available_memory
 from umseg.training.data.batches import Batch, BatchFactory
 from umseg.training.data.loader import (
     BATCHES_AHEAD,
     _Pool,
-    available_memory,
     interrupts_later,
     largest_child,
     load_batches,

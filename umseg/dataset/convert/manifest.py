@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from umseg.common.errors import UserError
-from umseg.common.files import write_csv
+from umseg.common.files import read_text, write_csv
 from umseg.common.text import few
 from umseg.dataset.io.registry import picture_endings
 
 _CASE_COLUMNS = ("case", "id", "image", "file", "name")
 _SPLIT_COLUMNS = ("split",)
 _GROUP_COLUMNS = ("group", "field_group")
+_MOST_BYTES = 256 * 2**20
 _TRAINING = ("train", "training")
 
 
@@ -106,9 +108,8 @@ def case_name(text: str) -> str:
 def _read_table(path: Path) -> tuple[Sequence[str], list[dict[str, str]]]:
     try:
         # Spreadsheets put a byte order mark first.
-        with path.open(encoding="utf-8-sig", newline="") as handle:
-            reader = csv.DictReader(handle, restval="")
-            return reader.fieldnames or (), list(reader)
+        reader = csv.DictReader(io.StringIO(read_text(path, _MOST_BYTES, "utf-8-sig"), newline=""), restval="")
+        return reader.fieldnames or (), list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(
             "The manifest cannot be read.", file=path, found=str(error), remedy="Save it as CSV in UTF-8."

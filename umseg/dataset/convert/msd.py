@@ -12,8 +12,9 @@ from pathlib import Path
 from pydantic import ConfigDict, Field, field_validator
 
 from umseg.common.errors import UserError
+from umseg.common.json_file import read_json
 from umseg.common.parallel import map_cases
-from umseg.common.record import Record, read_json
+from umseg.common.record import Record
 from umseg.common.text import by
 from umseg.dataset.check.problems import Problem
 from umseg.dataset.check.report import report_problems

@@ -17,13 +17,12 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
 
-import psutil
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from umseg.common.errors import UserError
-from umseg.common.memory import keep_freed_memory
+from umseg.common.memory import available_memory, keep_freed_memory
 from umseg.training.augmentation.pipelines import require_picklable
 from umseg.training.data.batches import PHASES, Batch, BatchFactory, Key, Patches, Phase, close_cases
 
@@ -355,8 +354,3 @@ def largest_child() -> int | None:
         return None
     largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     return largest if sys.platform == "darwin" else largest * 1024
-
-
-def available_memory() -> int:
-    """Bytes of memory that processes can still get without swapping."""
-    return int(psutil.virtual_memory().available)

@@ -9,7 +9,8 @@ from typing import Literal
 import numpy as np
 
 from umseg.common.errors import UserError
-from umseg.common.record import Record, read_json
+from umseg.common.json_file import read_json
+from umseg.common.record import Record
 from umseg.common.text import few
 
 FOLDS = 5

@@ -26,6 +26,7 @@ from umseg.training.optim.average import WeightAverage
 from umseg.training.optim.optimizer import build_optimizers, scale_learning_rates
 from umseg.training.optim.schedule import learning_rate_factor
 from umseg.training.saved import checkpoint
+from umseg.training.saved.training_state import TrainingState
 from umseg.training.watch.log import EpochLog, draw_progress, unlearned_classes, write_json_lines, write_log_table
 from umseg.training.watch.tensorboard import TensorBoard
 from umseg.workspace import FoldFolder, WeightsName
@@ -86,14 +87,25 @@ class Trainer:
         """Load the state after the last iteration that was saved.
 
         Raises:
-            UserError: The checkpoint is damaged.
+            UserError: The checkpoint is damaged or incomplete, or has more epochs than this run.
         """
         path = self.folder.checkpoint
         remedy = "Train this fold from the beginning with --restart."
-        state = checkpoint.load_training(path, self.network, self.optimizers, self.average, remedy)
-        self.rows = [EpochLog.from_json(row, path, remedy) for row in state["log"]]
-        self.losses = list(torch.tensor(state.get("losses", []), device=self.device))
-        self.step.scaler.load_state_dict(state["scaler"])
+        content = checkpoint.load_training(path, self.network, self.optimizers, self.average, remedy)
+        state = TrainingState.read(
+            content,
+            path,
+            remedy,
+            epochs=self.config.epochs,
+            iterations=self.config.iterations,
+            classes=self.loss.targets.names,
+            scaler=self.step.scaler.state_dict(),
+        )
+        if state.stepped:
+            checkpoint.check_stepped(self.optimizers, path, remedy)
+        self.rows = list(state.log)
+        self.losses = list(torch.tensor(state.losses, device=self.device))
+        self.step.scaler.load_state_dict(dict(state.scaler))
 
     def restart_average(self) -> None:
         """Begin the average again, with the present weights: they were replaced."""

@@ -9,7 +9,8 @@ from torch import nn
 
 from umseg.common.errors import UserError
 from umseg.models.card import load_card
-from umseg.training.saved import checkpoint
+from umseg.models.weights import check_weights
+from umseg.training.saved.tensor_file import TensorFile
 from umseg.workspace import ModelFolder
 
 _REMEDY = "Name a model folder that `umseg train` or `umseg import` made: .../models/<model>__<configuration>."
@@ -44,16 +45,16 @@ def load_pretrained(network: nn.Module, model_folder: Path) -> Loaded:
         model_folder: The other model's folder, of which the fold ``all`` is used, or else the first fold.
 
     Raises:
-        UserError: The folder holds no trained weights, or hardly any of them fit.
+        UserError: The folder holds no trained weights, hardly any of them fit, or they are no finite numbers.
     """
     card = load_card(model_folder)
     trained = [fold for fold in ModelFolder(model_folder).folds() if fold.weights("final").exists()]
     files = [fold.weights("final") for fold in sorted(trained, key=lambda fold: fold.name != "all")]
     if not files:
         raise UserError("The model folder holds no trained weights.", file=model_folder, remedy=_REMEDY)
-    tensors, _ = checkpoint.load_tensors(files[0], _REMEDY)
-    state = network.state_dict()
-    fitting = {name: tensor for name, tensor in tensors.items() if name in state and state[name].shape == tensor.shape}
+    file = TensorFile.open(files[0], _REMEDY)
+    state, entries = network.state_dict(), file.header.tensors
+    fitting = [name for name, entry in entries.items() if name in state and tuple(state[name].shape) == entry.shape]
     loaded = Loaded(files[0], tuple(sorted(fitting)), tuple(sorted(set(state) - set(fitting))))
     # Less than half means another architecture or plan: training would silently start from scratch.
     if 2 * len(fitting) < len(state):
@@ -65,5 +66,8 @@ def load_pretrained(network: nn.Module, model_folder: Path) -> Loaded:
             expected="the same model with the same network sizes",
             remedy="Plan with `umseg plan DATASET --like MODEL_FOLDER`, and train the same --model and --config.",
         )
-    network.load_state_dict({**state, **fitting})
+    tensors = file.load()
+    taken = {name: tensors[name] for name in fitting}
+    check_weights(taken, {name: state[name] for name in fitting}, files[0], _REMEDY)
+    network.load_state_dict({**state, **taken})
     return loaded
