@@ -9,6 +9,8 @@ from umseg.dataset.io.source import Source
 from umseg.dataset.listing import is_folder, is_lost, list_folder, not_readable, refuse_missing
 
 _PREAMBLE, _MAGIC = 128, b"DICM"
+# The first element of the meta information, with which files begin that lack the preamble.
+_FIRST = b"\x02\0\0\0UL\x04\0"
 _INDEX = "DICOMDIR"
 
 
@@ -55,9 +57,10 @@ class Dicom(Format):
             if not path.is_file():
                 return False
             with path.open("rb") as handle:
-                return handle.read(_PREAMBLE + len(_MAGIC))[_PREAMBLE:] == _MAGIC
+                start = handle.read(_PREAMBLE + len(_MAGIC))
         except OSError as error:
             raise not_readable(path, error) from error
+        return start[_PREAMBLE:] == _MAGIC or start.startswith(_FIRST)
 
     def files(self, path: Path) -> list[Path]:
         """The slices of a series, sorted by name; reports and other objects beside them are left out."""
