@@ -114,7 +114,6 @@ def read_label(path: Path) -> LabelMap:
     path = Path(path)
     if format_of(path).lossy:
         raise _lossy_label(path)
-    # ITK shows a grey bitmap as three equal colours.
     values, geometry, notices = _read_fitting(path, 1, as_label=True)
     if values.shape[0] > 1:
         raise UserError(
@@ -122,8 +121,8 @@ def read_label(path: Path) -> LabelMap:
             file=path,
             found=f"{values.shape[0]} components",
             expected="one whole number per voxel",
-            remedy="Save the label map as a greyscale image whose values are the labels, or as one with a palette "
-            "whose indices are the labels; colours and a transparency that varies are no labels.",
+            remedy="Save the label map as a greyscale image whose values are the labels, or with a palette whose "
+            "indices are the labels. Colours and a transparency that varies are no labels.",
         )
     labels, rounded = whole_numbers(values[0], path)
     array = to_smallest_signed(labels, path)

@@ -105,7 +105,7 @@ class Pages:
             if decoded.shape != shape:
                 raise DamagedFileError(f"its pages have the shape {by(shape)}, but {by(decoded.shape)} can be decoded")
             return decoded
-        values = np.empty(shape, np.uint8 if dtype == bool else dtype)
+        values = np.empty(shape, np.uint8 if dtype.kind == "b" else dtype)
         self._file.filehandle.open()
         try:
             for number, page in enumerate(self._pages):
