@@ -14,10 +14,10 @@ def test_messages_come_at_doubling_times(monkeypatch: pytest.MonkeyPatch) -> Non
     now = 0.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     patience = Patience()
-    due = []
-    for now in range(0, 601, 10):
-        if patience.due():
-            due.append(now)
+    due: list[int] = []
+    for moment in range(0, 601, 10):
+        now = moment
+        due.extend([moment] if patience.due() else [])
     assert due == [60, 120, 240, 480]
     patience.restart()
     assert not patience.due()

@@ -217,7 +217,8 @@ class _Pool:
         cases = f" while it worked on case {named[0]}" if len(named) == 1 else ""
         fewer = f"--workers {max(self.size // 2, 1)}" if self.size > 1 else "--workers 0 (in this process)"
         if signals == {"SIGKILL"}:
-            facts = f"The operating system kills processes when memory runs out; {memory_text(available_memory())} are free now."
+            free = memory_text(available_memory())
+            facts = f"The operating system kills processes when memory runs out; {free} are free now."
             remedy = f"Run again with fewer workers, e.g. {fewer}; if it happens again, look at that case."
         else:
             facts = "Damaged files make libraries crash."
