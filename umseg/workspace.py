@@ -266,6 +266,11 @@ class FoldFolder:
         return self.path / "log.jsonl"
 
     @property
+    def log_text(self) -> Path:
+        """What the run said: its start, every epoch, warnings, and its end."""
+        return self.path / "log.txt"
+
+    @property
     def progress_picture(self) -> Path:
         """The curves of the log."""
         return self.path / "progress.png"

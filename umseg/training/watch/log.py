@@ -7,6 +7,7 @@ from pathlib import Path
 
 from umseg.common.files import atomic_path, write_csv, write_text
 from umseg.common.record import Record
+from umseg.common.text import counted, duration
 
 PATIENCE = 10
 """Number of epochs after which a class should have been found at least once."""
@@ -39,6 +40,27 @@ class EpochLog(Record):
     seconds: float
     seconds_per_iteration: float
     skipped_steps: int = 0
+
+
+def epoch_line(row: EpochLog, epochs: int) -> str:
+    """An epoch in one line of text.
+
+    Args:
+        row: The epoch.
+        epochs: Number of epochs of the run.
+    """
+    left = epochs - row.epoch
+    facts = [
+        f"loss {row.train_loss:.3f}",
+        f"validation loss {row.validation_loss:.3f}",
+        f"Dice {row.mean_dice:.3f}",
+        duration(row.seconds),
+    ]
+    if row.skipped_steps:
+        facts.append(f"{counted(row.skipped_steps, 'step')} skipped")
+    if left:
+        facts.append(f"about {duration(left * row.seconds)} to go")
+    return f"Epoch {row.epoch}/{epochs}: {', '.join(facts)}"
 
 
 def write_log_table(path: Path, rows: Sequence[EpochLog]) -> None:
