@@ -91,6 +91,7 @@ class CaseMetrics(Record):
         scores: Metric to its mean over the foreground classes where it is finite; infinity where all scores are
             infinite, NaN where there is none.
         classes: Class name to scores, every foreground class.
+        notes: What the user should know about the two label maps, e.g. that one was turned to the axes of the other.
     """
 
     case: str
@@ -99,6 +100,7 @@ class CaseMetrics(Record):
     unit: Unit
     scores: dict[str, Score]
     classes: dict[str, ClassScores]
+    notes: tuple[str, ...] = ()
 
     @property
     def is_evaluable(self) -> bool:
@@ -153,6 +155,7 @@ class Metrics(Record):
         classes: Class name to its summary over cases.
         foreground_mean: For each metric, ``mean`` is the mean of the class means (docs/rules.md, Evaluation); ``std``
             is taken over the cases' means over classes; ``n_finite`` and ``n_infinite`` are sums over classes.
+        missing: Reference cases that were left out, because they have no prediction.
     """
 
     schema_version: Literal[2] = 2
@@ -164,6 +167,7 @@ class Metrics(Record):
     cases: tuple[CaseMetrics, ...] = Field(min_length=1)
     classes: dict[str, Summary]
     foreground_mean: Summary
+    missing: tuple[str, ...] = ()
 
 
 class InstanceScores(Record):
@@ -196,6 +200,7 @@ class InstanceCase(Record):
         unit: ``mm``, or ``px`` where the files do not say how large voxels are (pictures, some TIFF stacks).
         objects: The scores of its objects.
         Dice: DSC of all objects as one mask against all objects of the reference as another; NaN where both are empty.
+        notes: As in :class:`CaseMetrics`.
     """
 
     case: str
@@ -204,6 +209,7 @@ class InstanceCase(Record):
     unit: Unit
     objects: InstanceScores
     Dice: Score
+    notes: tuple[str, ...] = ()
 
 
 class InstanceMetrics(Record):
@@ -221,6 +227,7 @@ class InstanceMetrics(Record):
         n_cases: Number of evaluable cases: those where the prediction or the reference has an object.
         n_not_evaluable: Number of cases where neither has one; they enter no statistic.
         total: Scores of the objects of all cases counted together.
+        missing: Reference cases that were left out, because they have no prediction.
     """
 
     schema_version: Literal[1] = 1
@@ -236,6 +243,7 @@ class InstanceMetrics(Record):
     n_cases: int
     n_not_evaluable: int
     total: InstanceScores
+    missing: tuple[str, ...] = ()
 
 
 def load_metrics(path: Path, remedy: str = _REMEDY) -> Metrics | InstanceMetrics:
