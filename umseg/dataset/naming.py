@@ -74,8 +74,7 @@ def skip_strays(
         ending: The ending of the images' names.
         expected: The right files, for messages.
     """
-    names = {stem(path, ending) for path in images}
-    copies = [path for path in images if (match := _COPY.match(stem(path, ending))) and match["original"] in names]
+    copies = second_copies(images, ending)
     problems = [
         Problem(
             f"A file in {path.parent.name} has the wrong ending.",
@@ -103,6 +102,12 @@ def skip_strays(
         if path not in wrong
     ]
     return [path for path in images if path not in copies], problems
+
+
+def second_copies(files: Sequence[Path], ending: str) -> list[Path]:
+    """The files that are named as file managers name a second copy, beside their original: ``CASE (1).nii.gz``."""
+    names = {stem(path, ending) for path in files}
+    return [path for path in files if (match := _COPY.match(stem(path, ending))) and match["original"] in names]
 
 
 def group_training(files: Sequence[Path], num_channels: int, ending: str) -> Grouped:
