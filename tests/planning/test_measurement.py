@@ -11,7 +11,8 @@ import pytest
 
 from tests.dataset.builder import make_case, write_dataset, write_description, write_image
 from umseg.common.errors import UserError
-from umseg.dataset.dataset import load_dataset
+from umseg.dataset.dataset import Case, load_dataset
+from umseg.dataset.training_case import TrainingCase, read_training_case
 from umseg.planning import measurement
 from umseg.planning.fingerprint import Fingerprint, extract_fingerprint
 from umseg.planning.measurement import Measurement, measure_case
@@ -24,20 +25,19 @@ def extract(folder: Path, kept: Path) -> Fingerprint:
 def test_a_killed_run_goes_on_with_what_it_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, kept = write_dataset(tmp_path / "toy", num_cases=3), tmp_path / "kept"
     whole = extract_fingerprint(load_dataset(folder), quiet=True, num_samples=300)
-    read = measurement.read_image
     reads = []
 
-    def counted(paths: Any, *rest: Any) -> Any:
-        reads.append(paths[0].name)
+    def counted(case: Case, *rest: Any) -> TrainingCase:
+        reads.append(case.id)
         if len(reads) == 3:
             raise KeyboardInterrupt
-        return read(paths, *rest)
+        return read_training_case(case, *rest)
 
-    monkeypatch.setattr(measurement, "read_image", counted)
+    monkeypatch.setattr(measurement, "read_training_case", counted)
     with pytest.raises(KeyboardInterrupt):
         extract(folder, kept)
     assert extract(folder, kept) == whole
-    assert reads == [f"case_{number}_0000.nii.gz" for number in (0, 1, 2, 2)]
+    assert reads == [f"case_{number}" for number in (0, 1, 2, 2)]
 
 
 def test_everything_of_a_measurement_is_kept(tmp_path: Path) -> None:
