@@ -77,11 +77,11 @@ def test_other_files_are_measured_anew(tmp_path: Path, monkeypatch: pytest.Monke
         file.write_bytes(file.read_bytes()[:-9])
     dataset = load_dataset(folder)
 
-    def refuse(path: Path) -> Any:
-        raise AssertionError(f"{path.name} is read")
+    def refuse(case: Case, *rest: Any) -> Any:
+        raise AssertionError(f"{case.id} is read")
 
-    monkeypatch.setattr(measurement, "read_label", refuse)
-    with pytest.raises(AssertionError, match=r"case_0\.nii\.gz is read"):
+    monkeypatch.setattr(measurement, "read_training_case", refuse)
+    with pytest.raises(AssertionError, match="case_0 is read"):
         measure_case(dataset.cases[0], dataset.description, None, 60 if changed == "samples" else 50, kept)
 
 
