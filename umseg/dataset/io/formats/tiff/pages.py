@@ -194,12 +194,14 @@ def _has_imagecodecs() -> bool:
 def _check_pixels(path: Path, page: Page, length: int) -> None:
     """Require that the file can hold the pixels of a page, and does hold all strips or tiles; tifffile fills gaps."""
     kind = _kind(page)
+    if not isinstance(kind.bitspersample, int):
+        raise _not_decoded(path, kind, "numbers of equally many bits")
     bits = kind.bitspersample * math.prod(kind.shaped)
+    if bits <= 0:
+        raise DamagedFileError("a page has no pixels")
     if kind.is_tiled:
         bits = max(bits, kind.bitspersample * math.prod((kind.tiledepth, kind.tilelength, kind.tilewidth)))
     check_compression(path, bits // 8)
-    if bits <= 0:
-        raise DamagedFileError("a page has no pixels")
     places = list(zip(page.dataoffsets, page.databytecounts, strict=False))
     if kind.is_final:
         places = [(page.dataoffsets[0], kind.nbytes)]
