@@ -20,6 +20,7 @@ import torch
 from tests.training.factories import make_case, make_configuration, write_store
 from umseg.common.errors import UserError
 from umseg.common.memory import available_memory
+from umseg.training.data import loader
 from umseg.training.data.batches import Batch, BatchFactory
 from umseg.training.data.loader import (
     BATCHES_AHEAD,
@@ -173,7 +174,6 @@ def test_a_killed_worker_is_explained_at_the_next_batches(folder: Path) -> None:
     ("codes", "end", "cause", "remedy"),
     [
         ([-9, None], "1 of 2 workers ended by SIGKILL;", "memory runs out", "--workers 0"),
-        ([-7, -9], "2 of 2 workers ended by SIGBUS, by SIGKILL;", "/dev/shm, is full", "--shm-size"),
         ([None, 1], "1 of 2 workers ended with exit code 1;", "its own message", "__main__"),
         ([-15, None], "1 of 2 workers ended by SIGTERM;", "somebody ended it", "--workers 0"),
         ([-200], "1 of 1 workers ended by signal 200;", "or it crashed", "--workers 0"),
@@ -184,6 +184,23 @@ def test_why_a_worker_ended(codes: list[int | None], end: str, cause: str, remed
     pool = _Pool(iter(()), tuple(SimpleNamespace(exitcode=code) for code in codes))  # type: ignore[misc]
     error = pool.lost()
     assert str(error.found).startswith(end)
+    assert cause in str(error.found)
+    assert remedy in str(error.remedy)
+
+
+@posix
+@pytest.mark.parametrize(
+    ("free", "cause", "remedy"),
+    [(1000, "/dev/shm, is full", "--shm-size"), (10**9, "a file that it reads is cut", "nothing else writes")],
+)
+def test_a_bus_error_is_explained_by_the_shared_memory_that_is_free(
+    free: int, cause: str, remedy: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(loader, "SHARED_MEMORY", tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free))
+    codes = [-signal.SIGBUS, -9]
+    error = _Pool(iter(()), tuple(SimpleNamespace(exitcode=code) for code in codes)).lost()  # type: ignore[misc]
+    assert str(error.found).startswith("2 of 2 workers ended by SIGBUS, by SIGKILL;")
     assert cause in str(error.found)
     assert remedy in str(error.remedy)
 

@@ -22,13 +22,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from umseg.common.errors import UserError
-from umseg.common.memory import available_memory, keep_freed_memory
+from umseg.common.memory import available_memory, keep_freed_memory, memory_text
+from umseg.preprocess.store.case_store import REMEDY
 from umseg.training.augmentation.pipelines import require_picklable
 from umseg.training.data.batches import PHASES, Batch, BatchFactory, Key, Patches, Phase, close_cases
 
 BATCHES_AHEAD = 3
 """Number of batches that each worker prepares ahead; it bounds the memory in which batches wait."""
 SHARED_MEMORY = Path("/dev/shm")
+LITTLE_SHARED_MEMORY = 2**20
+"""Bytes of free shared memory below which it counts as full."""
 """The folder that holds shared memory on Linux."""
 SECONDS_AFTER_SIGTERM = 60
 """Time in which a worker still makes batches after SIGTERM. Most schedulers kill after 30 seconds."""
@@ -292,8 +295,7 @@ class _Pool:
         facts.append(f"{available_memory() / 1e9:.1f} GB of memory are free without it")
         again = "Run the same command again, which resumes the run from its last checkpoint"
         if -getattr(signal, "SIGBUS", 0) in codes:
-            cause = "a worker gets this signal when the shared memory, /dev/shm, is full"
-            remedy = "Enlarge /dev/shm (docker run --shm-size 8g), or train with --workers 0, which does not use it."
+            cause, remedy = _why_bus_error()
         elif -getattr(signal, "SIGKILL", 0) in codes:
             cause = "the operating system kills processes when memory runs out"
             remedy = f"{again}; fewer workers need less memory: --workers 1, or --workers 0 for none."
@@ -341,6 +343,20 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+def _why_bus_error() -> tuple[str, str]:
+    """Cause and remedy of the signal for memory whose content is not there."""
+    free = shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.is_dir() else None
+    if free is None or free < LITTLE_SHARED_MEMORY:
+        return (
+            "a worker gets this signal when the shared memory, /dev/shm, is full",
+            "Enlarge /dev/shm (docker run --shm-size 8g), or train with --workers 0, which does not use it.",
+        )
+    return (
+        f"a worker gets this signal when a file that it reads is cut; /dev/shm is not full ({memory_text(free)} free)",
+        f"Check that nothing else writes to the workspace and that its disk is sound. {REMEDY}",
+    )
 
 
 def largest_child() -> int | None:
