@@ -60,6 +60,13 @@ def plan(
     fix_geometry: Annotated[
         bool, typer.Option("--fix-geometry", help="Use copies of the label maps with the header of their image.")
     ] = False,
+    reorient: Annotated[
+        str | None,
+        typer.Option(
+            help="Turn every image to these axes when it is read, e.g. RAS: right, anterior, superior. "
+            "[default: as stored]"
+        ),
+    ] = None,
     store_dtype: Annotated[
         str, typer.Option(help="Number format of preprocessed images: float32, or float16 for half the disk space.")
     ] = "float32",
@@ -89,6 +96,7 @@ def plan(
         configurations=config,
         splits=splits,
         fix_geometry=fix_geometry,
+        reorient=reorient,
         store_dtype=as_store_dtype(store_dtype),
         workers=worker_count(workers),
         quiet=quiet,

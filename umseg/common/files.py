@@ -129,7 +129,7 @@ def atomic_path(path: Path, needed: int | None = None, sync: bool = True) -> Ite
                 os.fsync(handle.fileno())
         if os.name == "posix":
             # Some libraries create files that only their owner may read, but the folder may be shared.
-            temporary.chmod(_PERMISSIONS)
+            temporary.chmod(FILE_MODE)
         temporary.replace(path)
     except OSError as error:
         # Removed before the message is made, which says how much space is free.
@@ -146,7 +146,8 @@ def _default_permissions() -> int:
     return 0o666 & ~mask
 
 
-_PERMISSIONS = _default_permissions()
+FILE_MODE = _default_permissions()
+"""Permissions of new files, which the user's mask decides."""
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -17,6 +17,12 @@ def few(names: Iterable[str], most: int = 5) -> str:
     return ", ".join(listed[:most]) + (f" and {remainder} more" if remainder > 0 else "")
 
 
+def printable(text: str, most: int = 200) -> str:
+    """A text of at most ``most`` letters, with escapes in place of those that a terminal would obey."""
+    shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text[:most])
+    return shown + ("..." if len(text) > most else "")
+
+
 def by(sizes: Iterable[object]) -> str:
     """Sizes per axis as in "40 x 56 x 40"; fractions have up to six digits."""
     return " x ".join(f"{size:.6g}" if isinstance(size, float) else str(size) for size in sizes)

@@ -10,17 +10,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from umseg.common.errors import UserError
+from umseg.common.names import check_component
 from umseg.common.text import few
 from umseg.dataset.check.problems import Problem
 from umseg.dataset.description import REMEDY
 from umseg.dataset.io.channels import may_hold
 from umseg.dataset.io.images import count_components
-from umseg.dataset.io.registry import format_with_ending
+from umseg.dataset.io.registry import FORMATS, format_of, format_with_ending
 from umseg.dataset.listing import is_folder, list_folder
 
 Grouped = tuple[dict[str, tuple[Path, ...]], list[Problem]]
 """The files of each complete case in channel order, and what is wrong with the other cases."""
 
+_COPY = re.compile(r"^(?P<original>.+?)( - Copy)?( \(\d+\)| copy( \d+)?| - Copy)$")
+"""What file managers and browsers call a second file of the same name."""
 _CHANNEL = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")
 
 
@@ -57,6 +60,51 @@ def list_images(folder: Path, ending: str) -> tuple[list[Path], list[Path]]:
     return images, [path for path in others if path not in belonging]
 
 
+def skip_strays(
+    images: Sequence[Path], others: Sequence[Path], ending: str, expected: str
+) -> tuple[list[Path], list[Problem]]:
+    """The images or label maps of a folder without second copies, and what is said of the files that are skipped.
+
+    A file that has the ending of no image format (``Thumbs.db``, notes, checksums) does not stop the work, nor does a
+    copy beside its original (``CASE_0000 (1).nii.gz``). A file of another image format does.
+
+    Args:
+        images: Files with the right ending.
+        others: Further files of the folder.
+        ending: The ending of the images' names.
+        expected: The right files, for messages.
+    """
+    names = {stem(path, ending) for path in images}
+    copies = [path for path in images if (match := _COPY.match(stem(path, ending))) and match["original"] in names]
+    problems = [
+        Problem(
+            f"A file in {path.parent.name} has the wrong ending.",
+            "",
+            path,
+            found=path.name,
+            expected=expected,
+            remedy="Convert or remove the file, or correct file_ending in dataset.json.",
+        )
+        for path in others
+        if not images or any(entry.ending_of(path) for entry in FORMATS.values())
+    ]
+    wrong = {problem.file for problem in problems}
+    problems += [
+        Problem(
+            f"Files in {path.parent.name} that are no images of the data set are skipped.",
+            "",
+            path,
+            found=path.name,
+            expected=expected,
+            remedy="Remove them, so that nothing else takes them for images.",
+            severity="warning",
+        )
+        for path in (*others, *copies)
+        if path not in wrong
+    ]
+    return [path for path in images if path not in copies], problems
+
+
 def group_training(files: Sequence[Path], num_channels: int, ending: str) -> Grouped:
     """Group training images, whose names all need a channel number, by case."""
     channels, plain = _by_case(files, ending)
@@ -91,9 +139,9 @@ def group_inputs(files: Sequence[Path], num_channels: int, ending: str) -> Group
         )
         for name in sorted(set(plain) & set(channels))
     ]
-    cases, incomplete = _complete(
-        {**channels, **{name: {0: path} for name, path in plain.items()}}, num_channels, ending
-    )
+    twice = {problem.case for problem in problems}
+    found = {**channels, **{name: {0: path} for name, path in plain.items()}}
+    cases, incomplete = _complete({name: found[name] for name in found.keys() - twice}, num_channels, ending)
     return cases, problems + incomplete
 
 
@@ -126,6 +174,7 @@ def channels_problem(
     if no_gap and len(files) == num_channels:
         return None
     found = f"{len(files)} files: {few(path.name for path in files)}"
+    remedy = "Add the missing files or remove the surplus ones."
     if no_gap and len(files) == 1:
         try:
             components = count_components(files[0])
@@ -134,13 +183,14 @@ def channels_problem(
         if may_hold(components, num_channels):
             return None
         found = f"1 file of {components} channel{'s' if components > 1 else ''}: {files[0].name}"
+        remedy = format_of(files[0]).channels_hint(files[0]) or remedy
     return Problem(
         "The case has the wrong number of channels.",
         name,
         files[0],
         found=found,
         expected=expected,
-        remedy="Add the missing files or remove the surplus ones.",
+        remedy=remedy,
     )
 
 
@@ -164,6 +214,22 @@ def _release_numbered_names(channels: dict[str, dict[int, Path]], plain: dict[st
             plain[stem(path, ending)] = path
 
 
+def _name_problem(name: str, file: Path) -> Problem | None:
+    """The problem of a case after whose name no file can be named, or whose name cannot be shown."""
+    try:
+        check_component(name)
+    except ValueError as error:
+        return Problem(
+            "The name of a case cannot be used.",
+            "",
+            file,
+            found=ascii(name[:200]),
+            expected=str(error),
+            remedy="Rename the files of the case.",
+        )
+    return None
+
+
 def _complete(channels: Mapping[str, Mapping[int, Path]], num_channels: int, ending: str) -> Grouped:
     """The cases that have all channels."""
     cases: dict[str, tuple[Path, ...]] = {}
@@ -173,7 +239,8 @@ def _complete(channels: Mapping[str, Mapping[int, Path]], num_channels: int, end
     for name in sorted(channels):
         found = channels[name]
         files = tuple(found[channel] for channel in sorted(found))
-        problem = channels_problem(name, files, num_channels, expected, no_gap=set(found) == set(range(len(found))))
+        no_gap = set(found) == set(range(len(found)))
+        problem = _name_problem(name, files[0]) or channels_problem(name, files, num_channels, expected, no_gap)
         if problem is None:
             cases[name] = files
         else:

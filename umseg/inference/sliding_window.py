@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -51,6 +51,7 @@ def predict_logits(
     window: SlidingWindow,
     device: torch.device,
     precision: torch.dtype,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     """Average the networks' logits over all patches that cover a voxel.
 
@@ -63,6 +64,8 @@ def predict_logits(
         window: The way in which the image is covered.
         device: Device of the networks.
         precision: Number format of the convolutions.
+        progress: Function that is told after every batch how many patches are done, and how many there are. On CUDA
+            they are done when they are queued: nothing waits for the device.
 
     Returns:
         (num_classes, z, y, x) float32 logits, all finite.
@@ -79,7 +82,7 @@ def predict_logits(
                 # The sums of all classes, and of the weights.
                 require_memory(_BYTES * (num_classes + 1) * voxels, "Prediction", found=found, remedy=_REMEDY)
             try:
-                logits = _predict(networks, data.to(place), num_classes, window, device, precision)
+                logits = _predict(networks, data.to(place), num_classes, window, device, precision, progress)
                 break
             except torch.cuda.OutOfMemoryError:
                 if place == places[-1]:
@@ -105,7 +108,9 @@ def _require_finite(logits: Tensor, precision: torch.dtype) -> None:
             "The network's output is not finite (NaN or infinity), so that it segments nothing.",
             found=f"output {few(wrong)} of {len(finite)}, precision {str(precision).removeprefix('torch.')}",
             expected="finite numbers",
-            remedy="Predict with --precision fp32." if half else "Check that the model has not diverged in training, "
+            remedy="Predict with --precision fp32."
+            if half
+            else "Check that the model has not diverged in training, "
             "and that the image is one of those that it was trained for.",
         )
 
@@ -117,13 +122,15 @@ def _predict(
     window: SlidingWindow,
     device: torch.device,
     precision: torch.dtype,
+    progress: Callable[[int, int], None] | None,
 ) -> Tensor:
     flat, patch = len(window.patch) == 2, _with_depth(window.patch)
     padded, inside = pad_to(data, patch)
     total = torch.zeros((num_classes, *padded.shape[1:]), device=data.device)
     weight_sum = torch.zeros(padded.shape[1:], device=data.device)
     weight = gaussian_weight(window.patch).reshape(patch)
-    for corners in _chunks(patch_corners(padded.shape[1:], patch, window.step), window.batch_size):
+    all_corners, done = patch_corners(padded.shape[1:], patch, window.step), 0
+    for corners in _chunks(all_corners, window.batch_size):
         places = [_place(corner, patch) for corner in corners]
         batch = torch.stack([padded[place] for place in places]).to(device, non_blocking=True)
         if flat:
@@ -134,6 +141,9 @@ def _predict(
         for place, patch_logits in zip(places, logits, strict=True):
             total[place].addcmul_(patch_logits, local)
             weight_sum[place[1:]] += local
+        done += len(corners)
+        if progress is not None:
+            progress(done, len(all_corners))
     total /= weight_sum
     return total[inside]
 

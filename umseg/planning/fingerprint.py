@@ -6,14 +6,15 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from umseg.common.errors import UserError
+from umseg.common.names import Component
 from umseg.common.parallel import map_cases
-from umseg.common.record import Record
+from umseg.common.record import FieldError, Record
 from umseg.dataset.check.case import check_case, expected_values
 from umseg.dataset.check.digest import case_digest, dataset_digest
 from umseg.dataset.check.problems import Problem
@@ -21,8 +22,11 @@ from umseg.dataset.check.report import report_problems
 from umseg.dataset.crop import box_slices, nonzero_region
 from umseg.dataset.dataset import Case, Dataset
 from umseg.dataset.description import DatasetDescription
-from umseg.dataset.io.images import Image, LabelMap, read_image, read_label
+from umseg.dataset.io.images import read_geometry
+from umseg.dataset.io.orientation import AxisCodes, stored_axes
+from umseg.dataset.training_case import TrainingCase, read_training_case
 from umseg.planning.classes import ClassSizes, ClassStatistics, describe_classes, measure_classes
+from umseg.planning.consistency import ChannelNumber, Length, Voxels
 from umseg.planning.intensity import NUM_SAMPLES, Draw, IntensityStatistics, describe, draw_foreground
 
 log = logging.getLogger(__name__)
@@ -43,18 +47,33 @@ class Fingerprint(Record):
         classes: Size of each class and number of cases that have it, by class name.
         case_digests: Digest of the bytes of each case's files, in the order of ``case_ids``.
         content_hash: Digest of the bytes of all files that were measured.
+        orientations: Axis codes in which each image is stored, e.g. RAS, in the order of ``case_ids``; None where the
+            files state no place in space. Shapes and spacings are those after turning (``Dataset.orientation``).
     """
 
     schema_version: Literal[1] = 1
-    dataset_name: str
-    spacings: tuple[tuple[float, float, float], ...]
-    shapes_after_crop: tuple[tuple[int, int, int], ...]
-    foreground_intensity_properties_per_channel: dict[str, IntensityStatistics]
-    median_relative_size_after_cropping: float
-    case_ids: tuple[str, ...]
+    dataset_name: Component
+    spacings: Annotated[tuple[tuple[Length, Length, Length], ...], Field(min_length=1)]
+    shapes_after_crop: tuple[tuple[Voxels, Voxels, Voxels], ...]
+    foreground_intensity_properties_per_channel: dict[ChannelNumber, IntensityStatistics]
+    median_relative_size_after_cropping: Annotated[float, Field(ge=0, le=1)]
+    case_ids: tuple[Component, ...]
     classes: dict[str, ClassStatistics] = Field(default_factory=dict)
     case_digests: tuple[str, ...] = ()
     content_hash: str = ""
+    orientations: tuple[AxisCodes | None, ...] = ()
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Fingerprint:
+        cases = len(self.spacings)
+        # Earlier versions did not record the last two.
+        for field in ("shapes_after_crop", "case_ids", "case_digests", "orientations"):
+            length = len(getattr(self, field))
+            if length != cases and (length or field in ("shapes_after_crop", "case_ids")):
+                raise FieldError(field, f"{length} entries", f"{cases} entries, one per case, as spacings has")
+        if len(set(self.case_ids)) < cases:
+            raise FieldError("case_ids", "a name that occurs twice", "a different name for each case")
+        return self
 
 
 @dataclass(frozen=True)
@@ -67,6 +86,7 @@ class _Measurement:
     draws: tuple[Draw, ...]
     classes: ClassSizes
     digest: str
+    axes: str | None
 
 
 def extract_fingerprint(
@@ -95,11 +115,16 @@ def extract_fingerprint(
     report = report or partial(report_problems, folder=dataset.folder)
     if earlier is not None:
         digests = _current_digests(dataset, quiet)
-        if earlier.content_hash == dataset_digest(dataset, digests):
+        if digests is not None and earlier.content_hash == dataset_digest(dataset, digests):
             log.info("Data set unchanged; reusing its fingerprint.")
-            return earlier.model_copy(update={"case_digests": digests})
+            # Earlier versions did not record the orientation.
+            orientations = earlier.orientations or tuple(_stored_axes(case) for case in dataset.cases)
+            return earlier.model_copy(update={"case_digests": digests, "orientations": orientations})
     work = partial(
-        _measure_case, description=dataset.description, samples=int(num_samples // max(len(dataset.cases), 1))
+        _measure_case,
+        description=dataset.description,
+        axes=dataset.orientation,
+        samples=int(num_samples // max(len(dataset.cases), 1)),
     )
     measurements: list[_Measurement] = []
     problems: list[Problem] = []
@@ -131,33 +156,41 @@ def extract_fingerprint(
         classes=describe_classes([m.classes for m in measurements]),
         case_digests=tuple(m.digest for m in measurements),
         content_hash=dataset_digest(dataset, [m.digest for m in measurements]),
+        orientations=tuple(m.axes for m in measurements),
     )
 
 
-def _current_digests(dataset: Dataset, quiet: bool) -> tuple[str, ...]:
+def _stored_axes(case: Case) -> str | None:
+    return stored_axes(case.images[0], read_geometry(case.images[0]))
+
+
+def _current_digests(dataset: Dataset, quiet: bool) -> tuple[str, ...] | None:
+    """The digests of all cases; None if a file cannot be read, which the check of the cases reports for each."""
     # The digests are computed in this process: reading bytes is the disk's work, and starting processes takes longer
     # than reading most data sets.
     names = [case.id for case in dataset.cases]
-    return tuple(map_cases(case_digest, dataset.cases, names, workers=0, title="Look for changes", quiet=quiet))
+    try:
+        return tuple(map_cases(case_digest, dataset.cases, names, workers=0, title="Look for changes", quiet=quiet))
+    except UserError:
+        return None
 
 
 def _measure_case(
-    case: Case, description: DatasetDescription, samples: int
+    case: Case, description: DatasetDescription, axes: str | None, samples: int
 ) -> tuple[_Measurement | None, list[Problem]]:
     """Read, check and measure one case; the measurement is None if the case has an error."""
-    if case.label is None:
-        raise ValueError(f"case {case.id} has no label file")
     try:
-        image, label = read_image(case.images, description.num_channels), read_label(case.label)
+        found = read_training_case(case, description.num_channels, axes)
     except UserError as error:
         return None, [Problem.from_error(case.id, case.images[0], error)]
-    problems = check_case(case, image, label, description)
+    problems = check_case(case, found.image, found.label, description)
     if any(problem.severity == "error" for problem in problems):
         return None, problems
-    return _measure(case, image, label, description, samples), problems
+    return _measure(case, found, description, samples), problems
 
 
-def _measure(case: Case, image: Image, label: LabelMap, description: DatasetDescription, samples: int) -> _Measurement:
+def _measure(case: Case, found: TrainingCase, description: DatasetDescription, samples: int) -> _Measurement:
+    image, label = found.image, found.label
     box, _ = nonzero_region(image.array)
     z, y, x = box_slices(box)
     cropped = image.array[:, z, y, x]
@@ -169,4 +202,5 @@ def _measure(case: Case, image: Image, label: LabelMap, description: DatasetDesc
         draws=draw_foreground(cropped, label.array[z, y, x] > 0, samples),
         classes=measure_classes(label.array, image.spacing, description),
         digest=case_digest(case),
+        axes=found.stored_axes,
     )

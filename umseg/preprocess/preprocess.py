@@ -18,7 +18,8 @@ from umseg.common.memory import keep_freed_memory
 from umseg.common.parallel import map_cases
 from umseg.dataset.crop import box_slices, nonzero_region
 from umseg.dataset.dataset import Case, Dataset
-from umseg.dataset.io.images import Image, read_image, read_label
+from umseg.dataset.io.images import Image
+from umseg.dataset.training_case import read_training_case
 from umseg.planning.plan import Configuration, Plan
 from umseg.planning.rules.spacing import permute, resampled_shape
 from umseg.preprocess.case import CaseProperties, PreprocessedCase
@@ -157,7 +158,12 @@ def preprocess_dataset(
             to_do[case_id][name] = required[case_id]
     jobs = [_Job(case, to_do[case.id]) for case in dataset.cases if to_do[case.id]]
     work = partial(
-        _preprocess_and_store, plan=plan, classes=location_classes(dataset.description), stores=stores, dtype=dtype
+        _preprocess_and_store,
+        plan=plan,
+        axes=dataset.orientation,
+        classes=location_classes(dataset.description),
+        stores=stores,
+        dtype=dtype,
     )
     ids = [job.case.id for job in jobs]
     title = f"Preprocessing {', '.join(folders)}"
@@ -192,6 +198,7 @@ def _preprocess_and_store(
     job: _Job,
     *,
     plan: Plan,
+    axes: str | None,
     classes: Mapping[int, Collection[int]],
     stores: Mapping[str, CaseStore],
     dtype: StoreDtype,
@@ -202,7 +209,7 @@ def _preprocess_and_store(
     kept, last = None, list(job.origins)[-1]
     for name, origin in job.origins.items():
         configuration = plan.configuration(name)
-        image, label = kept or _read(job.case, plan, len(configuration.normalization_schemes))
+        image, label = kept or _read(job.case, plan, axes, len(configuration.normalization_schemes))
         keep = image.array.nbytes <= _MOST_KEPT_BYTES and name != last
         preprocessed = preprocess_case(
             image.array, image.spacing, plan, configuration, label, classes, overwrite=not keep
@@ -214,12 +221,12 @@ def _preprocess_and_store(
         del preprocessed
 
 
-def _read(case: Case, plan: Plan, channels: int) -> tuple[Image, NDArray[np.integer[Any]] | None]:
-    image = read_image(case.images, channels)
-    label = None if case.label is None else read_label(case.label).array
-    if label is not None and plan.boundary_width is not None:
+def _read(case: Case, plan: Plan, axes: str | None, channels: int) -> tuple[Image, NDArray[np.integer[Any]]]:
+    found = read_training_case(case, channels, axes)
+    label: NDArray[np.integer[Any]] = found.label.array
+    if plan.boundary_width is not None:
         label = instance_classes(label, plan.boundary_width)
-    return image, label
+    return found.image, label
 
 
 def _mark_outside(label: NDArray[np.integer[Any]], mask: NDArray[np.bool_]) -> NDArray[np.integer[Any]]:

@@ -9,16 +9,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 
 import umseg
 from umseg.architectures.options import ModelOptions
 from umseg.common.errors import UserError
 from umseg.common.private_names import numpy_scalar_constructor
-from umseg.dataset.description import load_description
+from umseg.common.record import invalid
+from umseg.dataset.description import DatasetDescription, load_description
 from umseg.models.card import ModelCard
 from umseg.models.convert import convert_state_dict
 from umseg.planning.foreign import read_foreign_plan
-from umseg.planning.plan import Plan
+from umseg.planning.plan import Configuration, Plan
 from umseg.training.saved import checkpoint
 from umseg.workspace import FoldFolder, ModelFolder, WeightsName
 
@@ -63,19 +65,13 @@ def import_nnunet(source: Path, destination: Path) -> Path:
             remedy=REMEDY,
         )
     first = _load(files[0])
-    card = ModelCard(
-        umseg_version=umseg.__version__,
-        model=_model_name(first, plan, files[0]),
-        options=ModelOptions(),
-        configuration_name=_entry(_entry(first, "init_args", files[0]), "configuration", files[0]),
-        dataset=description,
-        plan=plan,
-        mirror_axes=tuple(first.get("inference_allowed_mirroring_axes") or ()),
-    )
+    card = _card(first, description, plan, files[0])
     network = card.build_network()
     models, weights = ModelFolder(destination), {}
     for file in files:
         tensors = _entry(_load(file), "network_weights", file)
+        if not isinstance(tensors, Mapping):
+            raise _no_checkpoint(file, f"'network_weights' of type {type(tensors).__name__}")
         try:
             renamed = convert_state_dict(tensors, card.model)
         except UserError as error:
@@ -88,6 +84,32 @@ def import_nnunet(source: Path, destination: Path) -> Path:
         checkpoint.save_tensors(path, renamed)
     card.save(models.card_file)
     return destination
+
+
+def _card(content: Mapping[str, Any], description: DatasetDescription, plan: Plan, file: Path) -> ModelCard:
+    """The card of the model that a checkpoint belongs to."""
+    name = _text(_entry(content, "init_args", file), "configuration", file)
+    if plan.configuration(name).previous_stage is not None:
+        raise UserError(
+            "The model is the second stage of a cascade, which cannot be imported.",
+            file=file,
+            found=f"{name}, whose previous stage is {plan.configuration(name).previous_stage}",
+            expected="a model that needs only the image",
+            remedy="Import a model of another configuration, e.g. 3d_fullres or 3d_lowres.",
+        )
+    axes = content.get("inference_allowed_mirroring_axes")
+    try:
+        return ModelCard(
+            umseg_version=umseg.__version__,
+            model=_model_name(content, plan.configuration(name), file),
+            options=ModelOptions(),
+            configuration_name=name,
+            dataset=description,
+            plan=plan,
+            mirror_axes=() if axes is None else axes,
+        )
+    except ValidationError as error:
+        raise invalid("The checkpoint does not fit its plans.json and dataset.json", error, file=file) from error
 
 
 def _load(file: Path) -> dict[str, Any]:
@@ -109,19 +131,26 @@ def _load(file: Path) -> dict[str, Any]:
     return content
 
 
-def _model_name(content: Mapping[str, Any], plan: Plan, file: Path) -> str:
-    trainer = str(_entry(content, "trainer_name", file))
+def _model_name(content: Mapping[str, Any], configuration: Configuration, file: Path) -> str:
+    trainer = _text(content, "trainer_name", file)
     for prefix, model in _RELEASED.items():
         if trainer.startswith(prefix):
             return model
-    name = _entry(_entry(content, "init_args", file), "configuration", file)
-    residual = plan.configuration(name).n_blocks_per_stage is not None
-    return "nnunet_resenc" if residual else "nnunet"
+    return "nnunet" if configuration.n_blocks_per_stage is None else "nnunet_resenc"
 
 
-def _entry(content: Mapping[str, Any], key: str, file: Path) -> Any:
-    if key not in content:
-        raise UserError(
-            "The file is not a checkpoint of nnU-Net v2.", file=file, found=f"no entry '{key}'", remedy=REMEDY
-        )
+def _text(content: object, key: str, file: Path) -> str:
+    value = _entry(content, key, file)
+    if not isinstance(value, str):
+        raise _no_checkpoint(file, f"'{key}' of type {type(value).__name__}")
+    return value
+
+
+def _entry(content: object, key: str, file: Path) -> Any:
+    if not isinstance(content, Mapping) or key not in content:
+        raise _no_checkpoint(file, f"no entry '{key}'")
     return content[key]
+
+
+def _no_checkpoint(file: Path, found: str) -> UserError:
+    return UserError("The file is not a checkpoint of nnU-Net v2.", file=file, found=found, remedy=REMEDY)

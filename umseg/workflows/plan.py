@@ -14,6 +14,7 @@ from umseg.dataset.check.fix_headers import fix_geometry as with_fixed_geometry
 from umseg.dataset.check.problems import Problem
 from umseg.dataset.check.report import report_problems
 from umseg.dataset.dataset import Dataset, survey_dataset
+from umseg.dataset.io.orientation import common_axes, count_axes, parse_axes
 from umseg.models.card import load_card
 from umseg.models.measured_memory import MemoryMeter
 from umseg.planning import Fingerprint, Overrides, Plan, extract_fingerprint, make_plan
@@ -40,6 +41,7 @@ def plan_dataset(
     configurations: Sequence[str] | None = None,
     splits: Path | None = None,
     fix_geometry: bool = False,
+    reorient: str | None = None,
     store_dtype: StoreDtype = "float32",
     workers: int = 0,
     quiet: bool = False,
@@ -60,6 +62,9 @@ def plan_dataset(
         splits: File of the folds (``read_splits``); None means random folds.
         fix_geometry: Whether copies of the label maps with their image's header are used where spacing, origin or
             direction differ.
+        reorient: Axis codes, e.g. ``RAS``, to which every image and label map is turned when it is read; None leaves
+            them as they are stored, unless ``like`` names a model whose images were alike: then they are turned as
+            those were.
         store_dtype: Number format of preprocessed images; half precision takes half the disk space.
         workers: Number of processes for per-case work; 0 means that this process does it.
         quiet: Whether progress bars are hidden.
@@ -80,10 +85,13 @@ def plan_dataset(
             remedy="Leave the other options out, or plan without --like.",
         )
     # The options are checked before the images, which take long.
-    other_plan = None if like is None else load_card(like).plan
+    other = None if like is None else load_card(like)
+    other_plan = None if other is None else other.plan
+    axes = parse_axes(reorient) if reorient is not None else other.orientation if other is not None else None
     _check_names(configurations or [], CONFIGURATIONS if other_plan is None else other_plan.configurations)
     dataset, structural = survey_dataset(dataset_folder)
     given_splits = None if splits is None else read_splits(splits, [case.id for case in dataset.cases])
+    dataset = dataset.model_copy(update={"orientation": axes})
     workspace = Workspace.to_be(Path(dataset.name), root)
     if fix_geometry:
         fixed = workspace.fixed_labels
@@ -94,8 +102,10 @@ def plan_dataset(
         report_problems([*structural, *problems], dataset.folder, workspace.problems_file)
 
     # The hash does not cover missing or surplus files; with such problems everything is checked and reported together.
-    earlier = None if structural else _earlier_fingerprint(workspace)
+    earlier = None if any(problem.severity == "error" for problem in structural) else _earlier_fingerprint(workspace)
     fingerprint = extract_fingerprint(dataset, workers=workers, quiet=quiet, report=report, earlier=earlier)
+    dataset = dataset.model_copy(update={"orientation": axes or common_axes(fingerprint.orientations)})
+    _tell_orientation(fingerprint.orientations, axes)
     if like is None or other_plan is None:
         plan = make_plan(
             fingerprint,
@@ -112,7 +122,7 @@ def plan_dataset(
     chosen = {plan.configuration(name).inherits_from or name for name in configurations or plan.configurations}
 
     origins = {
-        name: case_origins(dataset, fingerprint.case_digests, plan, configuration)
+        name: case_origins(dataset, fingerprint.case_digests, plan, configuration, fingerprint.orientations)
         for name, configuration in plan.configurations.items()
     }
     _remove_stale(workspace, origins, chosen, store_dtype)
@@ -131,6 +141,23 @@ def plan_dataset(
         dtype=store_dtype,
     )
     return workspace, fingerprint, plan
+
+
+def _tell_orientation(stored: Sequence[str | None], axes: str | None) -> None:
+    """Say which images are turned, or that the network will see images of different orientations."""
+    counts = count_axes(stored)
+    listed = ", ".join(f"{number} {codes}" for codes, number in counts)
+    if axes is not None and not counts:
+        log.warning("The images state no place in space: none of them is turned to %s.", axes)
+    elif axes is not None and counts != [(axes, len(stored))]:
+        log.info("Images and label maps are turned to %s when they are read. They are stored as: %s.", axes, listed)
+    elif len(counts) > 1 and axes is None:
+        log.warning(
+            "Images are stored in different orientations, and the network will see them as they are stored: %s. "
+            "`umseg plan --reorient %s` turns every image when it is read.",
+            listed,
+            counts[0][0],
+        )
 
 
 def _check_names(names: Sequence[str], known: Collection[str]) -> None:

@@ -61,7 +61,7 @@ def check_image(case: Case, image: Image, num_channels: int) -> list[Problem]:
 def _wrong_channels(case: Case, found: int, declared: int) -> Problem:
     file = case.images[0]
     transparent = has_transparency(found, file)
-    remedy = (
+    remedy = format_of(file).channels_hint(file) or (
         "Save the image without transparency, or as greyscale where one channel is declared; or correct channel_names."
         if format_of(file).is_picture
         else "Split a time series or a vector image into one file per channel (CASE_0000, CASE_0001, ...); or correct "
@@ -92,6 +92,9 @@ def _check_values(case: Case, file: Path, label: LabelMap, description: DatasetD
     if low >= 0 and (declared is None or high <= declared[-1]):
         return []
     values = [int(value) for value in np.unique(label.array)]
+    remedy = "Declare these labels in dataset.json, or renumber or remove them in the label maps."
+    if values in ([0, 255], [255]):
+        remedy = "This looks like a mask of 0 and 255: renumber 255 to 1 (ImageJ: Process, Math, Divide by 255)."
     unknown = [value for value in values if value < 0 or (declared is not None and value > declared[-1])]
     return [
         Problem(
@@ -100,7 +103,7 @@ def _check_values(case: Case, file: Path, label: LabelMap, description: DatasetD
             file,
             found="values " + few(map(str, unknown)),
             expected=expected_values(description),
-            remedy="Declare these labels in dataset.json, or renumber or remove them in the label maps.",
+            remedy=remedy,
         )
     ]
 

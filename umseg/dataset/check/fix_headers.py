@@ -11,6 +11,7 @@ from umseg.common.parallel import map_cases
 from umseg.dataset.dataset import Case, Dataset
 from umseg.dataset.io.grid import Geometry, placement_difference, spacings_agree
 from umseg.dataset.io.images import read_geometry, read_label, write_label
+from umseg.dataset.io.orientation import turn_onto
 from umseg.dataset.io.registry import format_of
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,8 @@ def _with_fixed_label(case: Case, folder: Path) -> Case:
 
 def _correctable(label: Path, label_grid: Geometry, image: Path, grid: Geometry) -> bool:
     """Whether shapes are equal but headers differ. Those of pictures and TIFF stacks state no place in space."""
-    if label_grid.shape != grid.shape:
+    if label_grid.shape != grid.shape or turn_onto(label, label_grid, image, grid):
+        # A label map on the image's grid that is stored along other axes is turned when it is read.
         return False
     placed = not any(format_of(path).is_picture for path in (label, image))
     return not spacings_agree(label_grid, grid) or (placed and placement_difference(label_grid, grid) is not None)

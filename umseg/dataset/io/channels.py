@@ -18,8 +18,8 @@ def may_hold(components: int, channels: int) -> bool:
 
 
 def has_transparency(components: int, path: Path) -> bool:
-    """Whether the last component is a transparency: pictures with four components are RGBA."""
-    return components == 4 and format_of(path).is_picture
+    """Whether the last component of an image file that has so many is a transparency."""
+    return format_of(path).has_transparency(path, components)
 
 
 def fit_channels(values: NDArray[Any], channels: int, path: Path) -> tuple[NDArray[Any], tuple[Notice, ...]]:
@@ -37,7 +37,7 @@ def fit_channels(values: NDArray[Any], channels: int, path: Path) -> tuple[NDArr
         leaving components out does not give the declared number.
     """
     fitted, notices = values, []
-    if has_transparency(len(fitted), path) and channels < len(fitted) and np.all(fitted[-1] == fitted[-1].flat[0]):
+    if channels < len(fitted) and np.all(fitted[-1] == fitted[-1].flat[0]) and has_transparency(len(fitted), path):
         fitted = fitted[:-1]
         notices.append(
             Notice(

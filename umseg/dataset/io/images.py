@@ -14,6 +14,7 @@ from umseg.common.errors import UserError
 from umseg.common.text import by
 from umseg.dataset.io.channels import fit_channels
 from umseg.dataset.io.grid import NO_SLICE_SPACING, Geometry, most_telling, placement_difference, spacings_agree
+from umseg.dataset.io.orientation import turn_onto
 from umseg.dataset.io.registry import UNKNOWN, format_of
 from umseg.dataset.io.source import (
     DamagedFileError,
@@ -24,7 +25,7 @@ from umseg.dataset.io.source import (
     unreadable,
     within_memory,
 )
-from umseg.dataset.listing import is_folder
+from umseg.dataset.listing import refuse_missing
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def read_image(paths: Sequence[Path], num_channels: int | None = None) -> Image:
         array = np.empty((len(paths), *geometry.shape), dtype=np.float32)
     array[0] = first[0]
     for channel, path in enumerate(others, start=1):
-        values, grid, of_file = _read_fitting(path, 1)
+        values, grid, of_file = _along_first(_read_fitting(path, 1), path, geometry, first_path)
         _check_channel(values, grid, geometry, path, first_path)
         notices += (*of_file, *_placement_notice(grid, geometry, path, first_path))
         array[channel] = values[0]
@@ -109,14 +110,15 @@ def read_label(path: Path) -> LabelMap:
     if format_of(path).lossy:
         raise _lossy_label(path)
     # ITK shows a grey bitmap as three equal colours.
-    values, geometry, _ = _read_fitting(path, 1)
+    values, geometry, _ = _read_fitting(path, 1, as_label=True)
     if values.shape[0] > 1:
         raise UserError(
             "A label map has several components per voxel.",
             file=path,
             found=f"{values.shape[0]} components",
             expected="one whole number per voxel",
-            remedy="Save the label map as a grey-scale image whose values are the labels, without a colour palette.",
+            remedy="Save the label map as a greyscale image whose values are the labels, or as one with a palette whose "
+            "indices are the labels; colours and a transparency that varies are no labels.",
         )
     return LabelMap(_to_smallest_signed(values[0], path), _array_spacing(geometry), geometry)
 
@@ -170,29 +172,23 @@ def write_label(path: Path, array: NDArray[np.integer[Any]], geometry: Geometry)
         ) from error
 
 
-def _open(path: Path) -> Source:
-    """Read the header of an image."""
+def _open(path: Path, as_label: bool = False) -> Source:
+    """Read the header of an image, or of a label map, whose stored numbers count instead of what viewers show."""
     entry = format_of(path)
-    if not path.is_file() and not (is_folder(path) and entry is not UNKNOWN):
-        raise UserError(
-            "An image file does not exist.",
-            file=path,
-            found="a folder" if path.is_dir() else None,
-            remedy="Check the path; put the file back or take the case out of the data set.",
-        )
+    refuse_missing(path, folders=entry is not UNKNOWN)
     try:
-        return entry.open(path)
+        return entry.open_label(path) if as_label else entry.open(path)
     except (RuntimeError, DamagedFileError, OSError) as error:
         raise unreadable(path, error) from error
 
 
-def _read(path: Path) -> tuple[NDArray[Any], Geometry, tuple[Notice, ...]]:
+def _read(path: Path, as_label: bool = False) -> tuple[NDArray[Any], Geometry, tuple[Notice, ...]]:
     """Read a file completely, or raise: never a partly filled image.
 
     Returns:
         (components, z, y, x), the grid, and what the user should know.
     """
-    source = _open(path)
+    source = _open(path, as_label)
     refuse_many_axes(path, source.geometry.size)
     try:
         with within_memory(path, source.geometry, source.components):
@@ -201,8 +197,10 @@ def _read(path: Path) -> tuple[NDArray[Any], Geometry, tuple[Notice, ...]]:
         raise unreadable(path, error) from error
 
 
-def _read_fitting(path: Path, channels: int | None) -> tuple[NDArray[Any], Geometry, tuple[Notice, ...]]:
-    values, geometry, notices = _read(path)
+def _read_fitting(
+    path: Path, channels: int | None, as_label: bool = False
+) -> tuple[NDArray[Any], Geometry, tuple[Notice, ...]]:
+    values, geometry, notices = _read(path, as_label)
     if channels is None:
         return values, geometry, notices
     values, left_out = fit_channels(values, channels, path)
@@ -247,6 +245,24 @@ def _check_channel(values: NDArray[Any], grid: Geometry, first: Geometry, path: 
         )
 
 
+def _along_first(
+    channel: tuple[NDArray[Any], Geometry, tuple[Notice, ...]], path: Path, first: Geometry, first_path: Path
+) -> tuple[NDArray[Any], Geometry, tuple[Notice, ...]]:
+    """A channel along the axes of the first one, where both lie on the same grid in space."""
+    values, grid, notices = channel
+    turn = turn_onto(path, grid, first_path, first)
+    if not turn:
+        return channel
+    notice = Notice(
+        "The channels of a case are stored along different axes.",
+        path,
+        found=f"direction {by(round(value, 3) for value in grid.direction)}",
+        expected=f"that of {first_path.name}",
+        remedy="They lie on the same grid in space: the channel is turned to the axes of the first.",
+    )
+    return turn.array(values), turn.geometry(grid), (*notices, notice)
+
+
 def _placement_notice(grid: Geometry, first: Geometry, path: Path, first_path: Path) -> tuple[Notice, ...]:
     difference = placement_difference(grid, first)
     if difference is None:
@@ -276,6 +292,15 @@ def _to_smallest_signed(values: NDArray[Any], path: Path) -> NDArray[np.signedin
                 remedy="Save the labels as integers; resample label maps with nearest-neighbour interpolation only.",
             )
     low, high = int(values.min()), int(values.max())
+    limits = np.iinfo(np.int64)
+    if low < limits.min or high > limits.max:
+        raise UserError(
+            "A label map has values that are too large.",
+            file=path,
+            found=f"values from {low} to {high}",
+            expected=f"whole numbers of 64 bits, at most {limits.max}",
+            remedy="Renumber the labels, e.g. from 0.",
+        )
     for dtype in (np.int8, np.int16, np.int32):
         if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
             return values.astype(dtype)

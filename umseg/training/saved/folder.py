@@ -47,7 +47,11 @@ class RunFolder:
         if not path.exists() or not set(others) - set(self.discarded):
             return
         earlier = ModelCard.load(path, "Remove the folder, or train with --tag NAME.")
-        if earlier.model_copy(update={"umseg_version": card.umseg_version}) != card:
+        same: dict[str, str | None] = {"umseg_version": card.umseg_version}
+        if "orientation" not in earlier.model_fields_set:
+            # Earlier versions did not record the orientation.
+            same["orientation"] = card.orientation
+        if earlier.model_copy(update=same) != card:
             found, expected = differences(earlier, card)
             raise UserError(
                 "The model folder holds folds of another plan or network.",
@@ -112,6 +116,7 @@ def _described(card: ModelCard) -> dict[str, str]:
         "normalisation": ", ".join(configuration.normalization_schemes),
         "classes": ", ".join(card.dataset.labels),
         "first stage": card.first_stage or "none",
+        "orientation": card.orientation or "as stored",
     }
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from umseg.dataset.io.format import Format
 from umseg.dataset.io.source import Source
-from umseg.dataset.listing import is_folder, list_folder, not_readable
+from umseg.dataset.listing import is_folder, is_lost, list_folder, not_readable, refuse_missing
 
 _PREAMBLE, _MAGIC = 128, b"DICM"
 _INDEX = "DICOMDIR"
@@ -34,7 +34,12 @@ class Dicom(Format):
         return is_folder(folder) and any(map(self.is_slice, list_folder(folder)[0]))
 
     def _slices(self, folder: Path) -> list[Path]:
-        return [file for file in list_folder(folder)[0] if self.is_slice(file)]
+        files = list_folder(folder)[0]
+        for file in files:
+            # A link that leads nowhere may be a slice: without it, the volume would be another one.
+            if is_lost(file):
+                refuse_missing(file)
+        return [file for file in files if self.is_slice(file)]
 
     def is_slice(self, path: Path) -> bool:
         """Whether a file is DICOM, by its name or by its first bytes: many archives leave out the ending.
@@ -46,6 +51,8 @@ class Dicom(Format):
             return False
         if self.ending_of(path):
             return True
+        if is_lost(path):
+            return False
         try:
             with path.open("rb") as handle:
                 return handle.read(_PREAMBLE + len(_MAGIC))[_PREAMBLE:] == _MAGIC
@@ -63,8 +70,10 @@ class Dicom(Format):
         return ".nii.gz"
 
     def images_in(self, folder: Path, file_ending: str) -> list[Path]:
-        """The folders in a folder that hold DICOM files, sorted."""
-        return [path for path in list_folder(folder)[1] if self.is_series(path)]
+        """The folders in a folder that hold DICOM files, sorted, and links that may have led to such folders."""
+        files, folders = list_folder(folder)
+        lost = [path for path in files if not path.suffix and is_lost(path)]
+        return sorted([*lost, *(path for path in folders if self.is_series(path))])
 
     def name_ending(self, file_ending: str) -> str:
         """As in :class:`Format`: names of folders have no ending."""
