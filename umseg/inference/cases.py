@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from umseg.common.errors import UserError
-from umseg.common.memory import is_out_of_memory, out_of_memory
 from umseg.dataset.dataset import Case
 from umseg.dataset.io.grid import Geometry
 from umseg.dataset.io.images import write_label
@@ -86,7 +85,8 @@ def segment_cases(
         _read_ahead(cases, steps.prepare) as reading,
     ):
         for case, path, future in zip(cases, targets, reading, strict=True):
-            prepared, failure = None, None
+            prepared: PreparedT | None = None
+            failure: Exception | None = None
             try:
                 prepared = future.result()
                 with _window_bar(case.id, quiet) as progress:
@@ -99,7 +99,7 @@ def segment_cases(
                 failure = error
             except Exception as error:  # whatever it is, it concerns this case, and is reported with it
                 log.debug("Case %s", case.id, exc_info=True)
-                failure = out_of_memory(error, f"Case {case.id}") if is_out_of_memory(error) else error
+                failure = error
             bar.update()
             yield Outcome(case, path, prepared, failure)
 

@@ -21,6 +21,7 @@ from umseg.planning import Fingerprint, Overrides, Plan, extract_fingerprint, ma
 from umseg.planning.planner import check_rules
 from umseg.planning.transfer import transfer_plan
 from umseg.preprocess import CaseStore, Origin, StoreDtype, case_origins, most_bytes, preprocess_dataset
+from umseg.preprocess.too_large import too_large_cases
 from umseg.training.data.splits import Splits, make_splits, read_splits
 from umseg.workspace import Workspace
 
@@ -98,8 +99,11 @@ def plan_dataset(
         remove_leftovers(fixed)
         dataset = with_fixed_geometry(dataset, fixed, workers=workers, quiet=quiet)
 
+    known = list(structural)
+
     def report(problems: Sequence[Problem]) -> None:
-        report_problems([*structural, *problems], dataset.folder, workspace.problems_file)
+        known.extend(problems)
+        report_problems(known, dataset.folder, workspace.problems_file)
 
     # The hash does not cover missing or surplus files; with such problems everything is checked and reported together.
     earlier = None if any(problem.severity == "error" for problem in structural) else _earlier_fingerprint(workspace)
@@ -125,6 +129,11 @@ def plan_dataset(
         name: case_origins(dataset, fingerprint.case_digests, plan, configuration, fingerprint.orientations)
         for name, configuration in plan.configurations.items()
     }
+    if too_large := too_large_cases(fingerprint, plan, chosen):
+        # The measurements stay for the next run, e.g. with a coarser --spacing.
+        fingerprint.save(workspace.file(Fingerprint))
+        images = {case.id: case.images[0] for case in dataset.cases}
+        report([Problem.from_error(case_id, images[case_id], error) for case_id, error in too_large.items()])
     _remove_stale(workspace, origins, chosen, store_dtype)
     _warn_of_small_disk(workspace, fingerprint, plan, chosen, store_dtype)
     dataset.save(workspace.file(Dataset))

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from umseg.common.errors import UserError
+from umseg.common.memory import explained_memory
 from umseg.dataset.dataset import Dataset
 from umseg.models.card import ModelCard
 from umseg.models.device import resolve_precision
@@ -22,6 +23,8 @@ from umseg.training.config.training_config import TrainingConfig, model_folder
 from umseg.training.data.batches import BatchFactory
 from umseg.training.data.loader import load_batches
 from umseg.training.data.splits import Split, Splits, fold_cases
+from umseg.training.loop.memory import REMEDY as MEMORY_REMEDY
+from umseg.training.loop.memory import check_training_memory
 from umseg.training.loop.processes import environment, joined
 from umseg.training.loop.stop import StopRequest
 from umseg.training.loop.trainer import Trainer
@@ -88,7 +91,7 @@ def train(
             "--augmentation gpu needs a CUDA device.", found=str(target), remedy="Train with --augmentation cpu."
         )
     precision = resolve_precision(config.precision, target)
-    with joined(processes, target) as processes:
+    with explained_memory(f"Training {config.model}", remedy=MEMORY_REMEDY), joined(processes, target) as processes:
         folder = RunFolder(model_folder(planned, config, tag), config, discard)
         if folder.complete:
             log.info("Training is already complete: %s", folder.fold.path)
@@ -114,6 +117,7 @@ def train(
                 stage.prepare(card, dataset, cases, quiet)
             values = card.dataset.foreground_values
             factory = replace(factory, first_stage=stage.store(card).folder, first_stage_values=values)
+        check_training_memory(card, config, target, precision, processes)
         _set_up(config, target)
         trainer = Trainer(
             network=card.build_network(config.deep_supervision),
