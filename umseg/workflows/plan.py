@@ -23,6 +23,7 @@ from umseg.planning import Fingerprint, Overrides, Plan, extract_fingerprint, ma
 from umseg.planning.planner import check_rules
 from umseg.planning.transfer import transfer_plan
 from umseg.preprocess import CaseStore, Origin, StoreDtype, case_origins, most_bytes, preprocess_dataset
+from umseg.preprocess.too_large import too_large_cases
 from umseg.training.data.splits import read_splits
 from umseg.workflows.plan_notices import protect_models, warn_of_findings
 from umseg.workflows.settle_folds import find_groups, save_groups, settle_folds
@@ -117,8 +118,11 @@ def plan_dataset(
             remove_leftovers(fixed)
             dataset = with_fixed_geometry(dataset, fixed, workers=workers, quiet=quiet)
 
+        known = list(structural)
+
         def report(problems: Sequence[Problem]) -> None:
-            report_problems([*structural, *problems], dataset.folder, workspace.problems_file)
+            known.extend(problems)
+            report_problems(known, dataset.folder, workspace.problems_file)
 
         # The hash does not cover missing or surplus files; with such problems all is checked and reported together.
         earlier = None if faulty else _earlier_fingerprint(workspace)
@@ -150,6 +154,11 @@ def plan_dataset(
             name: case_origins(dataset, fingerprint.case_digests, plan, configuration, fingerprint.orientations)
             for name, configuration in plan.configurations.items()
         }
+        if too_large := too_large_cases(fingerprint, plan, chosen):
+            # The measurements stay for the next run, e.g. with a coarser --spacing.
+            fingerprint.save(workspace.file(Fingerprint))
+            images = {case.id: case.images[0] for case in dataset.cases}
+            report([Problem.from_error(case_id, images[case_id], error) for case_id, error in too_large.items()])
         _remove_stale(workspace, origins, chosen, store_dtype)
         _warn_of_small_disk(workspace, fingerprint, plan, chosen, store_dtype)
         for record in (dataset, fingerprint, plan, folds):

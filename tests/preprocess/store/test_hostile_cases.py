@@ -130,3 +130,19 @@ def test_pipes_are_refused_without_waiting(store: CaseStore, ending: str) -> Non
 def test_no_location_of_a_class_is_sound(store: CaseStore) -> None:
     save_file({"1": np.zeros((0, 3), np.int32)}, store.folder / "one.locations.safetensors")
     assert store.open("one").class_locations[1].shape == (0, 3)
+
+
+@pytest.mark.parametrize("ending", [".data.b2nd", ".label.b2nd"])
+def test_a_file_that_is_cut_while_it_is_open(store: CaseStore, ending: str) -> None:
+    stored = store.open("one")
+    array = stored.data if ending == ".data.b2nd" else stored.label
+    assert array is not None
+    whole = array[...]
+    file = store.folder / f"one{ending}"
+    file.rename(store.folder / "kept")
+    np.testing.assert_array_equal(array[...], whole)
+    (store.folder / "kept").rename(file)
+    os.truncate(file, 100)
+    with pytest.raises(UserError, match="is damaged") as caught:
+        array[...]
+    assert str(caught.value.found).startswith("100 bytes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
 from umseg.common.files import staged_path
+from umseg.common.memory import available_memory
 from umseg.common.text import by
 from umseg.dataset.io.channels import fit_channels
 from umseg.dataset.io.grid import NO_SLICE_SPACING, Geometry, most_telling, placement_difference, spacings_agree
@@ -29,6 +31,8 @@ from umseg.dataset.io.source import (
     within_memory,
 )
 from umseg.dataset.listing import refuse_missing
+
+_FLOAT_BYTES = 4  # of a number of an image
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ def read_image(paths: Sequence[Path], num_channels: int | None = None) -> Image:
             array = np.require(first, np.float32, ("C", "O", "W"))
         return Image(array, _array_spacing(geometry), geometry, (*notices, *_missing_spacing(first_path, geometry)))
     _check_channel(first, geometry, geometry, first_path, first_path)
-    with within_memory(first_path, geometry, len(paths)):
+    with within_memory(first_path, geometry, len(paths), _FLOAT_BYTES):
         array = np.empty((len(paths), *geometry.shape), dtype=np.float32)
     array[0] = first[0]
     for channel, path in enumerate(others, start=1):
@@ -230,6 +234,10 @@ def _read(path: Path, as_label: bool = False) -> tuple[NDArray[Any], Geometry, t
     source = _open(path, as_label)
     refuse_many_axes(path, source.geometry.size)
     try:
+        needed = source.components * math.prod(source.geometry.size)
+        if needed > available_memory():
+            # A header that promises so much is rather damaged; that is found in little memory.
+            format_of(path).check(path, needed)
         with within_memory(path, source.geometry, source.components):
             values = source.read()
         return values, source.geometry, (*source.notices, *source.late_notices())

@@ -16,6 +16,7 @@ import torch
 
 from umseg import __version__
 from umseg.common.errors import UserError
+from umseg.common.memory import explained_memory
 from umseg.common.text import counted, wrapped
 from umseg.dataset.dataset import Dataset
 from umseg.models.card import ModelCard
@@ -27,6 +28,8 @@ from umseg.training.data.batches import BatchFactory
 from umseg.training.data.loader import load_batches
 from umseg.training.data.notices import warn_of_data
 from umseg.training.data.splits import Split, Splits, fold_cases
+from umseg.training.loop.memory import REMEDY as MEMORY_REMEDY
+from umseg.training.loop.memory import check_training_memory
 from umseg.training.loop.processes import environment, joined
 from umseg.training.loop.stop import StopRequest
 from umseg.training.loop.trainer import Trainer
@@ -97,6 +100,7 @@ def train(
     precision = resolve_precision(config.precision, target)
     models = model_folder(planned, config, tag)
     with (
+        explained_memory(f"Training {config.model}", remedy=MEMORY_REMEDY),
         joined(processes, target) as processes,
         claimed_folds(planned, models, [config.fold, *discard], processes.first),
     ):
@@ -129,6 +133,7 @@ def train(
             factory = replace(factory, first_stage=stage.store(card).folder, first_stage_values=values)
         # The others wait here, and not for as long as that takes in the first step of the network.
         processes.wait()
+        check_training_memory(card, config, target, precision, processes)
         _set_up(config, target)
         trainer = Trainer(
             network=card.build_network(config.deep_supervision),
