@@ -43,7 +43,9 @@ def evaluate(
     border: Annotated[
         int | None,
         typer.Option(
-            min=0, help="Leave out objects within this many voxels of the image's edge (the paper: 2). [default: 0]"
+            min=0,
+            max=2**20,
+            help="Leave out objects within this many voxels of the image's edge (the paper: 2). [default: 0]",
         ),
     ] = None,
     cases: Annotated[

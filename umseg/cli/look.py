@@ -54,9 +54,10 @@ def inspect(
     dataset: Planned,
     workspace: Workspace = WORKSPACE_ROOT,
     config: Config = None,
-    patches: Annotated[int, typer.Option(min=1, help="Number of patches.")] = 8,
+    patches: Annotated[int, typer.Option(min=1, max=64, help="Number of patches.")] = 8,
     seed: Annotated[
-        int, typer.Option(min=0, help="Seed; the patches are the first of `umseg train --fold all` with it.")
+        int,
+        typer.Option(min=0, max=2**63 - 1, help="Seed; the patches are the first of `umseg train --fold all` with it."),
     ] = 0,
     quiet: Quiet = False,
     debug: Debug = False,

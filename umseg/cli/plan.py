@@ -45,7 +45,7 @@ def plan(
     ] = None,
     batch_size: Annotated[
         int | None,
-        typer.Option(min=1, help="Patches per training iteration. [default: what fits]"),
+        typer.Option(min=1, max=2**17, help="Patches per training iteration. [default: what fits]"),
     ] = None,
     config: Annotated[
         list[str] | None,

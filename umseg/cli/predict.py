@@ -42,7 +42,9 @@ def predict(
         bool,
         typer.Option("--mirror", help="Average over mirrored images, if the model was trained with them; slower."),
     ] = False,
-    step: Annotated[float, typer.Option(help="Distance of neighbouring windows as a fraction of the patch.")] = 0.5,
+    step: Annotated[
+        float, typer.Option(help="Distance of neighbouring windows as a fraction of the patch, from 0.05 to 1.")
+    ] = 0.5,
     resume: Annotated[
         bool,
         typer.Option("--resume", help="Keep label maps that the same model and options made of the same images."),

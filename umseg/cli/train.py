@@ -16,6 +16,7 @@ import typer
 
 from umseg.cli.options import WORKSPACE_ROOT, Debug, Device, LoaderWorkers, Planned, Quiet, Workspace
 from umseg.common.errors import UserError
+from umseg.common.text import printable
 
 if TYPE_CHECKING:
     from umseg.training.config.training_config import TrainingConfig
@@ -115,9 +116,11 @@ def parse_duration(text: str) -> float:
     Raises:
         UserError: The text has another form.
     """
-    match = re.fullmatch(r"(\d+):([0-5]?\d):([0-5]?\d)", text)
+    match = re.fullmatch(r"([0-9]{1,6}):([0-5]?[0-9]):([0-5]?[0-9])", text)
     if match is None:
-        raise UserError("--max-time is not a time.", found=text, expected="hours:minutes:seconds, e.g. 08:00:00")
+        raise UserError(
+            "--max-time is not a time.", found=printable(text), expected="hours:minutes:seconds, e.g. 08:00:00"
+        )
     hours, minutes, seconds = (int(part) for part in match.groups())
     return 3600.0 * hours + 60 * minutes + seconds
 

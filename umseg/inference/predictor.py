@@ -72,6 +72,10 @@ class _Read:
     stages: Stages
 
 
+SMALLEST_STEP = 0.05
+"""Smallest distance of neighbouring patches as a fraction of the patch: 8,000 windows cover each voxel of a volume."""
+
+
 class Predictor:
     """Segments images with a trained model.
 
@@ -82,7 +86,7 @@ class Predictor:
         weights: ``final`` or ``best`` (highest moving average of the validation Dice).
         mirror: Whether predictions are averaged over all flips of the mirrored axes, which takes 2 to the number of
             axes times as long. The paper does not do it.
-        step: Distance of neighbouring patches as a fraction of the patch.
+        step: Distance of neighbouring patches as a fraction of the patch, from 0.05 to 1.
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
 
     Raises:
@@ -100,11 +104,11 @@ class Predictor:
         step: float = 0.5,
         precision: str = "auto",
     ) -> None:
-        if not 0 < step <= 1:
+        if not SMALLEST_STEP <= step <= 1:
             raise UserError(
                 "The step is not a valid fraction of the patch.",
                 found=step,
-                expected="more than 0 and at most 1",
+                expected=f"from {SMALLEST_STEP} to 1",
                 remedy="Correct --step; the default is 0.5.",
             )
         self.card = load_card(model_folder)
