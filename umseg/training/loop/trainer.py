@@ -146,6 +146,9 @@ class Trainer:
         done = len(self.rows) * per_epoch + len(self.losses)
         before = len(self.rows) * config.iterations + len(self.losses), len(self.rows) * config.validation_batches
         self._pace = Pace(config, self.preset, self.device.type == "cpu", before)
+        if not self.losses:
+            # A run that was killed between an epoch's state and its weights left only the former.
+            self._save_best()
         with contextlib.ExitStack() as stack:
             hidden = self.quiet or not self.processes.first or not has_terminal()
             bar = stack.enter_context(tqdm(total=config.epochs * per_epoch, initial=done, unit="it", disable=hidden))
@@ -306,12 +309,17 @@ class Trainer:
             with self._averaged():
                 checkpoint.save_tensors(self.folder.weights(name), self.network.state_dict())
 
+    def _save_best(self) -> None:
+        """Write the weights of the last epoch, if it is the best one so far."""
+        if self.rows and all(self.rows[-1].ema_dice > earlier.ema_dice for earlier in self.rows[:-1]):
+            self._save_weights("best")
+
     def _save(self, board: TensorBoard | None) -> None:
         """Write everything that an epoch changes: weights, state, log and pictures."""
         row = self.rows[-1]
-        if all(row.ema_dice > earlier.ema_dice for earlier in self.rows[:-1]):
-            self._save_weights("best")
+        # The state comes first: weights without it count as a run that cannot be resumed.
         self._save_state()
+        self._save_best()
         if not self.processes.first:
             return
         write_log_table(self.folder.log_table, self.rows)

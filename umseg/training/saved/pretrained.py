@@ -67,7 +67,7 @@ def load_pretrained(
         UserError: The folder holds no trained weights, hardly any of them fit, or they are no finite numbers.
     """
     card = load_card(model_folder)
-    trained = [fold for fold in ModelFolder(model_folder).folds() if fold.weights("final").exists()]
+    trained = [each for each in ModelFolder(model_folder).folds() if each.weights("final").exists()]
     if not trained:
         raise UserError("The model folder holds no trained weights.", file=model_folder, remedy=_REMEDY)
     of_same_data = card.plan.dataset_name == dataset
