@@ -93,6 +93,7 @@ def plan_dataset(
     given_splits = None if splits is None else read_splits(splits, [case.id for case in dataset.cases])
     dataset = dataset.model_copy(update={"orientation": axes})
     workspace = Workspace.to_be(Path(dataset.name), root)
+    _refuse_place(workspace, dataset.folder)
     if fix_geometry:
         fixed = workspace.fixed_labels
         remove_leftovers(fixed)
@@ -141,6 +142,27 @@ def plan_dataset(
         dtype=store_dtype,
     )
     return workspace, fingerprint, plan
+
+
+def _refuse_place(workspace: Workspace, dataset: Path) -> None:
+    """Keep a workspace out of data sets, whose dataset.json it would replace, and off files."""
+    folder = workspace.folder
+    taken = next((path for path in (folder, *folder.parents) if path.exists()), folder)
+    if not taken.is_dir():
+        raise UserError(
+            "The workspace cannot be made, because there is a file in its place.",
+            file=taken,
+            expected="a folder",
+            remedy="Choose another folder with --workspace.",
+        )
+    inside = dataset.resolve() in (folder.resolve(), *folder.resolve().parents)
+    if inside or any((folder / name).is_dir() for name in ("imagesTr", "labelsTr")):
+        raise UserError(
+            "The workspace would lie in a data set, whose files it would replace.",
+            file=folder,
+            expected="a folder beside the data sets",
+            remedy="Choose another folder with --workspace.",
+        )
 
 
 def _tell_orientation(stored: Sequence[str | None], axes: str | None) -> None:
