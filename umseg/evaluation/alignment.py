@@ -97,8 +97,8 @@ def score_pairs(
     turned = {name: f"{name} ({entry.turned[0]})" for name, entry in zip(names, scored, strict=True) if entry.turned}
     if turned:
         log.warning(
-            "Predictions that are stored along other axes than their reference, on the same grid in space: %d. They were "
-            "turned to the axes of the reference. The cases: %s",
+            "Predictions that are stored along other axes than their reference, on the same grid in space: %d. They "
+            "were turned to the axes of the reference. The cases: %s",
             len(turned),
             few(turned.values()),
         )

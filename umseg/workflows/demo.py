@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from umseg.architectures.options import ModelOptions
 from umseg.common.errors import UserError
+from umseg.common.text import few
 from umseg.dataset.io.images import read_label
 from umseg.evaluation import InstanceMetrics, Metrics, evaluate_folder, write_metrics
 from umseg.inference import Predictor
@@ -31,6 +32,8 @@ CONFIG = TrainingConfig(
     optimizer="adamw",
 )
 MARKER = ".umseg-demo"
+RESULTS = {MARKER, "data", "workspace", "predictions", "metrics.json", "metrics.csv", "overlays.png"}
+"""What a demo writes into its folder."""
 
 
 @dataclass(frozen=True)
@@ -94,14 +97,23 @@ def overlay_slices(data: DemoData, predictions: Path) -> list[Slice]:
 
 
 def _clear(output: Path) -> None:
-    """Create ``output`` as an empty folder; only the results of an earlier demo are removed."""
+    """Make ``output`` a folder without results; only those of an earlier demo are removed."""
+    if output.exists() and not output.is_dir():
+        raise UserError("The output is a file.", file=output, remedy="Give a new folder with --output.")
     marker = output / MARKER
-    if output.exists() and any(output.iterdir()) and not marker.exists():
+    found = {path.name for path in output.iterdir()} if output.is_dir() else set()
+    others = found - RESULTS if marker.exists() else found
+    if others:
         raise UserError(
             "The output folder holds files that are not an earlier demo's.",
             file=output,
-            remedy="Give a new folder with --output.",
+            found=few(sorted(others)),
+            remedy="Give a new folder with --output, or move these files.",
         )
-    shutil.rmtree(output, ignore_errors=True)
-    output.mkdir(parents=True)
+    for path in (output / name for name in found):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
+    output.mkdir(parents=True, exist_ok=True)
     marker.touch()

@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 LONGEST_WAIT = 24 * 3600.0
 """Seconds for which a plan waits while another process plans the same data set."""
+IMAGE_FOLDERS = ("imagesTr", "labelsTr", "imagesTs", "labelsTs")
 CONFIGURATIONS = ("2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres")
 
 
@@ -106,6 +107,7 @@ def plan_dataset(
     given_splits = None if splits is None else read_splits(splits, [case.id for case in dataset.cases])
     dataset = dataset.model_copy(update={"orientation": axes})
     workspace = Workspace.to_be(Path(dataset.name), root)
+    _refuse_place(workspace, dataset.folder)
     with claim(workspace.folder, "plans this data set", wait=LONGEST_WAIT):
         moved_from = workspace.moved_from(dataset.folder)
         if moved_from is not None:
@@ -187,6 +189,31 @@ def _keep(record: Record, path: Path) -> None:
     except (OSError, UnicodeDecodeError):
         pass
     record.save(path)
+
+
+def _refuse_place(workspace: Workspace, dataset: Path) -> None:
+    """Keep a workspace off files, data sets and their folders of images.
+
+    Another folder inside a data set is a fine place: ``umseg plan .`` works there.
+    """
+    folder = workspace.folder
+    taken = next((path for path in (folder, *folder.parents) if path.exists()), folder)
+    if not taken.is_dir():
+        raise UserError(
+            "The workspace cannot be made, because there is a file in its place.",
+            file=taken,
+            expected="a folder",
+            remedy="Choose another folder with --workspace.",
+        )
+    place = folder.resolve()
+    images = any(dataset.resolve() / name in place.parents for name in IMAGE_FOLDERS)
+    if place == dataset.resolve() or images or any((folder / name).is_dir() for name in IMAGE_FOLDERS):
+        raise UserError(
+            "The workspace would lie in a data set, whose files it would replace.",
+            file=folder,
+            expected="a folder beside the data sets",
+            remedy="Choose another folder with --workspace.",
+        )
 
 
 def _tell_orientation(stored: Sequence[str | None], axes: str | None) -> None:
