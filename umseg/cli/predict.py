@@ -60,12 +60,14 @@ def predict(
     """Segment images; the label maps have the geometry of the input."""
     from umseg.common.hardware_names import check_device_name, check_precision_name
     from umseg.inference.weights import find_weights
+    from umseg.workspace import ModelFolder
 
     # Before torch is imported, which takes seconds.
     check_device_name(device)
     check_precision_name(precision)
     chosen = [fold.strip() for fold in folds.split(",")] if folds else None
-    find_weights(model, chosen, weights)
+    if ModelFolder(model).card_file.exists():
+        find_weights(model, chosen, weights)
     from umseg.inference import Predictor
     from umseg.inference.failures import FailedCasesError
 
