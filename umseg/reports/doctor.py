@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import torch
 
+from umseg.common.text import counted
 from umseg.kernels.scan import selective_scan
 from umseg.kernels.scan.interface import OBSTACLES, choose_backend, fitting_backends
 from umseg.kernels.scan.reference import scan as reference
@@ -52,7 +53,7 @@ def _describe(device: torch.device) -> str:
         return "Apple GPU"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count()
     memory = _gigabytes(psutil.virtual_memory().total)
-    return f"{_cpu_name()}, {cores} cores, {torch.get_num_threads()} threads, {memory}"
+    return f"{_cpu_name()}, {counted(cores or 1, 'core')}, {counted(torch.get_num_threads(), 'thread')}, {memory}"
 
 
 def _cpu_name() -> str:
