@@ -12,6 +12,7 @@ from pydantic import Field
 from umseg.common.errors import UserError
 from umseg.common.names import Component, require_component
 from umseg.common.record import Record
+from umseg.common.text import counted
 from umseg.dataset.check.problems import Problem
 from umseg.dataset.check.report import report_problems
 from umseg.dataset.description import REMEDY, DatasetDescription, load_description
@@ -107,8 +108,8 @@ def survey_dataset(folder: Path) -> tuple[Dataset, list[Problem]]:
                 "The number of training cases is not what dataset.json says.",
                 "",
                 folder / ("imagesTr" if entries is None else "dataset.json"),
-                found=f"{count} cases",
-                expected=f"{description.numTraining} cases (numTraining in dataset.json)",
+                found=counted(count, "case"),
+                expected=f"{counted(description.numTraining, 'case')} (numTraining in dataset.json)",
                 remedy="Add the missing cases, or correct numTraining.",
             )
         )

@@ -12,6 +12,7 @@ from umseg.common.errors import UserError
 from umseg.common.files import remove_leftovers
 from umseg.common.record import Record
 from umseg.common.registry import unknown_name
+from umseg.common.text import counted
 from umseg.dataset.check.fix_headers import fix_geometry as with_fixed_geometry
 from umseg.dataset.check.problems import Problem
 from umseg.dataset.check.report import report_problems
@@ -261,12 +262,11 @@ def _remove_stale(
     remove_leftovers(workspace.folder)
     for folder in sorted(path for path in workspace.stores.glob("*") if path.is_dir()):
         stale = CaseStore(folder).prune(origins.get(folder.name, {}), dtype if folder.name in chosen else None)
+        cases = counted(len(stale), "case")
         if stale and folder.name in chosen:
-            log.info(
-                "%s: %d cases no longer match the data or the plan; preprocessing them again.", folder.name, len(stale)
-            )
+            log.info("%s: preprocessing %s again, as the data or the plan have changed.", folder.name, cases)
         elif stale:
-            log.warning("%s: %d cases no longer match the data or the plan; removed.", folder, len(stale))
+            log.warning("%s: removed %s, as the data or the plan have changed.", folder, cases)
         if folder.name not in chosen and not any(folder.iterdir()):
             folder.rmdir()
 

@@ -20,7 +20,7 @@ from umseg.common.memory import explained_memory
 from umseg.common.text import counted, wrapped
 from umseg.dataset.dataset import Dataset
 from umseg.models.card import ModelCard
-from umseg.models.device import resolve_precision
+from umseg.models.device import precision_name, resolve_precision
 from umseg.preprocess.store.case_store import CaseStore
 from umseg.training.augmentation.pipelines import find_transforms, recorded_name
 from umseg.training.config.training_config import TrainingConfig, model_folder
@@ -195,7 +195,7 @@ def _start(trainer: Trainer, folder: RunFolder, card: ModelCard) -> str:
     # From here on no process may read the earlier state of the folder.
     processes.wait()
     if processes.first:
-        folder.prepare(card)
+        folder.prepare(card, precision_name(trainer.precision))
     return beginning
 
 
@@ -217,7 +217,7 @@ def _description(trainer: Trainer, split: Split) -> str:
         f"Training {trainer.config.model}, fold {trainer.config.fold}: {len(split.train):,} training and "
         f"{counted(len(split.validation), 'validation case')}, "
         f"{'CPU' if trainer.device.type == 'cpu' else trainer.device}, "
-        f"{str(trainer.precision).removeprefix('torch.')}{f', {count} processes' if count > 1 else ''}. "
+        f"{precision_name(trainer.precision)}{f', {count} processes' if count > 1 else ''}. "
         f"Output: {trainer.folder.path}"
     )
 
