@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
-from umseg.common.files import atomic_path
 from umseg.common.memory import require_memory
 from umseg.common.text import by
 from umseg.dataset.io.format import Format
@@ -48,8 +47,7 @@ class Picture(Format):
 
     def write_label(self, path: Path, values: NDArray[np.unsignedinteger[Any]], geometry: Geometry) -> None:
         """As in :class:`Format`."""
-        with atomic_path(path) as temporary:
-            write_itk(temporary, self.image_io, values, geometry)
+        write_itk(path, self.image_io, values, geometry)
 
 
 def flat_source(

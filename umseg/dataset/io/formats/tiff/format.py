@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from umseg.common.files import atomic_path
 from umseg.dataset.io.format import Format
 from umseg.dataset.io.formats.orientation import upright
 from umseg.dataset.io.formats.tiff import stack
@@ -90,8 +89,7 @@ class Tiff(Format):
         from umseg.dataset.io.formats.tiff.write import write_pages
 
         text, resolution, unit = stack.stated_spacing(values.shape, geometry)
-        with atomic_path(path) as temporary:
-            write_pages(temporary, values, text, resolution, unit)
+        write_pages(path, values, text, resolution, unit)
 
 
 def _open(path: Path) -> tuple[Source, str]:

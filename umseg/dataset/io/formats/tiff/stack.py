@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
-from umseg.common.record import read_json
+from umseg.common.json_file import read_json
 from umseg.dataset.io.formats.tiff.axes import MM_PER_INCH, Spacing, StackAxes
 from umseg.dataset.io.grid import Geometry, Unit
 
