@@ -21,9 +21,9 @@ from umseg.common.memory import require_memory
 from umseg.common.text import by, few
 from umseg.dataset.io.formats.damage import check_compression
 from umseg.dataset.io.formats.itk import complex_values, open_itk
-from umseg.dataset.io.formats.orientation import TAG, UPRIGHT, orientation_of
 from umseg.dataset.io.formats.tiff.decode import can_decode, decode_page, segment_count
 from umseg.dataset.io.formats.tiff.guard import follow_pages, has_single_strip
+from umseg.dataset.io.formats.upright import TAG, UPRIGHT, orientation_of
 from umseg.dataset.io.source import DamagedFileError, last_line
 
 # What is wrong with a file is checked here and raised; tifffile would print it.
