@@ -201,9 +201,10 @@ def test_several_folds_one_after_another(root: Path) -> None:
 def refused(root: Path, *options: str) -> str:
     """The message with which a training is refused before it begins."""
     arguments = ["train", "Dataset903_Options", "--workspace", str(root), "--device", "cpu", "--workers", "0"]
+    before = sorted((root / "Dataset903_Options").glob("models/*/fold_*"))
     result = CliRunner().invoke(app, [*arguments, "--quiet", *options])
     assert result.exit_code == 2, result.output
-    assert not list((root / "Dataset903_Options").glob("models/*/fold_*"))
+    assert sorted((root / "Dataset903_Options").glob("models/*/fold_*")) == before
     return result.output
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from umseg.common.claims import claim
@@ -80,8 +81,8 @@ def plan_dataset(
 
     Raises:
         UserError: Something is wrong with the data. Before the whole data set has been checked, only the table of all
-            problems (``problems.csv``), fixed label maps, and measurements for the next plan are written. The
-            workspace belongs to another data set, or is in use for too long.
+            problems (``problems.csv``) and fixed label maps are written. The workspace belongs to another data set,
+            or is in use for too long.
     """
     check_rules(preset, memory_gb, for_model)
     chosen_rules = (preset, memory_gb, for_model, overrides or Overrides())
@@ -97,7 +98,10 @@ def plan_dataset(
     dataset, structural = survey_dataset(dataset_folder)
     given_splits = None if splits is None else read_splits(splits, [case.id for case in dataset.cases])
     workspace = Workspace.to_be(Path(dataset.name), root)
-    with claim(workspace.folder, "plans this data set", wait=LONGEST_WAIT):
+    with (
+        claim(workspace.folder, "plans this data set", wait=LONGEST_WAIT),
+        _kept_if_killed(workspace.measured) as kept,
+    ):
         moved_from = workspace.moved_from(dataset.folder)
         if moved_from is not None:
             log.warning("The data set has moved from %s to %s; its workspace goes with it.", moved_from, dataset.folder)
@@ -114,7 +118,6 @@ def plan_dataset(
 
         # The hash does not cover missing or surplus files; with such problems all is checked and reported together.
         earlier = None if structural else _earlier_fingerprint(workspace)
-        kept = workspace.measured
         fingerprint = extract_fingerprint(
             dataset, workers=workers, quiet=quiet, report=report, earlier=earlier, kept=kept
         )
@@ -146,7 +149,6 @@ def plan_dataset(
             _keep(record, workspace.file(type(record)))
         if groups is not None:
             save_groups(workspace, case_groups)
-        shutil.rmtree(kept, ignore_errors=True)
         preprocess_dataset(
             dataset,
             plan,
@@ -157,6 +159,17 @@ def plan_dataset(
             dtype=store_dtype,
         )
     return workspace, fingerprint, plan
+
+
+@contextlib.contextmanager
+def _kept_if_killed(folder: Path) -> Iterator[Path]:
+    """Remove a folder at the end of the block, also after an error in the data; only an interruption leaves it."""
+    try:
+        yield folder
+    except UserError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _keep(record: Record, path: Path) -> None:
