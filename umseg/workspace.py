@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from umseg.common.errors import UserError
 from umseg.common.json_file import read_json
+from umseg.common.names import require_component
 from umseg.common.registry import nearest
 
 if TYPE_CHECKING:
@@ -82,8 +83,22 @@ class Workspace:
 
     @classmethod
     def to_be(cls, dataset: Path, root: Path) -> Workspace:
-        """The workspace of a data set, whether it exists or not."""
-        return cls(Path(root).absolute() / Path(dataset).absolute().name)
+        """The workspace of a data set, whether it exists or not.
+
+        Raises:
+            UserError: The folder of the workspaces is a file, or the data set has no name.
+        """
+        root = Path(root).absolute()
+        if root.exists() and not root.is_dir():
+            raise UserError(
+                "The folder of the workspaces is not a folder.",
+                file=root,
+                found="a file",
+                remedy="Name another folder with --workspace.",
+            )
+        # `Path.absolute` would keep ".." as the name.
+        name = Path(os.path.abspath(dataset)).name  # noqa: PTH100
+        return cls(root / require_component(name, "The name of the data set"))
 
     def planned_from(self) -> Path | None:
         """The folder of the data set that was planned; None if nothing was, or if the record is damaged."""
@@ -264,6 +279,11 @@ class FoldFolder:
     def log_records(self) -> Path:
         """One JSON record per epoch, for programs."""
         return self.path / "log.jsonl"
+
+    @property
+    def log_text(self) -> Path:
+        """What the run said: its start, every epoch, warnings, and its end."""
+        return self.path / "log.txt"
 
     @property
     def progress_picture(self) -> Path:

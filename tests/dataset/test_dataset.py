@@ -98,7 +98,7 @@ def add_another_ending(folder: Path) -> None:
 
 
 def add_another_label_ending(folder: Path) -> None:
-    touch(folder / "labelsTr", "notes.txt")
+    touch(folder / "labelsTr", "notes.mha")
 
 
 def add_an_unnumbered_image(folder: Path) -> None:
@@ -124,7 +124,7 @@ def claim_more_cases(folder: Path) -> None:
         (drop_the_first_channel, "Case case_1: The case has the wrong number of channels", "case_1_0001.nii.gz"),
         (add_a_channel, "Case case_1: The case has the wrong number of channels", "3 files"),
         (add_another_ending, "A file in imagesTr has the wrong ending", "case_9_0000.nrrd"),
-        (add_another_label_ending, "A file in labelsTr has the wrong ending", "notes.txt"),
+        (add_another_label_ending, "A file in labelsTr has the wrong ending", "notes.mha"),
         (add_an_unnumbered_image, "An image file has no channel number", "case_9.nii.gz"),
         (claim_more_cases, "number of training cases", "5 cases"),
     ],
@@ -291,9 +291,9 @@ class TestFindCases:
             find_cases(tmp_path, 1, ".nii.gz")
 
     def test_other_files_are_skipped_with_a_warning(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-        touch(tmp_path, "a_0000.nii.gz", "notes.txt")
+        touch(tmp_path, "a_0000.nii.gz", "notes.mha")
         assert len(find_cases(tmp_path, 1, ".nii.gz")) == 1
-        assert "notes.txt" in caplog.text
+        assert "notes.mha" in caplog.text
 
     @pytest.mark.parametrize("ending", [".png", ".nrrd"])
     def test_no_file_of_the_right_ending(self, tmp_path: Path, ending: str) -> None:

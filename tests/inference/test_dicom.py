@@ -33,7 +33,9 @@ def test_label_maps_are_nifti_on_the_grid_of_the_slices(
             ["predict", "--model", str(model), "--input", str(tmp_path / "in"), "--output", str(tmp_path / "out")],
         )
     assert result.exit_code == 0, result.output
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.nii.gz", "b.nii.gz", "dataset.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        *("a.nii.gz", "b.nii.gz", "dataset.json", "predictions.jsonl")
+    ]
     label, image = read_label(tmp_path / "out" / "a.nii.gz"), read_image([tmp_path / "in" / "a"])
     assert label.array.shape == VALUES.shape
     assert label.geometry.spacing == pytest.approx(image.geometry.spacing)

@@ -11,13 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from tests.dataset.builder import write_image
+from tests.dataset.builder import names_in, write_image
 from tests.training.factories import make_configuration, make_network
 from umseg.architectures.options import ModelOptions
 from umseg.common.errors import UserError
 from umseg.dataset.dataset import Case
 from umseg.dataset.description import DatasetDescription
 from umseg.inference import Predictor
+from umseg.inference.failures import FailedCasesError
 from umseg.models.card import ModelCard
 from umseg.planning.intensity import IntensityStatistics
 from umseg.planning.plan import Plan
@@ -214,7 +215,7 @@ def test_one_file(predictor: Predictor, tmp_path: Path) -> None:
 def test_no_image_is_replaced_by_its_label_map(predictor: Predictor, tmp_path: Path) -> None:
     path = write_image(tmp_path / "scans" / "scan.nii.gz", make_image())
     before = path.read_bytes()
-    with pytest.raises(UserError, match="would replace"):
+    with pytest.raises(UserError, match="is the input folder"):
         predictor.predict_files(path.parent, path.parent, quiet=True)
     assert path.read_bytes() == before
     assert [p.name for p in path.parent.iterdir()] == ["scan.nii.gz"]
@@ -238,16 +239,17 @@ def test_no_data_set_is_written_into(predictor: Predictor, tmp_path: Path) -> No
     assert not (tmp_path / "Dataset1" / "dataset.json").exists()
 
 
-def test_a_case_that_cannot_be_read_leaves_the_earlier_label_maps(predictor: Predictor, tmp_path: Path) -> None:
+def test_a_case_that_cannot_be_read_stops_no_other(predictor: Predictor, tmp_path: Path) -> None:
     inputs, output = tmp_path / "in", tmp_path / "out"
     for case in ("a", "b", "c"):
         write_image(inputs / f"{case}_0000.nii.gz", make_image())
     damaged = inputs / "b_0000.nii.gz"
     damaged.write_bytes(damaged.read_bytes()[:500])
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(FailedCasesError, match="Case b was not segmented") as caught:
         predictor.predict_files(inputs, output, quiet=True)
     assert caught.value.file == str(damaged)
-    assert sorted(path.name for path in output.iterdir()) == ["a.nii.gz", "dataset.json"]
+    assert [path.name for path in caught.value.written] == ["a.nii.gz", "c.nii.gz"]
+    assert names_in(output) == ["a.nii.gz", "c.nii.gz", "dataset.json", "predictions.jsonl"]
     assert sitk.ReadImage(str(output / "a.nii.gz")).GetSize() == (11, 10, 9)
 
 
@@ -276,7 +278,7 @@ def test_an_array_with_other_channels_is_refused(predictor: Predictor, shape: tu
     with pytest.raises(UserError, match="channels") as caught:
         predictor.predict(np.ones(shape, np.float32), (1.0, 1.0, 1.0))
     assert found in str(caught.value.found)
-    assert caught.value.expected == "1 channels: MR"
+    assert caught.value.expected == "1 channel: MR"
     assert caught.value.remedy
 
 

@@ -11,7 +11,8 @@ import pytest
 
 from tests.dataset.builder import make_case, write_dataset, write_description, write_image
 from umseg.common.errors import UserError
-from umseg.dataset.dataset import load_dataset
+from umseg.dataset.dataset import Case, load_dataset
+from umseg.dataset.training_case import TrainingCase, read_training_case
 from umseg.planning import measurement
 from umseg.planning.fingerprint import Fingerprint, extract_fingerprint
 from umseg.planning.measurement import Measurement, measure_case
@@ -24,20 +25,19 @@ def extract(folder: Path, kept: Path) -> Fingerprint:
 def test_a_killed_run_goes_on_with_what_it_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, kept = write_dataset(tmp_path / "toy", num_cases=3), tmp_path / "kept"
     whole = extract_fingerprint(load_dataset(folder), quiet=True, num_samples=300)
-    read = measurement.read_image
     reads = []
 
-    def counted(paths: Any, *rest: Any) -> Any:
-        reads.append(paths[0].name)
+    def counted(case: Case, *rest: Any) -> TrainingCase:
+        reads.append(case.id)
         if len(reads) == 3:
             raise KeyboardInterrupt
-        return read(paths, *rest)
+        return read_training_case(case, *rest)
 
-    monkeypatch.setattr(measurement, "read_image", counted)
+    monkeypatch.setattr(measurement, "read_training_case", counted)
     with pytest.raises(KeyboardInterrupt):
         extract(folder, kept)
     assert extract(folder, kept) == whole
-    assert reads == [f"case_{number}_0000.nii.gz" for number in (0, 1, 2, 2)]
+    assert reads == [f"case_{number}" for number in (0, 1, 2, 2)]
 
 
 def test_everything_of_a_measurement_is_kept(tmp_path: Path) -> None:
@@ -45,8 +45,8 @@ def test_everything_of_a_measurement_is_kept(tmp_path: Path) -> None:
     write_image(folder / "labelsTr" / "case_0.nii.gz", make_case(0)[1], (1.0, 1.5, 2.0), origin=(5.0, 0.0, 0.0))
     dataset = load_dataset(folder)
     (case,) = dataset.cases
-    first, problems = measure_case(case, dataset.description, 50, tmp_path / "kept")
-    second, again = measure_case(case, dataset.description, 50, tmp_path / "kept")
+    first, problems = measure_case(case, dataset.description, None, 50, tmp_path / "kept")
+    second, again = measure_case(case, dataset.description, None, 50, tmp_path / "kept")
     assert first is not None
     assert second is not None
     assert [(problem.severity, problem.case) for problem in problems] == [("warning", "case_0")]
@@ -67,7 +67,7 @@ def fields(measured: Measurement) -> dict[str, Any]:
 def test_other_files_are_measured_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str) -> None:
     folder, kept = write_dataset(tmp_path / "toy", num_cases=1), tmp_path / "kept"
     dataset = load_dataset(folder)
-    measure_case(dataset.cases[0], dataset.description, 50, kept)
+    measure_case(dataset.cases[0], dataset.description, None, 50, kept)
     (file,) = kept.iterdir()
     if changed == "label":
         write_image(folder / "labelsTr" / "case_0.nii.gz", make_case(0)[1][::-1], (1.0, 1.5, 2.0))
@@ -77,12 +77,12 @@ def test_other_files_are_measured_anew(tmp_path: Path, monkeypatch: pytest.Monke
         file.write_bytes(file.read_bytes()[:-9])
     dataset = load_dataset(folder)
 
-    def refuse(path: Path) -> Any:
-        raise AssertionError(f"{path.name} is read")
+    def refuse(case: Case, *rest: Any) -> Any:
+        raise AssertionError(f"{case.id} is read")
 
-    monkeypatch.setattr(measurement, "read_label", refuse)
-    with pytest.raises(AssertionError, match=r"case_0\.nii\.gz is read"):
-        measure_case(dataset.cases[0], dataset.description, 60 if changed == "samples" else 50, kept)
+    monkeypatch.setattr(measurement, "read_training_case", refuse)
+    with pytest.raises(AssertionError, match="case_0 is read"):
+        measure_case(dataset.cases[0], dataset.description, None, 60 if changed == "samples" else 50, kept)
 
 
 def test_a_case_with_an_error_is_not_kept(tmp_path: Path) -> None:

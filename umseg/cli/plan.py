@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from umseg.architectures.registry import NETWORKS
+from umseg.cli.next_step import next_step, of_workspace
 from umseg.cli.options import WORKSPACE_ROOT, Debug, Quiet, Workers, Workspace, worker_count
 from umseg.planning.rules.presets import PRESETS
 
@@ -45,7 +46,7 @@ def plan(
     ] = None,
     batch_size: Annotated[
         int | None,
-        typer.Option(min=1, help="Patches per training iteration. [default: what fits]"),
+        typer.Option(min=1, max=2**17, help="Patches per training iteration. [default: what fits]"),
     ] = None,
     config: Annotated[
         list[str] | None,
@@ -68,6 +69,13 @@ def plan(
     fix_geometry: Annotated[
         bool, typer.Option("--fix-geometry", help="Use copies of the label maps with the header of their image.")
     ] = False,
+    reorient: Annotated[
+        str | None,
+        typer.Option(
+            help="Turn every image to these axes when it is read, e.g. RAS: right, anterior, superior. "
+            "[default: as stored]"
+        ),
+    ] = None,
     store_dtype: Annotated[
         str, typer.Option(help="Number format of preprocessed images: float32, or float16 for half the disk space.")
     ] = "float32",
@@ -98,6 +106,7 @@ def plan(
         splits=splits,
         groups=groups,
         fix_geometry=fix_geometry,
+        reorient=reorient,
         store_dtype=as_store_dtype(store_dtype),
         workers=worker_count(workers),
         quiet=quiet,
@@ -105,3 +114,5 @@ def plan(
     measure = MemoryMeter(planned.memory_file)
     typer.echo(plan_summary(fingerprint, decided, planned.load(Dataset).description, measure))
     typer.echo(f"Workspace: {planned.folder}")
+    chosen = [] if not config or decided.default_configuration in config else ["--config", config[0]]
+    typer.echo(next_step("train", of_workspace(planned.folder), chosen))

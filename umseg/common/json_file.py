@@ -96,9 +96,9 @@ def _children(node: Any) -> Iterable[Any]:
 
 
 def _require_unicode(content: object) -> None:
-    """Refuse one half of a character of UTF-16, which no terminal or file can show."""
+    """Refuse one half of a character of UTF-16; what Python puts in place of a byte in a path is no such half."""
     try:
-        json.dumps(content, ensure_ascii=False).encode("utf-8")
+        json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         raise ValueError("a text with half a character (\\ud800 to \\udfff)") from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -10,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, Valid
 
 from umseg.common.errors import UserError
 from umseg.common.files import write_text
-from umseg.common.json_file import read_json
+from umseg.common.json_file import MOST_BYTES, read_json
+from umseg.common.text import printable
 
 RecordT = TypeVar("RecordT", bound="Record")
 
@@ -23,6 +25,9 @@ class Record(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=False)
+
+    most_bytes: ClassVar[int] = MOST_BYTES
+    """Largest file that is read; documents that do not grow with the data set state less."""
 
     def save(self, path: Path) -> None:
         """Write the record as indented JSON, atomically."""
@@ -43,7 +48,7 @@ class Record(BaseModel):
         Raises:
             UserError: The file is missing, is not JSON, or does not fit the schema; the message names the field.
         """
-        return cls.from_json(read_json(path, remedy), path, remedy)
+        return cls.from_json(read_json(path, remedy, cls.most_bytes), path, remedy)
 
     @classmethod
     def from_json(cls: type[RecordT], content: Any, path: Path, remedy: str) -> RecordT:
@@ -51,15 +56,45 @@ class Record(BaseModel):
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"]) or "(the whole document)"
-            raise UserError(
-                f"{Path(path).name} is not valid: field '{field}'.",
-                file=path,
-                found=_shorten(first.get("input")),
-                expected=expectation(first["msg"]),
-                remedy=remedy,
-            ) from error
+            raise invalid(f"{Path(path).name} is not valid", error, file=path, remedy=remedy) from error
+
+
+class FieldError(ValueError):
+    """Fields of a record contradict each other, which its ``model_validator`` finds.
+
+    Args:
+        field: Name of the field that is reported.
+        found: Its value.
+        expected: What it has to be, for the other fields.
+    """
+
+    def __init__(self, field: str, found: object, expected: str) -> None:
+        super().__init__(f"{field}: {expected}")
+        self.field = field
+        self.found = found
+        self.expected = expected
+
+
+def invalid(problem: str, error: ValidationError, *, file: Path | None = None, remedy: str | None = None) -> UserError:
+    """The error for values that do not fit a record, which names the first field that is wrong.
+
+    Args:
+        problem: What is wrong, without a full stop; the field is added.
+        error: pydantic's error.
+        file: File of the values.
+        remedy: What the user can do.
+    """
+    first = error.errors(include_url=False)[0]
+    found, expected = first.get("input"), expectation(first["msg"])
+    path = [*first["loc"]]
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, FieldError):
+        path.append(cause.field)
+        found, expected = cause.found, cause.expected
+    field = ".".join(str(part) for part in path) or "(the whole document)"
+    return UserError(
+        f"{problem}: field '{printable(field)}'.", file=file, found=shorten(found), expected=expected, remedy=remedy
+    )
 
 
 class SparseRecord(Record):
@@ -89,6 +124,13 @@ def expectation(message: str) -> str:
     return message
 
 
-def _shorten(value: object, limit: int = 200) -> str:
-    text = json.dumps(value, default=str)
+def shorten(value: object, limit: int = 200) -> str:
+    """A value as JSON, cut short, whatever it is and however long."""
+    try:
+        text = "".join(itertools.islice(_ENCODER.iterencode(value), limit + 1))
+    except (ValueError, RecursionError, TypeError):
+        text = f"a value of type {type(value).__name__}"
     return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+_ENCODER = json.JSONEncoder(default=lambda value: ascii(value)[:200], skipkeys=True)

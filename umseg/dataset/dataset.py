@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
+
 from umseg.common.errors import UserError
+from umseg.common.names import Component, require_component
 from umseg.common.record import Record
+from umseg.common.text import counted
 from umseg.dataset.check.problems import Problem
 from umseg.dataset.check.report import report_problems
 from umseg.dataset.description import REMEDY, DatasetDescription, load_description
 from umseg.dataset.filemap import load_file_map, mapped_files
-from umseg.dataset.inputs import find_inputs
+from umseg.dataset.inputs import find_all_inputs
+from umseg.dataset.io.orientation import AxisCodes
 from umseg.dataset.io.registry import format_of, format_with_ending
 from umseg.dataset.listing import is_folder
-from umseg.dataset.naming import group_training, list_images, stem
+from umseg.dataset.naming import group_training, list_images, same_names, skip_strays, stem
 
 
 class Case(Record):
@@ -27,8 +34,8 @@ class Case(Record):
         label: The label map; None in prediction.
     """
 
-    id: str
-    images: tuple[Path, ...]
+    id: Component
+    images: tuple[Path, ...] = Field(min_length=1)
     label: Path | None = None
 
     def label_ending(self, file_ending: str) -> str:
@@ -48,13 +55,16 @@ class Dataset(Record):
         folder: Absolute path.
         description: The content of ``dataset.json``.
         cases: Sorted by id; all paths are absolute.
+        orientation: Axis codes, e.g. RAS, to which images and label maps are turned when they are read: those that all
+            images have, or those that the user chose. None: they are used as they are stored.
     """
 
     schema_version: Literal[1] = 1
-    name: str
+    name: Component
     folder: Path
     description: DatasetDescription
     cases: tuple[Case, ...]
+    orientation: AxisCodes | None = None
 
 
 def load_dataset(folder: Path) -> Dataset:
@@ -79,9 +89,11 @@ def survey_dataset(folder: Path) -> tuple[Dataset, list[Problem]]:
     Raises:
         UserError: The folder, ``dataset.json`` or a folder of images or labels is missing, empty or wrong.
     """
-    folder = Path(folder).absolute()
+    # `Path.absolute` would keep ".." in the path, and with it in the data set's name.
+    folder = Path(os.path.abspath(folder))  # noqa: PTH100
     if not is_folder(folder):
         raise UserError("The data set folder does not exist.", file=folder, remedy=REMEDY)
+    require_component(folder.name, "The name of the data set's folder")
     description = load_description(folder / "dataset.json")
     entries = load_file_map(folder / "dataset.json")
     if entries is None:
@@ -96,8 +108,8 @@ def survey_dataset(folder: Path) -> tuple[Dataset, list[Problem]]:
                 "The number of training cases is not what dataset.json says.",
                 "",
                 folder / ("imagesTr" if entries is None else "dataset.json"),
-                found=f"{count} cases",
-                expected=f"{description.numTraining} cases (numTraining in dataset.json)",
+                found=counted(count, "case"),
+                expected=f"{counted(description.numTraining, 'case')} (numTraining in dataset.json)",
                 remedy="Add the missing cases, or correct numTraining.",
             )
         )
@@ -105,9 +117,21 @@ def survey_dataset(folder: Path) -> tuple[Dataset, list[Problem]]:
 
 
 def find_cases(folder_or_file: Path, num_channels: int, file_ending: str) -> tuple[Case, ...]:
-    """List the cases to predict.
+    """List the cases to predict, all of which must be complete; see ``survey_cases``.
 
-    Accepted are a folder, or one file (other channels of its case are looked up beside it); files ``CASE_0000.ext``,
+    Raises:
+        UserError: The input does not exist or has no image, or cases have the wrong number of channel files.
+    """
+    cases, problems = survey_cases([folder_or_file], num_channels, file_ending)
+    report_problems(problems, Path(folder_or_file).absolute())
+    return cases
+
+
+def survey_cases(inputs: Sequence[Path], num_channels: int, file_ending: str) -> tuple[tuple[Case, ...], list[Problem]]:
+    """List the cases to predict, and what is wrong with those that cannot be predicted.
+
+    Accepted are folders, single files (other channels of their case are looked up beside them) and patterns such as
+    ``patients/*/*.nii.gz``; files ``CASE_0000.ext``,
     ``CASE_0001.ext``, ...; one file with ``num_channels`` components per case; and, for one channel, file names
     without a channel number. Files with another ending are skipped with a warning.
 
@@ -116,19 +140,18 @@ def find_cases(folder_or_file: Path, num_channels: int, file_ending: str) -> tup
     found at once.
 
     Args:
-        folder_or_file: The input that the user named.
+        inputs: The inputs that the user named.
         num_channels: Number of channels that the model expects.
         file_ending: Ending of the images in the model's data set, with the dot.
 
     Returns:
-        Cases sorted by id, with absolute paths and without label maps.
+        Cases sorted by id, with absolute paths and without label maps, and the problems of the others.
 
     Raises:
-        UserError: The input does not exist or has no image, or cases have the wrong number of channel files.
+        UserError: An input does not exist or has no image.
     """
-    cases, problems = find_inputs(folder_or_file, num_channels, file_ending)
-    report_problems(problems, Path(folder_or_file).absolute())
-    return tuple(Case(id=name, images=cases[name]) for name in cases)
+    cases, problems = find_all_inputs(inputs, num_channels, file_ending)
+    return tuple(Case(id=name, images=cases[name]) for name in sorted(cases)), problems
 
 
 def _folder_cases(folder: Path, description: DatasetDescription) -> tuple[tuple[Case, ...], list[Problem], int]:
@@ -136,13 +159,15 @@ def _folder_cases(folder: Path, description: DatasetDescription) -> tuple[tuple[
     ending = description.file_ending
     images, others = list_images(folder / "imagesTr", ending)
     form = format_with_ending(ending)
-    problems = [_wrong_ending(path, form.describe_images(ending)) for path in others]
-    image_ending, ending = form.name_ending(ending), form.label_ending(ending)
-    labels, others = list_images(folder / "labelsTr", ending)
-    problems += [_wrong_ending(path, f"files ending in {ending}") for path in others]
+    expected, image_ending = form.describe_images(ending), form.name_ending(ending)
+    images, problems = skip_strays(images, others, image_ending, expected)
+    ending = form.label_ending(ending)
+    labels, skipped = skip_strays(*list_images(folder / "labelsTr", ending), ending, f"files ending in {ending}")
+    problems += skipped
     complete, incomplete = group_training(images, description.num_channels, image_ending)
     problems += incomplete
     named = set(complete) | {problem.case for problem in incomplete if problem.case}
+    problems += same_names(labels, ending)
     label_of = {stem(path, ending): path for path in labels}
     problems += [
         Problem(
@@ -168,14 +193,3 @@ def _folder_cases(folder: Path, description: DatasetDescription) -> tuple[tuple[
     ]
     usable = [name for name in sorted(complete) if name in label_of]
     return tuple(Case(id=name, images=complete[name], label=label_of[name]) for name in usable), problems, len(named)
-
-
-def _wrong_ending(path: Path, expected: str) -> Problem:
-    return Problem(
-        f"A file in {path.parent.name} has the wrong ending.",
-        "",
-        path,
-        found=path.name,
-        expected=expected,
-        remedy="Convert or remove the file, or correct file_ending in dataset.json.",
-    )

@@ -6,10 +6,12 @@ from pathlib import Path
 
 from pydantic import ConfigDict, Field, field_validator
 
+from umseg.common.names import check_component
 from umseg.common.record import Record
 from umseg.dataset.check.problems import Problem
 from umseg.dataset.description import read_description_fields
 from umseg.dataset.io.registry import is_image
+from umseg.dataset.listing import is_lost
 from umseg.dataset.naming import channels_problem
 
 
@@ -36,6 +38,8 @@ class _FileMap(Record):
     def _ids_are_file_names(cls, entries: dict[str, FileEntry]) -> dict[str, FileEntry]:
         # Files of the workspace are named after the cases: an id must not lead out of their folder.
         wrong = [name for name in entries if not name or name.startswith(".") or set(name) & set('/\\:*?"<>|\0')]
+        for name in entries:
+            check_component(name)
         if wrong:
             raise ValueError(f"case ids that can be file names; '{wrong[0]}' cannot")
         return entries
@@ -67,7 +71,7 @@ def mapped_files(
     problems: list[Problem] = []
     for name, entry in sorted(entries.items()):
         images, label = tuple(folder / image for image in entry.images), folder / entry.label
-        found = [_missing(name, path) for path in (*images, label) if not is_image(path)]
+        found = [_missing(name, path) for path in (*images, label) if not is_lost(path) and not is_image(path)]
         if not found:
             wrong = channels_problem(name, images, num_channels, f"{num_channels} images (channel_names)")
             found = [wrong] if wrong else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -14,10 +15,50 @@ from umseg.dataset.check.problems import Problem
 from umseg.dataset.io.format import Format
 from umseg.dataset.io.images import read_geometry
 from umseg.dataset.io.registry import FORMATS, format_with_ending, is_image
-from umseg.dataset.listing import is_folder, list_folder
+from umseg.dataset.listing import is_folder, is_lost, list_folder, refuse_missing
 from umseg.dataset.naming import Grouped, group_inputs, list_images, sibling_channels
 
 log = logging.getLogger(__name__)
+
+
+_MOST_FOLDERS = 1000
+"""Number of folders that are searched for images where there are none at the place that the user named."""
+
+
+def find_all_inputs(inputs: Sequence[Path], num_channels: int, file_ending: str) -> Grouped:
+    """The images of all inputs, by case, and what is wrong with the others.
+
+    Raises:
+        UserError: An input does not exist or has no image, or cannot be read.
+    """
+    cases: dict[str, tuple[Path, ...]] = {}
+    problems: list[Problem] = []
+    for path in (path for named in inputs for path in _expanded(named)):
+        found, wrong = find_inputs(path, num_channels, file_ending)
+        problems += wrong
+        for name, images in found.items():
+            if cases.setdefault(name, images) != images:
+                problems.append(_named_twice(name, images[0], cases[name][0]))
+    twice = {problem.case for problem in problems}
+    return {name: images for name, images in cases.items() if name not in twice}, problems
+
+
+def _expanded(named: Path) -> list[Path]:
+    """The paths that a pattern stands for, which the shell has left as it is; any other path itself."""
+    if not glob.has_magic(str(named)) or os.path.lexists(named):
+        return [Path(named)]
+    return [Path(path) for path in sorted(glob.glob(str(named), recursive=True))] or [Path(named)]  # noqa: PTH207
+
+
+def _named_twice(name: str, path: Path, other: Path) -> Problem:
+    return Problem(
+        f"Two inputs claim the case {name}.",
+        name,
+        path,
+        found=f"{path} and {other}",
+        expected="one of them: label maps are named after their images",
+        remedy="Rename one of the images, or segment them into two output folders.",
+    )
 
 
 def find_inputs(folder_or_file: Path, num_channels: int, file_ending: str) -> Grouped:
@@ -28,13 +69,17 @@ def find_inputs(folder_or_file: Path, num_channels: int, file_ending: str) -> Gr
     """
     # Links are not resolved, because a link is known by its own name; `Path.absolute` would keep ".." in the path.
     path = Path(os.path.abspath(folder_or_file))  # noqa: PTH100
+    if is_lost(path):
+        refuse_missing(path)
     if not is_folder(path) and not path.is_file():
         raise UserError(
-            "The input does not exist.", file=path, remedy="Name a folder of images or one image file with --input."
+            "The input does not exist.",
+            file=path,
+            remedy="Name a folder of images or one image file with --input.",
         )
     trained_on = format_with_ending(file_ending)
     if not trained_on.interchange:
-        if path.name.endswith(file_ending) and is_image(path):
+        if trained_on.stem(path.name, file_ending) is not None and is_image(path):
             ending = trained_on.name_ending(file_ending)
             return group_inputs(sibling_channels(path, num_channels, ending), num_channels, ending)
         if path.is_dir() and trained_on.images_in(path, file_ending):
@@ -120,10 +165,39 @@ def _no_image(path: Path, file_ending: str) -> UserError:
             remedy=f"Convert the image to {file_ending}.",
         )
     files, folders = list_folder(path)
+    described = format_with_ending(file_ending).describe_images(file_ending)
+    below = _folders_with_images(path, file_ending)
+    if below:
+        count = f"{len(below)} folders" if len(below) > 1 else "1 folder"
+        return UserError(
+            f"The folder {path.name} has no images itself.",
+            file=path,
+            found=f"{count} below with {described}: {few(str(folder.relative_to(path)) for folder in below)}",
+            expected=f"{described} in the folder that is named",
+            remedy="Name one of these folders with --input, or several of them: every image becomes a case of its "
+            "name. Files of several channels are called CASE_0000, CASE_0001, ...",
+        )
     return UserError(
         f"The folder {path.name} has no image that the model can segment.",
         file=path,
         found=few(entry.name for entry in (*files, *folders)) or "an empty folder",
-        expected=" or ".join([format_with_ending(file_ending).describe_images(file_ending), *others]),
+        expected=" or ".join([described, *others]),
         remedy=f"Name a folder that has such images with --input, or convert the images to {file_ending}.",
     )
+
+
+def _folders_with_images(folder: Path, file_ending: str) -> list[Path]:
+    """The folders below that have images of a model's format or of one that any model segments, among the first."""
+    entries = [(format_with_ending(file_ending), file_ending)]
+    entries += [(entry, entry.endings[0]) for entry in FORMATS.values() if entry.interchange]
+    found, waiting, searched = [], [folder], 0
+    while waiting and searched < _MOST_FOLDERS:
+        current = waiting.pop(0)
+        searched += 1
+        # What cannot be read has no images that could be named.
+        with contextlib.suppress(UserError):
+            if current != folder and any(entry.images_in(current, ending) for entry, ending in entries):
+                found.append(current)
+            else:
+                waiting += [path for path in list_folder(current)[1] if not path.is_symlink()]
+    return found

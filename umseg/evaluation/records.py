@@ -92,6 +92,7 @@ class CaseMetrics(Record):
         scores: Metric to its mean over the foreground classes where it is finite; infinity where all scores are
             infinite, NaN where there is none.
         classes: Class name to scores, every foreground class.
+        notes: What the user should know about the two label maps, e.g. that one was turned to the axes of the other.
     """
 
     case: str
@@ -100,6 +101,7 @@ class CaseMetrics(Record):
     unit: Unit
     scores: dict[str, Score]
     classes: dict[str, ClassScores]
+    notes: tuple[str, ...] = ()
 
     @property
     def is_evaluable(self) -> bool:
@@ -155,9 +157,10 @@ class Metrics(SparseRecord):
         foreground_mean: For each metric, ``mean`` is the mean of the class means (docs/rules.md, Evaluation); ``std``
             is taken over the cases' means over classes; ``n_finite`` and ``n_infinite`` are sums over classes.
         weights: Hash of the weights that made the label maps, where a fold was validated; None elsewhere.
+        missing: Reference cases that were left out, because they have no prediction.
     """
 
-    sparse = ("weights",)
+    sparse = ("weights", "missing")
 
     schema_version: Literal[2] = 2
     metrics: dict[str, MetricRecord] = Field(min_length=1)
@@ -169,6 +172,7 @@ class Metrics(SparseRecord):
     classes: dict[str, Summary]
     foreground_mean: Summary
     weights: str | None = None
+    missing: tuple[str, ...] = ()
 
     @property
     def main_score(self) -> tuple[str, float]:
@@ -207,6 +211,7 @@ class InstanceCase(Record):
         unit: ``mm``, or ``px`` where the files do not say how large voxels are (pictures, some TIFF stacks).
         objects: The scores of its objects.
         Dice: DSC of all objects as one mask against all objects of the reference as another; NaN where both are empty.
+        notes: As in :class:`CaseMetrics`.
     """
 
     case: str
@@ -215,6 +220,7 @@ class InstanceCase(Record):
     unit: Unit
     objects: InstanceScores
     Dice: Score
+    notes: tuple[str, ...] = ()
 
 
 class InstanceMetrics(SparseRecord):
@@ -233,9 +239,10 @@ class InstanceMetrics(SparseRecord):
         n_not_evaluable: Number of cases where neither has one; they enter no statistic.
         total: Scores of the objects of all cases counted together.
         weights: Hash of the weights that made the label maps, where a fold was validated; None elsewhere.
+        missing: Reference cases that were left out, because they have no prediction.
     """
 
-    sparse = ("weights",)
+    sparse = ("weights", "missing")
 
     schema_version: Literal[1] = 1
     task: Literal["instance"] = "instance"
@@ -251,6 +258,7 @@ class InstanceMetrics(SparseRecord):
     n_not_evaluable: int
     total: InstanceScores
     weights: str | None = None
+    missing: tuple[str, ...] = ()
 
     @property
     def main_score(self) -> tuple[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,10 +14,15 @@ import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor, nn
 
+from umseg.common.errors import UserError
+from umseg.common.memory import explained_memory, require_memory
+from umseg.common.text import by, few
 from umseg.kernels.runtime.memory_format import channels_last
 from umseg.models.device import autocast
 
 PEAK = 10.0
+_BYTES = 4  # of a logit
+_REMEDY = "Check the spacing of the image; predict where there is more memory, or with a model for coarser images."
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ def predict_logits(
     window: SlidingWindow,
     device: torch.device,
     precision: torch.dtype,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     """Average the networks' logits over all patches that cover a voxel.
 
@@ -58,19 +64,55 @@ def predict_logits(
         window: The way in which the image is covered.
         device: Device of the networks.
         precision: Number format of the convolutions.
+        progress: Function that is told after every batch how many patches are done, and how many there are. On CUDA
+            they are done when they are queued: nothing waits for the device.
 
     Returns:
-        (num_classes, z, y, x) float32 logits.
+        (num_classes, z, y, x) float32 logits, all finite.
+
+    Raises:
+        UserError: There is not enough memory, or a logit is not finite.
     """
+    voxels = math.prod(max(size, side) for size, side in zip(data.shape[1:], _with_depth(window.patch), strict=True))
+    found = f"{by(data.shape[1:])} voxels after resampling, {num_classes} classes"
     places = [device, torch.device("cpu")] if device.type != "cpu" else [device]
-    for place in places:
-        try:
-            return _predict(networks, data.to(place), num_classes, window, device, precision)
-        except torch.cuda.OutOfMemoryError:
-            if place == places[-1]:
-                raise
-            torch.cuda.empty_cache()
-    raise AssertionError("a place is always tried")
+    with explained_memory("Prediction", found=found, remedy=_REMEDY):
+        for place in places:
+            if place.type == "cpu":
+                # The sums of all classes, and of the weights.
+                require_memory(_BYTES * (num_classes + 1) * voxels, "Prediction", found=found, remedy=_REMEDY)
+            try:
+                logits = _predict(networks, data.to(place), num_classes, window, device, precision, progress)
+                break
+            except torch.cuda.OutOfMemoryError:
+                if place == places[-1]:
+                    raise
+                torch.cuda.empty_cache()
+    _require_finite(logits, precision)
+    return logits
+
+
+def _require_finite(logits: Tensor, precision: torch.dtype) -> None:
+    """Refuse logits of which the most probable class means nothing; the host waits for the device once.
+
+    Raises:
+        UserError: A logit is NaN or infinite.
+    """
+    # The extremes need no memory, and are NaN where any value is.
+    extremes = torch.stack([extreme for output in logits for extreme in output.aminmax()])
+    finite = torch.isfinite(extremes).reshape(len(logits), 2).all(dim=1).tolist()
+    if not all(finite):
+        wrong = [str(number) for number, is_finite in enumerate(finite) if not is_finite]
+        half = precision == torch.float16
+        raise UserError(
+            "The network's output is not finite (NaN or infinity), so that it segments nothing.",
+            found=f"output {few(wrong)} of {len(finite)}, precision {str(precision).removeprefix('torch.')}",
+            expected="finite numbers",
+            remedy="Predict with --precision fp32."
+            if half
+            else "Check that the model has not diverged in training, "
+            "and that the image is one of those that it was trained for.",
+        )
 
 
 def _predict(
@@ -80,14 +122,15 @@ def _predict(
     window: SlidingWindow,
     device: torch.device,
     precision: torch.dtype,
+    progress: Callable[[int, int], None] | None,
 ) -> Tensor:
-    flat = len(window.patch) == 2
-    patch = (1, *window.patch) if flat else window.patch
+    flat, patch = len(window.patch) == 2, _with_depth(window.patch)
     padded, inside = pad_to(data, patch)
     total = torch.zeros((num_classes, *padded.shape[1:]), device=data.device)
     weight_sum = torch.zeros(padded.shape[1:], device=data.device)
     weight = gaussian_weight(window.patch).reshape(patch)
-    for corners in _chunks(patch_corners(padded.shape[1:], patch, window.step), window.batch_size):
+    all_corners, done = patch_corners(padded.shape[1:], patch, window.step), 0
+    for corners in _chunks(all_corners, window.batch_size):
         places = [_place(corner, patch) for corner in corners]
         batch = torch.stack([padded[place] for place in places]).to(device, non_blocking=True)
         if flat:
@@ -98,8 +141,16 @@ def _predict(
         for place, patch_logits in zip(places, logits, strict=True):
             total[place].addcmul_(patch_logits, local)
             weight_sum[place[1:]] += local
+        done += len(corners)
+        if progress is not None:
+            progress(done, len(all_corners))
     total /= weight_sum
     return total[inside]
+
+
+def _with_depth(patch: tuple[int, ...]) -> tuple[int, ...]:
+    """The patch as (z, y, x); one of two axes is a slice."""
+    return (1, *patch) if len(patch) == 2 else patch
 
 
 def _place(corner: Sequence[int], patch: Sequence[int]) -> tuple[slice, ...]:

@@ -6,20 +6,24 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from umseg.common.errors import UserError
+from umseg.common.names import Component
 from umseg.common.parallel import map_cases
-from umseg.common.record import Record
+from umseg.common.record import FieldError, Record
 from umseg.dataset.check.case import expected_values
 from umseg.dataset.check.digest import case_digest, dataset_digest
 from umseg.dataset.check.problems import Problem
 from umseg.dataset.check.report import report_problems
-from umseg.dataset.dataset import Dataset
+from umseg.dataset.dataset import Case, Dataset
+from umseg.dataset.io.images import read_geometry
+from umseg.dataset.io.orientation import AxisCodes, stored_axes
 from umseg.planning.classes import ClassStatistics, describe_classes
+from umseg.planning.consistency import ChannelNumber, Length, Voxels
 from umseg.planning.findings import CaseFindings
 from umseg.planning.intensity import NUM_SAMPLES, IntensityStatistics, describe
 from umseg.planning.measurement import Measurement, measure_case
@@ -42,20 +46,35 @@ class Fingerprint(Record):
         classes: Size of each class and number of cases that have it, by class name.
         case_digests: Digest of the bytes of each case's files, in the order of ``case_ids``.
         content_hash: Digest of the bytes of all files that were measured.
+        orientations: Axis codes in which each image is stored, e.g. RAS, in the order of ``case_ids``; None where the
+            files state no place in space. Shapes and spacings are those after turning (``Dataset.orientation``).
         findings: What is remarkable about each case, in the order of ``case_ids``; empty in files of earlier versions.
     """
 
     schema_version: Literal[1] = 1
-    dataset_name: str
-    spacings: tuple[tuple[float, float, float], ...]
-    shapes_after_crop: tuple[tuple[int, int, int], ...]
-    foreground_intensity_properties_per_channel: dict[str, IntensityStatistics]
-    median_relative_size_after_cropping: float
-    case_ids: tuple[str, ...]
+    dataset_name: Component
+    spacings: Annotated[tuple[tuple[Length, Length, Length], ...], Field(min_length=1)]
+    shapes_after_crop: tuple[tuple[Voxels, Voxels, Voxels], ...]
+    foreground_intensity_properties_per_channel: dict[ChannelNumber, IntensityStatistics]
+    median_relative_size_after_cropping: Annotated[float, Field(ge=0, le=1)]
+    case_ids: tuple[Component, ...]
     classes: dict[str, ClassStatistics] = Field(default_factory=dict)
     case_digests: tuple[str, ...] = ()
     content_hash: str = ""
+    orientations: tuple[AxisCodes | None, ...] = ()
     findings: tuple[CaseFindings, ...] = ()
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Fingerprint:
+        cases = len(self.spacings)
+        # Earlier versions did not record the last three.
+        for field in ("shapes_after_crop", "case_ids", "case_digests", "orientations", "findings"):
+            length = len(getattr(self, field))
+            if length != cases and (length or field in ("shapes_after_crop", "case_ids")):
+                raise FieldError(field, f"{length} entries", f"{cases} entries, one per case, as spacings has")
+        if len(set(self.case_ids)) < cases:
+            raise FieldError("case_ids", "a name that occurs twice", "a different name for each case")
+        return self
 
     @property
     def findings_by_case(self) -> dict[str, CaseFindings]:
@@ -92,11 +111,13 @@ def extract_fingerprint(
     report = report or partial(report_problems, folder=dataset.folder)
     if earlier is not None and len(earlier.findings) == len(earlier.case_ids):
         digests = _current_digests(dataset, quiet)
-        if earlier.content_hash == dataset_digest(dataset, digests):
+        if digests is not None and earlier.content_hash == dataset_digest(dataset, digests):
             log.info("Data set unchanged; reusing its fingerprint.")
-            return earlier.model_copy(update={"case_digests": digests})
+            # Earlier versions did not record the orientation.
+            orientations = earlier.orientations or tuple(_stored_axes(case) for case in dataset.cases)
+            return earlier.model_copy(update={"case_digests": digests, "orientations": orientations})
     samples = int(num_samples // max(len(dataset.cases), 1))
-    work = partial(measure_case, description=dataset.description, samples=samples, kept=kept)
+    work = partial(measure_case, description=dataset.description, axes=dataset.orientation, samples=samples, kept=kept)
     measurements: list[Measurement] = []
     problems: list[Problem] = []
     names = [case.id for case in dataset.cases]
@@ -127,12 +148,21 @@ def extract_fingerprint(
         classes=describe_classes([m.classes for m in measurements]),
         case_digests=tuple(m.digest for m in measurements),
         content_hash=dataset_digest(dataset, [m.digest for m in measurements]),
+        orientations=tuple(m.axes for m in measurements),
         findings=tuple(m.findings for m in measurements),
     )
 
 
-def _current_digests(dataset: Dataset, quiet: bool) -> tuple[str, ...]:
+def _stored_axes(case: Case) -> str | None:
+    return stored_axes(case.images[0], read_geometry(case.images[0]))
+
+
+def _current_digests(dataset: Dataset, quiet: bool) -> tuple[str, ...] | None:
+    """The digests of all cases; None if a file cannot be read, which the check of the cases reports for each."""
     # The digests are computed in this process: reading bytes is the disk's work, and starting processes takes longer
     # than reading most data sets.
     names = [case.id for case in dataset.cases]
-    return tuple(map_cases(case_digest, dataset.cases, names, workers=0, title="Look for changes", quiet=quiet))
+    try:
+        return tuple(map_cases(case_digest, dataset.cases, names, workers=0, title="Look for changes", quiet=quiet))
+    except UserError:
+        return None

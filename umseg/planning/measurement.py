@@ -23,7 +23,7 @@ from umseg.dataset.check.problems import Problem
 from umseg.dataset.crop import box_slices, nonzero_region
 from umseg.dataset.dataset import Case
 from umseg.dataset.description import DatasetDescription
-from umseg.dataset.io.images import Image, LabelMap, read_image, read_label
+from umseg.dataset.training_case import TrainingCase, read_training_case
 from umseg.planning.classes import ClassSizes, measure_classes
 from umseg.planning.findings import CaseFindings, constant_channels, share_outside
 from umseg.planning.intensity import Draw, draw_foreground
@@ -43,6 +43,7 @@ class Measurement:
         classes: Sizes of the classes.
         findings: What is remarkable about the case.
         digest: Digest of the bytes of its files.
+        axes: Axis codes in which the image is stored; None if its files state no place in space.
     """
 
     spacing: tuple[float, float, float]
@@ -52,16 +53,18 @@ class Measurement:
     classes: ClassSizes
     findings: CaseFindings
     digest: str
+    axes: str | None
 
 
 def measure_case(
-    case: Case, description: DatasetDescription, samples: int, kept: Path | None = None
+    case: Case, description: DatasetDescription, axes: str | None, samples: int, kept: Path | None = None
 ) -> tuple[Measurement | None, list[Problem]]:
     """Read, check and measure one case.
 
     Args:
         case: The case, with a label map.
         description: Description of the data set.
+        axes: Axis codes to which image and label map are turned before; None leaves them as they are stored.
         samples: Number of foreground intensities to draw per channel.
         kept: Folder of measurements that are kept; those of the same files are used again.
 
@@ -70,25 +73,26 @@ def measure_case(
     """
     if case.label is None:
         raise ValueError(f"case {case.id} has no label file")
-    file = None if kept is None else _file(kept, case, description, samples)
+    file = None if kept is None else _file(kept, case, description, axes, samples)
     earlier = None if file is None else _load(file)
     if earlier is not None:
         return earlier
     try:
-        image, label = read_image(case.images, description.num_channels), read_label(case.label)
+        found = read_training_case(case, description.num_channels, axes)
         digest = case_digest(case)
     except UserError as error:
         return None, [Problem.from_error(case.id, case.images[0], error)]
-    problems = check_case(case, image, label, description)
+    problems = check_case(case, found.image, found.label, description)
     if any(problem.severity == "error" for problem in problems):
         return None, problems
-    measurement = _measure(image, label, description, samples, digest)
+    measurement = _measure(found, description, samples, digest)
     if file is not None:
         _save(file, measurement, problems)
     return measurement, problems
 
 
-def _measure(image: Image, label: LabelMap, description: DatasetDescription, samples: int, digest: str) -> Measurement:
+def _measure(found: TrainingCase, description: DatasetDescription, samples: int, digest: str) -> Measurement:
+    image, label = found.image, found.label
     box, region = nonzero_region(image.array)
     z, y, x = box_slices(box)
     cropped = image.array[:, z, y, x]
@@ -107,6 +111,7 @@ def _measure(image: Image, label: LabelMap, description: DatasetDescription, sam
             outside=share_outside(_learnt(foreground, label.array, description), box, region),
         ),
         digest=digest,
+        axes=found.stored_axes,
     )
 
 
@@ -128,6 +133,7 @@ class _Kept(Record):
     objects: int | None
     findings: CaseFindings
     digest: str
+    axes: str | None
     warnings: tuple[dict[str, str], ...]
 
 
@@ -138,10 +144,11 @@ class _Question(Record):
     files: tuple[str, ...]
     digest: str
     description: DatasetDescription
+    axes: str | None
     samples: int
 
 
-def _file(folder: Path, case: Case, description: DatasetDescription, samples: int) -> Path | None:
+def _file(folder: Path, case: Case, description: DatasetDescription, axes: str | None, samples: int) -> Path | None:
     """The file of a case's measurement, whose name depends on all that it depends on; None if it cannot be read."""
     try:
         digest = case_digest(case)
@@ -149,7 +156,7 @@ def _file(folder: Path, case: Case, description: DatasetDescription, samples: in
         return None
     files = tuple(str(file) for file in (*case.images, case.label))
     question = _Question(
-        version=umseg.__version__, files=files, digest=digest, description=description, samples=samples
+        version=umseg.__version__, files=files, digest=digest, description=description, axes=axes, samples=samples
     )
     return folder / f"{digest_of_record(question)}.safetensors"
 
@@ -163,6 +170,7 @@ def _save(file: Path, measurement: Measurement, problems: list[Problem]) -> None
         objects=measurement.classes.objects,
         findings=measurement.findings,
         digest=measurement.digest,
+        axes=measurement.axes,
         warnings=tuple(_words(problem) for problem in problems),
     )
     tensors: dict[str, NDArray[Any]] = {}
@@ -194,6 +202,7 @@ def _load(file: Path) -> tuple[Measurement, list[Problem]] | None:
         classes=ClassSizes(kept.sizes, kept.objects),
         findings=kept.findings,
         digest=kept.digest,
+        axes=kept.axes,
     )
     return measurement, [_warning(**words) for words in kept.warnings]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from umseg.common.json_file import MOST_BYTES, parse_json
 from umseg.common.text import table
 from umseg.dataset.dataset import Dataset
 from umseg.evaluation.records import load_metrics
+from umseg.planning.plan import Plan
 from umseg.training.config.training_config import TrainingConfig, model_folder, option_of
 from umseg.training.data.splits import Splits, in_no_fold
 from umseg.training.saved.trained import retrained
@@ -156,15 +157,19 @@ def _resume_command(folder: FoldFolder, config: TrainingConfig) -> str:
     tag = folder.models.path.name.partition("__")[0].removeprefix(untagged).removeprefix("-")
     if tag:
         words += ["--tag", tag]
-    return shlex.join([*words, *_changed_options(config)])
+    configuration = None
+    with contextlib.suppress(UserError):  # planned anew without it
+        configuration = workspace.load(Plan).configuration(config.configuration)
+    return shlex.join([*words, *_changed_options(config, config.implied(configuration))])
 
 
-def _changed_options(config: TrainingConfig) -> Iterator[str]:
-    """The command-line words of all options that differ from the model's defaults."""
+def _changed_options(config: TrainingConfig, implied: Mapping[str, object]) -> Iterator[str]:
+    """The command-line words of all options that differ from the model's defaults, and from what these imply."""
     defaults = TrainingConfig().model_dump()
     with contextlib.suppress(UserError):  # a model of a package that is no longer installed
         defaults = TrainingConfig.from_options({"model": config.model}).model_dump()
     values = config.model_dump()
+    defaults |= {name: value for name, value in implied.items() if defaults[name] is None}
     for field in TrainingConfig.model_fields:
         if field not in ("schema_version", "model", "configuration", "fold", "options"):
             yield from _words(field, values[field], defaults[field])
@@ -175,7 +180,7 @@ def _changed_options(config: TrainingConfig) -> Iterator[str]:
 def _words(field: str, value: object, default: object) -> tuple[str, ...]:
     """An option as it is written on the command line; nothing if it has its default."""
     option = option_of(field)
-    if value == default:
+    if value is None or value == default:
         return ()
     if isinstance(value, bool):
         return (option if value else option.replace("--", "--no-", 1),)

@@ -13,16 +13,19 @@ from umseg.common.errors import UserError
 from umseg.common.files import remove_leftovers
 from umseg.common.record import Record
 from umseg.common.registry import unknown_name
+from umseg.common.text import counted
 from umseg.dataset.check.fix_headers import fix_geometry as with_fixed_geometry
 from umseg.dataset.check.problems import Problem
 from umseg.dataset.check.report import report_problems
 from umseg.dataset.dataset import survey_dataset
+from umseg.dataset.io.orientation import common_axes, count_axes, parse_axes
 from umseg.models.card import load_card
 from umseg.models.measured_memory import MemoryMeter
 from umseg.planning import Fingerprint, Overrides, Plan, extract_fingerprint, make_plan
 from umseg.planning.planner import check_rules
 from umseg.planning.transfer import transfer_plan
 from umseg.preprocess import CaseStore, Origin, StoreDtype, case_origins, most_bytes, preprocess_dataset
+from umseg.preprocess.too_large import too_large_cases
 from umseg.training.data.splits import read_splits
 from umseg.workflows.plan_notices import protect_models, warn_of_findings
 from umseg.workflows.settle_folds import find_groups, save_groups, settle_folds
@@ -32,6 +35,7 @@ log = logging.getLogger(__name__)
 
 LONGEST_WAIT = 24 * 3600.0
 """Seconds for which a plan waits while another process plans the same data set."""
+IMAGE_FOLDERS = ("imagesTr", "labelsTr", "imagesTs", "labelsTs")
 CONFIGURATIONS = ("2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres")
 
 
@@ -48,6 +52,7 @@ def plan_dataset(
     splits: Path | None = None,
     groups: Path | None = None,
     fix_geometry: bool = False,
+    reorient: str | None = None,
     store_dtype: StoreDtype = "float32",
     workers: int = 0,
     quiet: bool = False,
@@ -72,6 +77,9 @@ def plan_dataset(
             ``groups.csv`` of the data set, if there is one.
         fix_geometry: Whether copies of the label maps with their image's header are used where spacing, origin or
             direction differ.
+        reorient: Axis codes, e.g. ``RAS``, to which every image and label map is turned when it is read; None leaves
+            them as they are stored, unless ``like`` names a model whose images were alike: then they are turned as
+            those were.
         store_dtype: Number format of preprocessed images; half precision takes half the disk space.
         workers: Number of processes for per-case work; 0 means that this process does it.
         quiet: Whether progress bars are hidden.
@@ -93,11 +101,15 @@ def plan_dataset(
             remedy="Leave the other options out, or plan without --like.",
         )
     # The options are checked before the images, which take long.
-    other_plan = None if like is None else load_card(like).plan
+    other = None if like is None else load_card(like)
+    other_plan = None if other is None else other.plan
+    axes = parse_axes(reorient) if reorient is not None else other.orientation if other is not None else None
     _check_names(configurations or [], CONFIGURATIONS if other_plan is None else other_plan.configurations)
     dataset, structural = survey_dataset(dataset_folder)
     given_splits = None if splits is None else read_splits(splits, [case.id for case in dataset.cases])
+    dataset = dataset.model_copy(update={"orientation": axes})
     workspace = Workspace.to_be(Path(dataset.name), root)
+    _refuse_place(workspace, dataset.folder)
     with (
         claim(workspace.folder, "plans this data set", wait=LONGEST_WAIT),
         _kept_if_killed(workspace.measured) as kept,
@@ -113,14 +125,19 @@ def plan_dataset(
             remove_leftovers(fixed)
             dataset = with_fixed_geometry(dataset, fixed, workers=workers, quiet=quiet)
 
+        known = list(structural)
+
         def report(problems: Sequence[Problem]) -> None:
-            report_problems([*structural, *problems], dataset.folder, workspace.problems_file)
+            known.extend(problems)
+            report_problems(known, dataset.folder, workspace.problems_file)
 
         # The hash does not cover missing or surplus files; with such problems all is checked and reported together.
-        earlier = None if structural else _earlier_fingerprint(workspace)
+        earlier = None if faulty else _earlier_fingerprint(workspace)
         fingerprint = extract_fingerprint(
             dataset, workers=workers, quiet=quiet, report=report, earlier=earlier, kept=kept
         )
+        dataset = dataset.model_copy(update={"orientation": axes or common_axes(fingerprint.orientations)})
+        _tell_orientation(fingerprint.orientations, axes)
         if like is None or other_plan is None:
             plan = make_plan(
                 fingerprint,
@@ -140,9 +157,14 @@ def plan_dataset(
         protect_models(workspace, plan, fingerprint, dataset.description)
 
         origins = {
-            name: case_origins(dataset, fingerprint.case_digests, plan, configuration)
+            name: case_origins(dataset, fingerprint.case_digests, plan, configuration, fingerprint.orientations)
             for name, configuration in plan.configurations.items()
         }
+        if too_large := too_large_cases(fingerprint, plan, chosen):
+            # The measurements stay for the next run, e.g. with a coarser --spacing.
+            fingerprint.save(workspace.file(Fingerprint))
+            images = {case.id: case.images[0] for case in dataset.cases}
+            report([Problem.from_error(case_id, images[case_id], error) for case_id, error in too_large.items()])
         _remove_stale(workspace, origins, chosen, store_dtype)
         _warn_of_small_disk(workspace, fingerprint, plan, chosen, store_dtype)
         for record in (dataset, fingerprint, plan, folds):
@@ -183,6 +205,48 @@ def _keep(record: Record, path: Path) -> None:
     record.save(path)
 
 
+def _refuse_place(workspace: Workspace, dataset: Path) -> None:
+    """Keep a workspace off files, data sets and their folders of images.
+
+    Another folder inside a data set is a fine place: ``umseg plan .`` works there.
+    """
+    folder = workspace.folder
+    taken = next((path for path in (folder, *folder.parents) if path.exists()), folder)
+    if not taken.is_dir():
+        raise UserError(
+            "The workspace cannot be made, because there is a file in its place.",
+            file=taken,
+            expected="a folder",
+            remedy="Choose another folder with --workspace.",
+        )
+    place = folder.resolve()
+    images = any(dataset.resolve() / name in place.parents for name in IMAGE_FOLDERS)
+    if place == dataset.resolve() or images or any((folder / name).is_dir() for name in IMAGE_FOLDERS):
+        raise UserError(
+            "The workspace would lie in a data set, whose files it would replace.",
+            file=folder,
+            expected="a folder beside the data sets",
+            remedy="Choose another folder with --workspace.",
+        )
+
+
+def _tell_orientation(stored: Sequence[str | None], axes: str | None) -> None:
+    """Say which images are turned, or that the network will see images of different orientations."""
+    counts = count_axes(stored)
+    listed = ", ".join(f"{number} {codes}" for codes, number in counts)
+    if axes is not None and not counts:
+        log.warning("The images state no place in space: none of them is turned to %s.", axes)
+    elif axes is not None and counts != [(axes, len(stored))]:
+        log.info("Images and label maps are turned to %s when they are read. They are stored as: %s.", axes, listed)
+    elif len(counts) > 1 and axes is None:
+        log.warning(
+            "Images are stored in different orientations, and the network will see them as they are stored: %s. "
+            "`umseg plan --reorient %s` turns every image when it is read.",
+            listed,
+            counts[0][0],
+        )
+
+
 def _check_names(names: Sequence[str], known: Collection[str]) -> None:
     for name in names:
         if name not in known:
@@ -211,12 +275,11 @@ def _remove_stale(
     remove_leftovers(workspace.folder)
     for folder in sorted(path for path in workspace.stores.glob("*") if path.is_dir()):
         stale = CaseStore(folder).prune(origins.get(folder.name, {}), dtype if folder.name in chosen else None)
+        cases = counted(len(stale), "case")
         if stale and folder.name in chosen:
-            log.info(
-                "%s: %d cases no longer match the data or the plan; preprocessing them again.", folder.name, len(stale)
-            )
+            log.info("%s: preprocessing %s again, as the data or the plan have changed.", folder.name, cases)
         elif stale:
-            log.warning("%s: %d cases no longer match the data or the plan; removed.", folder, len(stale))
+            log.warning("%s: removed %s, as the data or the plan have changed.", folder, cases)
         if folder.name not in chosen and not any(folder.iterdir()):
             folder.rmdir()
 

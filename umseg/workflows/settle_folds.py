@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from umseg.common.files import write_csv
+from umseg.common.text import counted
 from umseg.dataset.dataset import Dataset
 from umseg.dataset.groups import GROUPS, read_groups
 from umseg.training.data.split_update import divided_groups, divided_notice, update_splits
@@ -64,7 +65,7 @@ def settle_folds(
         log.warning(
             "There %s, so that there are %s: groups are never divided.",
             "is only 1 group" if count == 1 else f"are only {count} groups",
-            f"{len(splits.folds)} folds" if splits.folds else "no folds, and only --fold all can be trained",
+            counted(len(splits.folds), "fold") if splits.folds else "no folds, and only --fold all can be trained",
         )
     if missing := in_no_fold(splits, ids, path):
         log.warning("%s", missing)

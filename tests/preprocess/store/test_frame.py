@@ -22,7 +22,7 @@ SIZES = {"chunks": (1, 9, 10, 11), "blocks": (1, 3, 10, 11)}
 Edit = Callable[[bytearray], None]
 
 
-def open_bytes(folder: Path, content: bytes) -> Any:
+def open_bytes(folder: Path, content: bytes | bytearray) -> Any:
     path = folder / "case.data.b2nd"
     path.write_bytes(content)
     return open_array(path, "Plan again.", 1, mapped=False)

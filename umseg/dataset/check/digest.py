@@ -10,7 +10,7 @@ from pathlib import Path
 from umseg.common.record import Record
 from umseg.dataset.dataset import Case, Dataset
 from umseg.dataset.io.registry import format_of
-from umseg.dataset.listing import is_folder, not_readable
+from umseg.dataset.listing import is_folder, not_readable, refuse_missing
 
 _BLOCK = 1 << 20
 
@@ -31,12 +31,14 @@ def dataset_digest(dataset: Dataset, cases: Sequence[str]) -> str:
     """Hash of a data set.
 
     Args:
-        dataset: The data set. Its description and the names of its cases are part of the hash; its place is not.
+        dataset: The data set. Its description, the names of its cases and the orientation that the user chose are part
+            of the hash; its place is not.
         cases: Hash of every case (``case_digest``).
     """
     description = json.dumps(dataset.description.model_dump(mode="json"), sort_keys=True)
     ids = [case.id for case in dataset.cases]
-    return _hash([dataset.name, description, *ids, *cases])
+    chosen = [] if dataset.orientation is None else [f"orientation {dataset.orientation}"]
+    return _hash([dataset.name, description, *ids, *cases, *chosen])
 
 
 def digest_of_record(record: Record) -> str:
@@ -55,6 +57,7 @@ def digest_of_file(path: Path) -> str:
     Raises:
         UserError: The file cannot be read.
     """
+    refuse_missing(path)
     found = hashlib.blake2b(digest_size=16)
     try:
         with path.open("rb") as handle:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from umseg.common.errors import UserError
 from umseg.common.parallel import map_cases
+from umseg.common.text import counted
 from umseg.dataset.dataset import Case, Dataset
 from umseg.dataset.io.grid import Geometry, placement_difference, spacings_agree
 from umseg.dataset.io.images import read_geometry, read_label, write_label
+from umseg.dataset.io.orientation import turn_onto
 from umseg.dataset.io.registry import format_of
 
 log = logging.getLogger(__name__)
@@ -39,7 +41,7 @@ def fix_geometry(dataset: Dataset, folder: Path, workers: int = 0, quiet: bool =
     cases = tuple(map_cases(work, dataset.cases, names, workers=workers, title="Fix geometry", quiet=quiet))
     changed = sum(new.label != old.label for new, old in zip(cases, dataset.cases, strict=True))
     if changed:
-        log.warning("%d label maps were copied to %s with the header of their image", changed, folder)
+        log.warning("Copied %s to %s with the header of their image.", counted(changed, "label map"), folder)
     return dataset.model_copy(update={"cases": cases})
 
 
@@ -63,7 +65,8 @@ def _with_fixed_label(case: Case, folder: Path) -> Case:
 
 def _correctable(label: Path, label_grid: Geometry, image: Path, grid: Geometry) -> bool:
     """Whether shapes are equal but headers differ. Those of pictures and TIFF stacks state no place in space."""
-    if label_grid.shape != grid.shape:
+    if label_grid.shape != grid.shape or turn_onto(label, label_grid, image, grid):
+        # A label map on the image's grid that is stored along other axes is turned when it is read.
         return False
     placed = not any(format_of(path).is_picture for path in (label, image))
     return not spacings_agree(label_grid, grid) or (placed and placement_difference(label_grid, grid) is not None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import re
 import sys
 import zlib
@@ -210,7 +211,7 @@ class CaseStore:
         data = self._open(case_id, _DATA, (record.dtype,), shape)
         label = self._open(case_id, _LABEL, _LABEL_DTYPES, shape) if _LABEL in record.checksums else None
         return StoredCase(
-            data if record.dtype == "float32" else _AsSingle(data),
+            data,
             label,
             self._read(case_id, _LOCATIONS, partial(_load_locations, shape=shape)),
             record.properties,
@@ -323,15 +324,16 @@ class CaseStore:
         # A mapped file is read faster, and an open array stays unchanged when its file is replaced. But Windows refuses
         # to replace files that are mapped.
         opened = partial(open_array, remedy=REMEDY, threads=self.threads, mapped=sys.platform != "win32")
+        path = self._path(case_id, ending)
         array: LazyArray = self._read(case_id, ending, opened)
         axes = len(shape) + (ending == _DATA)
         if array.dtype.name not in dtypes or array.shape[-3:] != shape or len(array.shape) != axes:
             raise _damaged(
-                self._path(case_id, ending),
+                path,
                 f"{by(array.shape)} values of the type {array.dtype}",
                 f"{by(shape)} voxels{' per channel' if ending == _DATA else ''}, {' or '.join(dtypes)}",
             )
-        return array
+        return _StoredArray(path, path.stat(), array)
 
     def _read(self, case_id: str, ending: str, read: Callable[[Path], OpenedT]) -> OpenedT:
         path = self._path(case_id, ending)
@@ -346,21 +348,41 @@ class CaseStore:
 
 
 @dataclass(frozen=True)
-class _AsSingle:
-    """An array in half precision, read in single precision."""
+class _StoredArray:
+    """An open array, and the file that it is read from; half precision is read as single precision.
 
-    stored: LazyArray
+    Attributes:
+        path: The file.
+        status: The file's state when it was opened.
+        array: The open array.
+    """
+
+    path: Path
+    status: os.stat_result
+    array: LazyArray
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.stored.shape
+        return self.array.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return np.dtype(np.float32)
+        return np.dtype(np.float32) if self.array.dtype == np.float16 else self.array.dtype
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
-        return self.stored[key].astype(np.float32)
+        self._check_size()
+        return self.array[key].astype(self.dtype, copy=False)
+
+    def _check_size(self) -> None:
+        """Refuse a file that was cut meanwhile: reading beyond the end of a mapped file kills the process.
+
+        A file that was replaced or removed stays whole for whoever has it open.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            now = os.stat(self.path)  # noqa: PTH116 - called for every patch
+            if now.st_ino == self.status.st_ino and now.st_size < self.status.st_size:
+                found = f"{now.st_size:,} bytes, which were {self.status.st_size:,} when training began"
+                raise _damaged(self.path, found, "a file that nobody changes")
 
 
 def _check_half(case_id: str, data: NDArray[np.float32]) -> None:

@@ -41,8 +41,18 @@ class _Recipe(Record):
     classes: dict[int, tuple[int, ...]]
 
 
+class _TurnedRecipe(_Recipe):
+    """The recipe of a case that is turned; that of all others is as it was before images could be turned."""
+
+    orientation: str
+
+
 def case_origins(
-    dataset: Dataset, digests: Sequence[str], plan: Plan, configuration: Configuration
+    dataset: Dataset,
+    digests: Sequence[str],
+    plan: Plan,
+    configuration: Configuration,
+    orientations: Sequence[str | None] = (),
 ) -> dict[str, Origin]:
     """The origin that every case of a data set must have, by case id.
 
@@ -51,6 +61,7 @@ def case_origins(
         digests: ``case_digest`` of every case.
         plan: Plan that gives the axis order, the boundary width and the intensity statistics.
         configuration: Configuration of the plan.
+        orientations: Orientation in which each image is stored (``Fingerprint.orientations``); empty if none is turned.
     """
     schemes = configuration.normalization_schemes
     used = {str(channel) for channel, scheme in enumerate(schemes) if needs_statistics(scheme)}
@@ -65,5 +76,11 @@ def case_origins(
         statistics={channel: found for channel, found in statistics.items() if channel in used},
         classes=location_classes(dataset.description),
     )
-    digest = digest_of_record(recipe)
-    return {case.id: Origin(source=source, recipe=digest) for case, source in zip(dataset.cases, digests, strict=True)}
+    as_stored = turned = digest_of_record(recipe)
+    if dataset.orientation is not None:
+        turned = digest_of_record(_TurnedRecipe(**recipe.model_dump(), orientation=dataset.orientation))
+    stays = (None, dataset.orientation)
+    return {
+        case.id: Origin(source=source, recipe=as_stored if axes in stays else turned)
+        for case, source, axes in zip(dataset.cases, digests, orientations or (None,) * len(dataset.cases), strict=True)
+    }

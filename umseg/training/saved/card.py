@@ -53,6 +53,7 @@ def model_card(workspace: Workspace, config: TrainingConfig, tag: str | None = N
         plan=plan.model_copy(update={"configurations": {**plan.configurations, config.configuration: configuration}}),
         mirror_axes=patch_geometry(configuration.patch_size, config.mirror_axes).mirror_axes,
         first_stage=first_stage,
+        orientation=dataset.orientation,
     )
 
 

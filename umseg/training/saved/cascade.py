@@ -7,14 +7,17 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
-from umseg.common.text import few
+from umseg.common.text import counted, few
 from umseg.dataset.check.digest import digest_of_file, digest_of_record
 from umseg.dataset.dataset import Case, Dataset
 from umseg.dataset.io.images import read_label
+from umseg.dataset.io.orientation import Turn, stored_axes
 from umseg.models.card import ModelCard
 from umseg.preprocess.cascade_input import fit_label_map
 from umseg.preprocess.case import PreprocessedCase
@@ -88,10 +91,10 @@ class FirstStage:
             if case.id in stored:
                 continue
             properties = images.record(case.id).properties
-            label = fit_label_map(read_label(file).array, properties, card.plan, configuration)
+            label = fit_label_map(_along(dataset.orientation, file), properties, card.plan, configuration)
             previous = PreprocessedCase(label[None].astype(np.float32), None, {}, properties)
             store.write(case.id, previous, origins[case.id], configuration.patch_size, "float16")
-        log.info("First stage: %d label maps of %s.", len(cases), self.models.path)
+        log.info("First stage: %s of %s.", counted(len(cases), "label map"), self.models.path)
 
     def _files(self, cases: list[Case], file_ending: str) -> list[Path]:
         splits = self.workspace.load(Splits)
@@ -117,3 +120,9 @@ class FirstStage:
             remedy=f"Train the same --model with --config {self.configuration} --fold "
             f"{','.join(map(str, range(folds)))}, or name another model folder with --first-stage.",
         )
+
+
+def _along(axes: str | None, file: Path) -> NDArray[np.integer[Any]]:
+    """A label map of the first stage along the axes of the training images."""
+    label = read_label(file)
+    return Turn.between(stored_axes(file, label.geometry), axes).array(label.array)

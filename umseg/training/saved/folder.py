@@ -58,7 +58,11 @@ class RunFolder:
         if not path.exists() or not set(others) - set(self.discarded):
             return
         earlier = ModelCard.load(path, "Remove the folder, or train with --tag NAME.")
-        if earlier.model_copy(update={"umseg_version": card.umseg_version}) != card:
+        same: dict[str, str | None] = {"umseg_version": card.umseg_version}
+        if "orientation" not in earlier.model_fields_set:
+            # Earlier versions did not record the orientation.
+            same["orientation"] = card.orientation
+        if earlier.model_copy(update=same) != card:
             found, expected = differences(earlier, card)
             raise UserError(
                 "The model folder holds folds of another plan or network.",
@@ -105,12 +109,18 @@ class RunFolder:
         for fold in self.discarded:
             clear_folder(fold.path)
 
-    def prepare(self, card: ModelCard) -> None:
-        """Delete the runs that are discarded, and write ``model.json``, ``config.json`` and ``split.json``."""
+    def prepare(self, card: ModelCard, precision: str) -> None:
+        """Delete the runs that are discarded, and write ``model.json``, ``config.json`` and ``split.json``.
+
+        Args:
+            card: The model's card.
+            precision: Name of the number format that the run uses.
+        """
         self.discard()
         remove_leftovers(self.fold.path)
         card.save(self.models.card_file)
-        self.config.save(self.fold.config_file)
+        # What runs is recorded, not what was left open.
+        self.config.resolved(card.configuration).model_copy(update={"precision": precision}).save(self.fold.config_file)
         self._all_cases().save(self.fold.split_file)
         if self.begun and not self.complete:
             # The run is extended by more epochs: its weights are no longer final, and its scores not theirs.
@@ -129,7 +139,11 @@ class RunFolder:
         old, new = earlier.resolved().model_dump(), self.config.resolved().model_dump()
         # A larger number of epochs only stretches the remainder of the schedule.
         extended = {"epochs"} if new["epochs"] > old["epochs"] else set()
-        changed = [name for name in new if old[name] != new[name] and name not in extended]
+        # The plan's values are part of the model's card, with which the run is compared, too.
+        left_open = {name for name in ("batch_size", "patch_size", "mirror_axes") if new[name] is None}
+        if new["precision"] == "auto":
+            left_open.add("precision")
+        changed = [name for name in new if old[name] != new[name] and name not in extended | left_open]
         if changed:
             raise UserError(
                 "This fold was trained with other options.",
@@ -187,6 +201,7 @@ def _described(card: ModelCard) -> dict[str, str]:
         "normalisation": ", ".join(configuration.normalization_schemes),
         "classes": ", ".join(card.dataset.labels),
         "first stage": card.first_stage or "none",
+        "orientation": card.orientation or "as stored",
     }
 
 

@@ -6,9 +6,11 @@ from pathlib import Path
 
 from umseg.dataset.io.format import Format
 from umseg.dataset.io.source import Source
-from umseg.dataset.listing import is_folder, list_folder, not_readable
+from umseg.dataset.listing import is_folder, is_lost, list_folder, not_readable, refuse_missing
 
 _PREAMBLE, _MAGIC = 128, b"DICM"
+# The first element of the meta information, with which files begin that lack the preamble.
+_FIRST = b"\x02\0\0\0UL\x04\0"
 _INDEX = "DICOMDIR"
 
 
@@ -34,7 +36,11 @@ class Dicom(Format):
         return is_folder(folder) and any(map(self.is_slice, list_folder(folder)[0]))
 
     def _slices(self, folder: Path) -> list[Path]:
-        return [file for file in list_folder(folder)[0] if self.is_slice(file)]
+        # A link that leads nowhere may be a slice: without it, the volume would be another one.
+        slices = [file for file in list_folder(folder)[0] if is_lost(file) or self.is_slice(file)]
+        for file in slices:
+            refuse_missing(file)
+        return slices
 
     def is_slice(self, path: Path) -> bool:
         """Whether a file is DICOM, by its name or by its first bytes: many archives leave out the ending.
@@ -47,10 +53,14 @@ class Dicom(Format):
         if self.ending_of(path):
             return True
         try:
+            # A pipe or a device is not opened: reading it may never end.
+            if not path.is_file():
+                return False
             with path.open("rb") as handle:
-                return handle.read(_PREAMBLE + len(_MAGIC))[_PREAMBLE:] == _MAGIC
+                start = handle.read(_PREAMBLE + len(_MAGIC))
         except OSError as error:
             raise not_readable(path, error) from error
+        return start[_PREAMBLE:] == _MAGIC or start.startswith(_FIRST)
 
     def files(self, path: Path) -> list[Path]:
         """The slices of a series, sorted by name; reports and other objects beside them are left out."""
@@ -63,8 +73,10 @@ class Dicom(Format):
         return ".nii.gz"
 
     def images_in(self, folder: Path, file_ending: str) -> list[Path]:
-        """The folders in a folder that hold DICOM files, sorted."""
-        return [path for path in list_folder(folder)[1] if self.is_series(path)]
+        """The folders in a folder that hold DICOM files, sorted, and links that may have led to such folders."""
+        files, folders = list_folder(folder)
+        lost = [path for path in files if not path.suffix and is_lost(path)]
+        return sorted([*lost, *(path for path in folders if self.is_series(path))])
 
     def name_ending(self, file_ending: str) -> str:
         """As in :class:`Format`: names of folders have no ending."""

@@ -1,0 +1,82 @@
+"""What is said of cases that could not be segmented while the others were."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from umseg.common.errors import UserError
+from umseg.common.memory import is_out_of_memory, out_of_memory
+from umseg.common.text import counted, table
+from umseg.dataset.check.problems import DatasetError, Problem
+from umseg.dataset.dataset import Case
+
+_RESUME = "Run the same command again with --resume, which keeps the label maps that are there."
+
+_LESS_MEMORY = "Segment it where there is more memory, or in parts."
+
+
+class FailedCasesError(DatasetError):
+    """Some cases could not be segmented; the label maps of all others are written.
+
+    Args:
+        problems: One problem for each case that failed.
+        written: The files of the label maps that are there.
+        output: Their folder.
+    """
+
+    def __init__(self, problems: Sequence[Problem], written: Sequence[Path], output: Path) -> None:
+        done = f"{len(written)} label map{'' if len(written) == 1 else 's'}"
+        if len(problems) == 1:
+            (only,) = problems
+            super().__init__(
+                f"Case {only.case} was not segmented: {only.problem}" if only.case else only.problem,
+                problems,
+                only.file,
+                only.found,
+                only.expected,
+                f"{only.remedy} {done} of the other cases {'is' if len(written) == 1 else 'are'} in {output}. {_RESUME}"
+                if written
+                else only.remedy,
+            )
+        else:
+            rows = [(problem.case, _reason(problem), str(problem.file)) for problem in problems]
+            lines = table([("case", "reason", "file"), *rows], underlined=(0,))
+            super().__init__(
+                "\n".join(
+                    [f"{counted(len(problems), 'case')} could not be segmented:", *(f"  {line}" for line in lines)]
+                ),
+                problems,
+                found=f"{done} of the other cases in {output}",
+                remedy=f"Correct these cases, or take them out. {_RESUME}",
+            )
+        self.written = tuple(written)
+        self.output = output
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return FailedCasesError, (self.problems, self.written, self.output)
+
+
+def problem_of(case: Case, error: Exception) -> Problem:
+    """The problem of a case whose reading, segmentation or writing ended in an error."""
+    file = case.images[0]
+    if isinstance(error, UserError):
+        return Problem.from_error(case.id, file, error)
+    if is_out_of_memory(error):
+        return Problem.from_error(case.id, file, out_of_memory(error, "Segmenting the image", remedy=_LESS_MEMORY))
+    return Problem(
+        "An unexpected error occurred.",
+        case.id,
+        file,
+        found=f"{type(error).__name__}: {_first_line(error)}",
+        expected="",
+        remedy="Segment this case alone with --debug, and report the error.",
+    )
+
+
+def _reason(problem: Problem) -> str:
+    return f"{problem.problem} Found {problem.found}." if problem.found else problem.problem
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")[:200]
