@@ -114,9 +114,7 @@ def plan_dataset(
         claim(workspace.folder, "plans this data set", wait=LONGEST_WAIT),
         _kept_if_killed(workspace.measured) as kept,
     ):
-        moved_from = workspace.moved_from(dataset.folder)
-        if moved_from is not None:
-            log.warning("The data set has moved from %s to %s; its workspace goes with it.", moved_from, dataset.folder)
+        _tell_moved(workspace, dataset.folder)
         # Options are checked before the images, which take long, unless files are missing: all of that is told later.
         faulty = any(problem.severity == "error" for problem in structural)
         case_groups = {} if faulty else find_groups(workspace, dataset, groups)
@@ -167,10 +165,7 @@ def plan_dataset(
             report([Problem.from_error(case_id, images[case_id], error) for case_id, error in too_large.items()])
         _remove_stale(workspace, origins, chosen, store_dtype)
         _warn_of_small_disk(workspace, fingerprint, plan, chosen, store_dtype)
-        for record in (dataset, fingerprint, plan, folds):
-            _keep(record, workspace.file(type(record)))
-        if groups is not None:
-            save_groups(workspace, case_groups)
+        _write(workspace, (dataset, fingerprint, plan, folds), case_groups if groups is not None else None)
         preprocess_dataset(
             dataset,
             plan,
@@ -192,6 +187,24 @@ def _kept_if_killed(folder: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _tell_moved(workspace: Workspace, dataset: Path) -> None:
+    """Say that the workspace goes with a data set that has moved.
+
+    Raises:
+        UserError: The workspace belongs to another data set.
+    """
+    moved_from = workspace.moved_from(dataset)
+    if moved_from is not None:
+        log.warning("The data set has moved from %s to %s; its workspace goes with it.", moved_from, dataset)
+
+
+def _write(workspace: Workspace, records: Sequence[Record], groups: Mapping[str, str] | None) -> None:
+    for record in records:
+        _keep(record, workspace.file(type(record)))
+    if groups is not None:
+        save_groups(workspace, groups)
 
 
 def _keep(record: Record, path: Path) -> None:
