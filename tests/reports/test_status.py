@@ -87,7 +87,7 @@ def test_cases_in_no_fold_and_runs_with_other_cases_are_told(tmp_path: Path) -> 
     description = DatasetDescription(
         channel_names={"0": "MRI"}, labels={"background": 0, "a": 1}, numTraining=4, file_ending=".nii.gz"
     )
-    cases = tuple(Case(id=name, images=()) for name in "abcd")
+    cases = tuple(Case(id=name, images=(tmp_path / f"{name}.nii.gz",)) for name in "abcd")
     Dataset(name="d", folder=tmp_path, description=description, cases=cases).save(workspace.file(Dataset))
     Splits(folds=(Split(train=("a", "b"), validation=("c",)),), given=True).save(workspace.file(Splits))
     folder = tmp_path / "models" / "nnunet__2d" / "fold_0"
