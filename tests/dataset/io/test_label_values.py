@@ -18,7 +18,7 @@ PATH = Path("a.nii.gz")
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_whole_numbers_stay_without_a_notice(dtype: type) -> None:
-    values = np.array([0, 1, 2, -3], dtype)
+    values: np.ndarray = np.array([0, 1, 2, -3], dtype)
     rounded, notices = whole_numbers(values, PATH)
     np.testing.assert_array_equal(rounded, values)
     assert notices == ()

@@ -7,7 +7,7 @@ import re
 import struct
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import nibabel
 import numpy as np
@@ -42,9 +42,9 @@ def save(
     path: Path,
     stored: NDArray[Any],
     version: int = 1,
-    endianness: str = "<",
+    endianness: Literal["<", ">"] = "<",
     scaling: tuple[float, float] = (np.nan, 0.0),
-    **fields: object,
+    **fields: Any,
 ) -> Path:
     """Write stored numbers (x, y, z) as they are, under a header whose fields are set to exactly these values."""
     kind = KINDS[version]
@@ -62,7 +62,7 @@ def save(
     return path
 
 
-def both_forms(affine: NDArray[np.float64], qform_code: int = 1, sform_code: int = 1) -> dict[str, object]:
+def both_forms(affine: NDArray[np.float64], qform_code: int = 1, sform_code: int = 1) -> dict[str, Any]:
     """The fields of a header that place an image by an affine without shear."""
     header = nibabel.Nifti1Header()
     header.set_qform(affine, qform_code)
@@ -76,7 +76,8 @@ def both_forms(affine: NDArray[np.float64], qform_code: int = 1, sform_code: int
 @pytest.mark.parametrize("dtype", NUMBERS)
 def test_numbers(tmp_path: Path, dtype: str, version: int) -> None:
     stored = stored_numbers(dtype)
-    for endianness, ending, (slope, inter) in product("<>", [".nii", ".nii.gz"], SCALINGS):
+    orders: tuple[Literal["<", ">"], ...] = ("<", ">")
+    for endianness, ending, (slope, inter) in product(orders, [".nii", ".nii.gz"], SCALINGS):
         path = save(tmp_path / f"a{ending}", stored, version, endianness, (slope, inter))
         # A header of version 1 holds single precision; without a slope there is no scaling.
         precision = np.float32 if version == 1 else np.float64
@@ -92,7 +93,7 @@ def test_numbers(tmp_path: Path, dtype: str, version: int) -> None:
 @pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("endianness", ["<", ">"])
 @pytest.mark.parametrize("dtype", NUMBERS)
-def test_labels(tmp_path: Path, dtype: str, endianness: str, version: int) -> None:
+def test_labels(tmp_path: Path, dtype: str, endianness: Literal["<", ">"], version: int) -> None:
     stored = stored_numbers(dtype)
     stored = np.rint(stored) if stored.dtype.kind == "f" else stored
     path = save(tmp_path / "a.nii.gz", stored, version, endianness)
@@ -137,7 +138,7 @@ def test_vectors_are_channels(tmp_path: Path, intent: int) -> None:
 @pytest.mark.parametrize("unit", [(1, 1000.0), (2, 1.0), (3, 0.001), (0, 1.0)])
 @pytest.mark.parametrize("endianness", ["<", ">"])
 @pytest.mark.parametrize("version", [1, 2])
-def test_units(tmp_path: Path, version: int, endianness: str, unit: tuple[int, float]) -> None:
+def test_units(tmp_path: Path, version: int, endianness: Literal["<", ">"], unit: tuple[int, float]) -> None:
     code, scale = unit
     fields = both_forms(AFFINE)
     path = save(tmp_path / "a.nii", stored_numbers("int16"), version, endianness, xyzt_units=code, **fields)
@@ -260,7 +261,7 @@ def test_no_voxels_along_an_axis(tmp_path: Path, dtype: str, axis: int) -> None:
 @pytest.mark.parametrize(
     "fields", [{"dim": [0] * 8}, {"dim": [3, 5, -4, 3, 1, 1, 1, 1]}, {"dim": [1, 60, 1, 1, 1, 1, 1, 1]}]
 )
-def test_impossible_axes(tmp_path: Path, fields: dict[str, object]) -> None:
+def test_impossible_axes(tmp_path: Path, fields: dict[str, Any]) -> None:
     path = save(tmp_path / "a.nii", stored_numbers("int16"), **fields)
     with pytest.raises(UserError, match=r"damaged|[01] dimensions"):
         read_image([path])
