@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import re
 import struct
 from itertools import product
 from pathlib import Path
@@ -14,10 +13,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tests.dataset.io.formats.page import table_of
 from umseg.common.errors import UserError
 from umseg.dataset.io.images import count_components, read_geometry, read_image, read_label, write_label
 
-ROOT = Path(__file__).parents[4]
 NUMBERS = ["uint8", "int8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64"]
 OTHERS = {"complex64": 32, "complex128": 1792, "complex256": 2048, "float128": 1536, "binary": 1, "unknown": 77}
 SCALINGS = [(np.nan, 0.0), (0.0, 5.0), (1.0, 0.0), (0.5, -3.0), (1.0, -1024.0), (0.0117647061124444, 0.0)]
@@ -347,8 +346,8 @@ def test_extensions_of_the_header_are_skipped(tmp_path: Path) -> None:
 
 
 def test_the_page_on_formats_lists_these_types() -> None:
-    page = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
-    section = page.split("\n## NIfTI\n")[1].split("\n## ")[0]
-    listed = re.findall(r"^\| `(\w+)` \| (read|refused)", section, re.M)
-    assert [name for name, fate in listed if fate == "read"] == [*NUMBERS, "rgb24", "rgba32"]
-    assert {name for name, fate in listed if fate == "refused"} == set(OTHERS) - {"unknown"}
+    fates = {name.strip("`"): (image, label) for name, image, label in table_of("NIfTI")}
+    assert list(fates) == [*NUMBERS, "rgb24", "rgba32", *(name for name in OTHERS if name != "unknown")]
+    for name, (image, label) in fates.items():
+        assert (image == "refused") == (name in OTHERS)
+        assert (label == "refused") == (name not in NUMBERS)
