@@ -111,6 +111,22 @@ def test_names_of_every_kind(tmp_path: Path, ending: str, name: str) -> None:
     assert set(tmp_path.iterdir()) == kept
 
 
+@pytest.mark.parametrize("highest", [1, 300, 70_000, 2**33])
+@pytest.mark.parametrize("ending", [ending for ending in ENDINGS if ending not in (".png", ".bmp")])
+def test_endings_in_capitals_and_large_values(tmp_path: Path, ending: str, highest: int) -> None:
+    path, values = tmp_path / f"a{ending.upper()}", noise(grid(ending)).astype(np.int64)
+    values[0, 0, 0] = highest
+    write_label(path, values, grid(ending))
+    np.testing.assert_array_equal(read_label(path).array, values)
+    assert set(tmp_path.iterdir()) == set(_files(path))
+
+
+@pytest.mark.parametrize("ending", [".PNG", ".Bmp"])
+def test_pictures_with_endings_in_capitals(tmp_path: Path, ending: str) -> None:
+    write_label(tmp_path / f"a{ending}", noise(PICTURE), PICTURE)
+    np.testing.assert_array_equal(read_label(tmp_path / f"a{ending}").array, noise(PICTURE))
+
+
 def _files(path: Path) -> list[Path]:
     entry: Format = next(entry for entry in FORMATS.values() if entry.ending_of(path))
     return entry.files(path)
