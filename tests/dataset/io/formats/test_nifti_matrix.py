@@ -235,6 +235,14 @@ def test_the_sform_states_sizes_that_pixdim_does_not(tmp_path: Path, size: float
     assert read_image([path]).spacing == pytest.approx((2.5, 0.8, 0.7))
 
 
+def test_two_sizes_of_a_voxel_in_one_header_are_noticed(tmp_path: Path) -> None:
+    fields = {**both_forms(AFFINE), "pixdim": [1, 0.7, 0.8, 5, 1, 1, 1, 1]}
+    image = read_image([save(tmp_path / "a.nii", stored_numbers("int16"), **fields)])
+    assert image.spacing == pytest.approx((5.0, 0.8, 0.7))
+    (notice,) = image.notices
+    assert notice.found == "pixdim 0.7, 0.8, 5, sform 0.7, 0.8, 2.5"
+
+
 @pytest.mark.parametrize("form", ["quatern_c", "qoffset_y", "srow_z"])
 def test_forms_that_are_no_numbers_are_refused(tmp_path: Path, form: str) -> None:
     path = save(tmp_path / "a.nii", stored_numbers("int16"), **{**both_forms(AFFINE), form: np.nan})
