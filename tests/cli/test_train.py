@@ -258,7 +258,7 @@ def test_a_validation_that_is_interrupted_keeps_the_weights_and_says_how_to_go_o
     fold = Workspace(root / "Dataset903_Options").model("nnunet-stopped", "3d_fullres").fold(0)
 
     def trained(*_: object, **__: object) -> Path:
-        fold.path.mkdir(parents=True)
+        fold.path.mkdir(parents=True, exist_ok=True)
         fold.weights("final").touch()
         return fold.path
 

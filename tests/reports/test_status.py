@@ -124,3 +124,13 @@ def test_the_command_that_resumes_a_run_gives_its_options(tmp_path: Path) -> Non
         "--fold", "3", "--tag", "b", "--epochs", "7", "--lr", "0.0002", "--patch-size", "16,24", "--mirror-axes",
         "none", "--compile",
     ]  # fmt: skip
+
+
+def test_values_that_a_run_recorded_are_not_repeated_in_its_command(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "w" / "Dataset900_Blobs")
+    config = TrainingConfig.from_options({"model": "nnunet", "epochs": 7}).resolved()
+    folder = model_folder(workspace, config).fold(0)
+    folder.path.mkdir(parents=True)
+    config.save(folder.config_file)
+    command = format_runs(find_runs(workspace)).splitlines()[-1].split()
+    assert command[-4:] == ["--fold", "0", "--epochs", "7"]
