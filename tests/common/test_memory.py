@@ -76,9 +76,12 @@ def test_what_cannot_fit_is_refused_with_both_figures() -> None:
             available=213 * GB // 10,
         )
     error = caught.value
-    assert "Resampling case a" in error.problem
-    assert "needs 14.2 TB; this machine has 21.3 GB available" in error.problem
-    assert (error.file, error.found, error.remedy) == ("a.nii", "3840 x 3840", "Look.")
+    assert error.problem == "Resampling case a needs more memory than there is."
+    assert error.found == "3840 x 3840: needs 14.2 TB; this machine has 21.3 GB available"
+    assert (error.file, error.remedy) == ("a.nii", "Look.")
+    with pytest.raises(UserError) as caught:
+        require_memory(2 * GB, "Case a", available=GB)
+    assert caught.value.found == "needs 2.0 GB; this machine has 1.0 GB available"
 
 
 def test_memory_in_words() -> None:

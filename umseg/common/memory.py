@@ -74,11 +74,12 @@ def require_memory(
     """
     limit = available_memory() if available is None else available
     if needed > limit:
+        figures = f"needs {memory_text(needed)}; this machine has {memory_text(limit)} available"
         raise UserError(
-            f"{what} needs more memory than there is: it needs {memory_text(needed)}; "
-            f"this machine has {memory_text(limit)} available.",
+            # The figures stand apart, so that tables can count the cases with this problem.
+            f"{what} needs more memory than there is.",
             file=file,
-            found=found,
+            found=figures if found is None else f"{found}: {figures}",
             remedy=remedy,
         )
 

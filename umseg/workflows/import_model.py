@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
-import numpy as np
-import torch
 from pydantic import ValidationError
 
 import umseg
 from umseg.architectures.options import ModelOptions
 from umseg.common.errors import UserError
-from umseg.common.private_names import numpy_scalar_constructor
 from umseg.common.record import invalid
 from umseg.dataset.description import DatasetDescription, load_description
 from umseg.models.card import ModelCard
@@ -22,19 +18,12 @@ from umseg.models.convert import convert_state_dict
 from umseg.planning.foreign import read_foreign_plan
 from umseg.planning.plan import Configuration, Plan
 from umseg.training.saved import checkpoint
+from umseg.workflows.foreign_checkpoint import plain_tensors, read_foreign_checkpoint
 from umseg.workspace import FoldFolder, ModelFolder, WeightsName
 
 REMEDY = "Give the folder of a trained model: plans.json, dataset.json, fold_0/checkpoint_final.pth, ..."
 _CHECKPOINTS: dict[str, WeightsName] = {"checkpoint_final.pth": "final", "checkpoint_best.pth": "best"}
 _RELEASED = {"nnUNetTrainerUMambaBot": "umamba_bot_released", "nnUNetTrainerUMambaEnc": "umamba_enc_released"}
-# The losses and scores in these checkpoints are numpy numbers, which torch does not read by itself. Creating one runs
-# only numpy's constructors.
-_NUMBERS = [
-    np.dtype,
-    *{type(np.dtype(name)) for name in ("f2", "f4", "f8", "i4", "i8", "u1", "?")},
-    numpy_scalar_constructor(),
-    (numpy_scalar_constructor(), "numpy.core.multiarray.scalar"),
-]
 
 
 def import_nnunet(source: Path, destination: Path) -> Path:
@@ -64,14 +53,13 @@ def import_nnunet(source: Path, destination: Path) -> Path:
             expected="fold_*/" + " or fold_*/".join(_CHECKPOINTS),
             remedy=REMEDY,
         )
-    first = _load(files[0])
+    first = read_foreign_checkpoint(files[0], REMEDY)
     card = _card(first, description, plan, files[0])
     network = card.build_network()
     models, weights = ModelFolder(destination), {}
     for file in files:
-        tensors = _entry(_load(file), "network_weights", file)
-        if not isinstance(tensors, Mapping):
-            raise _no_checkpoint(file, f"'network_weights' of type {type(tensors).__name__}")
+        content = first if file == files[0] else read_foreign_checkpoint(file, REMEDY)
+        tensors = plain_tensors(_entry(content, "network_weights", file), file, REMEDY)
         try:
             renamed = convert_state_dict(tensors, card.model)
         except UserError as error:
@@ -110,25 +98,6 @@ def _card(content: Mapping[str, Any], description: DatasetDescription, plan: Pla
         )
     except ValidationError as error:
         raise invalid("The checkpoint does not fit its plans.json and dataset.json", error, file=file) from error
-
-
-def _load(file: Path) -> dict[str, Any]:
-    """Read a checkpoint of tensors, numbers, strings and containers of them; code in it is refused, not run."""
-    try:
-        with torch.serialization.safe_globals(_NUMBERS):
-            content = torch.load(file, map_location="cpu", weights_only=True)
-    except UnpicklingError as error:
-        raise UserError(
-            "The checkpoint holds objects besides weights and numbers and was not read, because it could run code.",
-            file=file,
-            found=str(error).splitlines()[-1][:300] if str(error) else None,
-            remedy="Save it again with only tensors, numbers, strings and containers of them.",
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise UserError("The checkpoint is damaged.", file=file, found=str(error)[:300], remedy=REMEDY) from error
-    if not isinstance(content, dict):
-        raise UserError("The file is not a checkpoint of nnU-Net v2.", file=file, remedy=REMEDY)
-    return content
 
 
 def _model_name(content: Mapping[str, Any], configuration: Configuration, file: Path) -> str:
