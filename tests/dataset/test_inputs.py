@@ -10,7 +10,7 @@ import pytest
 from tests.dataset.builder import write_image
 from tests.dataset.dicom_builder import write_series
 from umseg.common.errors import UserError
-from umseg.dataset.inputs import find_inputs
+from umseg.dataset.inputs import find_all_inputs, find_inputs
 
 VOXELS = np.ones((4, 5, 6), np.int16)
 
@@ -48,3 +48,32 @@ def test_other_channels_of_a_single_file(tmp_path: Path) -> None:
 def test_a_single_slice(tmp_path: Path, file_ending: str) -> None:
     (path,) = write_series(tmp_path, VOXELS[:1])
     assert find_inputs(path, 1, file_ending) == ({path.stem: (path,)}, [])
+
+
+def test_folders_below_are_named(tmp_path: Path) -> None:
+    for place in ("p1/baseline", "p2/baseline", "p2/notes"):
+        (tmp_path / place).mkdir(parents=True)
+    for patient in ("p1", "p2"):
+        write_image(tmp_path / patient / "baseline" / f"{patient}_t1.nii.gz", VOXELS)
+    with pytest.raises(UserError, match="has no images itself") as raised:
+        find_inputs(tmp_path, 1, ".nii.gz")
+    first, second = (str(Path(patient, "baseline")) for patient in ("p1", "p2"))
+    assert raised.value.found == f"2 folders below with files ending in .nii.gz: {first}, {second}"
+
+
+def test_several_inputs_and_patterns(tmp_path: Path) -> None:
+    paths = [write_image(tmp_path / name / f"{name}_t1.nii.gz", VOXELS) for name in ("p1", "p2")]
+    expected = ({"p1_t1": (paths[0],), "p2_t1": (paths[1],)}, [])
+    assert find_all_inputs([tmp_path / "p1", paths[1]], 1, ".nii.gz") == expected
+    assert find_all_inputs([tmp_path / "*" / "*_t1.nii.gz"], 1, ".nii.gz") == expected
+    with pytest.raises(UserError, match="does not exist"):
+        find_all_inputs([tmp_path / "*.mha"], 1, ".nii.gz")
+
+
+def test_two_inputs_of_one_name(tmp_path: Path) -> None:
+    for patient in ("p1", "p2"):
+        write_image(tmp_path / patient / "t1.nii.gz", VOXELS)
+    other = write_image(tmp_path / "p2" / "t2.nii.gz", VOXELS)
+    cases, (problem,) = find_all_inputs([tmp_path / "p1", tmp_path / "p2"], 1, ".nii.gz")
+    assert cases == {"t2": (other,)}
+    assert problem.problem == "Two inputs claim the case t1."

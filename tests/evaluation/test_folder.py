@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.dataset.builder import write_image
 from tests.evaluation.conftest import Writer
 from umseg.common.errors import UserError
 from umseg.dataset.io.grid import Geometry, Unit
@@ -370,3 +371,15 @@ def test_a_shift_that_is_rounding_is_not_reported(
     with caplog.at_level(logging.WARNING):
         evaluate(folders)
     assert bool(caplog.records) == reported
+
+
+def test_what_was_noticed_in_label_maps_is_told_once(
+    tmp_path: Path, block: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    for folder, values in (("p", block), ("r", block * np.float32(1.0001))):
+        for name in ("a", "b"):
+            write_image(tmp_path / folder / f"{name}.nii.gz", values)
+    metrics = evaluate((tmp_path / "p", tmp_path / "r"))
+    assert [case.classes["1"].scores["dsc"] for case in metrics.cases] == [1.0, 1.0]
+    (message,) = [record.getMessage() for record in caplog.records if "almost whole" in record.getMessage()]
+    assert "concerned: 2: a.nii.gz (2.0002 and" in message

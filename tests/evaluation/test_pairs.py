@@ -25,7 +25,7 @@ def folders(tmp_path: Path) -> MakeFolders:
 
 
 def cases(predictions: Path, reference: Path, ending: str | None, names: Collection[str] | None) -> list[str]:
-    return [pair.case for pair in find_pairs(predictions, reference, ending, names)]
+    return [pair.case for pair in find_pairs(predictions, reference, ending, names)[0]]
 
 
 def test_pairs_by_name_and_leaves_other_files_alone(folders: MakeFolders) -> None:
@@ -33,7 +33,7 @@ def test_pairs_by_name_and_leaves_other_files_alone(folders: MakeFolders) -> Non
         ["b.nii.gz", "a.nii.gz", "a.npz", "metrics.json", "preview.png"],
         ["a.nii.gz", "b.nii.gz", ".tmp-1-c.nii.gz", "._a.nii.gz"],
     )
-    pairs = find_pairs(predictions, reference, None, None)
+    pairs, _ = find_pairs(predictions, reference)
     assert [(pair.case, pair.prediction.name) for pair in pairs] == [("a", "a.nii.gz"), ("b", "b.nii.gz")]
     assert all(pair.reference == reference / pair.prediction.name for pair in pairs)
 

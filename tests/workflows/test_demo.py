@@ -9,7 +9,7 @@ import pytest
 import SimpleITK as sitk
 
 from umseg.common.errors import UserError
-from umseg.workflows.demo import overlay_slices, run_demo
+from umseg.workflows.demo import MARKER, overlay_slices, run_demo
 from umseg.workflows.demo_data import DemoData, blocks
 
 
@@ -31,3 +31,13 @@ def test_slices_put_the_blocks_back_in_place(tmp_path: Path) -> None:
     for content in slices:
         assert content.image.shape == (144, 72)
         np.testing.assert_array_equal(content.prediction, content.reference)
+
+
+def test_what_was_put_beside_an_earlier_demo_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / MARKER).touch()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "thesis.txt").write_text("the only copy")
+    with pytest.raises(UserError, match="not an earlier demo") as raised:
+        run_demo(tmp_path)
+    assert raised.value.found == "thesis.txt"
+    assert (tmp_path / "data").is_dir()

@@ -8,12 +8,15 @@ from typing import Annotated, Any
 
 import typer
 
+from umseg.cli.next_step import next_step
 from umseg.cli.options import (
     Debug,
     Quiet,
     Workers,
     worker_count,
 )
+from umseg.common.errors import UserError
+from umseg.workspace import FoldFolder
 
 
 def evaluate(
@@ -24,8 +27,11 @@ def evaluate(
         typer.Option("--output", help="Folder for metrics.json and metrics.csv. [default: the predictions' folder]"),
     ] = None,
     tolerance: Annotated[
-        float | None,
-        typer.Option(help="Tolerance of the NSD in mm (pixels where the files do not say mm). [default: 1]"),
+        str | None,
+        typer.Option(
+            help="Tolerance of the NSD in mm (pixels where the files do not say mm): one number, one per class as in "
+            "1,2.5, or by name as in liver=2,cyst=1. [default: 1]"
+        ),
     ] = None,
     instances: Annotated[
         bool,
@@ -38,22 +44,36 @@ def evaluate(
     border: Annotated[
         int | None,
         typer.Option(
-            min=0, help="Leave out objects within this many voxels of the image's edge (the paper: 2). [default: 0]"
+            min=0,
+            max=2**20,
+            help="Leave out objects within this many voxels of the image's edge (the paper: 2). [default: 0]",
         ),
     ] = None,
     cases: Annotated[
         str | None,
         typer.Option(help="Cases to score, e.g. case_1,case_7. [default: all; each must be in both folders]"),
     ] = None,
+    only_present: Annotated[
+        bool,
+        typer.Option("--only-present", help="Score the cases that are in both folders; say which are missing."),
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a metrics.json or metrics.csv that umseg did not write.")
+    ] = False,
     workers: Workers = None,
     quiet: Quiet = False,
     debug: Debug = False,
     **choices: Any,
 ) -> None:
     """Score label maps against references: metrics per case and class, or the F1 of objects."""
-    from umseg.evaluation import evaluate_folder, format_table, write_metrics
-    from umseg.evaluation.metrics.registry import choose_metrics
+    from umseg.evaluation import InstanceMetrics, evaluate_folder, format_table, write_metrics
+    from umseg.evaluation.metrics.registry import METRICS, choose_metrics
+    from umseg.evaluation.report import refuse_output
 
+    folder = output or predictions
+    _refuse_validation(folder)
+    if output is not None or predictions.is_dir():
+        refuse_output(folder, overwrite)
     chosen = _names(choices["metrics"])
     if chosen is not None:
         choose_metrics(chosen)
@@ -61,17 +81,21 @@ def evaluate(
         predictions,
         reference,
         metrics=chosen,
-        tolerance=tolerance,
+        tolerance=None if tolerance is None else _tolerance(tolerance),
         instances=instances,
         threshold=iou,
         border=border,
         cases=_names(cases),
+        only_present=only_present,
         workers=worker_count(workers),
         quiet=quiet,
     )
-    files = write_metrics(scores, output or predictions)
+    files = write_metrics(scores, folder)
     typer.echo(format_table(scores))
     typer.echo("Wrote " + " and ".join(str(file) for file in files) + ".")
+    if chosen is None and not isinstance(scores, InstanceMetrics):
+        more = ["--metrics", ",".join(METRICS)]
+        typer.echo(next_step("evaluate", "--predictions", predictions, "--reference", reference, more))
 
 
 def metric_parameters() -> tuple[inspect.Parameter, ...]:
@@ -86,3 +110,36 @@ def metric_parameters() -> tuple[inspect.Parameter, ...]:
 def _names(text: str | None) -> list[str] | None:
     """The names of a list that is separated by commas; None where the option is not given."""
     return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _tolerance(text: str) -> float | list[float] | dict[str, float]:
+    """One number, numbers in the order of the classes, or numbers by class name.
+
+    Raises:
+        UserError: The text is none of these.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    named = [part.rpartition("=") for part in parts]
+    try:
+        if all(sign for _, sign, _ in named):
+            return {name.strip(): float(value) for name, _, value in named}
+        values = [float(part) for part in parts]
+        return values[0] if len(values) == 1 else values
+    except ValueError as error:
+        raise UserError(
+            "The tolerances of the NSD are not valid.",
+            found=text,
+            expected="a number, one number per class as in 1,2.5, or numbers by name as in liver=2,cyst=1",
+            remedy="Correct --tolerance.",
+        ) from error
+
+
+def _refuse_validation(folder: Path) -> None:
+    """Keep the scores of a fold, which its training wrote, from being replaced."""
+    fold = FoldFolder(folder.resolve().parent)
+    if fold.models.card_file.exists() and folder.resolve() == fold.validation:
+        raise UserError(
+            "The output folder holds the scores of a fold's validation, which must stay as training wrote them.",
+            file=folder,
+            remedy="Name another folder with --output.",
+        )

@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from umseg.architectures.options import ModelOptions
 from umseg.cli.options_file import read_options
 from umseg.common.errors import UserError
+from umseg.common.hardware_names import check_precision_name
 from umseg.common.registry import unknown_name
 from umseg.common.text import printable
 from umseg.training.config.recipes import DEFAULT_RECIPE, RECIPES
@@ -52,7 +53,8 @@ def chosen_options(context: typer.Context, names: Collection[str], file: Path | 
     for name, value in (read_options(file) if file else {}).items():
         if name not in names:
             raise unknown_name("training option", printable(name), sorted(names)).at(file or "")
-        options[name] = value
+        if value is not None:
+            options[name] = value
     for name in names:
         source = context.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE":
@@ -75,11 +77,14 @@ def fold_settings(planned: Workspace, options: dict[str, Any]) -> list[TrainingC
     """
     folds = [_fold(text) for text in str(options.pop("fold", 0)).split(",", _MOST_FOLDS)]
     settings = [TrainingConfig.from_options({**options, "fold": fold}) for fold in folds]
-    if "configuration" in options:
-        return settings
+    check_precision_name(settings[0].precision)
     from umseg.planning.plan import Plan
 
-    default = planned.load(Plan).default_configuration
+    plan = planned.load(Plan)
+    if "configuration" in options:
+        plan.configuration(settings[0].configuration, planned.plan_file)
+        return settings
+    default = plan.default_configuration
     return [setting.model_copy(update={"configuration": default}) for setting in settings]
 
 

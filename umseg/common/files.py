@@ -17,6 +17,8 @@ from typing import BinaryIO
 from umseg.common.errors import UserError
 
 _TEMPORARY = ".tmp-"
+# Letters of a name that its temporary name keeps: file systems allow 255 bytes, and a letter has up to four.
+_KEPT = 48
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a named pipe",
@@ -120,16 +122,11 @@ def atomic_path(path: Path, needed: int | None = None, sync: bool = True) -> Ite
         UserError: The folder cannot be written or the disk is full.
     """
     path = Path(path)
-    temporary = path.with_name(f"{_TEMPORARY}{uuid.uuid4().hex[:8]}-{path.name}")
+    temporary = path.with_name(f"{_TEMPORARY}{uuid.uuid4().hex[:8]}-{path.name[-_KEPT:]}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        if sync:
-            with temporary.open("rb+") as handle:
-                os.fsync(handle.fileno())
-        if os.name == "posix":
-            # Some libraries create files that only their owner may read, but the folder may be shared.
-            temporary.chmod(FILE_MODE)
+        _settle(temporary, sync)
         temporary.replace(path)
     except OSError as error:
         # Removed before the message is made, which says how much space is free.
@@ -137,6 +134,56 @@ def atomic_path(path: Path, needed: int | None = None, sync: bool = True) -> Ite
         raise _explain(error, path, needed) from error
     finally:
         _remove(temporary)
+
+
+@contextlib.contextmanager
+def staged_path(path: Path) -> Iterator[Path]:
+    """Yield a path of the same name in a temporary folder; on success, move all its files to the folder of ``path``.
+
+    Writers of formats that have several files, or that choose the format by the name, find the final names there. The
+    files are synced to disk first. The file itself is moved last, and an earlier one is removed before the others are
+    moved, so that at no time a file stands beside the companions of another one. On any error the temporary folder is
+    removed, and earlier files stay unchanged.
+
+    Raises:
+        UserError: The folder cannot be written or the disk is full.
+    """
+    path = Path(path)
+    folder = path.with_name(f"{_TEMPORARY}{uuid.uuid4().hex[:8]}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir()
+        staged = folder / path.name
+        yield staged
+        companions = sorted(file for file in folder.iterdir() if file != staged)
+        for file in (*companions, staged):
+            _settle(file)
+        if companions:
+            path.unlink(missing_ok=True)
+        for file in (*companions, staged):
+            file.replace(path.with_name(file.name))
+    except OSError as error:
+        # Removed before the message is made, which says how much space is free.
+        _remove(folder)
+        raise _explain(error, path, None) from error
+    finally:
+        _remove(folder)
+
+
+def _settle(path: Path, sync: bool = True) -> None:
+    """Sync a finished file to disk, and let those read it who may read new files."""
+    if sync:
+        with path.open("rb+") as handle:
+            os.fsync(handle.fileno())
+    if os.name == "posix":
+        # Some libraries create files that only their owner may read, but the folder may be shared.
+        path.chmod(FILE_MODE)
+
+
+def plain_path(path: str | os.PathLike[str]) -> Path:
+    """The absolute path without "..": links are followed only where that is necessary to know what ".." means."""
+    path = Path(path).absolute()
+    return path.resolve() if ".." in path.parts else path
 
 
 def _default_permissions() -> int:
@@ -151,7 +198,7 @@ FILE_MODE = _default_permissions()
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files of a killed process in ``folder`` (not in subfolders) while nobody writes there."""
+    """Remove what a killed process left unfinished in ``folder`` (not in subfolders) while nobody writes there."""
     for path in Path(folder).glob(f"{_TEMPORARY}*"):
         _remove(path)
 
@@ -178,6 +225,10 @@ def write_csv(path: Path, rows: Iterable[Iterable[object]]) -> None:
 
 
 def _remove(path: Path) -> None:
+    """Remove a temporary file, or a temporary folder with all that is in it."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+        return
     with contextlib.suppress(OSError):
         path.unlink(missing_ok=True)
 

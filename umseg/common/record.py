@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from umseg.common.errors import UserError
 from umseg.common.files import write_text
@@ -95,6 +95,26 @@ def invalid(problem: str, error: ValidationError, *, file: Path | None = None, r
     return UserError(
         f"{problem}: field '{printable(field)}'.", file=file, found=shorten(found), expected=expected, remedy=remedy
     )
+
+
+class SparseRecord(Record):
+    """A record that leaves new fields out of its JSON where they have their default.
+
+    Files without them stay as every version wrote them.
+
+    Attributes:
+        sparse: Names of these fields.
+    """
+
+    sparse: ClassVar[tuple[str, ...]] = ()
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, as_usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = as_usual(self)
+        for name in self.sparse:
+            if getattr(self, name) == type(self).model_fields[name].default:
+                content.pop(name, None)
+        return content
 
 
 def expectation(message: str) -> str:

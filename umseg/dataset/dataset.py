@@ -12,6 +12,7 @@ from pydantic import Field
 from umseg.common.errors import UserError
 from umseg.common.names import Component, require_component
 from umseg.common.record import Record
+from umseg.common.text import counted
 from umseg.dataset.check.problems import Problem
 from umseg.dataset.check.report import report_problems
 from umseg.dataset.description import REMEDY, DatasetDescription, load_description
@@ -20,7 +21,7 @@ from umseg.dataset.inputs import find_all_inputs
 from umseg.dataset.io.orientation import AxisCodes
 from umseg.dataset.io.registry import format_of, format_with_ending
 from umseg.dataset.listing import is_folder
-from umseg.dataset.naming import group_training, list_images, skip_strays, stem
+from umseg.dataset.naming import group_training, list_images, same_names, skip_strays, stem
 
 
 class Case(Record):
@@ -107,8 +108,8 @@ def survey_dataset(folder: Path) -> tuple[Dataset, list[Problem]]:
                 "The number of training cases is not what dataset.json says.",
                 "",
                 folder / ("imagesTr" if entries is None else "dataset.json"),
-                found=f"{count} cases",
-                expected=f"{description.numTraining} cases (numTraining in dataset.json)",
+                found=counted(count, "case"),
+                expected=f"{counted(description.numTraining, 'case')} (numTraining in dataset.json)",
                 remedy="Add the missing cases, or correct numTraining.",
             )
         )
@@ -166,6 +167,7 @@ def _folder_cases(folder: Path, description: DatasetDescription) -> tuple[tuple[
     complete, incomplete = group_training(images, description.num_channels, image_ending)
     problems += incomplete
     named = set(complete) | {problem.case for problem in incomplete if problem.case}
+    problems += same_names(labels, ending)
     label_of = {stem(path, ending): path for path in labels}
     problems += [
         Problem(

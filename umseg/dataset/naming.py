@@ -74,8 +74,7 @@ def skip_strays(
         ending: The ending of the images' names.
         expected: The right files, for messages.
     """
-    names = {stem(path, ending) for path in images}
-    copies = [path for path in images if (match := _COPY.match(stem(path, ending))) and match["original"] in names]
+    copies = second_copies(images, ending)
     problems = [
         Problem(
             f"A file in {path.parent.name} has the wrong ending.",
@@ -105,10 +104,17 @@ def skip_strays(
     return [path for path in images if path not in copies], problems
 
 
+def second_copies(files: Sequence[Path], ending: str) -> list[Path]:
+    """The files that are named as file managers name a second copy, beside their original: ``CASE (1).nii.gz``."""
+    names = {stem(path, ending) for path in files}
+    return [path for path in files if (match := _COPY.match(stem(path, ending))) and match["original"] in names]
+
+
 def group_training(files: Sequence[Path], num_channels: int, ending: str) -> Grouped:
     """Group training images, whose names all need a channel number, by case."""
     channels, plain = _by_case(files, ending)
-    problems = [
+    problems = same_names(files, ending)
+    problems += [
         Problem(
             "An image file has no channel number.",
             "",
@@ -128,15 +134,9 @@ def group_inputs(files: Sequence[Path], num_channels: int, ending: str) -> Group
     channels, plain = _by_case(files, ending)
     if num_channels == 1:
         _release_numbered_names(channels, plain, ending)
-    problems = [
-        Problem(
-            f"Two files claim the case {name}.",
-            name,
-            plain[name],
-            found=f"{plain[name].name} and {next(iter(channels[name].values())).name}",
-            expected="one of them",
-            remedy="Remove one of them.",
-        )
+    problems = same_names(files, ending)
+    problems += [
+        _two_files(name, plain[name], next(iter(channels[name].values())))
         for name in sorted(set(plain) & set(channels))
     ]
     twice = {problem.case for problem in problems}
@@ -150,13 +150,45 @@ def sibling_channels(path: Path, num_channels: int, ending: str) -> list[Path]:
     match = _CHANNEL.match(stem(path, ending))
     if num_channels == 1 or match is None:
         return [path]
-    candidates = [path.with_name(f"{match['case']}_{channel:04d}{ending}") for channel in range(num_channels)]
-    return [candidate for candidate in candidates if candidate.exists() or candidate == path]
+    names = {f"{match['case']}_{channel:04d}" for channel in range(num_channels)}
+    files, folders = list_folder(path.parent)
+    # A folder of DICOM slices has no ending, and a link that leads nowhere is no file.
+    beside = files if format_with_ending(ending).ending_of(path) else [*files, *folders]
+    return sorted({path, *(file for file in beside if _stem_of(file, ending) in names)})
+
+
+def same_names(files: Sequence[Path], ending: str) -> list[Problem]:
+    """A problem for each file that has the name of another one, but for its ending or for capitals in the ending."""
+    first: dict[str, Path] = {}
+    problems = []
+    for file in files:
+        name = stem(file, ending)
+        one = first.setdefault(name, file)
+        if one != file:
+            match = _CHANNEL.match(name)
+            problems.append(_two_files(name if match is None else match["case"], one, file))
+    return problems
 
 
 def stem(path: Path, ending: str) -> str:
-    """File name without its ending."""
-    return path.name.removesuffix(ending)
+    """File name without its ending, which may be in capitals, or another one of the same format."""
+    found = _stem_of(path, ending)
+    return path.name if found is None else found
+
+
+def _stem_of(path: Path, ending: str) -> str | None:
+    return format_with_ending(ending).stem(path.name, ending)
+
+
+def _two_files(name: str, one: Path, other: Path) -> Problem:
+    return Problem(
+        f"Two files claim the case {name}.",
+        name,
+        one,
+        found=f"{one.name} and {other.name}",
+        expected="one of them",
+        remedy="Remove one of them.",
+    )
 
 
 def channels_problem(

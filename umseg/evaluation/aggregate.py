@@ -30,11 +30,14 @@ def summarise_case(
     spacing: tuple[float, float, float],
     unit: Unit,
     classes: Mapping[str, ClassScores],
+    notes: tuple[str, ...] = (),
 ) -> CaseMetrics:
     """Complete one case with its means over classes; arguments as in :class:`CaseMetrics`."""
     keys = next(iter(classes.values())).scores
     means = {key: _mean(scores.scores[key] for scores in classes.values()) for key in keys}
-    return CaseMetrics(case=case, shape=shape, spacing=spacing, unit=unit, scores=means, classes=dict(classes))
+    return CaseMetrics(
+        case=case, shape=shape, spacing=spacing, unit=unit, scores=means, classes=dict(classes), notes=notes
+    )
 
 
 def summarise(

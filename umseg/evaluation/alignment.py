@@ -15,6 +15,9 @@ from umseg.common.parallel import map_cases
 from umseg.common.text import by, few
 from umseg.dataset.io.grid import Geometry, Unit, most_telling, placement_difference, spacings_agree
 from umseg.dataset.io.images import LabelMap, read_label
+from umseg.dataset.io.orientation import stored_axes, turn_onto
+from umseg.dataset.io.source import Notice
+from umseg.dataset.training_case import turned_label
 from umseg.evaluation.pairs import Pair
 
 log = logging.getLogger(__name__)
@@ -31,7 +34,11 @@ class LabelPair:
         reference: The same shape.
         spacing: Spacing of the reference along z, y, x, or that of the prediction where only the prediction states it.
         unit: Unit of the spacing.
-        aligned: Whether the headers of both files agree in origin and direction.
+        aligned: Whether the headers of both files agree in origin and direction, perhaps after the prediction was
+            turned.
+        turned: The orientation in which the prediction is stored, and that of the reference, to which it was turned;
+            None if both are stored along the same axes.
+        notices: What the user should know about the two files.
     """
 
     prediction: NDArray[np.signedinteger[Any]]
@@ -39,6 +46,19 @@ class LabelPair:
     spacing: tuple[float, float, float]
     unit: Unit
     aligned: bool
+    turned: tuple[str, str] | None = None
+    notices: tuple[Notice, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the record of the scores says about the two files."""
+        notes = []
+        if self.turned is not None:
+            stored, axes = self.turned
+            notes.append(f"The prediction is stored as {stored}; it was turned to the reference's axes, {axes}.")
+        if not self.aligned:
+            notes.append("Origin or direction differ from the reference's; voxels were compared by their position.")
+        return tuple(notes)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -49,16 +69,18 @@ class LabelPair:
 
 @dataclass(frozen=True)
 class ScoredPair(Generic[ScoresT]):
-    """A case's scores, and whether the headers of both files agree in origin and direction."""
+    """A case's scores, and how its two files lie; the fields are those of ``LabelPair``."""
 
     scores: ScoresT
     aligned: bool
+    turned: tuple[str, str] | None = None
+    notices: tuple[Notice, ...] = ()
 
 
 def score_pairs(
     score: Callable[[Pair], ScoredPair[ScoresT]], pairs: Sequence[Pair], workers: int, quiet: bool
 ) -> list[ScoresT]:
-    """The scores of all pairs, in their order; cases whose headers differ in origin or direction are logged.
+    """The scores of all pairs, in their order; cases whose files do not lie alike are logged.
 
     Args:
         score: Function that scores one pair; it may run in another process.
@@ -76,16 +98,37 @@ def score_pairs(
             len(misplaced),
             few(misplaced),
         )
+    turned = {name: f"{name} ({entry.turned[0]})" for name, entry in zip(names, scored, strict=True) if entry.turned}
+    if turned:
+        log.warning(
+            "Predictions that are stored along other axes than their reference, on the same grid in space: %d. They "
+            "were turned to the axes of the reference. The cases: %s",
+            len(turned),
+            few(turned.values()),
+        )
+    _tell([notice for entry in scored for notice in entry.notices])
     return [entry.scores for entry in scored]
+
+
+def _tell(notices: Sequence[Notice]) -> None:
+    """Log each kind of notice once, with the files that it is about."""
+    kinds: dict[str, list[Notice]] = {}
+    for notice in notices:
+        kinds.setdefault(notice.problem, []).append(notice)
+    for problem, found in kinds.items():
+        files = few(f"{notice.file.name} ({notice.found})" for notice in found)
+        log.warning("%s Label maps concerned: %d: %s. %s", problem, len(found), files, found[0].remedy)
 
 
 def read_pair(pair: Pair) -> LabelPair:
     """Read both label maps.
 
     Raises:
-        UserError: A file is missing or damaged, or the two differ in shape or spacing.
+        UserError: A file is missing or damaged, or the two differ in shape or spacing, or they are stored along
+            different axes and do not lie on the same grid in space.
     """
     prediction, reference = read_label(pair.prediction), read_label(pair.reference)
+    prediction, turned = _along_reference(prediction, reference, pair)
     _check_grid(prediction, reference, pair)
     stated = most_telling([reference.geometry, prediction.geometry])
     return LabelPair(
@@ -94,7 +137,36 @@ def read_pair(pair: Pair) -> LabelPair:
         reference.spacing if stated is reference.geometry else prediction.spacing,
         unit="mm" if stated.unit == "mm" else "px",
         aligned=_same_place(prediction.geometry, reference.geometry),
+        turned=turned,
+        notices=(*prediction.notices, *reference.notices),
     )
+
+
+def _along_reference(prediction: LabelMap, reference: LabelMap, pair: Pair) -> tuple[LabelMap, tuple[str, str] | None]:
+    """The prediction along the reference's axes, and both orientations if it had to be turned."""
+    turn = turn_onto(pair.prediction, prediction.geometry, pair.reference, reference.geometry)
+    if turn is not None and not turn:
+        return prediction, None
+    stored, axes = (
+        str(stored_axes(path, label.geometry))
+        for path, label in ((pair.prediction, prediction), (pair.reference, reference))
+    )
+    if turn is None:
+        raise UserError(
+            f"The prediction and the reference of case {pair.case} are stored along different axes, and do not lie on "
+            "the same grid in space.",
+            file=pair.prediction,
+            found=f"{stored}, {_grid(prediction.geometry)}",
+            expected=f"{axes}, {_grid(reference.geometry)}, as {pair.reference}, or the same grid along other axes",
+            remedy="Resample the prediction to the grid of the reference. If its header is wrong and its voxels are "
+            "those of the reference, copy the reference's header.",
+        )
+    return turned_label(prediction, turn), (stored, axes)
+
+
+def _grid(grid: Geometry) -> str:
+    place = ", ".join(f"{value:g}" for value in grid.origin)
+    return f"size {by(grid.size)}, origin {place} mm"
 
 
 def _check_grid(prediction: LabelMap, reference: LabelMap, pair: Pair) -> None:

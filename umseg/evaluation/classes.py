@@ -12,8 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
+from umseg.common.registry import unknown_name
 from umseg.common.text import few
 from umseg.evaluation.records import Label
+
+Tolerance = float | Sequence[float] | Mapping[str, float]
+"""Tolerance of the NSD: one for all classes, one per class in their order, or by class name."""
+
+TOLERANCE = 1.0
+"""Tolerance of the NSD, mm or pixels, where none is given."""
+
+MASK_REMEDY = "A mask that is stored as 0 and 255 has to be saved with the value of its class, e.g. as 0 and 1."
 
 # The largest number of 16 bits. Larger values are not classes but damage, or numbers of instances.
 _HIGHEST_LABEL = 65535
@@ -48,7 +57,7 @@ class Classes:
                 file=path,
                 found=few(str(value) for value in unknown),
                 expected="0 (background), " + ", ".join(f"{value} ({name})" for value, name in sorted(names.items())),
-                remedy="Correct the label map, or add its values to the labels.",
+                remedy=MASK_REMEDY if unknown == [255] else "Correct the label map, or add its values to the labels.",
             )
 
 
@@ -97,12 +106,17 @@ def make_classes(labels: Mapping[str, int | Collection[int]], ignore_label: int 
     return Classes(values, ignore_label)
 
 
-def class_tolerances(tolerance: float | Sequence[float], classes: Classes) -> dict[str, float]:
-    """Class name to tolerance of the NSD, from one tolerance for all classes or one for each.
+def class_tolerances(tolerance: Tolerance, classes: Classes) -> dict[str, float]:
+    """Class name to tolerance of the NSD, from one tolerance for all classes, one for each, or some by name.
 
     Raises:
-        UserError: There are too few or too many tolerances, or one is negative or infinite.
+        UserError: There are too few or too many tolerances, one is negative or infinite, or a name is no class.
     """
+    if isinstance(tolerance, Mapping):
+        for name in tolerance:
+            if name not in classes.values:
+                raise unknown_name("class", name, classes.values, "--tolerance")
+        tolerance = [tolerance.get(name, TOLERANCE) for name in classes.values]
     values = [float(entry) for entry in tolerance] if isinstance(tolerance, Sequence) else [float(tolerance)]
     if len(values) == 1:
         values *= len(classes.values)

@@ -15,7 +15,15 @@ from umseg.dataset.io.images import read_label
 from umseg.evaluation.aggregate import summarise, summarise_case
 from umseg.evaluation.alignment import ScoredPair, read_pair, score_pairs
 from umseg.evaluation.case import score_labels
-from umseg.evaluation.classes import Classes, class_tolerances, make_classes, values_of
+from umseg.evaluation.classes import (
+    MASK_REMEDY,
+    TOLERANCE,
+    Classes,
+    Tolerance,
+    class_tolerances,
+    make_classes,
+    values_of,
+)
 from umseg.evaluation.instance_pairs import IOU, evaluate_instances
 from umseg.evaluation.metrics.metric import Metric
 from umseg.evaluation.metrics.registry import DEFAULT_METRICS, choose_metrics
@@ -23,9 +31,6 @@ from umseg.evaluation.pairs import Pair, find_pairs
 from umseg.evaluation.records import CaseMetrics, InstanceMetrics, Metrics
 
 log = logging.getLogger(__name__)
-
-TOLERANCE = 1.0
-"""Tolerance of the NSD, mm or pixels, where none is given."""
 
 
 def evaluate_folder(
@@ -35,7 +40,7 @@ def evaluate_folder(
     metrics: Sequence[str] | None = None,
     labels: Mapping[str, int | Collection[int]] | None = None,
     ignore_label: int | None = None,
-    tolerance: float | Sequence[float] | None = None,
+    tolerance: Tolerance | None = None,
     instances: bool = False,
     threshold: float | None = None,
     border: int | None = None,
@@ -43,6 +48,7 @@ def evaluate_folder(
     workers: int = 0,
     quiet: bool = False,
     cases: Collection[str] | None = None,
+    only_present: bool = False,
 ) -> Metrics | InstanceMetrics:
     """Score every label map of a folder against the reference of the same file name.
 
@@ -60,16 +66,19 @@ def evaluate_folder(
             label of ``dataset.json``, unless ``labels`` are given.
         tolerance: Tolerance of the NSD, in mm, or in pixels where the files do not say how large voxels are: one for
             all classes, or one per class in ascending order of the label values, with regions in the order of the
-            labels. 1 by default.
+            labels, or by class name (1 for the others). 1 by default.
         instances: Whether label maps number objects, whatever ``dataset.json`` says: F1 instead of scores per class.
         threshold: In an instance task: smallest intersection over union of two objects that match. 0.5 by default.
         border: In an instance task: width in voxels of the frame along the edges of the image; objects that reach into
             it are left out. 0 by default.
-        file_ending: Ending of the label maps, with the dot. By default the one ending found in the reference folder.
+        file_ending: Ending of the label maps, with the dot. By default the one ending found in the reference folder;
+            predictions may have another one.
         workers: Number of processes; 0 works in this one.
         quiet: Whether to show no progress bar.
         cases: Names of the cases to score (file names without ending); other files in either folder are left out. By
             default every file of the two folders must have its counterpart in the other.
+        only_present: Whether cases that are in one folder alone are left out; references without a prediction are named
+            in the result.
 
     Returns:
         Scores per case and class, or per case and its objects, and their summary.
@@ -79,7 +88,7 @@ def evaluate_folder(
             label map has a value that is not in ``labels``; the metrics, labels or tolerances are not valid; an
             argument does not apply to this kind of label maps.
     """
-    pairs = find_pairs(Path(predictions), Path(reference), file_ending, cases)
+    pairs, missing = find_pairs(Path(predictions), Path(reference), file_ending, cases, only_present)
     described = None if labels is not None else _description(Path(predictions), Path(reference))
     if instances or (described is not None and described.task == "instance"):
         options = {
@@ -89,7 +98,7 @@ def evaluate_folder(
             "tolerance of the NSD": tolerance,
         }
         _refuse_options(options, "label maps that number objects", reference)
-        return evaluate_instances(
+        objects = evaluate_instances(
             pairs,
             object_name=_object_name(described),
             threshold=IOU if threshold is None else threshold,
@@ -97,6 +106,7 @@ def evaluate_folder(
             workers=workers,
             quiet=quiet,
         )
+        return objects.model_copy(update={"missing": missing})
     _refuse_options({"IoU threshold": threshold, "border": border}, "label maps of classes", reference)
     metrics = DEFAULT_METRICS if metrics is None else tuple(metrics)
     # Chosen before the label maps are read, so that a misspelt name is reported at once.
@@ -107,9 +117,11 @@ def evaluate_folder(
         ignore_label = described.ignore_label if ignore_label is None else ignore_label
     if labels is None:
         names = [pair.case for pair in pairs]
-        found = map_cases(_foreground_values, pairs, names, workers=workers, title="Finding labels", quiet=quiet)
-        labels = {str(value): value for value in sorted(frozenset().union(*found)) if value != ignore_label}
-    return evaluate_pairs(
+        found = list(map_cases(_foreground_values, pairs, names, workers=workers, title="Finding labels", quiet=quiet))
+        predicted, expected = (frozenset[int]().union(*sides) for sides in zip(*found, strict=True))
+        _warn_of_other_values(predicted, expected)
+        labels = {str(value): value for value in sorted(predicted | expected) if value != ignore_label}
+    scores = evaluate_pairs(
         pairs,
         labels,
         metrics=metrics,
@@ -118,6 +130,7 @@ def evaluate_folder(
         workers=workers,
         quiet=quiet,
     )
+    return scores.model_copy(update={"missing": missing})
 
 
 def evaluate_pairs(
@@ -126,7 +139,7 @@ def evaluate_pairs(
     *,
     metrics: Sequence[str] = DEFAULT_METRICS,
     ignore_label: int | None = None,
-    tolerance: float | Sequence[float] = TOLERANCE,
+    tolerance: Tolerance = TOLERANCE,
     workers: int = 0,
     quiet: bool = False,
 ) -> Metrics:
@@ -162,7 +175,7 @@ def evaluate_described(
     pairs: Sequence[Pair],
     description: DatasetDescription,
     *,
-    tolerance: float | Sequence[float] = TOLERANCE,
+    tolerance: Tolerance = TOLERANCE,
     workers: int = 0,
     quiet: bool = False,
 ) -> Metrics | InstanceMetrics:
@@ -214,9 +227,20 @@ def _refuse_options(options: Mapping[str, object], kind: str, reference: Path) -
         )
 
 
-def _foreground_values(pair: Pair) -> frozenset[int]:
-    values = {value for path in (pair.prediction, pair.reference) for value in values_of(read_label(path).array)}
-    return frozenset(values - {0})
+def _foreground_values(pair: Pair) -> tuple[frozenset[int], frozenset[int]]:
+    """The values of the prediction and those of the reference."""
+    return values_of(read_label(pair.prediction).array) - {0}, values_of(read_label(pair.reference).array) - {0}
+
+
+def _warn_of_other_values(predicted: frozenset[int], reference: frozenset[int]) -> None:
+    """Say that all scores will be 0 because the two folders name their classes by different values."""
+    if predicted and reference and not predicted & reference:
+        log.warning(
+            "Predictions and references have no value in common: %s and %s, so that every score is 0. %s",
+            few(map(str, sorted(predicted))),
+            few(map(str, sorted(reference))),
+            MASK_REMEDY if 255 in predicted | reference else "Give both the same values.",
+        )
 
 
 def _score_pair(
@@ -226,4 +250,5 @@ def _score_pair(
     classes.check(maps.prediction, pair.prediction, is_reference=False)
     classes.check(maps.reference, pair.reference, is_reference=True)
     scores = score_labels(maps.prediction, maps.reference, maps.spacing, classes, tolerances, maps.unit, metrics)
-    return ScoredPair(summarise_case(pair.case, maps.shape, maps.spacing, maps.unit, scores), maps.aligned)
+    case = summarise_case(pair.case, maps.shape, maps.spacing, maps.unit, scores, maps.notes)
+    return ScoredPair(case, maps.aligned, maps.turned, maps.notices)

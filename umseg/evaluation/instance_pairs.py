@@ -68,8 +68,9 @@ def _score_pair(pair: Pair, threshold: float, border: int) -> ScoredPair[Instanc
         unit=maps.unit,
         objects=instance_f1(maps.prediction, maps.reference, threshold, border),
         Dice=dice(maps.prediction > 0, maps.reference > 0),
+        notes=maps.notes,
     )
-    return ScoredPair(case, maps.aligned)
+    return ScoredPair(case, maps.aligned, maps.turned, maps.notices)
 
 
 def _refuse_negative(array: NDArray[np.integer[Any]], path: Path) -> None:

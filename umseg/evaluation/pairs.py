@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,10 @@ from pathlib import Path
 from umseg.common.errors import UserError
 from umseg.common.text import few
 from umseg.dataset.io.registry import label_endings
-from umseg.dataset.listing import is_folder, list_folder
+from umseg.dataset.listing import is_folder, is_lost, list_folder, refuse_missing
+from umseg.dataset.naming import second_copies
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -28,30 +32,58 @@ class Pair:
 
 
 def find_pairs(
-    predictions: Path, reference: Path, file_ending: str | None, cases: Collection[str] | None
-) -> tuple[Pair, ...]:
-    """Pair the label maps of two folders by their file names, sorted by case.
+    predictions: Path,
+    reference: Path,
+    file_ending: str | None = None,
+    cases: Collection[str] | None = None,
+    only_present: bool = False,
+) -> tuple[tuple[Pair, ...], tuple[str, ...]]:
+    """Pair the label maps of two folders by their file names.
+
+    The folders may hold different formats: ``CASE.mha`` is a prediction for ``CASE.nii.gz``. Names that lead nowhere
+    count; reading them is an error.
 
     Args:
         predictions: Folder of predicted label maps.
         reference: Folder of reference label maps.
-        file_ending: Ending of the label maps, with the dot; None: the only one in the reference folder.
+        file_ending: Ending of the label maps in both folders, with the dot; None: the only one in the reference folder,
+            and in the predictions any one.
         cases: Names of the cases to pair; None: all cases, each of which must be in both folders.
+        only_present: Whether cases that are in one folder alone are left out.
+
+    Returns:
+        The pairs, sorted by case, and the reference cases that are left out, because they have no prediction.
 
     Raises:
         UserError: A folder does not exist or has no label map; the reference folder mixes formats; cases are missing
             in one of the folders.
     """
     ending = "." + file_ending.removeprefix(".") if file_ending else _only_ending(reference)
-    predicted, references = _label_maps(predictions, ending), _label_maps(reference, ending)
+    references = _label_maps(reference, ending)
+    predicted = _label_maps(predictions, ending) if file_ending else _predictions(predictions, ending, references)
     chosen = set(references if cases is None else cases)
     if not chosen:
         raise UserError("--cases names no case.", file=reference, remedy="Name at least one case.")
     _refuse_missing(chosen - set(references), "case of --cases", "cases of --cases", reference, ending)
-    _refuse_missing(chosen - set(predicted), "reference case", "reference cases", predictions, ending)
-    if cases is None:
-        _refuse_missing(set(predicted) - set(references), "predicted case", "predicted cases", reference, ending)
-    return tuple(Pair(case, predicted[case], references[case]) for case in sorted(chosen))
+    missing = chosen - set(predicted)
+    surplus = set(predicted) - set(references) if cases is None else set()
+    if not only_present:
+        _refuse_missing(missing, "reference case", "reference cases", predictions, ending)
+        _refuse_missing(surplus, "predicted case", "predicted cases", reference, ending)
+    elif chosen <= missing:
+        raise UserError(
+            "No reference case has a prediction.",
+            file=predictions,
+            found=few(sorted(predicted)),
+            expected=f"predictions of {few(sorted(chosen))}",
+            remedy="Check that these are the right folders.",
+        )
+    if missing:
+        log.warning("%d of %d reference cases have no prediction: %s", len(missing), len(chosen), few(sorted(missing)))
+    if only_present and surplus:
+        log.warning("%d predictions have no reference: %s", len(surplus), few(sorted(surplus)))
+    pairs = tuple(Pair(case, predicted[case], references[case]) for case in sorted(chosen - missing))
+    return pairs, tuple(sorted(missing))
 
 
 def _refuse_missing(missing: Collection[str], one: str, many: str, folder: Path, ending: str) -> None:
@@ -63,7 +95,8 @@ def _refuse_missing(missing: Collection[str], one: str, many: str, folder: Path,
         file=folder,
         found="no " + few(case + ending for case in sorted(missing)),
         expected="a prediction for every reference and a reference for every prediction, under the same file name",
-        remedy="Add or remove files, or choose the cases to score with --cases.",
+        remedy="Add or remove files, choose the cases to score with --cases, or score those that are in both folders "
+        "with --only-present.",
     )
 
 
@@ -81,12 +114,13 @@ def _only_ending(folder: Path) -> str:
 
 
 def _ending(name: str) -> str | None:
-    return next((ending for ending in label_endings() if name.lower().endswith(ending)), None)
+    found = [ending for ending in label_endings() if name.lower().endswith(ending)]
+    return max(found, key=len, default=None)
 
 
 def _label_maps(folder: Path, ending: str) -> dict[str, Path]:
     """Case name to file."""
-    found = {path.name[: -len(ending)]: path for path in _files(folder) if path.name.lower().endswith(ending.lower())}
+    found = _with_ending(folder, ending)
     if not found:
         raise UserError(
             "The folder has no label maps.",
@@ -97,7 +131,47 @@ def _label_maps(folder: Path, ending: str) -> dict[str, Path]:
     return found
 
 
+def _predictions(folder: Path, ending: str, references: Collection[str]) -> dict[str, Path]:
+    """Case name to file: of the references' format or, where there is none of it, of another one."""
+    endings = {found for path in _files(folder) if (found := _ending(path.name)) is not None}
+    by_ending = {other: _with_ending(folder, other) for other in sorted(endings)}
+    same = by_ending.pop(ending, {})
+    others: dict[str, list[Path]] = {}
+    for files in by_ending.values():
+        for case, path in files.items():
+            # Beside predictions of the references' format, files of other formats are pictures or notes.
+            if case not in same and (case in references or not same):
+                others.setdefault(case, []).append(path)
+    twice = {case: paths for case, paths in others.items() if len(paths) > 1}
+    if twice:
+        raise UserError(
+            "A case has predictions of several formats.",
+            file=folder,
+            found=few(path.name for paths in twice.values() for path in paths),
+            expected="one prediction per case",
+            remedy="Name the file ending, or remove the wrong files.",
+        )
+    found = {**same, **{case: paths[0] for case, paths in others.items()}}
+    return found or _label_maps(folder, ending)
+
+
+def _with_ending(folder: Path, ending: str) -> dict[str, Path]:
+    files = [path for path in _files(folder) if _is_named(path.name, ending)]
+    copies = second_copies(files, ending)
+    if copies:
+        names = few(path.name for path in copies)
+        log.warning("%s: %d second copies of files are skipped: %s", folder, len(copies), names)
+    return {path.name[: -len(ending)]: path for path in files if path not in copies}
+
+
+def _is_named(name: str, ending: str) -> bool:
+    """Whether a name has this ending, and not a longer one that ends in it."""
+    return name.lower().endswith(ending.lower()) and len(_ending(name) or "") <= len(ending)
+
+
 def _files(folder: Path) -> list[Path]:
+    if is_lost(folder):
+        refuse_missing(folder)
     if not is_folder(folder):
         raise UserError(
             "The folder does not exist.",
@@ -105,4 +179,6 @@ def _files(folder: Path) -> list[Path]:
             found="a file" if folder.exists() else None,
             remedy="Check the path.",
         )
-    return list_folder(folder)[0]
+    files, folders = list_folder(folder)
+    # A folder with the name of a label map is not skipped: reading it says what it is.
+    return sorted([*files, *(path for path in folders if _ending(path.name) is not None)])

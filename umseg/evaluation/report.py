@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from umseg.common.errors import UserError
 from umseg.common.files import write_csv
-from umseg.common.text import few, table
+from umseg.common.text import counted, few, table, wrapped
 from umseg.evaluation.metrics.metric import Better
-from umseg.evaluation.records import InstanceMetrics, Label, MetricRecord, Metrics, Statistic, Summary
+from umseg.evaluation.records import InstanceMetrics, Label, MetricRecord, Metrics, Statistic, Summary, load_metrics
 
 _WORST_CASES = 3
+_LONGEST_HEADER = 100
 _CLASS_COUNTS = ("TP", "FP", "FN", "n_pred", "n_ref", "volume_pred_ml", "volume_ref_ml")
 _OBJECT_SCORES = ("F1", "precision", "recall", "TP", "FP", "FN")
 _GAP = 3
@@ -36,10 +39,54 @@ def write_metrics(metrics: Metrics | InstanceMetrics, folder: Path) -> tuple[Pat
     Raises:
         UserError: The folder cannot be written or the disk is full.
     """
-    json_file, csv_file = Path(folder) / "metrics.json", Path(folder) / "metrics.csv"
+    json_file, csv_file = _files(folder)
     metrics.save(json_file)
     write_csv(csv_file, _instance_rows(metrics) if isinstance(metrics, InstanceMetrics) else _class_rows(metrics))
     return json_file, csv_file
+
+
+def refuse_output(folder: Path, overwrite: bool = False) -> None:
+    """Refuse a folder whose ``metrics.json`` or ``metrics.csv`` is not one that umseg wrote, or that is a file.
+
+    Args:
+        folder: The folder for ``write_metrics``.
+        overwrite: Whether other files of these names may be replaced.
+
+    Raises:
+        UserError: The scores cannot, or must not, be written there.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(
+            "The output is a file.", file=folder, expected="a folder", remedy="Name a folder with --output."
+        )
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not os.access(existing, os.W_OK):
+        raise UserError(
+            "The output folder cannot be written.", file=folder, remedy="Name another folder with --output."
+        )
+    foreign = [file for file in _files(folder) if file.exists() and not _is_own(file)]
+    if foreign and not overwrite:
+        raise UserError(
+            "The scores would replace a file that umseg did not write.",
+            file=foreign[0],
+            remedy="Name another folder with --output, or move the file; --overwrite replaces it.",
+        )
+
+
+def _files(folder: Path) -> tuple[Path, Path]:
+    return Path(folder) / "metrics.json", Path(folder) / "metrics.csv"
+
+
+def _is_own(file: Path) -> bool:
+    """Whether a file holds scores, by its content."""
+    try:
+        if file.suffix == ".json":
+            load_metrics(file)
+            return True
+        with file.open(encoding="utf-8") as handle:
+            return handle.readline(_LONGEST_HEADER).startswith("case,class,")
+    except (UserError, OSError, UnicodeDecodeError):
+        return False
 
 
 def _class_rows(metrics: Metrics) -> Iterator[Row]:
@@ -80,7 +127,7 @@ def _class_lines(metrics: Metrics) -> list[str]:
         for row, cell in zip(rows, ("tolerance", *tolerances, ""), strict=True):
             row.append(cell)
     worst = _worst(columns, {case.case: tuple(case.scores[key] for key in columns) for case in metrics.cases})
-    return [*_aligned(rows, underlined=(0, len(rows) - 2)), "", *_class_notes(metrics), *worst]
+    return [*_aligned(rows, underlined=(0, len(rows) - 2)), "", *_fitting(_class_notes(metrics)), *worst]
 
 
 def _instance_lines(metrics: InstanceMetrics) -> list[str]:
@@ -94,7 +141,13 @@ def _instance_lines(metrics: InstanceMetrics) -> list[str]:
     ]
     columns = {name: MetricRecord(title=name, description="", unit="", better="higher") for name in ("F1", "DSC")}
     worst = _worst(columns, {case.case: (case.objects.F1, case.Dice) for case in metrics.cases})
-    return [*_aligned(rows, underlined=(0,)), "", *_instance_notes(metrics), *worst]
+    return [*_aligned(rows, underlined=(0,)), "", *_fitting(_instance_notes(metrics)), *worst]
+
+
+def _fitting(notes: Iterable[str]) -> Iterator[str]:
+    """The notes as lines that fit a terminal."""
+    for note in notes:
+        yield from wrapped(note, indent="  ", first="")
 
 
 def _heading(metric: MetricRecord) -> str:
@@ -121,11 +174,11 @@ def _aligned(rows: Sequence[Sequence[str]], underlined: Sequence[int]) -> list[s
 
 
 def _class_notes(metrics: Metrics) -> list[str]:
-    notes = ["Mean ± standard deviation over the cases."]
+    notes = ["Mean ± standard deviation over the cases.", *_missing_notes(metrics)]
     notes += [f"{metric.title}: {metric.description}" for metric in metrics.metrics.values()]
     if metrics.unit == "mixed":
         pixels = sum(case.unit == "px" for case in metrics.cases)
-        notes.append(f"Lengths are in pixels in {_cases(pixels)} whose files do not say how large voxels are.")
+        notes.append(f"Lengths are in pixels in {counted(pixels, 'case')} whose files do not say how large voxels are.")
     if metrics.ignore_label is not None:
         notes.append(f"Voxels of the value {metrics.ignore_label} (ignore) in the reference are left out.")
     missing = _counted({name: summary.n_not_evaluable for name, summary in metrics.classes.items()})
@@ -167,9 +220,10 @@ def _counted(numbers: Mapping[str, int]) -> str:
 
 def _instance_notes(metrics: InstanceMetrics) -> list[str]:
     total = metrics.total
-    false_positives = f"{total.FP:,} false positive{'' if total.FP == 1 else 's'}"
+    false_positives = counted(total.FP, "false positive")
     notes = [
         "Mean ± standard deviation over the cases.",
+        *_missing_notes(metrics),
         "A predicted object counts as found if its overlap (IoU) with a reference object is at least "
         f"{metrics.threshold:g}. {total.TP:,} found, {false_positives}, {total.FN:,} missed.",
         "DSC: overlap of all objects as one mask.",
@@ -177,14 +231,18 @@ def _instance_notes(metrics: InstanceMetrics) -> list[str]:
     if metrics.border:
         notes.append(f"Objects that reach into the outermost {metrics.border} voxels of the image are left out of F1.")
     if metrics.n_not_evaluable:
-        notes.append(
-            f"Not scored, because neither reference nor prediction has an object: {_cases(metrics.n_not_evaluable)}."
-        )
+        cases = counted(metrics.n_not_evaluable, "case")
+        notes.append(f"Not scored, because neither reference nor prediction has an object: {cases}.")
     return notes
 
 
-def _cases(number: int) -> str:
-    return "1 case" if number == 1 else f"{number} cases"
+def _missing_notes(metrics: Metrics | InstanceMetrics) -> list[str]:
+    missing = metrics.missing
+    return (
+        [f"Not scored, because there is no prediction: {counted(len(missing), 'case')} ({few(missing)})."]
+        if missing
+        else []
+    )
 
 
 def _worst(columns: Mapping[str, MetricRecord], cases: Mapping[str, Sequence[float]]) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from umseg.common.errors import UserError
 from umseg.common.memory import is_out_of_memory, out_of_memory
-from umseg.common.text import table
+from umseg.common.text import counted, table
 from umseg.dataset.check.problems import DatasetError, Problem
 from umseg.dataset.dataset import Case
 
@@ -43,7 +43,9 @@ class FailedCasesError(DatasetError):
             rows = [(problem.case, _reason(problem), str(problem.file)) for problem in problems]
             lines = table([("case", "reason", "file"), *rows], underlined=(0,))
             super().__init__(
-                "\n".join([f"{len(problems)} cases were not segmented:", *(f"  {line}" for line in lines)]),
+                "\n".join(
+                    [f"{counted(len(problems), 'case')} could not be segmented:", *(f"  {line}" for line in lines)]
+                ),
                 problems,
                 found=f"{done} of the other cases in {output}",
                 remedy=f"Correct these cases, or take them out. {_RESUME}",

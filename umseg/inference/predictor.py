@@ -18,8 +18,8 @@ from torch import nn
 
 from umseg.common.claims import claim
 from umseg.common.errors import UserError
-from umseg.common.files import remove_leftovers
-from umseg.common.text import few
+from umseg.common.files import plain_path, remove_leftovers
+from umseg.common.text import counted, few
 from umseg.dataset.check.digest import digest_of_file, digest_of_record
 from umseg.dataset.check.problems import Problem
 from umseg.dataset.check.report import report_problems
@@ -72,6 +72,10 @@ class _Read:
     stages: Stages
 
 
+SMALLEST_STEP = 0.05
+"""Smallest distance of neighbouring patches as a fraction of the patch: 8,000 windows cover each voxel of a volume."""
+
+
 class Predictor:
     """Segments images with a trained model.
 
@@ -82,7 +86,7 @@ class Predictor:
         weights: ``final`` or ``best`` (highest moving average of the validation Dice).
         mirror: Whether predictions are averaged over all flips of the mirrored axes, which takes 2 to the number of
             axes times as long. The paper does not do it.
-        step: Distance of neighbouring patches as a fraction of the patch.
+        step: Distance of neighbouring patches as a fraction of the patch, from 0.05 to 1.
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
 
     Raises:
@@ -100,11 +104,11 @@ class Predictor:
         step: float = 0.5,
         precision: str = "auto",
     ) -> None:
-        if not 0 < step <= 1:
+        if not SMALLEST_STEP <= step <= 1:
             raise UserError(
                 "The step is not a valid fraction of the patch.",
                 found=step,
-                expected="more than 0 and at most 1",
+                expected=f"from {SMALLEST_STEP} to 1",
                 remedy="Correct --step; the default is 0.5.",
             )
         self.card = load_card(model_folder)
@@ -192,7 +196,7 @@ class Predictor:
         cases, problems = survey_cases(named, description.num_channels, description.file_ending)
         if not cases:
             report_problems(problems, named[0].absolute())
-        output = Path(output).absolute()
+        output = plain_path(output)
         refuse_place(output, named, cases)
         targets = [self.target(case, output) for case in cases]
         refuse_replacing_inputs(cases, [*targets, output / "dataset.json", output / RECORD])
@@ -206,7 +210,7 @@ class Predictor:
                 if resume and record.is_complete(path, settings, case)
             }
             if kept:
-                log.info("Keeping %d label maps that this model made of these images.", len(kept))
+                log.info("Keeping %s that this model made of these images.", counted(len(kept), "label map"))
             to_do = [case for case in cases if case.id not in kept]
             if not overwrite:
                 record.refuse_others([self.target(case, output) for case in to_do])
@@ -229,7 +233,7 @@ class Predictor:
         Raises:
             UserError: A case cannot be segmented. Label maps that were written before are kept.
         """
-        output = Path(output).absolute()
+        output = plain_path(output)
         targets = [self.target(case, output) for case in cases]
         refuse_replacing_inputs(cases, [*targets, output / "dataset.json"])
         self.card.dataset.save(output / "dataset.json")
@@ -320,8 +324,8 @@ class Predictor:
         if array.ndim != 4 or array.shape[0] != len(expected):
             raise UserError(
                 "The image does not have the channels that the model was trained with.",
-                found=f"an array of shape {array.shape}" if array.ndim != 4 else f"{array.shape[0]} channels",
-                expected=f"{len(expected)} channels: " + ", ".join(expected.values()),
+                found=f"an array of shape {array.shape}" if array.ndim != 4 else counted(array.shape[0], "channel"),
+                expected=counted(len(expected), "channel") + ": " + ", ".join(expected.values()),
                 remedy="Give all channels of each case, in the order of training.",
             )
         # Types are not checked at run time.

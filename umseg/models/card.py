@@ -12,6 +12,7 @@ from umseg.architectures.options import ModelOptions
 from umseg.common.errors import UserError
 from umseg.common.names import Name, check_component
 from umseg.common.record import FieldError, Record
+from umseg.common.text import counted
 from umseg.dataset.description import DatasetDescription
 from umseg.dataset.io.orientation import AxisCodes
 from umseg.models.registry import build_network, fit_configuration
@@ -154,4 +155,4 @@ def first_stage_folder(model_folder: Path, card: ModelCard) -> Path | None:
 
 def _data(description: DatasetDescription) -> str:
     values = ", ".join(map(str, description.foreground_values))
-    return f"{description.num_channels} channels and the label values {values}"
+    return f"{counted(description.num_channels, 'channel')} and the label values {values}"

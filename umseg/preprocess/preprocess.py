@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from umseg.common.errors import UserError
 from umseg.common.memory import keep_freed_memory
 from umseg.common.parallel import map_cases
+from umseg.common.text import counted
 from umseg.dataset.crop import box_slices, nonzero_region
 from umseg.dataset.dataset import Case, Dataset
 from umseg.dataset.io.images import Image
@@ -73,8 +74,8 @@ def preprocess_case(
     if images.shape[0] != len(schemes):
         raise UserError(
             "The image and the plan have different numbers of channels.",
-            found=f"{images.shape[0]} channels",
-            expected=f"{len(schemes)} channels",
+            found=counted(images.shape[0], "channel"),
+            expected=counted(len(schemes), "channel"),
             remedy="Give one file for every channel in dataset.json: CASE_0000, CASE_0001, ...",
         )
     if label is not None and label.shape != images.shape[1:]:
@@ -176,8 +177,10 @@ def preprocess_dataset(
 
 def _stored_message(configuration: str, stored: int, required: int) -> str:
     if stored == required:
-        return f"{configuration}: all {required} cases are already preprocessed."
-    return f"{configuration}: {stored} of {required} cases are already preprocessed; preprocessing {required - stored}."
+        whole = "the only case is" if required == 1 else f"all {required:,} cases are"
+        return f"{configuration}: {whole} already preprocessed."
+    cases = f"{stored:,} of {counted(required, 'case')}"
+    return f"{configuration}: {cases} are already preprocessed; preprocessing {required - stored:,}."
 
 
 def full_spacing(configuration: Configuration, case_spacing: tuple[float, float, float]) -> tuple[float, float, float]:

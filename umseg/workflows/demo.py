@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 
 from umseg.architectures.options import ModelOptions
 from umseg.common.errors import UserError
+from umseg.common.files import plain_path
+from umseg.common.text import few
 from umseg.dataset.io.images import read_label
 from umseg.evaluation import InstanceMetrics, Metrics, evaluate_folder, write_metrics
 from umseg.inference import Predictor
+from umseg.reports.orientation import array_letters, upright
 from umseg.reports.pictures import Slice, draw_overlays
 from umseg.training import TrainingConfig
 from umseg.training import train as run_training
@@ -31,6 +34,8 @@ CONFIG = TrainingConfig(
     optimizer="adamw",
 )
 MARKER = ".umseg-demo"
+RESULTS = {MARKER, "data", "workspace", "predictions", "metrics.json", "metrics.csv", "overlays.png"}
+"""What a demo writes into its folder."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ def run_demo(output: Path, *, workers: int = 0, quiet: bool = False) -> DemoResu
     Raises:
         UserError: nilearn is missing, or ``output`` holds files that are not a demo's.
     """
-    output = Path(output).absolute()
+    output = plain_path(output)
     _clear(output)
     data = write_demo_data(output / "data")
     workspace, _, _ = plan_dataset(
@@ -76,32 +81,44 @@ def run_demo(output: Path, *, workers: int = 0, quiet: bool = False) -> DemoResu
 
 
 def overlay_slices(data: DemoData, predictions: Path) -> list[Slice]:
-    """A coronal slice through the middle of every tested slab, assembled from its blocks; the top of the head is up."""
+    """A coronal slice through the middle of every tested slab, assembled from its blocks, as radiologists view it."""
     whole = np.zeros_like(data.reference)
     for block in data.test:
         whole[block.place] = read_label(predictions / f"{block.name}.nii.gz").array
     columns = slice(min(b.place[2].start for b in data.test), max(b.place[2].stop for b in data.test))
     slabs = sorted({(b.place[1].start, b.place[1].stop) for b in data.test})
+    # The template's axes x, y, z point to the right, front and top.
+    view = upright(array_letters("RAS"), across=1)
     slices = []
     for start, stop in slabs:
         middle = (start + stop) // 2
 
         def coronal(volume: NDArray[np.generic], y: int = middle) -> NDArray[np.generic]:
-            return volume[BRAIN[0], y, columns][::-1]
+            return view(volume[BRAIN[0], y, columns])
 
-        slices.append(Slice(f"y = {middle}", coronal(data.image), coronal(data.reference), coronal(whole)))
+        title = f"coronal slice {middle + 1}"
+        slices.append(Slice(title, coronal(data.image), coronal(data.reference), coronal(whole), view.edges))
     return slices
 
 
 def _clear(output: Path) -> None:
-    """Create ``output`` as an empty folder; only the results of an earlier demo are removed."""
+    """Make ``output`` a folder without results; only those of an earlier demo are removed."""
+    if output.exists() and not output.is_dir():
+        raise UserError("The output is a file.", file=output, remedy="Give a new folder with --output.")
     marker = output / MARKER
-    if output.exists() and any(output.iterdir()) and not marker.exists():
+    found = {path.name for path in output.iterdir()} if output.is_dir() else set()
+    others = found - RESULTS if marker.exists() else found
+    if others:
         raise UserError(
             "The output folder holds files that are not an earlier demo's.",
             file=output,
-            remedy="Give a new folder with --output.",
+            found=few(sorted(others)),
+            remedy="Give a new folder with --output, or move these files.",
         )
-    shutil.rmtree(output, ignore_errors=True)
-    output.mkdir(parents=True)
+    for path in (output / name for name in found):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
+    output.mkdir(parents=True, exist_ok=True)
     marker.touch()

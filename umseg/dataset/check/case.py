@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from umseg.common.text import few
+from umseg.common.text import counted, few
 from umseg.dataset.check.problems import Problem
 from umseg.dataset.dataset import Case
 from umseg.dataset.description import DatasetDescription
@@ -27,7 +27,7 @@ def check_case(case: Case, image: Image, label: LabelMap, description: DatasetDe
     if case.label is None:
         raise ValueError(f"case {case.id} has no label file")
     return [
-        *(Problem(case=case.id, severity="warning", **asdict(notice)) for notice in image.notices),
+        *(Problem(case=case.id, severity="warning", **asdict(notice)) for notice in (*image.notices, *label.notices)),
         *check_image(case, image, description.num_channels),
         *_check_values(case, case.label, label, description),
         *_check_grid(case, case.label, image, label),
@@ -71,8 +71,8 @@ def _wrong_channels(case: Case, found: int, declared: int) -> Problem:
         "The image has the wrong number of channels.",
         case.id,
         file,
-        found=f"{found} channels" + (", the last a transparency that varies" if transparent else ""),
-        expected=f"{declared} channels (channel_names in dataset.json)",
+        found=counted(found, "channel") + (", the last a transparency that varies" if transparent else ""),
+        expected=f"{counted(declared, 'channel')} (channel_names in dataset.json)",
         remedy=remedy,
     )
 

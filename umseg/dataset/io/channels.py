@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from umseg.common.text import counted
 from umseg.dataset.io.registry import format_of
 from umseg.dataset.io.source import Notice
 
@@ -44,7 +45,7 @@ def fit_channels(values: NDArray[Any], channels: int, path: Path) -> tuple[NDArr
                 "The transparency of an image is left out: it is the same everywhere.",
                 path,
                 found=f"{len(values)} components, the last of them {values[-1].flat[0]} everywhere",
-                expected=f"{channels} channels (channel_names in dataset.json)",
+                expected=f"{counted(channels, 'channel')} (channel_names in dataset.json)",
                 remedy="Nothing need be done; files without transparency are smaller.",
             )
         )

@@ -54,12 +54,14 @@ class Source:
         read: A function that returns the voxels, (components, z, y, x). It raises a ``RuntimeError``, ``OSError``,
             ``DamagedFileError`` or ``UserError`` rather than return an image that is partly filled.
         notices: What the user should know about the file.
+        late_notices: A function that returns what was noticed while the voxels were read, once they were.
     """
 
     geometry: Geometry
     components: int
     read: Callable[[], NDArray[Any]]
     notices: tuple[Notice, ...] = ()
+    late_notices: Callable[[], tuple[Notice, ...]] = tuple
 
 
 def refuse_many_axes(path: Path, size: Sequence[int]) -> None:

@@ -320,21 +320,27 @@ class TrainingConfig(Record):
 
     def resolved(self, configuration: Configuration | None = None) -> TrainingConfig:
         """The configuration with values in place of None; those of a plan's configuration where it is given."""
-        from umseg.models.registry import has_mamba_layers
-        from umseg.training.augmentation import patch_geometry
+        implied = self.implied(configuration)
+        values = {name: value for name, value in implied.items() if getattr(self, name) is None}
+        # A network without Mamba layers ignores their optimiser.
+        return self.model_copy(update={**values, "ssm_optimizer": implied["ssm_optimizer"]})
 
+    def implied(self, configuration: Configuration | None = None) -> dict[str, Any]:
+        """What None stands for, by field: values of the optimiser, and of a plan's configuration where it is given."""
         optimizer = OPTIMIZERS.look_up(self.optimizer, "--optimizer")
+        spec = NETWORKS.get(self.model)
+        mamba = spec is not None and spec.has_mamba_layers and self.options.ssm
         values: dict[str, Any] = {
-            "lr": self.initial_lr,
-            "weight_decay": optimizer.weight_decay if self.weight_decay is None else self.weight_decay,
-            "ssm_optimizer": self.own_ssm_optimizer if has_mamba_layers(self.model, self.options) else None,
+            "lr": optimizer.lr,
+            "weight_decay": optimizer.weight_decay,
+            "ssm_optimizer": self.own_ssm_optimizer if mamba else None,
             "validation_iterations": self.validation_batches,
         }
         if configuration is not None:
-            values["batch_size"] = self.batch_size or configuration.batch_size
-            values["patch_size"] = self.patch_size or configuration.patch_size
-            values["mirror_axes"] = patch_geometry(configuration.patch_size, self.mirror_axes).mirror_axes
-        return self.model_copy(update=values)
+            values["batch_size"] = configuration.batch_size
+            values["patch_size"] = configuration.patch_size
+            values["mirror_axes"] = tuple(range(len(configuration.patch_size)))
+        return values
 
     @property
     def initial_lr(self) -> float:

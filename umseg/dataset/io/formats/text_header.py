@@ -8,7 +8,10 @@ for them trust what a header says; ITK writes label maps.
 from __future__ import annotations
 
 import math
+import os
 import re
+import uuid
+import zlib
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,7 +22,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
-from umseg.common.files import atomic_path
 from umseg.common.text import by
 from umseg.dataset.io.format import Format
 from umseg.dataset.io.formats.itk import write_itk
@@ -29,6 +31,9 @@ from umseg.dataset.io.source import DamagedFileError, Notice, Source
 
 _VOXEL_ENDINGS = (".raw", ".zraw", ".raw.gz", ".raw.bz2", ".txt", ".hex")
 # Headers of segmentations with hundreds of described segments have some hundred kilobytes.
+# Spaces at the ends are lost in a header, % makes a pattern.
+_PLAIN_STEM = re.compile(r"(?! )[^%\x00-\x1f]+(?<! )")
+_LONGEST_STEM = 100
 _STEPS = (1 << 14, 1 << 18, 1 << 24)
 _MILLIMETRES = ("", "?", "mm", "millimeter", "millimeters", "millimetre", "millimetres")
 MOST_AXES = 16
@@ -113,29 +118,22 @@ class TextHeaderFormat(Format):
 
     def write_label(self, path: Path, values: NDArray[np.unsignedinteger[Any]], geometry: Geometry) -> None:
         """As in :class:`Format`. The voxels of a header without voxels go to a file beside it."""
-        with atomic_path(path) as temporary:
-            try:
-                write_itk(temporary, self.image_io, values, geometry)
-                self._rename_voxels(temporary, path)
-            finally:
-                for ending in _VOXEL_ENDINGS:
-                    temporary.with_suffix(ending).unlink(missing_ok=True)
+        # Some names mean something to ITK or in a header: it writes under one that means nothing.
+        plain = path.with_name(f"umseg{uuid.uuid4().hex}{path.suffix.lower()}")
+        write_itk(plain, self.image_io, values, geometry)
+        voxels = self.read_header(plain).stored.file
+        if voxels != plain:
+            final = path.with_name(_voxel_stem(path.stem) + voxels.name.removeprefix(plain.stem))
+            plain.write_bytes(plain.read_bytes().replace(voxels.name.encode(), os.fsencode(final.name)))
+            voxels.replace(final)
+        plain.replace(path)
 
-    def _rename_voxels(self, temporary: Path, path: Path) -> None:
-        """Give the voxels beside a temporary header the name that follows the header's final one."""
-        try:
-            voxels = self.read_header(temporary).stored.file
-            # ITK does not tell of a disk that is full.
-            self.check(temporary)
-        except DamagedFileError as error:
-            raise RuntimeError(f"what was written is not whole: {error}") from error
-        if voxels == temporary:
-            return
-        final = path.with_name(voxels.name.replace(temporary.stem, path.stem))
-        temporary.write_bytes(temporary.read_bytes().replace(voxels.name.encode(), final.name.encode()))
-        # At no time does a header stand beside the voxels of another one.
-        path.unlink(missing_ok=True)
-        voxels.replace(final)
+
+def _voxel_stem(stem: str) -> str:
+    """What the name of the voxels beside a header begins with: the header's own, if it can stand in a header."""
+    if _PLAIN_STEM.fullmatch(stem) and not stem.startswith("LIST"):
+        return stem
+    return f"voxels-{re.sub(r'[^A-Za-z0-9._-]+', '_', stem)[:_LONGEST_STEM]}-{zlib.crc32(os.fsencode(stem)):08x}"
 
 
 def _read(header: TextHeader) -> NDArray[Any]:
@@ -155,7 +153,8 @@ def voxels_beside(path: Path, named: bytes) -> Path:
     """
     name = named.decode(errors="surrogateescape").removeprefix("./")
     # MetaIO takes any name that begins with LIST for a list of files, and any with % for a pattern.
-    if not name.lower().endswith(_VOXEL_ENDINGS) or name.startswith("LIST") or set(name) & set("/\\:%\0"):
+    is_pattern = (name.startswith("LIST") or "%" in name) and not path.with_name(name.replace("\0", "")).is_file()
+    if not name.lower().endswith(_VOXEL_ENDINGS) or set(name) & set("/\\:\0") or is_pattern:
         raise UserError(
             "An image has its voxels in other files.",
             file=path,

@@ -30,8 +30,8 @@ PIXELS = (Tag("FloatPixelData"), Tag("DoubleFloatPixelData"), Tag("PixelData"))
 _META_GROUP = 2
 # Headers are far smaller; a deflated file may be of any size.
 _MOST_INFLATED = 1 << 24
-# The head of an element, and what follows its end.
-_LONGEST_HEAD = 16
+# pydicom looks for the end of an element in blocks, which may go beyond the end of a file.
+_BLOCK = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class _Bounded:
 
     def read(self, size: int = -1) -> bytes:
         left = max(self._size - self._handle.tell(), 0)
-        if size > max(left, _LONGEST_HEAD):
+        if size > max(left, _BLOCK):
             raise DamagedFileError(f"an element promises {size} bytes, the file has {left} more")
         return self._handle.read(left if size < 0 else size)
 

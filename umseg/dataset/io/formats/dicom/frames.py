@@ -51,7 +51,6 @@ _TAGS: tuple[BaseTag, ...] = (
     *(_POSITION, _ORIENTATION, _SPACING, _SPACING_OF_DETECTOR, _SLOPE, _INTERCEPT, _DOSE_SCALE, _LOOKUP),
     *(_SHARED, _PER_FRAME),
 )
-_MOST_FRAMES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -109,8 +108,10 @@ def read_frames(path: Path) -> list[Frame]:
     if not all(size):
         raise DamagedFileError("the file does not say how many rows and columns it has")
     count = int((_finite(numbers_of(found, _FRAMES, 1)) or (1,))[0])
-    if not 1 <= count <= _MOST_FRAMES:
+    if count < 1:
         raise DamagedFileError(f"the file says that it holds {count} images")
+    if count > 1 and _PER_FRAME not in found:
+        raise _without_places(path, count)
     colours, stored = text_of(found, _COLOURS), integer_of(found, _COMPONENTS) or 1
     description = printable(text_of(found, _DESCRIPTION)) or "no description"
     pixel_bytes = count * math.prod(size) * stored * max(integer_of(found, _BITS), 8) // 8
@@ -118,7 +119,7 @@ def read_frames(path: Path) -> list[Frame]:
     for number, groups in enumerate(_groups(found, count)):
         place = _finite(_stated(groups, _POSITION, 3))
         axes = _axes(_finite(_stated(groups, _ORIENTATION, 6)))
-        if count > 1 and (place is None or axes is None or not _has_groups(found)):
+        if count > 1 and (place is None or axes is None):
             raise _without_places(path, count)
         spacing = _spacing(groups)
         thickness = _finite(_stated(groups, _THICKNESS, 1))
@@ -147,15 +148,11 @@ def read_frames(path: Path) -> list[Frame]:
     return frames
 
 
-def _has_groups(found: Dataset) -> bool:
-    return _PER_FRAME in found
-
-
 def _groups(found: Dataset, count: int) -> list[tuple[Dataset, ...]]:
     """For each image, where its tags may stand: in its own groups, in those of all images, in the file."""
     shared = tuple(found[_SHARED].value or ()) if _SHARED in found else ()
     own = list(found[_PER_FRAME].value or ()) if _PER_FRAME in found else []
-    if own and len(own) != count:
+    if _PER_FRAME in found and len(own) != count:
         raise DamagedFileError(f"the file describes {len(own)} images and says that it holds {count}")
     return [(*own[number : number + 1], *shared[:1], found) for number in range(count)]
 

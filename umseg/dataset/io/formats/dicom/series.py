@@ -72,8 +72,6 @@ def _frames_of(path: Path) -> list[Frame]:
         return read_frames(path)
     except (UserError, MemoryError):
         raise
-    except OSError as error:
-        raise not_readable(path, error) from error
     except Exception as error:  # whatever pydicom trips over
         raise _unreadable(path, error) from error
 
@@ -204,8 +202,6 @@ def _read_slices(slices: Sequence[Frame], geometry: Geometry, components: int) -
             plane = pixels.frame(item.number)
         except (UserError, MemoryError):
             raise
-        except OSError as error:
-            raise not_readable(item.path, error) from error
         except Exception as error:  # whatever the libraries trip over
             raise _unreadable(item.path, error) from error
         if plane.size != values[:, index].size:
@@ -219,8 +215,10 @@ def _read_slices(slices: Sequence[Frame], geometry: Geometry, components: int) -
 
 
 def _unreadable(path: Path, error: Exception) -> UserError:
+    if isinstance(error, OSError) and error.errno is not None:
+        return not_readable(path, error)
     syntax = file_meta(path)[1]
-    if not syntax or syntax in PLAIN_SYNTAXES:
+    if isinstance(error, DamagedFileError) or not syntax or syntax in PLAIN_SYNTAXES:
         return unreadable(path, error)
     return UserError(
         "The pixels of a DICOM file are compressed in a way that cannot be read, or damaged.",

@@ -10,13 +10,15 @@ import io
 import itertools
 import math
 import struct
-from collections.abc import Sequence
-from typing import Any, BinaryIO
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import features
 from PIL.TiffImagePlugin import TiffImageFile
-from tifffile import TiffPage
+from tifffile import FileHandle, TiffPage
 
 from umseg.dataset.io.formats.damage import expect_bytes, inflate
 from umseg.dataset.io.source import DamagedFileError, last_line
@@ -30,14 +32,26 @@ _LIBTIFF = (*_CCITT, 5, 32773, 34925, 50000)
 _NO_PREDICTOR, _DIFFERENCES, _FLOATING_POINT = 1, 2, 3
 _WHOLE_BYTES = (8, 16, 32, 64)
 _REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
-# Options of CCITT's codes: for pages of fax machines in two dimensions.
+# How the codes of fax machines use two dimensions.
 _CCITT_OPTIONS = (292, 293)
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER = 256, 257, 258, 259, 262, 266
+_OFFSETS, _SAMPLES, _ROWS, _LENGTHS = 273, 277, 278, 279
+# A byte that is zero in the compressions that libtiff may lack.
+_ONE_ZERO = {
+    34925: bytes.fromhex(
+        "fd377a585a0000016922de360200210116000000742fe5a301000000000000008def02d2"
+        "00011501a96334609042990d010000000001595a"
+    ),
+    50000: bytes.fromhex("28b52ffd200109000000"),
+}
 
 
 def can_decode(page: TiffPage) -> bool:
     """Whether the numbers of a page can be decoded here."""
     bits = page.bitspersample
     if page.dtype is None or page.compression not in (_PLAIN, *_DEFLATE, *_LIBTIFF):
+        return False
+    if page.compression in _LIBTIFF and not _libtiff_knows(page.compression):
         return False
     if page.compression in _CCITT and (bits, page.samplesperpixel) != (1, 1):
         return False
@@ -48,7 +62,7 @@ def can_decode(page: TiffPage) -> bool:
     return page.dtype.itemsize * 8 == bits and page.predictor in allowed
 
 
-def decode_page(handle: BinaryIO, page: TiffPage, places: Places) -> NDArray[Any]:
+def decode_page(handle: FileHandle, page: TiffPage, places: Places) -> NDArray[Any]:
     """The numbers of a page as they are stored, (planes, y, x, components of a pixel); 1 bit as 0 and 1.
 
     Args:
@@ -95,7 +109,7 @@ def _segments(page: TiffPage) -> tuple[int, int]:
 
 def _number_type(page: TiffPage) -> np.dtype[Any]:
     dtype = np.dtype(page.dtype)
-    return np.dtype(np.uint8) if dtype == bool else dtype.newbyteorder("=")
+    return np.dtype(np.uint8) if dtype.kind == "b" else dtype.newbyteorder("=")
 
 
 def _decompress(page: TiffPage, data: Sequence[bytes], rows: Sequence[int], numbers: int) -> list[bytes]:
@@ -121,27 +135,45 @@ def _by_libtiff(page: TiffPage, data: Sequence[bytes], rows: Sequence[int], numb
     """
     bits = 1 if page.compression in _CCITT else 8
     width = numbers if bits == 1 else (numbers * page.bitspersample + 7) // 8
-    starts = list(itertools.accumulate(map(len, data), initial=0))[:-1]
-    fields = {256: (width,), 257: (sum(rows),), 258: (bits,), 259: (int(page.compression),), 262: (1,)}
-    fields |= {266: (page.fillorder,), 273: starts, 277: (1,), 278: (rows[0],), 279: [len(part) for part in data]}
     options = [page.tags.get(code) for code in _CCITT_OPTIONS]
-    fields |= {tag.code: (int(tag.value),) for tag in options if tag is not None and tag.count == 1}
+    fields = {tag.code: int(tag.value) for tag in options if tag is not None and tag.count == 1}
+    fields |= {_WIDTH: width, _HEIGHT: sum(rows), _BITS: bits, _COMPRESSION: int(page.compression)}
+    return _unpack({**fields, _FILL_ORDER: page.fillorder, _ROWS: rows[0]}, data)
+
+
+def _unpack(fields: Mapping[int, int], strips: Sequence[bytes]) -> bytes:
+    """The plain bytes of strips, which Pillow and libtiff decompress as those of a TIFF file in memory."""
+    starts = list(itertools.accumulate(map(len, strips), initial=0))[:-1]
+    all_fields: dict[int, Sequence[int]] = {tag: (value,) for tag, value in fields.items()}
+    all_fields |= {_PHOTOMETRIC: (1,), _SAMPLES: (1,), _OFFSETS: starts, _LENGTHS: [len(strip) for strip in strips]}
     try:
-        with TiffImageFile(io.BytesIO(_little_tiff(fields, b"".join(data)))) as picture:
-            return picture.tobytes()
+        with TiffImageFile(io.BytesIO(_little_tiff(all_fields, b"".join(strips)))) as picture:
+            return bytes(picture.tobytes())
     except MemoryError:
         raise
     except Exception as error:  # whatever Pillow trips over
         raise DamagedFileError(f"its pixels cannot be decompressed: {last_line(error)}") from error
 
 
+@cache
+def _libtiff_knows(compression: int) -> bool:
+    """Whether Pillow's libtiff has been built with a compression; some are without the newer ones."""
+    if not features.check("libtiff"):
+        return False
+    fields = {_WIDTH: 1, _HEIGHT: 1, _BITS: 8, _COMPRESSION: compression, _ROWS: 1}
+    try:
+        return compression not in _ONE_ZERO or _unpack(fields, [_ONE_ZERO[compression]]) == b"\0"
+    except DamagedFileError:
+        return False
+
+
 def _little_tiff(fields: dict[int, Sequence[int]], data: bytes) -> bytes:
-    """A TIFF file of one page. The offsets of strips (tag 273) are those in ``data``."""
+    """A TIFF file of one page. The offsets of its strips are those in ``data``."""
     table_end = 8 + 2 + 12 * len(fields) + 4
     start = table_end + sum(4 * len(values) for values in fields.values() if len(values) > 1)
     table, far = b"", b""
     for tag, values in sorted(fields.items()):
-        numbers = struct.pack(f"<{len(values)}I", *(value + (start if tag == 273 else 0) for value in values))
+        numbers = struct.pack(f"<{len(values)}I", *(value + (start if tag == _OFFSETS else 0) for value in values))
         place = numbers if len(values) == 1 else struct.pack("<I", table_end + len(far))
         table += struct.pack("<HHI", tag, 4, len(values)) + place
         far += b"" if len(values) == 1 else numbers

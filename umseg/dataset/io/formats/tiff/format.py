@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from umseg.common.files import atomic_path
 from umseg.dataset.io.format import Format
-from umseg.dataset.io.formats.orientation import upright
 from umseg.dataset.io.formats.tiff import stack
 from umseg.dataset.io.formats.tiff.axes import StackAxes, stack_axes
+from umseg.dataset.io.formats.upright import upright
 from umseg.dataset.io.grid import Geometry
 from umseg.dataset.io.source import Notice, Source
 
@@ -74,14 +73,14 @@ class Tiff(Format):
         axes = stack_axes(pages.description, pages.resolution, pages.components)
         if axes is None and len(pages) > 1:
             return (
-                f"The file has {len(pages)} pages, which are slices as long as it does not say that they are channels. "
-                "Save channels as one file each (CASE_0000, CASE_0001, ...), or let the file say it (ImageJ: Image, "
-                'Properties; tifffile: imwrite(..., imagej=True, metadata={"axes": "CYX"})).'
+                f"Its {len(pages)} pages are slices unless the file says that they are channels: save one file per "
+                "channel (CASE_0000, CASE_0001, ...), or let the file say it (ImageJ: Image, Properties; tifffile: "
+                'imwrite(..., imagej=True, metadata={"axes": "CYX"})).'
             )
         if axes is not None and axes.channels > 1:
             return (
-                f"The file says that its pages are {axes.channels} channels. Save only the channels that are wanted, "
-                "or correct channel_names. If the pages are slices, correct that in the file (ImageJ: Image, Properties)."
+                f"The file says that its pages are {axes.channels} channels. Save those that are wanted, or correct "
+                "channel_names; if the pages are slices, let the file say it (ImageJ: Image, Properties)."
             )
         return ""
 
@@ -90,8 +89,7 @@ class Tiff(Format):
         from umseg.dataset.io.formats.tiff.write import write_pages
 
         text, resolution, unit = stack.stated_spacing(values.shape, geometry)
-        with atomic_path(path) as temporary:
-            write_pages(temporary, values, text, resolution, unit)
+        write_pages(path, values, text, resolution, unit)
 
 
 def _open(path: Path) -> tuple[Source, str]:

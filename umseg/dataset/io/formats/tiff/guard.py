@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 from umseg.dataset.io.source import DamagedFileError
 
-_MOST_PAGES = 1 << 17
+_MOST_PAGES = 1 << 16
 # tifffile reads no page with more.
 _MOST_TAGS = 4096
 # Values up to this size may be shared between pages, as some programs do with the numbers of bits.
@@ -18,6 +18,8 @@ _TYPE_BYTES = dict(zip(range(1, 19), (1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 2, 
 # of a strip, planes, predictor, size of tiles, extra components, sample format, JPEG tables, subsampling, depth, and
 # the orientation.
 _LAYOUT_TAGS = {254, 256, 257, 258, 259, 262, 266, 274, 277, 278, 284, 317, 322, 323, 338, 339, 347, 530, 32997, 32998}
+# Those of them that are one number: width, height, compression, ... Code that multiplies sizes would repeat a list.
+_SINGLE_TAGS = {256, 257, 259, 262, 266, 277, 278, 284, 317, 322, 323, 32997, 32998}
 _STRIP_OFFSETS = 273
 _LARGEST_LAYOUT = 256
 
@@ -61,6 +63,8 @@ def follow_pages(handle: BinaryIO, length: int) -> list[Layout]:
             size = count * _TYPE_BYTES.get(kind, 0)
             if size > word_bytes and place + size > length:
                 raise _behind_the_end(length)
+            if tag in _SINGLE_TAGS and count != 1:
+                raise DamagedFileError(f"the tag {tag} of a page has {count} numbers instead of one")
             left -= size if size > _SMALL_VALUE else 0
             if tag in _LAYOUT_TAGS:
                 far = word_bytes < size <= _LARGEST_LAYOUT
