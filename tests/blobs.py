@@ -30,7 +30,7 @@ def make_blobs(seed: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
 def write_blobs(folder: Path, num_cases: int) -> Path:
     """Write blob_0, blob_1, ... in nnU-Net v2's raw format."""
     for name in ("imagesTr", "labelsTr"):
-        (folder / name).mkdir(parents=True)
+        (folder / name).mkdir(parents=True, exist_ok=True)
     for number in range(num_cases):
         image, label = make_blobs(number)
         for array, path in (

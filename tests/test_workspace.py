@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,66 @@ def test_names_on_disk() -> None:
         "weights_best.safetensors",
         "validation/metrics.json",
     ]
+
+
+def make_dataset(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "dataset.json").write_text("{}")
+    return folder
+
+
+def planned_from(folder: Path, root: Path) -> Workspace:
+    workspace = Workspace.to_be(folder, root)
+    workspace.folder.mkdir(parents=True)
+    (workspace.folder / "dataset.json").write_text(json.dumps({"folder": str(folder)}))
+    return workspace
+
+
+def test_a_workspace_belongs_to_one_data_set_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner, other = make_dataset(tmp_path / "A" / "Dataset001_X"), make_dataset(tmp_path / "B" / "Dataset001_X")
+    workspace = planned_from(owner, tmp_path / "w")
+    for named in (str(owner), "Dataset001_X", str(workspace.folder), str(tmp_path / "A" / "." / "Dataset001_X")):
+        assert Workspace.of(named, tmp_path / "w") == workspace
+    assert workspace.moved_from(owner) is None
+    for named in (str(other), str(tmp_path / "C" / "Dataset001_X")):
+        with pytest.raises(UserError, match="belongs to another data set") as caught:
+            Workspace.of(named, tmp_path / "w")
+        assert str(owner) in str(caught.value.found)
+        assert "--workspace" in str(caught.value.remedy)
+    # A name alone that is also a data set at hand is that data set.
+    monkeypatch.chdir(other.parent)
+    with pytest.raises(UserError, match="belongs to another data set"):
+        Workspace.of("Dataset001_X", tmp_path / "w")
+    monkeypatch.chdir(owner.parent)
+    assert Workspace.of("Dataset001_X", tmp_path / "w") == workspace
+
+
+def test_a_data_set_that_has_moved_is_planned_again_first(tmp_path: Path) -> None:
+    owner = make_dataset(tmp_path / "A" / "Dataset001_X")
+    workspace = planned_from(owner, tmp_path / "w")
+    moved = tmp_path / "B" / "Dataset001_X"
+    moved.parent.mkdir()
+    owner.rename(moved)
+    assert workspace.moved_from(moved) == owner
+    with pytest.raises(UserError, match="was planned from another folder, which is gone") as caught:
+        Workspace.of(str(moved), tmp_path / "w")
+    assert "umseg plan" in str(caught.value.remedy)
+    assert Workspace.of("Dataset001_X", tmp_path / "w") == workspace
+
+
+def test_a_link_to_the_data_set_is_the_data_set(tmp_path: Path) -> None:
+    owner = make_dataset(tmp_path / "A" / "Dataset001_X")
+    workspace = planned_from(owner, tmp_path / "w")
+    try:
+        (tmp_path / "linked").symlink_to(tmp_path / "A", target_is_directory=True)
+    except OSError:
+        pytest.skip("links cannot be made here")
+    assert Workspace.of(str(tmp_path / "linked" / "Dataset001_X"), tmp_path / "w") == workspace
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", "no JSON"])
+def test_a_damaged_record_names_no_owner(tmp_path: Path, content: str) -> None:
+    workspace = planned_from(tmp_path / "A" / "Dataset001_X", tmp_path / "w")
+    (workspace.folder / "dataset.json").write_text(content)
+    assert workspace.planned_from() is None
+    assert workspace.moved_from(tmp_path / "B" / "Dataset001_X") is None

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from umseg.common.errors import UserError
+from umseg.common.json_file import read_json
+from umseg.common.names import require_component
 from umseg.common.registry import nearest
 
 if TYPE_CHECKING:
@@ -53,7 +56,7 @@ class Workspace:
         """The workspace of a data set given by its name or the path of its folder.
 
         Raises:
-            UserError: Nothing has been planned for it.
+            UserError: Nothing has been planned for it, or the workspace of that name belongs to another folder.
         """
         workspace = cls.to_be(Path(dataset), root)
         if not workspace.folder.is_dir():
@@ -65,12 +68,67 @@ class Workspace:
                 found="planned data sets: " + (", ".join(known) or "none"),
                 remedy=f"Did you mean '{near}'? If not: {PLAN_REMEDY}" if near else PLAN_REMEDY,
             )
+        folder = Path(dataset)
+        # A name alone is the workspace's, unless a data set of that name is at hand.
+        if folder.name != dataset or (folder / _RECORDS["Dataset"]).is_file():
+            moved_from = workspace.moved_from(folder)
+            if moved_from is not None:
+                raise UserError(
+                    "The data set was planned from another folder, which is gone.",
+                    file=moved_from,
+                    found=f"named now: {folder.absolute()}",
+                    remedy="Plan it again in its new place with `umseg plan`, which keeps the folds and what fits.",
+                )
         return workspace
 
     @classmethod
     def to_be(cls, dataset: Path, root: Path) -> Workspace:
-        """The workspace of a data set, whether it exists or not."""
-        return cls(Path(root).absolute() / Path(dataset).absolute().name)
+        """The workspace of a data set, whether it exists or not.
+
+        Raises:
+            UserError: The folder of the workspaces is a file, or the data set has no name.
+        """
+        root = Path(root).absolute()
+        if root.exists() and not root.is_dir():
+            raise UserError(
+                "The folder of the workspaces is not a folder.",
+                file=root,
+                found="a file",
+                remedy="Name another folder with --workspace.",
+            )
+        # `Path.absolute` would keep ".." as the name.
+        name = Path(os.path.abspath(dataset)).name  # noqa: PTH100
+        return cls(root / require_component(name, "The name of the data set"))
+
+    def planned_from(self) -> Path | None:
+        """The folder of the data set that was planned; None if nothing was, or if the record is damaged."""
+        try:
+            content = read_json(self.folder / _RECORDS["Dataset"], PLAN_REMEDY)
+        except UserError:
+            return None
+        folder = content.get("folder") if isinstance(content, dict) else None
+        return Path(folder) if isinstance(folder, str) else None
+
+    def moved_from(self, dataset: Path) -> Path | None:
+        """Where the data set stood when it was planned, if that is not ``dataset`` and does not exist any more.
+
+        Raises:
+            UserError: The workspace belongs to another data set, which still exists.
+        """
+        dataset = Path(dataset).absolute()
+        owner = self.planned_from()
+        if owner is None or _same(owner, dataset) or _same(self.folder, dataset):
+            return None
+        if not (owner / _RECORDS["Dataset"]).exists():
+            return owner
+        raise UserError(
+            "The workspace belongs to another data set of the same name.",
+            file=self.folder,
+            found=f"planned from {owner}",
+            expected=f"planned from {dataset}",
+            remedy="Give each data set a --workspace of its own. If this one was only moved or copied, remove or "
+            "rename the old folder, and plan again.",
+        )
 
     def load(self, record: type[RecordT]) -> RecordT:
         """Read the workspace's ``Dataset``, ``Fingerprint``, ``Plan`` or ``Splits``; the argument is that class.
@@ -93,6 +151,16 @@ class Workspace:
     def problems_file(self) -> Path:
         """The table of everything that is wrong with the data."""
         return self.folder / "problems.csv"
+
+    @property
+    def groups_file(self) -> Path:
+        """The groups that were given to the plan: a table of cases and groups."""
+        return self.folder / "groups.csv"
+
+    @property
+    def measured(self) -> Path:
+        """Folder of the measurements that a plan keeps until all cases are measured."""
+        return self.folder / "measured"
 
     @property
     def memory_file(self) -> Path:
@@ -124,6 +192,14 @@ class Workspace:
     def models(self) -> list[ModelFolder]:
         """All model folders, by name."""
         return [ModelFolder(path) for path in sorted((self.folder / "models").glob("*__*")) if path.is_dir()]
+
+
+def _same(first: Path, second: Path) -> bool:
+    """Whether two paths lead to the same place, also through links."""
+    try:
+        return os.path.samefile(first, second)  # noqa: PTH121 (of paths that may not exist)
+    except OSError:
+        return os.path.normcase(os.path.normpath(first)) == os.path.normcase(os.path.normpath(second))
 
 
 @dataclass(frozen=True)
@@ -176,6 +252,11 @@ class FoldFolder:
         return self.path / "config.json"
 
     @property
+    def split_file(self) -> Path:
+        """The cases that the run trains and validates on: a ``Split``."""
+        return self.path / "split.json"
+
+    @property
     def checkpoint(self) -> Path:
         """What a stopped run continues from."""
         return self.path / LATEST
@@ -183,6 +264,11 @@ class FoldFolder:
     def weights(self, name: WeightsName) -> Path:
         """The weights of the last epoch, or those of the best."""
         return self.path / {"final": FINAL, "best": BEST}[name]
+
+    @property
+    def trained(self) -> bool:
+        """Whether training has begun here, so that there is something to lose."""
+        return any((self.path / name).exists() for name in (LATEST, BEST, FINAL))
 
     @property
     def log_table(self) -> Path:
@@ -193,6 +279,11 @@ class FoldFolder:
     def log_records(self) -> Path:
         """One JSON record per epoch, for programs."""
         return self.path / "log.jsonl"
+
+    @property
+    def log_text(self) -> Path:
+        """What the run said: its start, every epoch, warnings, and its end."""
+        return self.path / "log.txt"
 
     @property
     def progress_picture(self) -> Path:

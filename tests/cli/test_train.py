@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -196,3 +197,78 @@ def test_several_folds_one_after_another(root: Path) -> None:
     assert result.exit_code == 0, result.output
     trained = root / "Dataset903_Options" / "models" / "umamba_bot__3d_fullres"
     assert sorted(path.parent.name for path in trained.glob("*/weights_final.safetensors")) == ["fold_1", "fold_3"]
+
+
+def refused(root: Path, *options: str) -> str:
+    """The message with which a training is refused before it begins."""
+    arguments = ["train", "Dataset903_Options", "--workspace", str(root), "--device", "cpu", "--workers", "0"]
+    result = CliRunner().invoke(app, [*arguments, "--quiet", *options])
+    assert result.exit_code == 2, result.output
+    assert not list((root / "Dataset903_Options").glob("models/*/fold_*"))
+    return result.output
+
+
+def test_a_fold_that_does_not_exist_is_refused(root: Path) -> None:
+    for options in (["--fold", "7"], ["--fold", "7", "--no-validate"]):
+        message = refused(root, *options)
+        assert "There is no fold 7." in message
+        assert "0 to 4, or all" in message
+
+
+def test_a_data_set_that_has_moved_is_noticed_before_training(root: Path) -> None:
+    images = root.parent / "Dataset903_Options" / "imagesTr"
+    images.rename(images.with_name("elsewhere"))
+    try:
+        assert "its data set has moved since planning" in refused(root, "--fold", "0")
+    finally:
+        images.with_name("elsewhere").rename(images)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_shown_configuration_is_a_file_of_options_that_gives_the_same(
+    root: Path, tmp_path: Path, model: str
+) -> None:
+    first = shown(root, "--model", model, "--recipe", "quick", "--mirror-axes", "none")
+    (tmp_path / "options.yaml").write_text(first.to_json())
+    assert shown(root, "--options", str(tmp_path / "options.yaml")) == first
+    (tmp_path / "short.yaml").write_text("mirror-axes: [0, 1]\nlr: null\n")
+    assert shown(root, "--options", str(tmp_path / "short.yaml")).mirror_axes == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--device", "gpu"), ("--precision", "fp8"), ("--config", "3d_fulres"), ("--model", "nnunt")]
+)
+def test_every_name_is_checked_before_torch_is_imported(root: Path, option: str, value: str) -> None:
+    code = (
+        "import sys\n"
+        "from typer.testing import CliRunner\n"
+        "from umseg.cli.app import app\n"
+        "result = CliRunner().invoke(app, sys.argv[1:])\n"
+        "heavy = {'torch', 'scipy', 'SimpleITK'} & set(sys.modules)\n"
+        "sys.exit(10 * len(heavy) + result.exit_code)"
+    )
+    arguments = ["train", "Dataset903_Options", "--workspace", str(root), option, value]
+    assert subprocess.run([sys.executable, "-c", code, *arguments], check=False).returncode == 2
+
+
+def test_a_validation_that_is_interrupted_keeps_the_weights_and_says_how_to_go_on(
+    root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fold = Workspace(root / "Dataset903_Options").model("nnunet-stopped", "3d_fullres").fold(0)
+
+    def trained(*_: object, **__: object) -> Path:
+        fold.path.mkdir(parents=True)
+        fold.weights("final").touch()
+        return fold.path
+
+    def interrupted(*_: object, **__: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("umseg.training.train", trained)
+    monkeypatch.setattr("umseg.workflows.validate.validate_fold", interrupted)
+    arguments = ["train", "Dataset903_Options", "--workspace", str(root), "--model", "nnunet", "--tag", "stopped"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "To resume: umseg" in result.output
+    assert "Stopped in the validation of fold 0; the trained weights are saved." in caplog.text
+    assert "interrupted" in fold.log_text.read_text()

@@ -84,6 +84,17 @@ def test_a_process_may_claim_again_what_it_holds(tmp_path: Path) -> None:
     assert holder(tmp_path) is None
 
 
+def test_a_link_leads_to_the_same_claim(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    try:
+        (tmp_path / "link").symlink_to(tmp_path / "real", target_is_directory=True)
+    except OSError:
+        pytest.skip("links cannot be made here")
+    with claim(tmp_path / "real", "predicts"), claim(tmp_path / "link", "predicts"):
+        assert holder(tmp_path / "link") == holder(tmp_path / "real") is not None
+    assert list((tmp_path / "real").iterdir()) == []
+
+
 def test_the_claim_ends_with_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="x"), claim(tmp_path, "plans"):
         raise ValueError("x")

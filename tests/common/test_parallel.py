@@ -11,10 +11,12 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from umseg.common.errors import UserError
 from umseg.common.parallel import default_workers, map_cases
+from umseg.common.patience import Patience
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
@@ -35,6 +37,10 @@ def divide_by_zero(item: int) -> float:
     return item / 0
 
 
+def ask_for_too_much(_: int) -> object:
+    return np.empty(2**60, dtype=np.uint8)
+
+
 class TwoPartError(Exception):
     """An exception that can be pickled but not unpickled, like many that define ``__init__``."""
 
@@ -49,6 +55,19 @@ def raise_two_part_error(item: int) -> int:
 def kill_at(bad: int, item: int) -> int:
     if item == bad:
         os.kill(os.getpid(), signal.SIGKILL)
+    return item
+
+
+def crash_at(bad: int, item: int) -> int:
+    if item == bad:
+        signal.signal(signal.SIGSEGV, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return item
+
+
+def stop_at(bad: int, item: int) -> int:
+    if item == bad:
+        os.kill(os.getpid(), signal.SIGSTOP)
     return item
 
 
@@ -135,6 +154,31 @@ def test_worker_killed_while_the_consumer_is_at_work() -> None:
         time.sleep(0.01)
     with pytest.raises(UserError, match="killed"):
         next(results)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_a_crash_names_its_case_and_does_not_blame_memory() -> None:
+    with pytest.raises(UserError, match="crashed while it worked on case case_3") as caught:
+        run(functools.partial(crash_at, 3), 9, 2)
+    assert "SIGSEGV" in str(caught.value.found)
+    assert "memory" not in str(caught.value)
+    assert "shows where it crashes" in str(caught.value.remedy)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_a_worker_that_hangs_is_reported_and_given_up(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "umseg")
+    monkeypatch.setattr("umseg.common.parallel.LONGEST_IDLE", 1.0)
+    monkeypatch.setattr("umseg.common.parallel.SECONDS_BETWEEN_LOOKS", 0.1)
+    monkeypatch.setattr("umseg.common.parallel.Patience", functools.partial(Patience, 0.5))
+    with pytest.raises(UserError, match="make no progress") as caught:
+        run(functools.partial(stop_at, 2), 3, 1)
+    assert "cases at work: case_2 (" in str(caught.value.found)
+    assert "stopped" in str(caught.value.found)
+    assert "Still test: case_2 (" in caplog.text
+    assert not multiprocessing.active_children()
 
 
 def test_consumer_that_stops_early_leaves_no_process() -> None:
@@ -228,3 +272,10 @@ def alive(pid: int) -> bool:
 
 def test_default_number_of_workers_is_sensible() -> None:
     assert 1 <= default_workers() <= 8
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_names_the_case_that_memory_did_not_suffice_for(workers: int) -> None:
+    with pytest.raises(UserError, match="case_0 ran out of memory") as caught:
+        run(ask_for_too_much, 2, workers)
+    assert "EiB" in str(caught.value.found)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from umseg.common.errors import UserError
-from umseg.common.record import Record, expectation, read_json
+from umseg.common.json_file import read_json
+from umseg.common.record import Record, expectation
 
 REMEDY = "Make it again."
 
@@ -37,7 +38,7 @@ def write(path: Path, **changes: object) -> Path:
 parts = st.builds(Part, name=st.text(st.characters(codec="utf-8")), size=st.lists(st.integers()).map(tuple))
 documents = st.builds(
     Document,
-    value=st.floats(allow_nan=False),
+    value=st.floats(allow_nan=False, allow_infinity=False),
     parts=st.dictionaries(st.text(st.characters(codec="utf-8")), parts, max_size=3),
 )
 

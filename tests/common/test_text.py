@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from umseg.common.text import by, few, table
+from umseg.common.text import LINE, by, counted, duration, few, listed, table, wrapped
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,33 @@ def test_table_aligns_columns() -> None:
 def test_rows_of_different_length_are_refused() -> None:
     with pytest.raises(ValueError, match="shorter"):
         table([("a", "b"), ("c",)])
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"), [(0, "0 cases"), (1, "1 case"), (2, "2 cases"), (1234567, "1,234,567 cases")]
+)
+def test_counted(number: int, expected: str) -> None:
+    assert counted(number, "case") == expected
+    assert counted(2, "axis", "axes") == "2 axes"
+
+
+def test_listed() -> None:
+    assert [listed("a"), listed("ab"), listed("abc")] == ["a", "a and b", "a, b and c"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(0.4, "0 s"), (89, "89 s"), (90, "2 min"), (5399, "90 min"), (5400, "1.5 h"), (36000, "10 h"), (6e5, "7 days")],
+)
+def test_duration(seconds: float, expected: str) -> None:
+    assert duration(seconds) == expected
+
+
+def test_wrapped() -> None:
+    text = "word " * 40
+    lines = wrapped(text.strip(), indent="    ", first="  a: ")
+    assert lines[0].startswith("  a: word")
+    assert lines[1].startswith("    word")
+    assert max(map(len, lines)) <= LINE
+    assert " ".join(line.strip() for line in lines) == f"a: {text.strip()}"
+    assert wrapped("") == [""]

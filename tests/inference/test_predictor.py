@@ -278,7 +278,7 @@ def test_an_array_with_other_channels_is_refused(predictor: Predictor, shape: tu
     with pytest.raises(UserError, match="channels") as caught:
         predictor.predict(np.ones(shape, np.float32), (1.0, 1.0, 1.0))
     assert found in str(caught.value.found)
-    assert caught.value.expected == "1 channels: MR"
+    assert caught.value.expected == "1 channel: MR"
     assert caught.value.remedy
 
 

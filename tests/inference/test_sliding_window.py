@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from umseg.common.errors import UserError
 from umseg.inference.sliding_window import (
     SlidingWindow,
+    _require_finite,
     gaussian_weight,
     pad_to,
     patch_corners,
@@ -247,3 +249,38 @@ def test_logits_of_a_network_in_bfloat16_are_summed_in_single_precision() -> Non
         [Half()], data, 1, SlidingWindow((4, 4, 4), 2, mirror_axes=(0, 1, 2)), torch.device("cpu"), torch.bfloat16
     )
     torch.testing.assert_close(logits, data.bfloat16().float(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("precision", [torch.float32, torch.float16])
+def test_logits_that_are_not_finite_are_refused(value: float, precision: torch.dtype) -> None:
+    with pytest.raises(UserError, match="output is not finite") as caught:
+        _require_finite(torch.stack([image((4, 5, 6)), torch.full((4, 5, 6), value)]), precision)
+    assert str(caught.value.found).startswith("output 1 of 2")
+    assert ("--precision fp32" in str(caught.value.remedy)) == (precision == torch.float16)
+    _require_finite(image((2, 4, 5, 6)), precision)
+
+
+def test_one_voxel_that_is_not_finite_is_found() -> None:
+    data = image((2, 9, 10, 11))
+    data[1, 8, 9, 10] = float("nan")
+    with pytest.raises(UserError, match="output is not finite"):
+        predict(data, SlidingWindow((4, 4, 4), 2), Copy())
+
+
+def test_an_image_whose_logits_do_not_fit_is_refused_before_they_are_allocated() -> None:
+    data = torch.zeros(1).expand(1, 2**14, 2**14, 2**14)
+    with pytest.raises(UserError, match="Prediction needs more memory than there is") as caught:
+        predict_logits((Copy(),), data, 100, SlidingWindow((4, 4, 4), 2), torch.device("cpu"), torch.float32)
+    assert "16384 x 16384 x 16384 voxels after resampling, 100 classes" in str(caught.value.found)
+    with pytest.raises(UserError, match="Prediction needs more memory than there is"):
+        predict(torch.zeros(1, 3, 3, 3), SlidingWindow((2**12, 2**12, 2**13), 2), Copy())
+
+
+def test_memory_that_runs_out_later_is_explained() -> None:
+    class Greedy(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.empty(2**60)
+
+    with pytest.raises(UserError, match="Prediction ran out of memory"):
+        predict(image((1, 8, 8, 8)), SlidingWindow((8, 8, 8), 1), Greedy())

@@ -11,8 +11,14 @@ from umseg.architectures.options import ModelOptions
 from umseg.common.errors import UserError
 from umseg.dataset.description import DatasetDescription
 from umseg.models.card import ModelCard, load_card
-from umseg.planning.plan import Plan
+from umseg.planning.plan import Configuration, Plan
 from umseg.workspace import CARD
+
+
+def two_channels(configuration: Configuration) -> Configuration:
+    return configuration.model_copy(
+        update={"normalization_schemes": ("ZScoreNormalization",) * 2, "use_mask_for_norm": (False,) * 2}
+    )
 
 
 @pytest.fixture
@@ -36,7 +42,7 @@ def card() -> ModelCard:
             transpose_forward=(0, 1, 2),
             transpose_backward=(0, 1, 2),
             foreground_intensity_properties_per_channel={},
-            configurations={"2d": SMALL["2d"], "3d_fullres": SMALL["3d"]},
+            configurations={"2d": two_channels(SMALL["2d"]), "3d_fullres": two_channels(SMALL["3d"])},
         ),
         mirror_axes=(0, 1),
     )
@@ -53,7 +59,7 @@ def test_round_trip(tmp_path: Path, card: ModelCard) -> None:
 
 
 def test_builds_its_network(card: ModelCard) -> None:
-    assert card.configuration == SMALL["2d"]
+    assert card.configuration == two_channels(SMALL["2d"])
     assert card.build_network()(torch.randn(1, 2, 12, 20)).shape == (1, 3, 12, 20)
     assert [s.shape[-1] for s in card.build_network(deep_supervision=True)(torch.randn(1, 2, 12, 20))] == [20, 10]
 
@@ -103,8 +109,8 @@ def test_wrong_field_is_named(tmp_path: Path, card: ModelCard, changes: dict[str
 
 
 def test_unknown_configuration_and_model(tmp_path: Path, card: ModelCard) -> None:
-    with pytest.raises(UserError, match="'4d'") as caught:
-        load_card(write(tmp_path, card, configuration_name="4d")).build_network()
-    assert caught.value.expected == "2d or 3d_fullres"
+    with pytest.raises(UserError, match="field 'configuration_name'") as caught:
+        load_card(write(tmp_path, card, configuration_name="4d"))
+    assert caught.value.expected == "'2d' or '3d_fullres'"
     with pytest.raises(UserError, match="'unet'"):
         load_card(write(tmp_path, card, model="unet")).build_network()

@@ -14,7 +14,7 @@ from umseg.models.registry import check_model, enable_activation_checkpoints, fi
 from umseg.models.unet import UNet
 from umseg.training.config.training_config import TrainingConfig
 
-CONFIGURATION = make_configuration((9, 12, 8), (4, 8), [[1] * 3, [2] * 3])
+CONFIGURATION = make_configuration((9, 12, 8), (4, 8), [[1, 1, 1], [1, 2, 2]])
 NAMES = ("halving", "following", "shallow", "looking", "missing")
 
 

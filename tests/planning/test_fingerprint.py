@@ -205,7 +205,7 @@ def test_transparency_that_varies_is_an_error(tmp_path: Path) -> None:
 def test_fingerprint_of_unchanged_data_is_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_dataset(tmp_path / "toy")
     earlier = extract_fingerprint(load_dataset(folder), quiet=True, num_samples=100)
-    monkeypatch.setattr("umseg.planning.fingerprint._measure_case", None)
+    monkeypatch.setattr("umseg.planning.fingerprint.measure_case", None)
     assert extract_fingerprint(load_dataset(folder), quiet=True, num_samples=100, earlier=earlier) == earlier
     folder.rename(tmp_path / "moved")
     (tmp_path / "elsewhere").mkdir()

@@ -235,9 +235,9 @@ def test_unknown_preset_lists_the_known() -> None:
     assert raised.value.expected == ", ".join(PRESETS)
 
 
-@pytest.mark.parametrize("memory", [0.0, -1.0, float("nan")])
+@pytest.mark.parametrize("memory", [0.0, -1.0, float("nan"), float("inf")])
 def test_memory_must_be_positive(memory: float) -> None:
-    with pytest.raises(UserError, match="not positive"):
+    with pytest.raises(UserError, match="memory to plan for is not valid"):
         make_plan(fingerprint_of([(1, 1, 1)], [(40, 40, 40)]), describe(2, 20), memory_gb=memory)
 
 

@@ -127,7 +127,7 @@ def test_wrong_number_of_channels() -> None:
     plan = make_plan(full=make_configuration((1.0, 1.0, 1.0), channels=2))
     with pytest.raises(UserError, match="numbers of channels") as caught:
         preprocess_case(make_image(SHAPE), SPACING, plan, "full")
-    assert (caught.value.found, caught.value.expected) == ("1 channels", "2 channels")
+    assert (caught.value.found, caught.value.expected) == ("1 channel", "2 channels")
 
 
 def test_unknown_configuration() -> None:

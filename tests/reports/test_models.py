@@ -41,7 +41,7 @@ def test_every_model_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
     assert plain.parameters == sum(p.numel() for p in build_network("nnunet", HIPPOCAMPUS, 1, 3).parameters())
     assert plain.memory == training_memory("nnunet", HIPPOCAMPUS, 1, 3).total
     assert facts["umamba_enc"].macs > facts["umamba_bot"].macs > plain.macs
-    text = format_models(list(facts.values()), HIPPOCAMPUS.batch_size)
+    text = "\n".join(format_models(facts.values(), HIPPOCAMPUS.batch_size))
     assert "training memory (batch 7)" in text
     assert 'pip install "umseg[baselines]"' in text
     assert "Update or uninstall umseg_no_such_module:NETWORK." in text
@@ -75,4 +75,4 @@ def test_networks_of_monai_have_patches_of_their_own() -> None:
     assert facts["unetr"].parameters > 90e6
     for model in BASELINES:
         assert facts[model].memory == 12.6e9
-    assert "12.6 GB" in format_models([facts["swin_unetr"]], 7)
+    assert "12.6 GB" in "\n".join(format_models([facts["swin_unetr"]], 7))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-import sys
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any, TypeVar, get_args
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from umseg.cli.console import show_messages
 from umseg.common.errors import UserError
 from umseg.common.registry import nearest
 
@@ -124,8 +124,7 @@ def command_of(
         def guarded(*args: Any, **kwargs: Any) -> None:
             debug, quiet = kwargs["debug"], kwargs["quiet"]
             level = logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO
-            logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-            logging.getLogger("umseg").setLevel(level)
+            show_messages(level)
             try:
                 function(*args, **kwargs)
             except UserError as error:

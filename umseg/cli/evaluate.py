@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from umseg.cli.next_step import next_step
 from umseg.cli.options import (
     Debug,
     Quiet,
@@ -43,7 +44,9 @@ def evaluate(
     border: Annotated[
         int | None,
         typer.Option(
-            min=0, help="Leave out objects within this many voxels of the image's edge (the paper: 2). [default: 0]"
+            min=0,
+            max=2**20,
+            help="Leave out objects within this many voxels of the image's edge (the paper: 2). [default: 0]",
         ),
     ] = None,
     cases: Annotated[
@@ -63,8 +66,8 @@ def evaluate(
     **choices: Any,
 ) -> None:
     """Score label maps against references: metrics per case and class, or the F1 of objects."""
-    from umseg.evaluation import evaluate_folder, format_table, write_metrics
-    from umseg.evaluation.metrics.registry import choose_metrics
+    from umseg.evaluation import InstanceMetrics, evaluate_folder, format_table, write_metrics
+    from umseg.evaluation.metrics.registry import METRICS, choose_metrics
     from umseg.evaluation.report import refuse_output
 
     folder = output or predictions
@@ -90,6 +93,9 @@ def evaluate(
     files = write_metrics(scores, folder)
     typer.echo(format_table(scores))
     typer.echo("Wrote " + " and ".join(str(file) for file in files) + ".")
+    if chosen is None and not isinstance(scores, InstanceMetrics):
+        more = ["--metrics", ",".join(METRICS)]
+        typer.echo(next_step("evaluate", "--predictions", predictions, "--reference", reference, more))
 
 
 def metric_parameters() -> tuple[inspect.Parameter, ...]:

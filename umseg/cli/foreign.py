@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from umseg.cli.commands import command_of, new_group
+from umseg.cli.next_step import next_step
 from umseg.cli.options import Debug, Quiet, Workers, worker_count
+from umseg.common.text import counted
 
 convert = new_group("Convert a data set to nnU-Net v2's raw format.")
 imports = new_group("Import a model that another system trained.")
@@ -69,7 +70,7 @@ def instances(
 def _report(folder: Path) -> None:
     from umseg.dataset.convert.target import summary
 
-    typer.echo(f"{summary(folder)}. Next: umseg plan {shlex.quote(str(folder))}")
+    typer.echo(f"{summary(folder)}. {next_step('plan', folder)}")
 
 
 @command_of(imports, "nnunet")
@@ -85,10 +86,6 @@ def nnunet(
     from umseg.workspace import ModelFolder
 
     folder = import_nnunet(source, destination)
-    count = len(ModelFolder(folder).folds())
-    folds = "1 fold" if count == 1 else f"{count} folds"
-    path = shlex.quote(str(folder))
-    typer.echo(
-        f"Imported {folds} of {load_card(folder).model} to {path}. "
-        f"Next: umseg predict --model {path} --input FOLDER --output FOLDER"
-    )
+    folds = counted(len(ModelFolder(folder).folds()), "fold")
+    following = next_step("predict", "--model", folder, "--input", "FOLDER", "--output", "FOLDER")
+    typer.echo(f"Imported {folds} of {load_card(folder).model} to {folder}. {following}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,8 @@ from umseg.cli.options import (
     Quiet,
     Workspace,
 )
+
+log = logging.getLogger(__name__)
 
 
 def models(
@@ -30,17 +33,21 @@ def models(
 ) -> None:
     """List the models with their parameters, multiply-accumulates and expected memory on a plan."""
     from umseg.dataset.dataset import Dataset
-    from umseg.models.measured_memory import MemoryMeter
     from umseg.planning.plan import Plan
-    from umseg.reports.models import describe_models, format_models
     from umseg.workspace import Workspace as PlannedWorkspace
 
     planned = PlannedWorkspace.of(dataset, workspace)
     plan = planned.load(Plan)
     configuration = plan.configuration(config or plan.default_configuration, planned.plan_file)
     description = planned.load(Dataset).description
+    log.info("Building every model for %s; those of MONAI take some seconds each.", plan.dataset_name)
+    # torch is imported here, after all names have been checked.
+    from umseg.models.measured_memory import MemoryMeter
+    from umseg.reports.models import describe_models, format_models
+
     facts = describe_models(configuration, description, MemoryMeter(planned.memory_file))
-    typer.echo(format_models(facts, configuration.batch_size))
+    for line in format_models(facts, configuration.batch_size):
+        typer.echo(line)
     if draw is not None:
         from umseg.reports.drawing import draw_models
 
@@ -54,9 +61,10 @@ def inspect(
     dataset: Planned,
     workspace: Workspace = WORKSPACE_ROOT,
     config: Config = None,
-    patches: Annotated[int, typer.Option(min=1, help="Number of patches.")] = 8,
+    patches: Annotated[int, typer.Option(min=1, max=64, help="Number of patches.")] = 8,
     seed: Annotated[
-        int, typer.Option(min=0, help="Seed; the patches are the first of `umseg train --fold all` with it.")
+        int,
+        typer.Option(min=0, max=2**63 - 1, help="Seed; the patches are the first of `umseg train --fold all` with it."),
     ] = 0,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -75,15 +83,22 @@ def status(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """List the training runs of a data set with their progress, Dice and the commands that resume them."""
-    from umseg.reports.status import find_runs, format_runs
+    """List the training runs of a data set with their progress, scores and the commands that resume them."""
+    from umseg.reports.status import find_notices, find_runs, format_runs
     from umseg.workspace import Workspace as PlannedWorkspace
 
-    typer.echo(format_runs(find_runs(PlannedWorkspace.of(dataset, workspace))))
+    planned = PlannedWorkspace.of(dataset, workspace)
+    typer.echo(format_runs(find_runs(planned), notices=find_notices(planned)))
 
 
 def doctor(quiet: Quiet = False, debug: Debug = False) -> None:
     """Show versions and devices of this machine, with the precision and scan that each device will use."""
-    from umseg.reports.doctor import examine
+    from umseg.reports.packages import package_lines
 
-    typer.echo(examine())
+    for line in package_lines():
+        typer.echo(line)
+    # torch is imported here, while the first lines are read.
+    from umseg.reports.doctor import device_lines
+
+    for line in device_lines():
+        typer.echo(line)

@@ -9,6 +9,9 @@ import typer
 
 from umseg.workspace import DEFAULT_ROOT
 
+MOST_WORKERS = 256
+"""More processes than any machine has cores for."""
+
 Planned = Annotated[str, typer.Argument(help="Name of a planned data set, or its folder.")]
 Config = Annotated[
     str | None,
@@ -25,13 +28,16 @@ LoaderWorkers = Annotated[
     typer.Option(
         "--workers",
         min=0,
+        max=MOST_WORKERS,
         help="Processes that prepare batches; 0: none. [default: half of the cores, at most 4]",
         rich_help_panel="Memory and speed",
     ),
 ]
 Workers = Annotated[
     int | None,
-    typer.Option("--workers", min=0, help="Worker processes; 0: none. [default: one per core, at most 8]"),
+    typer.Option(
+        "--workers", min=0, max=MOST_WORKERS, help="Worker processes; 0: none. [default: one per core, at most 8]"
+    ),
 ]
 Device = Annotated[
     str,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from umseg.architectures.registry import NETWORKS
+from umseg.cli.next_step import next_step, of_workspace
 from umseg.cli.options import WORKSPACE_ROOT, Debug, Quiet, Workers, Workspace, worker_count
 from umseg.planning.rules.presets import PRESETS
 
@@ -45,7 +46,7 @@ def plan(
     ] = None,
     batch_size: Annotated[
         int | None,
-        typer.Option(min=1, help="Patches per training iteration. [default: what fits]"),
+        typer.Option(min=1, max=2**17, help="Patches per training iteration. [default: what fits]"),
     ] = None,
     config: Annotated[
         list[str] | None,
@@ -54,7 +55,15 @@ def plan(
     splits: Annotated[
         Path | None,
         typer.Option(
-            help="JSON file of the folds, umseg's or nnU-Net's splits_final.json. [default: five random folds]"
+            help="JSON file of the folds, umseg's or nnU-Net's splits_final.json. [default: the folds of an earlier "
+            "plan, which new cases enter, or five random folds]"
+        ),
+    ] = None,
+    groups: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV table of cases that belong together (of one patient, for example), which no fold separates: "
+            "columns case and group, or id_a and id_b. [default: groups.csv beside dataset.json, if it exists]"
         ),
     ] = None,
     fix_geometry: Annotated[
@@ -95,6 +104,7 @@ def plan(
         overrides=Overrides.parse(spacing, patch_size, batch_size),
         configurations=config,
         splits=splits,
+        groups=groups,
         fix_geometry=fix_geometry,
         reorient=reorient,
         store_dtype=as_store_dtype(store_dtype),
@@ -104,3 +114,5 @@ def plan(
     measure = MemoryMeter(planned.memory_file)
     typer.echo(plan_summary(fingerprint, decided, planned.load(Dataset).description, measure))
     typer.echo(f"Workspace: {planned.folder}")
+    chosen = [] if not config or decided.default_configuration in config else ["--config", config[0]]
+    typer.echo(next_step("train", of_workspace(planned.folder), chosen))

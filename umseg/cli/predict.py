@@ -8,12 +8,14 @@ from typing import Annotated
 
 import typer
 
+from umseg.cli.next_step import next_step
 from umseg.cli.options import (
     Debug,
     Device,
     Precision,
     Quiet,
 )
+from umseg.common.text import counted
 
 
 def predict(
@@ -42,7 +44,9 @@ def predict(
         bool,
         typer.Option("--mirror", help="Average over mirrored images, if the model was trained with them; slower."),
     ] = False,
-    step: Annotated[float, typer.Option(help="Distance of neighbouring windows as a fraction of the patch.")] = 0.5,
+    step: Annotated[
+        float, typer.Option(help="Distance of neighbouring windows as a fraction of the patch, from 0.05 to 1.")
+    ] = 0.5,
     resume: Annotated[
         bool,
         typer.Option("--resume", help="Keep label maps that the same model and options made of the same images."),
@@ -56,10 +60,19 @@ def predict(
     debug: Debug = False,
 ) -> None:
     """Segment images; the label maps have the geometry of the input."""
+    from umseg.common.hardware_names import check_device_name, check_precision_name
+    from umseg.inference.weights import find_weights
+    from umseg.workspace import ModelFolder
+
+    # Before torch is imported, which takes seconds.
+    check_device_name(device)
+    check_precision_name(precision)
+    chosen = [fold.strip() for fold in folds.split(",")] if folds else None
+    if ModelFolder(model).card_file.exists():
+        find_weights(model, chosen, weights)
     from umseg.inference import Predictor
     from umseg.inference.failures import FailedCasesError
 
-    chosen = [fold.strip() for fold in folds.split(",")] if folds else None
     predictor = Predictor(
         model,
         device,
@@ -77,6 +90,7 @@ def predict(
     except FailedCasesError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
-    maps = "1 label map" if len(there) == 1 else f"{len(there)} label maps"
+    maps = counted(len(there), "label map")
     took = f"{time.perf_counter() - start:.1f} s"
     typer.echo(f"{output} has {maps}, after {took}." if resume else f"Wrote {maps} to {output} in {took}.")
+    typer.echo(next_step("evaluate", "--predictions", output, "--reference", "FOLDER"))

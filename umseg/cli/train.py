@@ -16,9 +16,12 @@ import typer
 
 from umseg.cli.options import WORKSPACE_ROOT, Debug, Device, LoaderWorkers, Planned, Quiet, Workspace
 from umseg.common.errors import UserError
+from umseg.common.text import printable
 
 if TYPE_CHECKING:
     from umseg.training.config.training_config import TrainingConfig
+
+log = logging.getLogger(__name__)
 
 
 def train(
@@ -76,20 +79,24 @@ def train(
     """Train a network; an interrupted run is resumed by the same command.
 
     Ctrl-C, SIGTERM and --max-time end a run after the current iteration; everything is saved and the exit code is 0.
+    The same holds for Ctrl-C and SIGTERM in the validation at the end, which the same command then repeats.
 
     On several GPUs: torchrun --nproc-per-node 4 -m umseg train ...; they share every batch.
     """
+    from umseg.cli.next_step import next_step
     from umseg.cli.training_options import chosen_options, fold_settings
+    from umseg.common.hardware_names import check_device_name
     from umseg.workspace import Workspace as PlannedWorkspace
 
     planned = PlannedWorkspace.of(dataset, workspace)
+    check_device_name(device)
     settings = fold_settings(planned, chosen_options(context, training, options))
     if show_config:
         typer.echo(_resolved(planned, settings[0]))
         return
     # All folds share one limit, because it is the scheduler's.
     end = math.inf if max_time is None else time.monotonic() + parse_duration(max_time)
-    from umseg.training.config.training_config import default_loader_workers
+    from umseg.training.config.training_config import default_loader_workers, model_folder
     from umseg.training.loop.processes import environment
 
     workers = default_loader_workers() if workers is None else workers
@@ -107,6 +114,9 @@ def train(
             if processes.first:
                 typer.echo("To resume: " + _command(processes.count))
             return
+    if processes.first:
+        model = model_folder(planned, settings[0], tag).path
+        typer.echo(next_step("predict", "--model", model, "--input", "FOLDER", "--output", "FOLDER"))
 
 
 def parse_duration(text: str) -> float:
@@ -115,9 +125,11 @@ def parse_duration(text: str) -> float:
     Raises:
         UserError: The text has another form.
     """
-    match = re.fullmatch(r"(\d+):([0-5]?\d):([0-5]?\d)", text)
+    match = re.fullmatch(r"([0-9]{1,6}):([0-5]?[0-9]):([0-5]?[0-9])", text)
     if match is None:
-        raise UserError("--max-time is not a time.", found=text, expected="hours:minutes:seconds, e.g. 08:00:00")
+        raise UserError(
+            "--max-time is not a time.", found=printable(text), expected="hours:minutes:seconds, e.g. 08:00:00"
+        )
     hours, minutes, seconds = (int(part) for part in match.groups())
     return 3600.0 * hours + 60 * minutes + seconds
 
@@ -131,29 +143,46 @@ def _resolved(planned: Any, setting: TrainingConfig) -> str:
 
 
 def _train_fold(workspace: Path, setting: TrainingConfig, *, validate: bool, device: str, **how: Any) -> bool:
-    """Train, and validate if the user asks for it; returns whether training is complete."""
+    """Train, and validate if the user asks for it; returns whether all is done, and not stopped in between."""
     from umseg.evaluation import format_table
     from umseg.training import train as run
+    from umseg.training.config.training_config import model_folder
     from umseg.training.loop.processes import environment
-    from umseg.workflows.validate import earlier_validation, validate_fold
+    from umseg.training.loop.stop import sigterm_as_interrupt
+    from umseg.training.saved.claimed import claimed_folds
+    from umseg.training.watch.run_log import RunLog
+    from umseg.workflows.validate import check_originals, earlier_validation, validate_fold
     from umseg.workspace import FoldFolder
     from umseg.workspace import Workspace as PlannedWorkspace
 
-    first = environment().first
-    folder = run(workspace, setting, device=device, **how)
-    if not FoldFolder(folder).weights("final").exists():
-        return False
-    if validate and setting.fold != "all":
-        metrics = earlier_validation(folder) or validate_fold(
-            PlannedWorkspace(workspace),
-            folder,
-            device=device,
-            precision=setting.precision,
-            workers=how["workers"],
-            quiet=how["quiet"],
-        )
-        if metrics is not None and first:
-            typer.echo(format_table(metrics))
+    first, planned = environment().first, PlannedWorkspace(workspace)
+    validate = validate and setting.fold != "all"
+    if validate:
+        check_originals(planned, setting.fold)
+    # The claim lasts until the fold is validated.
+    with claimed_folds(planned, model_folder(planned, setting, how["tag"]), [setting.fold, *how["discard"]], first):
+        folder = run(workspace, setting, device=device, **how)
+        if not FoldFolder(folder).weights("final").exists():
+            return False
+        if validate:
+            try:
+                with sigterm_as_interrupt(), RunLog(FoldFolder(folder).log_text if first else None) as run_log:
+                    metrics = earlier_validation(planned, folder) or validate_fold(
+                        planned,
+                        folder,
+                        device=device,
+                        precision=setting.precision,
+                        workers=how["workers"],
+                        quiet=how["quiet"],
+                    )
+                    if metrics is not None and first:
+                        table = format_table(metrics)
+                        typer.echo(table)
+                        run_log.note(f"Validation of fold {setting.fold}:\n{table}")
+            except KeyboardInterrupt:
+                if first:
+                    log.warning("Stopped in the validation of fold %s; the trained weights are saved.", setting.fold)
+                return False
     if first:
         typer.echo(f"Model: {folder.parent}")
     return True

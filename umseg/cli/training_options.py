@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -12,8 +11,11 @@ import typer
 from pydantic.fields import FieldInfo
 
 from umseg.architectures.options import ModelOptions
+from umseg.cli.options_file import read_options
 from umseg.common.errors import UserError
+from umseg.common.hardware_names import check_precision_name
 from umseg.common.registry import unknown_name
+from umseg.common.text import printable
 from umseg.training.config.recipes import DEFAULT_RECIPE, RECIPES
 from umseg.training.config.training_config import GROUPS, WHAT, TrainingConfig, named_choices
 from umseg.training.optim.registry import OptimizerSpec
@@ -21,6 +23,7 @@ from umseg.workspace import Workspace
 
 _NOT_LISTED = ("ssm_optimizer", "transforms")
 """Options whose descriptions say where the names come from."""
+_MOST_FOLDS = 100
 _RECIPE = FieldInfo(annotation=str, default=DEFAULT_RECIPE, description="Defaults of the options.")
 
 
@@ -47,10 +50,11 @@ def chosen_options(context: typer.Context, names: Collection[str], file: Path | 
         UserError: The file cannot be read, or names an unknown option.
     """
     options: dict[str, Any] = {}
-    for name, value in (read_options(file) if file else {}).items():
+    for name, value in (_flat(read_options(file)) if file else {}).items():
         if name not in names:
-            raise unknown_name("training option", name, sorted(names)).at(file or "")
-        options[name] = value
+            raise unknown_name("training option", printable(name), sorted(names)).at(file or "")
+        if value is not None:
+            options[name] = value
     for name in names:
         source = context.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE":
@@ -59,6 +63,17 @@ def chosen_options(context: typer.Context, names: Collection[str], file: Path | 
     if "config" in options:
         options["configuration"] = options.pop("config")
     return options
+
+
+def _flat(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options by their names on the command line, also from a record such as ``config.json`` or ``--show-config``."""
+    flat = {name: value for name, value in options.items() if name not in ("schema_version", "options")}
+    if "configuration" in flat:
+        flat["config"] = flat.pop("configuration")
+    nested = options.get("options", {})
+    if not isinstance(nested, dict):
+        raise UserError("The options of the network are not valid.", found=nested, expected="names and values")
+    return flat | nested
 
 
 def fold_settings(planned: Workspace, options: dict[str, Any]) -> list[TrainingConfig]:
@@ -71,36 +86,17 @@ def fold_settings(planned: Workspace, options: dict[str, Any]) -> list[TrainingC
     Raises:
         UserError: A name is unknown, or a value is not valid.
     """
-    folds = [_fold(text) for text in str(options.pop("fold", 0)).split(",")]
+    folds = [_fold(text) for text in str(options.pop("fold", 0)).split(",", _MOST_FOLDS)]
     settings = [TrainingConfig.from_options({**options, "fold": fold}) for fold in folds]
-    if "configuration" in options:
-        return settings
+    check_precision_name(settings[0].precision)
     from umseg.planning.plan import Plan
 
-    default = planned.load(Plan).default_configuration
+    plan = planned.load(Plan)
+    if "configuration" in options:
+        plan.configuration(settings[0].configuration, planned.plan_file)
+        return settings
+    default = plan.default_configuration
     return [setting.model_copy(update={"configuration": default}) for setting in settings]
-
-
-def read_options(file: Path) -> Mapping[str, Any]:
-    """The options of a YAML file, their names with underscores.
-
-    Raises:
-        UserError: The file is missing, or does not hold names and values.
-    """
-    import yaml
-
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError("The file of options cannot be read.", file=file, found=str(error)) from error
-    if not isinstance(content, dict):
-        raise UserError(
-            "The file of options does not hold names and values.",
-            file=file,
-            found=type(content).__name__,
-            expected="lines such as `epochs: 300`",
-        )
-    return {str(name).replace("-", "_"): _number(value) for name, value in content.items()}
 
 
 def _fold(text: str) -> int | str:
@@ -110,14 +106,7 @@ def _fold(text: str) -> int | str:
     try:
         return int(text)
     except ValueError as error:
-        raise UserError("--fold is not valid.", found=text, expected="a whole number, or all") from error
-
-
-def _number(value: Any) -> Any:
-    """The value, with 1e-4 as a number: YAML 1.1 takes a number without a point for a text."""
-    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
-        return float(value)
-    return value
+        raise UserError("--fold is not valid.", found=printable(text), expected="a whole number, or all") from error
 
 
 def _fields() -> Iterator[tuple[str, FieldInfo, str]]:

@@ -75,7 +75,7 @@ def claim(folder: Path, purpose: str, *, wait: float = 0.0) -> Iterator[None]:
     Raises:
         UserError: Another process holds the folder, and did not release it in time. The message names that process.
     """
-    folder = Path(folder).absolute()
+    folder = Path(folder).resolve()
     with _guard:
         _held[folder] = _held.get(folder, 0) + 1
         outermost = _held[folder] == 1
@@ -91,7 +91,7 @@ def claim(folder: Path, purpose: str, *, wait: float = 0.0) -> Iterator[None]:
 
 def holder(folder: Path) -> Holder | None:
     """The process that holds a claim on a folder, or None. The claims of this process count, too."""
-    folder = Path(folder).absolute()
+    folder = Path(folder).resolve()
     if not (folder / _LOCK).exists():
         return None
     if folder in _held:
@@ -185,9 +185,13 @@ def _acquire(lock: FileLock, folder: Path, wait: float) -> bool:
 
 def _release(lock: FileLock, folder: Path) -> None:
     """Remove the files and release the lock; a process that has already opened the file sees that it is gone."""
-    for name in (_RECORD, _LOCK):
-        with contextlib.suppress(OSError):  # Windows keeps files that are open
-            (folder / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        (folder / _RECORD).unlink(missing_ok=True)
+    if os.name == "nt":
+        # Windows keeps files that are open, by this process or by the next one.
+        lock.release()
+    with contextlib.suppress(OSError):
+        (folder / _LOCK).unlink(missing_ok=True)
     lock.release()
 
 

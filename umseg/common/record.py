@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from umseg.common.errors import UserError
 from umseg.common.files import write_text
+from umseg.common.json_file import MOST_BYTES, read_json
+from umseg.common.text import printable
 
 RecordT = TypeVar("RecordT", bound="Record")
 
@@ -22,6 +25,9 @@ class Record(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=False)
+
+    most_bytes: ClassVar[int] = MOST_BYTES
+    """Largest file that is read; documents that do not grow with the data set state less."""
 
     def save(self, path: Path) -> None:
         """Write the record as indented JSON, atomically."""
@@ -42,7 +48,7 @@ class Record(BaseModel):
         Raises:
             UserError: The file is missing, is not JSON, or does not fit the schema; the message names the field.
         """
-        return cls.from_json(read_json(path, remedy), path, remedy)
+        return cls.from_json(read_json(path, remedy, cls.most_bytes), path, remedy)
 
     @classmethod
     def from_json(cls: type[RecordT], content: Any, path: Path, remedy: str) -> RecordT:
@@ -50,15 +56,65 @@ class Record(BaseModel):
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"]) or "(the whole document)"
-            raise UserError(
-                f"{Path(path).name} is not valid: field '{field}'.",
-                file=path,
-                found=_shorten(first.get("input")),
-                expected=expectation(first["msg"]),
-                remedy=remedy,
-            ) from error
+            raise invalid(f"{Path(path).name} is not valid", error, file=path, remedy=remedy) from error
+
+
+class FieldError(ValueError):
+    """Fields of a record contradict each other, which its ``model_validator`` finds.
+
+    Args:
+        field: Name of the field that is reported.
+        found: Its value.
+        expected: What it has to be, for the other fields.
+    """
+
+    def __init__(self, field: str, found: object, expected: str) -> None:
+        super().__init__(f"{field}: {expected}")
+        self.field = field
+        self.found = found
+        self.expected = expected
+
+
+def invalid(problem: str, error: ValidationError, *, file: Path | None = None, remedy: str | None = None) -> UserError:
+    """The error for values that do not fit a record, which names the first field that is wrong.
+
+    Args:
+        problem: What is wrong, without a full stop; the field is added.
+        error: pydantic's error.
+        file: File of the values.
+        remedy: What the user can do.
+    """
+    first = error.errors(include_url=False)[0]
+    found, expected = first.get("input"), expectation(first["msg"])
+    path = [*first["loc"]]
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, FieldError):
+        path.append(cause.field)
+        found, expected = cause.found, cause.expected
+    field = ".".join(str(part) for part in path) or "(the whole document)"
+    return UserError(
+        f"{problem}: field '{printable(field)}'.", file=file, found=shorten(found), expected=expected, remedy=remedy
+    )
+
+
+class SparseRecord(Record):
+    """A record that leaves new fields out of its JSON where they have their default.
+
+    Files without them stay as every version wrote them.
+
+    Attributes:
+        sparse: Names of these fields.
+    """
+
+    sparse: ClassVar[tuple[str, ...]] = ()
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, as_usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = as_usual(self)
+        for name in self.sparse:
+            if getattr(self, name) == type(self).model_fields[name].default:
+                content.pop(name, None)
+        return content
 
 
 def expectation(message: str) -> str:
@@ -68,25 +124,13 @@ def expectation(message: str) -> str:
     return message
 
 
-def read_json(path: Path, remedy: str) -> Any:
-    """Parse a JSON file.
-
-    Raises:
-        UserError: The file is missing, unreadable or not JSON.
-    """
+def shorten(value: object, limit: int = 200) -> str:
+    """A value as JSON, cut short, whatever it is and however long."""
     try:
-        # Editors on Windows may put a byte order mark first.
-        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except FileNotFoundError as error:
-        raise UserError(f"{Path(path).name} does not exist.", file=path, remedy=remedy) from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{Path(path).name} is not valid JSON.", file=path, found=str(error), remedy=remedy) from error
-    except OSError as error:
-        raise UserError(
-            f"{Path(path).name} cannot be read.", file=path, found=error.strerror or str(error), remedy=remedy
-        ) from error
-
-
-def _shorten(value: object, limit: int = 200) -> str:
-    text = json.dumps(value, default=str)
+        text = "".join(itertools.islice(_ENCODER.iterencode(value), limit + 1))
+    except (ValueError, RecursionError, TypeError):
+        text = f"a value of type {type(value).__name__}"
     return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+_ENCODER = json.JSONEncoder(default=lambda value: ascii(value)[:200], skipkeys=True)

@@ -1,8 +1,12 @@
-"""Short texts for messages and tables: a few of many names, sizes per axis, aligned columns."""
+"""Short texts for messages and tables: a few of many names, numbers of things, times, sizes, aligned columns."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Collection, Iterable, Sequence
+
+LINE = 80
+"""Number of characters that fit a line of a terminal."""
 
 
 def few(names: Iterable[str], most: int = 5) -> str:
@@ -15,6 +19,53 @@ def few(names: Iterable[str], most: int = 5) -> str:
     listed = list(names)
     remainder = len(listed) - most
     return ", ".join(listed[:most]) + (f" and {remainder} more" if remainder > 0 else "")
+
+
+def printable(text: str, most: int = 200) -> str:
+    """A text of at most ``most`` letters, with escapes in place of those that a terminal would obey."""
+    shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text[:most])
+    return shown + ("..." if len(text) > most else "")
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """A number of things as in "1 case", "2 cases" or "1,000 cases".
+
+    Args:
+        number: How many.
+        noun: One of them.
+        plural: Several of them, where that is not the noun with an s.
+    """
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def listed(names: Iterable[str]) -> str:
+    """All names as in "a, b and c"."""
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def duration(seconds: float) -> str:
+    """A time in the unit that suits it: "12 s", "3 min", "1.5 h", "12 days"."""
+    for unit, size, most in (("s", 1, 90), ("min", 60, 90), ("h", 3600, 48)):
+        value = seconds / size
+        if value < most:
+            return f"{value:.1f} {unit}" if unit == "h" and value < 10 else f"{value:.0f} {unit}"
+    return f"{seconds / 86400:.0f} days"
+
+
+def wrapped(text: str, indent: str = "", first: str | None = None) -> list[str]:
+    """The lines of a text, none longer than 80 characters unless a word is.
+
+    Args:
+        text: One paragraph.
+        indent: Beginning of every line.
+        first: Beginning of the first line instead.
+    """
+    start = indent if first is None else first
+    lines = textwrap.wrap(
+        text, LINE, initial_indent=start, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+    return lines or [start.rstrip()]
 
 
 def by(sizes: Iterable[object]) -> str:

@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, sparse
-from scipy.sparse.csgraph import connected_components
 
 BoundingBox = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 """Half-open range of voxels per axis (z, y, x)."""
@@ -54,6 +52,8 @@ def fill_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
         return np.array(mask)
     if empty.size < _FEW * mask.size:
         return _fill_few(mask, empty)
+    from scipy import ndimage
+
     components, count = ndimage.label(~mask)
     inside = np.ones(count + 1, dtype=bool)
     for axis in range(mask.ndim):
@@ -78,6 +78,9 @@ def _fill_few(mask: NDArray[np.bool_], empty: NDArray[np.intp]) -> NDArray[np.bo
         first.append(nodes[joined])
         second.append(neighbours[joined])
     edges = np.concatenate(first), np.concatenate(second)
+    from scipy import sparse
+    from scipy.sparse.csgraph import connected_components
+
     graph = sparse.coo_array((np.ones(edges[0].size, dtype=bool), edges), shape=(empty.size, empty.size))
     count, components = connected_components(graph, directed=False)
     inside = np.ones(count, dtype=bool)

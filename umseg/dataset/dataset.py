@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
+
 from umseg.common.errors import UserError
+from umseg.common.names import Component, require_component
 from umseg.common.record import Record
+from umseg.common.text import counted
 from umseg.dataset.check.problems import Problem
 from umseg.dataset.check.report import report_problems
 from umseg.dataset.description import REMEDY, DatasetDescription, load_description
 from umseg.dataset.filemap import load_file_map, mapped_files
 from umseg.dataset.inputs import find_all_inputs
+from umseg.dataset.io.orientation import AxisCodes
 from umseg.dataset.io.registry import format_of, format_with_ending
 from umseg.dataset.listing import is_folder
-from umseg.dataset.naming import group_training, list_images, skip_strays, stem
+from umseg.dataset.naming import group_training, list_images, same_names, skip_strays, stem
 
 
 class Case(Record):
@@ -28,8 +34,8 @@ class Case(Record):
         label: The label map; None in prediction.
     """
 
-    id: str
-    images: tuple[Path, ...]
+    id: Component
+    images: tuple[Path, ...] = Field(min_length=1)
     label: Path | None = None
 
     def label_ending(self, file_ending: str) -> str:
@@ -54,11 +60,11 @@ class Dataset(Record):
     """
 
     schema_version: Literal[1] = 1
-    name: str
+    name: Component
     folder: Path
     description: DatasetDescription
     cases: tuple[Case, ...]
-    orientation: str | None = None
+    orientation: AxisCodes | None = None
 
 
 def load_dataset(folder: Path) -> Dataset:
@@ -83,9 +89,11 @@ def survey_dataset(folder: Path) -> tuple[Dataset, list[Problem]]:
     Raises:
         UserError: The folder, ``dataset.json`` or a folder of images or labels is missing, empty or wrong.
     """
-    folder = Path(folder).absolute()
+    # `Path.absolute` would keep ".." in the path, and with it in the data set's name.
+    folder = Path(os.path.abspath(folder))  # noqa: PTH100
     if not is_folder(folder):
         raise UserError("The data set folder does not exist.", file=folder, remedy=REMEDY)
+    require_component(folder.name, "The name of the data set's folder")
     description = load_description(folder / "dataset.json")
     entries = load_file_map(folder / "dataset.json")
     if entries is None:
@@ -100,8 +108,8 @@ def survey_dataset(folder: Path) -> tuple[Dataset, list[Problem]]:
                 "The number of training cases is not what dataset.json says.",
                 "",
                 folder / ("imagesTr" if entries is None else "dataset.json"),
-                found=f"{count} cases",
-                expected=f"{description.numTraining} cases (numTraining in dataset.json)",
+                found=counted(count, "case"),
+                expected=f"{counted(description.numTraining, 'case')} (numTraining in dataset.json)",
                 remedy="Add the missing cases, or correct numTraining.",
             )
         )
@@ -159,6 +167,7 @@ def _folder_cases(folder: Path, description: DatasetDescription) -> tuple[tuple[
     complete, incomplete = group_training(images, description.num_channels, image_ending)
     problems += incomplete
     named = set(complete) | {problem.case for problem in incomplete if problem.case}
+    problems += same_names(labels, ending)
     label_of = {stem(path, ending): path for path in labels}
     problems += [
         Problem(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from umseg.common.errors import UserError
-from umseg.common.record import Record, read_json
+from umseg.common.json_file import read_json
+from umseg.common.record import Record
+from umseg.common.text import few, printable
+from umseg.dataset.forms import FIRST_REMEDY, in_common_form, is_first_version
 from umseg.dataset.labels import check_class_order, check_instance_labels, check_labels
 
 log = logging.getLogger(__name__)
@@ -21,7 +24,20 @@ REMEDY = (
 
 # The file map is read elsewhere; umseg picks the reader by itself.
 _NOT_OF_THE_DESCRIPTION = ("dataset", "overwrite_image_reader_writer")
+MOST_CHANNELS = 1000
+MOST_LABELS = 2**15
+"""Label maps are stored with 16 bits and a sign."""
 _INSTANCE_CLASSES = {"interior": 1, "boundary": 2}
+
+
+def _shown(name: str) -> str:
+    if len(name) > 200 or not all(letter.isprintable() for letter in name):
+        raise ValueError("a name of at most 200 letters without control characters")
+    return name
+
+
+ShownName = Annotated[str, AfterValidator(_shown)]
+"""A name that messages, tables and pictures show."""
 
 
 class DatasetDescription(Record):
@@ -44,18 +60,23 @@ class DatasetDescription(Record):
             ``.dcm`` the images are folders of DICOM slices and the label maps end in ``.nii.gz``.
     """
 
-    channel_names: dict[str, str] = Field(min_length=1)
+    most_bytes: ClassVar[int] = 2**24
+
+    channel_names: dict[str, ShownName] = Field(min_length=1, max_length=MOST_CHANNELS)
     task: Literal["semantic", "instance"] = "semantic"
-    labels: dict[str, int | tuple[int, ...]]
+    labels: dict[ShownName, int | tuple[int, ...]] = Field(max_length=MOST_LABELS)
     regions_class_order: tuple[int, ...] | None = Field(default=None, validate_default=True)
-    numTraining: int = Field(ge=1)
-    file_ending: str = Field(pattern=r"^\.[A-Za-z0-9.]+$")
+    numTraining: int = Field(ge=1, le=10**9)
+    file_ending: str = Field(pattern=r"^\.[A-Za-z0-9.]+$", max_length=50)
 
     @field_validator("channel_names")
     @classmethod
     def _channels_are_numbered(cls, names: dict[str, str]) -> dict[str, str]:
         if list(names) != [str(i) for i in range(len(names))]:
-            raise ValueError(f"channels numbered '0' to '{len(names) - 1}' in order")
+            last = len(names) - 1
+            raise ValueError(
+                'one channel, numbered "0"' if last == 0 else f'channels numbered "0" to "{last}" in order'
+            )
         return names
 
     @field_validator("labels", mode="before")
@@ -135,7 +156,7 @@ def load_description(path: Path) -> DatasetDescription:
     """Read ``dataset.json``.
 
     Fields that other tools add (licence, reference, ...) are skipped, because the format is shared and
-    a data set that trains elsewhere must load here.
+    a data set that trains elsewhere must load here. Other forms of the same meaning are accepted with a warning.
 
     Raises:
         UserError: The file is missing or wrong.
@@ -145,13 +166,17 @@ def load_description(path: Path) -> DatasetDescription:
         log.warning(
             "%s: overwrite_image_reader_writer = %s has no effect: umseg picks the reader by the file's format",
             path,
-            content["overwrite_image_reader_writer"],
+            printable(str(content["overwrite_image_reader_writer"])),
         )
-    fields = {key: value for key, value in content.items() if key in DatasetDescription.model_fields}
+    common, notes = in_common_form(content)
+    if notes:
+        log.warning("%s is not in nnU-Net v2's form: %s.", path, "; ".join(notes))
+    fields = {key: value for key, value in common.items() if key in DatasetDescription.model_fields}
     skipped = sorted(set(content) - set(fields) - set(_NOT_OF_THE_DESCRIPTION))
     if skipped:
-        log.debug("%s: fields not used: %s", path, ", ".join(skipped))
-    return DatasetDescription.from_json(fields, path, "Correct this field in dataset.json.")
+        log.debug("%s: fields not used: %s", path, few(map(printable, skipped), 20))
+    remedy = FIRST_REMEDY if is_first_version(content) else "Correct this field in dataset.json."
+    return DatasetDescription.from_json(fields, path, remedy)
 
 
 def read_description_fields(path: Path) -> dict[str, Any]:

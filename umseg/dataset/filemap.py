@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import ConfigDict, Field, field_validator
 
+from umseg.common.names import check_component
 from umseg.common.record import Record
 from umseg.dataset.check.problems import Problem
 from umseg.dataset.description import read_description_fields
@@ -37,6 +38,8 @@ class _FileMap(Record):
     def _ids_are_file_names(cls, entries: dict[str, FileEntry]) -> dict[str, FileEntry]:
         # Files of the workspace are named after the cases: an id must not lead out of their folder.
         wrong = [name for name in entries if not name or name.startswith(".") or set(name) & set('/\\:*?"<>|\0')]
+        for name in entries:
+            check_component(name)
         if wrong:
             raise ValueError(f"case ids that can be file names; '{wrong[0]}' cannot")
         return entries

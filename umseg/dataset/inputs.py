@@ -79,7 +79,7 @@ def find_inputs(folder_or_file: Path, num_channels: int, file_ending: str) -> Gr
         )
     trained_on = format_with_ending(file_ending)
     if not trained_on.interchange:
-        if path.name.endswith(file_ending) and is_image(path):
+        if trained_on.stem(path.name, file_ending) is not None and is_image(path):
             ending = trained_on.name_ending(file_ending)
             return group_inputs(sibling_channels(path, num_channels, ending), num_channels, ending)
         if path.is_dir() and trained_on.images_in(path, file_ending):

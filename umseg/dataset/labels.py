@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from umseg.common.text import few
+
+_MOST = 2**31 - 1
 _NOT_FOREGROUND = ("background", "ignore")
 
 
@@ -18,8 +22,15 @@ def check_labels(labels: object) -> object:
         raise ValueError("an object of names and values")
     for name, value in labels.items():
         _check_entry(name, value)
-    if labels.get("background") != 0:
-        raise ValueError("'background': 0 and the other labels 1, 2, 3, ... without a gap")
+    if "background" not in labels:
+        zero = next((name for name, value in labels.items() if value == 0), None)
+        raise ValueError(
+            "an entry 'background': 0, which is missing"
+            if zero is None
+            else f"the name 'background' in place of '{zero}'"
+        )
+    if labels["background"] != 0:
+        raise ValueError("'background': 0, because voxels of no class have the value 0")
     foreground = {name: value for name, value in labels.items() if name not in _NOT_FOREGROUND}
     if not foreground:
         raise ValueError("at least one label besides the background")
@@ -27,14 +38,28 @@ def check_labels(labels: object) -> object:
     values = [value for entry in foreground.values() for value in ([entry] if isinstance(entry, int) else entry)]
     used = sorted(set(values) if regions else values)
     if used != list(range(1, len(used) + 1)):
-        raise ValueError(
-            "regions of the label values 1, 2, 3, ... without a gap"
-            if regions
-            else "'background': 0 and the other labels 1, 2, 3, ... without a gap"
-        )
+        raise ValueError(_without_gap(foreground, used, regions))
     if "ignore" in labels and labels["ignore"] != len(used) + 1:
         raise ValueError(f"'ignore': {len(used) + 1}, one more than the highest of the other values")
     return labels
+
+
+def _without_gap(foreground: Mapping[str, Any], used: Sequence[int], regions: bool) -> str:
+    """What is expected where the values are not 1, 2, 3, ...; says which are missing and what to write instead."""
+    expected = f"{'regions of ' if regions else ''}the label values 1, 2, 3, ... without a gap"
+    twice = next((value for value, following in itertools.pairwise(used) if value == following), None)
+    if twice is not None:
+        return f"{expected}; {twice} stands for two names"
+    if used[0] < 1:
+        return f"{expected}; {used[0]} cannot be a class"
+    # Values can be arbitrarily large: only the first that are missing are looked for.
+    present = set(used)
+    missing = few(str(value) for value in range(1, min(used[-1], len(used) + 20)) if value not in present)
+    text = f"{expected}; not in use: {missing}"
+    if regions or len(foreground) > 10:
+        return text
+    numbers = {name: number for number, name in enumerate(sorted(foreground, key=foreground.__getitem__), start=1)}
+    return f"{text}. Give the label maps and this file the values {', '.join(f'{n} {v}' for n, v in numbers.items())}"
 
 
 def check_instance_labels(labels: object) -> object:
@@ -73,6 +98,9 @@ def check_class_order(order: tuple[int, ...] | None, labels: Mapping[str, Any]) 
 
 
 def _check_entry(name: str, value: object) -> None:
+    for part in value if isinstance(value, Sequence) else [value]:
+        if _is_whole(part) and not -_MOST <= part <= _MOST:
+            raise ValueError(f"label values of at most {_MOST:,}, for '{name}'")
     if _is_whole(value):
         return
     if name in _NOT_FOREGROUND:

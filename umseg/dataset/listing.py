@@ -35,12 +35,6 @@ def list_folder(folder: Path) -> tuple[list[Path], list[Path]]:
     return [path for path in visible if path not in folders], [path for path in visible if path in folders]
 
 
-def list_named(folder: Path, ending: str) -> list[Path]:
-    """The entries of a folder whose names have an ending, sorted; a folder of such a name counts, to be reported."""
-    files, folders = list_folder(folder)
-    return sorted(path for path in (*files, *folders) if path.name.endswith(ending))
-
-
 def is_lost(path: Path) -> bool:
     """Whether a path is a link that leads nowhere, or to a place that may not be entered."""
     try:

@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from umseg.common.errors import UserError
+from umseg.common.names import check_component
 from umseg.common.text import few
 from umseg.dataset.check.problems import Problem
 from umseg.dataset.description import REMEDY
 from umseg.dataset.io.channels import may_hold
 from umseg.dataset.io.images import count_components
-from umseg.dataset.io.registry import FORMATS, format_with_ending
+from umseg.dataset.io.registry import FORMATS, format_of, format_with_ending
 from umseg.dataset.listing import is_folder, list_folder
 
 Grouped = tuple[dict[str, tuple[Path, ...]], list[Problem]]
@@ -112,7 +113,8 @@ def second_copies(files: Sequence[Path], ending: str) -> list[Path]:
 def group_training(files: Sequence[Path], num_channels: int, ending: str) -> Grouped:
     """Group training images, whose names all need a channel number, by case."""
     channels, plain = _by_case(files, ending)
-    problems = [
+    problems = same_names(files, ending)
+    problems += [
         Problem(
             "An image file has no channel number.",
             "",
@@ -132,15 +134,9 @@ def group_inputs(files: Sequence[Path], num_channels: int, ending: str) -> Group
     channels, plain = _by_case(files, ending)
     if num_channels == 1:
         _release_numbered_names(channels, plain, ending)
-    problems = [
-        Problem(
-            f"Two files claim the case {name}.",
-            name,
-            plain[name],
-            found=f"{plain[name].name} and {next(iter(channels[name].values())).name}",
-            expected="one of them",
-            remedy="Remove one of them.",
-        )
+    problems = same_names(files, ending)
+    problems += [
+        _two_files(name, plain[name], next(iter(channels[name].values())))
         for name in sorted(set(plain) & set(channels))
     ]
     twice = {problem.case for problem in problems}
@@ -154,13 +150,45 @@ def sibling_channels(path: Path, num_channels: int, ending: str) -> list[Path]:
     match = _CHANNEL.match(stem(path, ending))
     if num_channels == 1 or match is None:
         return [path]
-    candidates = [path.with_name(f"{match['case']}_{channel:04d}{ending}") for channel in range(num_channels)]
-    return [candidate for candidate in candidates if candidate.exists() or candidate == path]
+    names = {f"{match['case']}_{channel:04d}" for channel in range(num_channels)}
+    files, folders = list_folder(path.parent)
+    # A folder of DICOM slices has no ending, and a link that leads nowhere is no file.
+    beside = files if format_with_ending(ending).ending_of(path) else [*files, *folders]
+    return sorted({path, *(file for file in beside if _stem_of(file, ending) in names)})
+
+
+def same_names(files: Sequence[Path], ending: str) -> list[Problem]:
+    """A problem for each file that has the name of another one, but for its ending or for capitals in the ending."""
+    first: dict[str, Path] = {}
+    problems = []
+    for file in files:
+        name = stem(file, ending)
+        one = first.setdefault(name, file)
+        if one != file:
+            match = _CHANNEL.match(name)
+            problems.append(_two_files(name if match is None else match["case"], one, file))
+    return problems
 
 
 def stem(path: Path, ending: str) -> str:
-    """File name without its ending."""
-    return path.name.removesuffix(ending)
+    """File name without its ending, which may be in capitals, or another one of the same format."""
+    found = _stem_of(path, ending)
+    return path.name if found is None else found
+
+
+def _stem_of(path: Path, ending: str) -> str | None:
+    return format_with_ending(ending).stem(path.name, ending)
+
+
+def _two_files(name: str, one: Path, other: Path) -> Problem:
+    return Problem(
+        f"Two files claim the case {name}.",
+        name,
+        one,
+        found=f"{one.name} and {other.name}",
+        expected="one of them",
+        remedy="Remove one of them.",
+    )
 
 
 def channels_problem(
@@ -178,6 +206,7 @@ def channels_problem(
     if no_gap and len(files) == num_channels:
         return None
     found = f"{len(files)} files: {few(path.name for path in files)}"
+    remedy = "Add the missing files or remove the surplus ones."
     if no_gap and len(files) == 1:
         try:
             components = count_components(files[0])
@@ -186,13 +215,14 @@ def channels_problem(
         if may_hold(components, num_channels):
             return None
         found = f"1 file of {components} channel{'s' if components > 1 else ''}: {files[0].name}"
+        remedy = format_of(files[0]).channels_hint(files[0]) or remedy
     return Problem(
         "The case has the wrong number of channels.",
         name,
         files[0],
         found=found,
         expected=expected,
-        remedy="Add the missing files or remove the surplus ones.",
+        remedy=remedy,
     )
 
 
@@ -216,6 +246,22 @@ def _release_numbered_names(channels: dict[str, dict[int, Path]], plain: dict[st
             plain[stem(path, ending)] = path
 
 
+def _name_problem(name: str, file: Path) -> Problem | None:
+    """The problem of a case after whose name no file can be named, or whose name cannot be shown."""
+    try:
+        check_component(name)
+    except ValueError as error:
+        return Problem(
+            "The name of a case cannot be used.",
+            "",
+            file,
+            found=ascii(name[:200]),
+            expected=str(error),
+            remedy="Rename the files of the case.",
+        )
+    return None
+
+
 def _complete(channels: Mapping[str, Mapping[int, Path]], num_channels: int, ending: str) -> Grouped:
     """The cases that have all channels."""
     cases: dict[str, tuple[Path, ...]] = {}
@@ -225,7 +271,8 @@ def _complete(channels: Mapping[str, Mapping[int, Path]], num_channels: int, end
     for name in sorted(channels):
         found = channels[name]
         files = tuple(found[channel] for channel in sorted(found))
-        problem = channels_problem(name, files, num_channels, expected, no_gap=set(found) == set(range(len(found))))
+        no_gap = set(found) == set(range(len(found)))
+        problem = _name_problem(name, files[0]) or channels_problem(name, files, num_channels, expected, no_gap)
         if problem is None:
             cases[name] = files
         else:

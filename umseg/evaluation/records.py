@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer
 
-from umseg.common.record import Record, read_json
+from umseg.common.json_file import read_json
+from umseg.common.record import Record, SparseRecord
 from umseg.dataset.io.grid import Unit
 from umseg.evaluation.metrics.metric import Better
 from umseg.evaluation.schema_1 import from_schema_1
@@ -142,7 +143,7 @@ class Summary(Record):
     n_not_evaluable: int
 
 
-class Metrics(Record):
+class Metrics(SparseRecord):
     """The scores of a set of label maps against their references.
 
     Attributes:
@@ -155,8 +156,11 @@ class Metrics(Record):
         classes: Class name to its summary over cases.
         foreground_mean: For each metric, ``mean`` is the mean of the class means (docs/rules.md, Evaluation); ``std``
             is taken over the cases' means over classes; ``n_finite`` and ``n_infinite`` are sums over classes.
+        weights: Hash of the weights that made the label maps, where a fold was validated; None elsewhere.
         missing: Reference cases that were left out, because they have no prediction.
     """
+
+    sparse = ("weights", "missing")
 
     schema_version: Literal[2] = 2
     metrics: dict[str, MetricRecord] = Field(min_length=1)
@@ -167,7 +171,14 @@ class Metrics(Record):
     cases: tuple[CaseMetrics, ...] = Field(min_length=1)
     classes: dict[str, Summary]
     foreground_mean: Summary
+    weights: str | None = None
     missing: tuple[str, ...] = ()
+
+    @property
+    def main_score(self) -> tuple[str, float]:
+        """The title and the value of the score that a model is judged by: the mean DSC, or the first metric."""
+        key = "dsc" if "dsc" in self.metrics else next(iter(self.metrics))
+        return self.metrics[key].title, self.foreground_mean.scores[key].mean
 
 
 class InstanceScores(Record):
@@ -212,7 +223,7 @@ class InstanceCase(Record):
     notes: tuple[str, ...] = ()
 
 
-class InstanceMetrics(Record):
+class InstanceMetrics(SparseRecord):
     """The scores of a set of instance maps against their references.
 
     Attributes:
@@ -227,8 +238,11 @@ class InstanceMetrics(Record):
         n_cases: Number of evaluable cases: those where the prediction or the reference has an object.
         n_not_evaluable: Number of cases where neither has one; they enter no statistic.
         total: Scores of the objects of all cases counted together.
+        weights: Hash of the weights that made the label maps, where a fold was validated; None elsewhere.
         missing: Reference cases that were left out, because they have no prediction.
     """
+
+    sparse = ("weights", "missing")
 
     schema_version: Literal[1] = 1
     task: Literal["instance"] = "instance"
@@ -243,7 +257,13 @@ class InstanceMetrics(Record):
     n_cases: int
     n_not_evaluable: int
     total: InstanceScores
+    weights: str | None = None
     missing: tuple[str, ...] = ()
+
+    @property
+    def main_score(self) -> tuple[str, float]:
+        """The title and the value of the score that a model is judged by: the mean F1 of the objects."""
+        return "F1", self.F1.mean
 
 
 def load_metrics(path: Path, remedy: str = _REMEDY) -> Metrics | InstanceMetrics:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from umseg.common.errors import UserError
 from umseg.common.files import write_csv
-from umseg.common.text import few, table
+from umseg.common.text import counted, few, table, wrapped
 from umseg.evaluation.metrics.metric import Better
 from umseg.evaluation.records import InstanceMetrics, Label, MetricRecord, Metrics, Statistic, Summary, load_metrics
 
@@ -127,7 +127,7 @@ def _class_lines(metrics: Metrics) -> list[str]:
         for row, cell in zip(rows, ("tolerance", *tolerances, ""), strict=True):
             row.append(cell)
     worst = _worst(columns, {case.case: tuple(case.scores[key] for key in columns) for case in metrics.cases})
-    return [*_aligned(rows, underlined=(0, len(rows) - 2)), "", *_class_notes(metrics), *worst]
+    return [*_aligned(rows, underlined=(0, len(rows) - 2)), "", *_fitting(_class_notes(metrics)), *worst]
 
 
 def _instance_lines(metrics: InstanceMetrics) -> list[str]:
@@ -141,7 +141,13 @@ def _instance_lines(metrics: InstanceMetrics) -> list[str]:
     ]
     columns = {name: MetricRecord(title=name, description="", unit="", better="higher") for name in ("F1", "DSC")}
     worst = _worst(columns, {case.case: (case.objects.F1, case.Dice) for case in metrics.cases})
-    return [*_aligned(rows, underlined=(0,)), "", *_instance_notes(metrics), *worst]
+    return [*_aligned(rows, underlined=(0,)), "", *_fitting(_instance_notes(metrics)), *worst]
+
+
+def _fitting(notes: Iterable[str]) -> Iterator[str]:
+    """The notes as lines that fit a terminal."""
+    for note in notes:
+        yield from wrapped(note, indent="  ", first="")
 
 
 def _heading(metric: MetricRecord) -> str:
@@ -172,7 +178,7 @@ def _class_notes(metrics: Metrics) -> list[str]:
     notes += [f"{metric.title}: {metric.description}" for metric in metrics.metrics.values()]
     if metrics.unit == "mixed":
         pixels = sum(case.unit == "px" for case in metrics.cases)
-        notes.append(f"Lengths are in pixels in {_cases(pixels)} whose files do not say how large voxels are.")
+        notes.append(f"Lengths are in pixels in {counted(pixels, 'case')} whose files do not say how large voxels are.")
     if metrics.ignore_label is not None:
         notes.append(f"Voxels of the value {metrics.ignore_label} (ignore) in the reference are left out.")
     missing = _counted({name: summary.n_not_evaluable for name, summary in metrics.classes.items()})
@@ -214,7 +220,7 @@ def _counted(numbers: Mapping[str, int]) -> str:
 
 def _instance_notes(metrics: InstanceMetrics) -> list[str]:
     total = metrics.total
-    false_positives = f"{total.FP:,} false positive{'' if total.FP == 1 else 's'}"
+    false_positives = counted(total.FP, "false positive")
     notes = [
         "Mean ± standard deviation over the cases.",
         *_missing_notes(metrics),
@@ -225,19 +231,18 @@ def _instance_notes(metrics: InstanceMetrics) -> list[str]:
     if metrics.border:
         notes.append(f"Objects that reach into the outermost {metrics.border} voxels of the image are left out of F1.")
     if metrics.n_not_evaluable:
-        notes.append(
-            f"Not scored, because neither reference nor prediction has an object: {_cases(metrics.n_not_evaluable)}."
-        )
+        cases = counted(metrics.n_not_evaluable, "case")
+        notes.append(f"Not scored, because neither reference nor prediction has an object: {cases}.")
     return notes
 
 
 def _missing_notes(metrics: Metrics | InstanceMetrics) -> list[str]:
     missing = metrics.missing
-    return [f"Not scored, because there is no prediction: {_cases(len(missing))} ({few(missing)})."] if missing else []
-
-
-def _cases(number: int) -> str:
-    return "1 case" if number == 1 else f"{number} cases"
+    return (
+        [f"Not scored, because there is no prediction: {counted(len(missing), 'case')} ({few(missing)})."]
+        if missing
+        else []
+    )
 
 
 def _worst(columns: Mapping[str, MetricRecord], cases: Mapping[str, Sequence[float]]) -> list[str]:

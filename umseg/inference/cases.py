@@ -85,7 +85,8 @@ def segment_cases(
         _read_ahead(cases, steps.prepare) as reading,
     ):
         for case, path, future in zip(cases, targets, reading, strict=True):
-            prepared, failure = None, None
+            prepared: PreparedT | None = None
+            failure: Exception | None = None
             try:
                 prepared = future.result()
                 with _window_bar(case.id, quiet) as progress:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from umseg.common.errors import UserError
-from umseg.common.text import table
+from umseg.common.memory import is_out_of_memory, out_of_memory
+from umseg.common.text import counted, table
 from umseg.dataset.check.problems import DatasetError, Problem
 from umseg.dataset.dataset import Case
 
 _RESUME = "Run the same command again with --resume, which keeps the label maps that are there."
+
+_LESS_MEMORY = "Segment it where there is more memory, or in parts."
 
 
 class FailedCasesError(DatasetError):
@@ -42,7 +43,9 @@ class FailedCasesError(DatasetError):
             rows = [(problem.case, _reason(problem), str(problem.file)) for problem in problems]
             lines = table([("case", "reason", "file"), *rows], underlined=(0,))
             super().__init__(
-                "\n".join([f"{len(problems)} cases were not segmented:", *(f"  {line}" for line in lines)]),
+                "\n".join(
+                    [f"{counted(len(problems), 'case')} could not be segmented:", *(f"  {line}" for line in lines)]
+                ),
                 problems,
                 found=f"{done} of the other cases in {output}",
                 remedy=f"Correct these cases, or take them out. {_RESUME}",
@@ -59,15 +62,8 @@ def problem_of(case: Case, error: Exception) -> Problem:
     file = case.images[0]
     if isinstance(error, UserError):
         return Problem.from_error(case.id, file, error)
-    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
-        return Problem(
-            "The image does not fit into memory.",
-            case.id,
-            file,
-            found=_first_line(error),
-            expected="",
-            remedy="Segment it where there is more memory, or in parts.",
-        )
+    if is_out_of_memory(error):
+        return Problem.from_error(case.id, file, out_of_memory(error, "Segmenting the image", remedy=_LESS_MEMORY))
     return Problem(
         "An unexpected error occurred.",
         case.id,

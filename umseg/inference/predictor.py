@@ -19,7 +19,7 @@ from torch import nn
 from umseg.common.claims import claim
 from umseg.common.errors import UserError
 from umseg.common.files import remove_leftovers
-from umseg.common.text import few
+from umseg.common.text import counted, few
 from umseg.dataset.check.digest import digest_of_file, digest_of_record
 from umseg.dataset.check.problems import Problem
 from umseg.dataset.check.report import report_problems
@@ -33,7 +33,7 @@ from umseg.inference.output import refuse_place, refuse_replacing_inputs
 from umseg.inference.record import RECORD, PredictionRecord, Settings
 from umseg.inference.sliding_window import SlidingWindow, predict_logits
 from umseg.inference.weights import WEIGHTS_REMEDY, find_weights, loaded_message
-from umseg.models.card import load_card
+from umseg.models.card import first_stage_folder, load_card
 from umseg.models.device import place, resolve_device, resolve_precision
 from umseg.preprocess.cascade_input import fit_label_map, one_hot
 from umseg.preprocess.case import PreprocessedCase
@@ -72,6 +72,10 @@ class _Read:
     stages: Stages
 
 
+SMALLEST_STEP = 0.05
+"""Smallest distance of neighbouring patches as a fraction of the patch: 8,000 windows cover each voxel of a volume."""
+
+
 class Predictor:
     """Segments images with a trained model.
 
@@ -82,7 +86,7 @@ class Predictor:
         weights: ``final`` or ``best`` (highest moving average of the validation Dice).
         mirror: Whether predictions are averaged over all flips of the mirrored axes, which takes 2 to the number of
             axes times as long. The paper does not do it.
-        step: Distance of neighbouring patches as a fraction of the patch.
+        step: Distance of neighbouring patches as a fraction of the patch, from 0.05 to 1.
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
 
     Raises:
@@ -100,11 +104,11 @@ class Predictor:
         step: float = 0.5,
         precision: str = "auto",
     ) -> None:
-        if not 0 < step <= 1:
+        if not SMALLEST_STEP <= step <= 1:
             raise UserError(
                 "The step is not a valid fraction of the patch.",
                 found=step,
-                expected="more than 0 and at most 1",
+                expected=f"from {SMALLEST_STEP} to 1",
                 remedy="Correct --step; the default is 0.5.",
             )
         self.card = load_card(model_folder)
@@ -122,10 +126,10 @@ class Predictor:
         self._files = files = find_weights(Path(model_folder), folds, weights)
         self.networks = [self._load(file) for file in files]
         self.first_stage: Predictor | None = None
-        if self.card.first_stage is not None:
+        first = first_stage_folder(Path(model_folder), self.card)
+        if first is not None:
             # The same folds, because they were trained without the same cases.
             same = [FoldFolder(file.parent).name for file in files]
-            first = Path(model_folder) / self.card.first_stage
             self.first_stage = Predictor(
                 first,
                 device,
@@ -206,7 +210,7 @@ class Predictor:
                 if resume and record.is_complete(path, settings, case)
             }
             if kept:
-                log.info("Keeping %d label maps that this model made of these images.", len(kept))
+                log.info("Keeping %s that this model made of these images.", counted(len(kept), "label map"))
             to_do = [case for case in cases if case.id not in kept]
             if not overwrite:
                 record.refuse_others([self.target(case, output) for case in to_do])
@@ -319,8 +323,8 @@ class Predictor:
         if array.ndim != 4 or array.shape[0] != len(expected):
             raise UserError(
                 "The image does not have the channels that the model was trained with.",
-                found=f"an array of shape {array.shape}" if array.ndim != 4 else f"{array.shape[0]} channels",
-                expected=f"{len(expected)} channels: " + ", ".join(expected.values()),
+                found=f"an array of shape {array.shape}" if array.ndim != 4 else counted(array.shape[0], "channel"),
+                expected=counted(len(expected), "channel") + ": " + ", ".join(expected.values()),
                 remedy="Give all channels of each case, in the order of training.",
             )
         # Types are not checked at run time.

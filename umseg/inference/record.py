@@ -6,7 +6,6 @@ A line is added before and after a label map is written, so that a killed run le
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from pydantic import ValidationError
 
 from umseg.common.errors import UserError
 from umseg.common.files import write_text
+from umseg.common.json_file import parse_json
 from umseg.common.record import Record
 from umseg.common.text import few
 from umseg.dataset.check.digest import digest_of_file, digest_of_record
@@ -74,7 +74,7 @@ class PredictionRecord:
         for line in _lines(self._file):
             # The last line of a killed run may be cut.
             with contextlib.suppress(ValidationError, ValueError):
-                entry = Written.model_validate(json.loads(line))
+                entry = Written.model_validate(parse_json(line))
                 self._entries[entry.file] = entry
 
     def compact(self) -> None:

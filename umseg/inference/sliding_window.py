@@ -14,10 +14,15 @@ import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor, nn
 
+from umseg.common.errors import UserError
+from umseg.common.memory import explained_memory, require_memory
+from umseg.common.text import by, few
 from umseg.kernels.runtime.memory_format import channels_last
 from umseg.models.device import autocast
 
 PEAK = 10.0
+_BYTES = 4  # of a logit
+_REMEDY = "Check the spacing of the image; predict where there is more memory, or with a model for coarser images."
 
 
 @dataclass(frozen=True)
@@ -63,17 +68,51 @@ def predict_logits(
             they are done when they are queued: nothing waits for the device.
 
     Returns:
-        (num_classes, z, y, x) float32 logits.
+        (num_classes, z, y, x) float32 logits, all finite.
+
+    Raises:
+        UserError: There is not enough memory, or a logit is not finite.
     """
+    voxels = math.prod(max(size, side) for size, side in zip(data.shape[1:], _with_depth(window.patch), strict=True))
+    found = f"{by(data.shape[1:])} voxels after resampling, {num_classes} classes"
     places = [device, torch.device("cpu")] if device.type != "cpu" else [device]
-    for place in places:
-        try:
-            return _predict(networks, data.to(place), num_classes, window, device, precision, progress)
-        except torch.cuda.OutOfMemoryError:
-            if place == places[-1]:
-                raise
-            torch.cuda.empty_cache()
-    raise AssertionError("a place is always tried")
+    with explained_memory("Prediction", found=found, remedy=_REMEDY):
+        for place in places:
+            if place.type == "cpu":
+                # The sums of all classes, and of the weights.
+                require_memory(_BYTES * (num_classes + 1) * voxels, "Prediction", found=found, remedy=_REMEDY)
+            try:
+                logits = _predict(networks, data.to(place), num_classes, window, device, precision, progress)
+                break
+            except torch.cuda.OutOfMemoryError:
+                if place == places[-1]:
+                    raise
+                torch.cuda.empty_cache()
+    _require_finite(logits, precision)
+    return logits
+
+
+def _require_finite(logits: Tensor, precision: torch.dtype) -> None:
+    """Refuse logits of which the most probable class means nothing; the host waits for the device once.
+
+    Raises:
+        UserError: A logit is NaN or infinite.
+    """
+    # The extremes need no memory, and are NaN where any value is.
+    extremes = torch.stack([extreme for output in logits for extreme in output.aminmax()])
+    finite = torch.isfinite(extremes).reshape(len(logits), 2).all(dim=1).tolist()
+    if not all(finite):
+        wrong = [str(number) for number, is_finite in enumerate(finite) if not is_finite]
+        half = precision == torch.float16
+        raise UserError(
+            "The network's output is not finite (NaN or infinity), so that it segments nothing.",
+            found=f"output {few(wrong)} of {len(finite)}, precision {str(precision).removeprefix('torch.')}",
+            expected="finite numbers",
+            remedy="Predict with --precision fp32."
+            if half
+            else "Check that the model has not diverged in training, "
+            "and that the image is one of those that it was trained for.",
+        )
 
 
 def _predict(
@@ -85,8 +124,7 @@ def _predict(
     precision: torch.dtype,
     progress: Callable[[int, int], None] | None,
 ) -> Tensor:
-    flat = len(window.patch) == 2
-    patch = (1, *window.patch) if flat else window.patch
+    flat, patch = len(window.patch) == 2, _with_depth(window.patch)
     padded, inside = pad_to(data, patch)
     total = torch.zeros((num_classes, *padded.shape[1:]), device=data.device)
     weight_sum = torch.zeros(padded.shape[1:], device=data.device)
@@ -108,6 +146,11 @@ def _predict(
             progress(done, len(all_corners))
     total /= weight_sum
     return total[inside]
+
+
+def _with_depth(patch: tuple[int, ...]) -> tuple[int, ...]:
+    """The patch as (z, y, x); one of two axes is a slice."""
+    return (1, *patch) if len(patch) == 2 else patch
 
 
 def _place(corner: Sequence[int], patch: Sequence[int]) -> tuple[slice, ...]:

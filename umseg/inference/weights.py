@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from umseg.common.errors import UserError
 from umseg.common.registry import unknown_name
 from umseg.workspace import WEIGHTS, FoldFolder, ModelFolder
+
+if TYPE_CHECKING:
+    import torch
 
 _ALL_REMEDY = (
     "'all' is the one model that `umseg train --fold all` makes, not every fold. Leave out --folds to average all "

@@ -106,7 +106,8 @@ def _without_aliases(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         name = alias
         for pattern, replacement in _ALIASES:
             name = pattern.sub(replacement, name)
-        if not torch.equal(merged.setdefault(name, value), value):
+        first = merged.setdefault(name, value)
+        if first is not value and (first.shape != value.shape or not _same_values(first, value)):
             raise UserError(
                 "Two copies of weights that the network shares differ.",
                 found=f"{alias}, which is not {name}",
@@ -114,6 +115,12 @@ def _without_aliases(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
                 remedy="The checkpoint is damaged or was edited: use the original one.",
             )
     return merged
+
+
+def _same_values(first: Tensor, second: Tensor) -> bool:
+    """Whether two tensors of one shape have the same values; those that share their memory are not read."""
+    shared = first.data_ptr() == second.data_ptr() and first.stride() == second.stride()
+    return (shared and first.dtype == second.dtype) or torch.equal(first, second)
 
 
 def _form(name: str) -> str:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from umseg.common.errors import UserError
+from umseg.common.hardware_names import check_device_name, check_precision_name
 from umseg.kernels.runtime.memory_format import channels_last
 from umseg.kernels.runtime.torch_private import cpu_has_bfloat16
 
@@ -28,18 +29,12 @@ def resolve_device(name: str) -> torch.device:
     Raises:
         UserError: The device is unknown or not available.
     """
+    check_device_name(name)
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("cpu")
-    unknown = UserError(f"Unknown device '{name}'.", found=name, expected="auto, cpu, cuda, cuda:N or mps")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise unknown from error
-    if device.type not in ("cpu", "cuda", "mps"):
-        # torch knows more device types, such as "meta", which hold no data or for which umseg has no code.
-        raise unknown
+    device = torch.device(name)
     missing = (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()) or (
         device.type == "mps" and not torch.backends.mps.is_available()
     )
@@ -65,11 +60,15 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
         if device.type == "cuda":
             return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
         return torch.bfloat16 if device.type == "cpu" and cpu_has_bfloat16() else torch.float32
-    if name not in PRECISIONS:
-        raise UserError(f"Unknown precision '{name}'.", found=name, expected="auto, " + ", ".join(PRECISIONS))
+    check_precision_name(name)
     if name == "fp16" and device.type != "cuda":
         raise UserError("fp16 needs a CUDA device.", found=str(device), remedy="Use --precision auto.")
     return PRECISIONS[name]
+
+
+def precision_name(precision: torch.dtype) -> str:
+    """The name of a number format, as ``resolve_precision`` takes it."""
+    return next(name for name, dtype in PRECISIONS.items() if dtype == precision)
 
 
 def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager[object]:

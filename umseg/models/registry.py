@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from umseg.architectures.memory.model import described
+from umseg.architectures.memory.model import described, parameter_count
 from umseg.architectures.options import ModelOptions
 from umseg.architectures.registry import NETWORKS, network_spec, network_specs
 from umseg.architectures.spec import ModelSpec
 from umseg.architectures.stage import Stage
 from umseg.common.errors import UserError
+from umseg.common.memory import require_memory
+from umseg.common.text import by
 from umseg.models.convolution import replace_convolutions
 from umseg.models.single_head import SingleHead
 from umseg.models.unet import UNet
@@ -30,6 +32,9 @@ __all__ = [
     "network_heads",
     "output_layers",
 ]
+
+_WEIGHT_BYTES = 4
+_SMALLER = "Check that the plan is the one that was meant, and that nobody has edited it."
 
 MODELS = NETWORKS
 """Every network by its name, umseg's own first."""
@@ -103,11 +108,16 @@ def build_network(
         entry for a network that has one head.
 
     Raises:
-        UserError: The model or an option is unknown, or a package that the model needs is missing.
+        UserError: The model or an option is unknown, a package that the model needs is missing, or the weights do not
+            fit into memory.
     """
     options = options or ModelOptions()
     spec = check_model(model, options)
     stages = configuration_stages(configuration)
+    if spec.describe is not None:
+        parameters = parameter_count(model, stages, in_channels, num_classes, ssm=options.ssm)
+        features = f"{parameters:,} weights; features {by(configuration.features_per_stage)}"
+        require_memory(_WEIGHT_BYTES * parameters, f"The network {model}", found=features, remedy=_SMALLER)
     return build_from_spec(spec, stages, in_channels, num_classes, deep_supervision, options)
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from umseg.common.record import Record
 from umseg.dataset.description import DatasetDescription
+
+ClassSize = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class ClassStatistics(Record):
@@ -26,11 +29,11 @@ class ClassStatistics(Record):
         median_objects: Median number of objects per case, in an instance task.
     """
 
-    cases: int
-    median_size: float
-    min_size: float
-    max_size: float
-    median_objects: float | None = None
+    cases: Annotated[int, Field(ge=0)]
+    median_size: ClassSize
+    min_size: ClassSize
+    max_size: ClassSize
+    median_objects: ClassSize | None = None
 
 
 @dataclass(frozen=True)

@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from umseg.common.errors import UserError
+from umseg.common.names import Component
 from umseg.common.parallel import map_cases
-from umseg.common.record import Record
-from umseg.dataset.check.case import check_case, expected_values
+from umseg.common.record import FieldError, Record
+from umseg.dataset.check.case import expected_values
 from umseg.dataset.check.digest import case_digest, dataset_digest
 from umseg.dataset.check.problems import Problem
 from umseg.dataset.check.report import report_problems
-from umseg.dataset.crop import box_slices, nonzero_region
 from umseg.dataset.dataset import Case, Dataset
-from umseg.dataset.description import DatasetDescription
 from umseg.dataset.io.images import read_geometry
-from umseg.dataset.io.orientation import stored_axes
-from umseg.dataset.training_case import TrainingCase, read_training_case
-from umseg.planning.classes import ClassSizes, ClassStatistics, describe_classes, measure_classes
-from umseg.planning.intensity import NUM_SAMPLES, Draw, IntensityStatistics, describe, draw_foreground
+from umseg.dataset.io.orientation import AxisCodes, stored_axes
+from umseg.planning.classes import ClassStatistics, describe_classes
+from umseg.planning.consistency import ChannelNumber, Length, Voxels
+from umseg.planning.findings import CaseFindings
+from umseg.planning.intensity import NUM_SAMPLES, IntensityStatistics, describe
+from umseg.planning.measurement import Measurement, measure_case
 
 log = logging.getLogger(__name__)
 
@@ -47,32 +48,38 @@ class Fingerprint(Record):
         content_hash: Digest of the bytes of all files that were measured.
         orientations: Axis codes in which each image is stored, e.g. RAS, in the order of ``case_ids``; None where the
             files state no place in space. Shapes and spacings are those after turning (``Dataset.orientation``).
+        findings: What is remarkable about each case, in the order of ``case_ids``; empty in files of earlier versions.
     """
 
     schema_version: Literal[1] = 1
-    dataset_name: str
-    spacings: tuple[tuple[float, float, float], ...]
-    shapes_after_crop: tuple[tuple[int, int, int], ...]
-    foreground_intensity_properties_per_channel: dict[str, IntensityStatistics]
-    median_relative_size_after_cropping: float
-    case_ids: tuple[str, ...]
+    dataset_name: Component
+    spacings: Annotated[tuple[tuple[Length, Length, Length], ...], Field(min_length=1)]
+    shapes_after_crop: tuple[tuple[Voxels, Voxels, Voxels], ...]
+    foreground_intensity_properties_per_channel: dict[ChannelNumber, IntensityStatistics]
+    median_relative_size_after_cropping: Annotated[float, Field(ge=0, le=1)]
+    case_ids: tuple[Component, ...]
     classes: dict[str, ClassStatistics] = Field(default_factory=dict)
     case_digests: tuple[str, ...] = ()
     content_hash: str = ""
-    orientations: tuple[str | None, ...] = ()
+    orientations: tuple[AxisCodes | None, ...] = ()
+    findings: tuple[CaseFindings, ...] = ()
 
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Fingerprint:
+        cases = len(self.spacings)
+        # Earlier versions did not record the last three.
+        for field in ("shapes_after_crop", "case_ids", "case_digests", "orientations", "findings"):
+            length = len(getattr(self, field))
+            if length != cases and (length or field in ("shapes_after_crop", "case_ids")):
+                raise FieldError(field, f"{length} entries", f"{cases} entries, one per case, as spacings has")
+        if len(set(self.case_ids)) < cases:
+            raise FieldError("case_ids", "a name that occurs twice", "a different name for each case")
+        return self
 
-@dataclass(frozen=True)
-class _Measurement:
-    """The measurements of one case."""
-
-    spacing: tuple[float, float, float]
-    shape: tuple[int, int, int]
-    relative_size: float
-    draws: tuple[Draw, ...]
-    classes: ClassSizes
-    digest: str
-    axes: str | None
+    @property
+    def findings_by_case(self) -> dict[str, CaseFindings]:
+        """The findings by case id; empty where an earlier version measured the data set."""
+        return dict(zip(self.case_ids, self.findings, strict=False))
 
 
 def extract_fingerprint(
@@ -82,6 +89,7 @@ def extract_fingerprint(
     num_samples: int = NUM_SAMPLES,
     report: Callable[[Sequence[Problem]], None] | None = None,
     earlier: Fingerprint | None = None,
+    kept: Path | None = None,
 ) -> Fingerprint:
     """Check and measure every training case, in one pass over the files.
 
@@ -94,25 +102,23 @@ def extract_fingerprint(
             default is ``report_problems``.
         earlier: Earlier fingerprint, which is returned if no byte of the data set has changed since. Its problems were
             reported when it was measured, and are not reported again.
+        kept: Folder in which the measurements of the cases are kept, and looked for first, so that a run that was
+            killed goes on where it stopped.
 
     Raises:
         UserError: Some cases are damaged or inconsistent (all are reported together), or there is no foreground.
     """
     report = report or partial(report_problems, folder=dataset.folder)
-    if earlier is not None:
+    if earlier is not None and len(earlier.findings) == len(earlier.case_ids):
         digests = _current_digests(dataset, quiet)
         if digests is not None and earlier.content_hash == dataset_digest(dataset, digests):
             log.info("Data set unchanged; reusing its fingerprint.")
             # Earlier versions did not record the orientation.
             orientations = earlier.orientations or tuple(_stored_axes(case) for case in dataset.cases)
             return earlier.model_copy(update={"case_digests": digests, "orientations": orientations})
-    work = partial(
-        _measure_case,
-        description=dataset.description,
-        axes=dataset.orientation,
-        samples=int(num_samples // max(len(dataset.cases), 1)),
-    )
-    measurements: list[_Measurement] = []
+    samples = int(num_samples // max(len(dataset.cases), 1))
+    work = partial(measure_case, description=dataset.description, axes=dataset.orientation, samples=samples, kept=kept)
+    measurements: list[Measurement] = []
     problems: list[Problem] = []
     names = [case.id for case in dataset.cases]
     results = map_cases(work, dataset.cases, names, workers=workers, title="Fingerprint", quiet=quiet)
@@ -143,6 +149,7 @@ def extract_fingerprint(
         case_digests=tuple(m.digest for m in measurements),
         content_hash=dataset_digest(dataset, [m.digest for m in measurements]),
         orientations=tuple(m.axes for m in measurements),
+        findings=tuple(m.findings for m in measurements),
     )
 
 
@@ -159,34 +166,3 @@ def _current_digests(dataset: Dataset, quiet: bool) -> tuple[str, ...] | None:
         return tuple(map_cases(case_digest, dataset.cases, names, workers=0, title="Look for changes", quiet=quiet))
     except UserError:
         return None
-
-
-def _measure_case(
-    case: Case, description: DatasetDescription, axes: str | None, samples: int
-) -> tuple[_Measurement | None, list[Problem]]:
-    """Read, check and measure one case; the measurement is None if the case has an error."""
-    try:
-        found = read_training_case(case, description.num_channels, axes)
-    except UserError as error:
-        return None, [Problem.from_error(case.id, case.images[0], error)]
-    problems = check_case(case, found.image, found.label, description)
-    if any(problem.severity == "error" for problem in problems):
-        return None, problems
-    return _measure(case, found, description, samples), problems
-
-
-def _measure(case: Case, found: TrainingCase, description: DatasetDescription, samples: int) -> _Measurement:
-    image, label = found.image, found.label
-    box, _ = nonzero_region(image.array)
-    z, y, x = box_slices(box)
-    cropped = image.array[:, z, y, x]
-    depth, height, width = cropped.shape[1:]
-    return _Measurement(
-        spacing=image.spacing,
-        shape=(depth, height, width),
-        relative_size=depth * height * width / label.array.size,
-        draws=draw_foreground(cropped, label.array[z, y, x] > 0, samples),
-        classes=measure_classes(label.array, image.spacing, description),
-        digest=case_digest(case),
-        axes=found.stored_axes,
-    )

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, model_validator
 
-from umseg.common.record import Record
+from umseg.common.record import FieldError, Record
 
 NUM_SAMPLES = 100_000_000
 """Number of draws from the whole data set: as many as nnU-Net's literal 10e7."""
@@ -22,16 +23,30 @@ _CHUNK = 1 << 20
 _BINS = 1 << 16
 
 
+Intensity = Annotated[float, Field(ge=-3.4e38, le=3.4e38, allow_inf_nan=False)]
+"""A finite number of float32, in which images are computed."""
+
+
 class IntensityStatistics(Record):
     """Statistics of the foreground intensities of one channel over the whole data set."""
 
-    mean: float
-    median: float
-    std: float
-    min: float
-    max: float
-    percentile_00_5: float
-    percentile_99_5: float
+    mean: Intensity
+    median: Intensity
+    std: Annotated[Intensity, Field(ge=0)]
+    min: Intensity
+    max: Intensity
+    percentile_00_5: Intensity
+    percentile_99_5: Intensity
+
+    @model_validator(mode="after")
+    def _are_in_order(self) -> IntensityStatistics:
+        if self.max < self.min:
+            raise FieldError("max", self.max, f"at least min, {self.min}")
+        if self.percentile_99_5 < self.percentile_00_5:
+            raise FieldError(
+                "percentile_99_5", self.percentile_99_5, f"at least percentile_00_5, {self.percentile_00_5}"
+            )
+        return self
 
 
 @dataclass(frozen=True)

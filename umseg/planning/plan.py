@@ -3,11 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, model_validator
 
 from umseg.common.errors import UserError
+from umseg.common.names import Component, Name
 from umseg.common.record import Record
 from umseg.dataset.description import DatasetDescription
+from umseg.planning.consistency import (
+    MOST_CONFIGURATIONS,
+    MOST_STAGES,
+    PER_AXIS,
+    PER_CHANNEL,
+    PER_STAGE,
+    Axis,
+    Batch,
+    ChannelNumber,
+    Convolutions,
+    Features,
+    Kernel,
+    Length,
+    Pools,
+    Size,
+    Stride,
+    Voxels,
+    check_configuration,
+    check_relations,
+    check_transposition,
+)
 from umseg.planning.fingerprint import IntensityStatistics
 
 
@@ -39,23 +63,28 @@ class Configuration(Record):
         next_stage: Configuration that uses this one's segmentation.
     """
 
-    spacing: tuple[float, ...]
-    median_image_size_in_voxels: tuple[float, ...]
-    patch_size: tuple[int, ...]
-    batch_size: int
-    normalization_schemes: tuple[str, ...]
-    use_mask_for_norm: tuple[bool, ...]
+    spacing: Annotated[tuple[Length, ...], PER_AXIS]
+    median_image_size_in_voxels: Annotated[tuple[Size, ...], PER_AXIS]
+    patch_size: Annotated[tuple[Voxels, ...], PER_AXIS]
+    batch_size: Batch
+    normalization_schemes: Annotated[tuple[Name, ...], PER_CHANNEL]
+    use_mask_for_norm: Annotated[tuple[bool, ...], PER_CHANNEL]
     batch_dice: bool
-    features_per_stage: tuple[int, ...]
-    kernel_sizes: tuple[tuple[int, ...], ...]
-    strides: tuple[tuple[int, ...], ...]
-    num_pool_per_axis: tuple[int, ...]
-    n_conv_per_stage_decoder: tuple[int, ...]
-    n_conv_per_stage: tuple[int, ...] | None = None
-    n_blocks_per_stage: tuple[int, ...] | None = None
-    inherits_from: str | None = None
-    previous_stage: str | None = None
-    next_stage: str | None = None
+    features_per_stage: Annotated[tuple[Features, ...], PER_STAGE]
+    kernel_sizes: Annotated[tuple[Annotated[tuple[Kernel, ...], PER_AXIS], ...], PER_STAGE]
+    strides: Annotated[tuple[Annotated[tuple[Stride, ...], PER_AXIS], ...], PER_STAGE]
+    num_pool_per_axis: Annotated[tuple[Pools, ...], PER_AXIS]
+    n_conv_per_stage_decoder: Annotated[tuple[Convolutions, ...], Field(max_length=MOST_STAGES)]
+    n_conv_per_stage: Annotated[tuple[Convolutions, ...], PER_STAGE] | None = None
+    n_blocks_per_stage: Annotated[tuple[Convolutions, ...], PER_STAGE] | None = None
+    inherits_from: Name | None = None
+    previous_stage: Name | None = None
+    next_stage: Name | None = None
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Configuration:
+        check_configuration(self)
+        return self
 
     def input_channels(self, description: DatasetDescription) -> int:
         """Number of input channels: the image's, and in a cascade's second stage one more for each foreground value."""
@@ -91,18 +120,26 @@ class Plan(Record):
             ``3d_cascade_fullres`` that make sense for the data.
     """
 
+    most_bytes: ClassVar[int] = 2**22
+
     schema_version: Literal[1] = 1
-    dataset_name: str
-    preset: str
-    memory_gb: float = 8
-    for_model: str | None = None
-    boundary_width: int | None = None
-    original_median_spacing_after_transp: tuple[float, float, float]
-    original_median_shape_after_transp: tuple[int, int, int]
-    transpose_forward: tuple[int, int, int]
-    transpose_backward: tuple[int, int, int]
-    foreground_intensity_properties_per_channel: dict[str, IntensityStatistics]
-    configurations: dict[str, Configuration]
+    dataset_name: Component
+    preset: Name
+    memory_gb: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] = 8
+    for_model: Name | None = None
+    boundary_width: Annotated[int, Field(ge=1, le=1000)] | None = None
+    original_median_spacing_after_transp: tuple[Length, Length, Length]
+    original_median_shape_after_transp: tuple[Voxels, Voxels, Voxels]
+    transpose_forward: tuple[Axis, Axis, Axis]
+    transpose_backward: tuple[Axis, Axis, Axis]
+    foreground_intensity_properties_per_channel: dict[ChannelNumber, IntensityStatistics]
+    configurations: Annotated[dict[Name, Configuration], Field(max_length=MOST_CONFIGURATIONS)]
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Plan:
+        check_transposition(self.transpose_forward, self.transpose_backward)
+        check_relations(self.configurations)
+        return self
 
     @property
     def default_configuration(self) -> str:

@@ -5,10 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import mul
+
+from pydantic import ValidationError
 
 from umseg.architectures.memory.model import Measure
 from umseg.architectures.registry import network_spec
 from umseg.common.errors import UserError
+from umseg.common.record import invalid
+from umseg.common.text import by
 from umseg.dataset.description import DatasetDescription
 from umseg.planning.fingerprint import Fingerprint
 from umseg.planning.overrides import Overrides
@@ -17,12 +22,15 @@ from umseg.planning.rules.memory_rules import CountedRule, MeasuredRule, MemoryR
 from umseg.planning.rules.normalizations import scheme_of_channel, uses_mask
 from umseg.planning.rules.patch import plan_batch_size, plan_patch
 from umseg.planning.rules.presets import PRESETS, Preset
-from umseg.planning.rules.spacing import axis_medians, axis_order, median_shape, permute, target_spacing
+from umseg.planning.rules.spacing import Triple, axis_medians, axis_order, median_shape, permute, target_spacing
 from umseg.planning.rules.topology import plan_topology
 
 _LOWRES_THRESHOLD = 0.25
 _LOWRES_STEP = 1.03
 _MASK_THRESHOLD = 3 / 4
+_MOST_MEMORY = 100_000
+_MOST_VOXELS = 2**34
+"""Most voxels of the median image: those of 64 GB as float32."""
 
 BOUNDARY_WIDTH = 2
 """Number of voxels, from an object's surface inwards, that become the class boundary in an instance task."""
@@ -57,8 +65,13 @@ def check_rules(preset: str, memory_gb: float | None, for_model: str | None) -> 
     """
     rules = PRESETS.look_up(preset, "--preset")
     memory = rules.memory_gb if memory_gb is None else memory_gb
-    if not memory > 0:
-        raise UserError("The memory to plan for is not positive.", found=f"{memory_gb} GB", remedy="Give it in GB.")
+    if not 0 < memory <= _MOST_MEMORY:
+        raise UserError(
+            "The memory to plan for is not valid.",
+            found=f"{memory:g} GB",
+            expected=f"a positive number of at most {_MOST_MEMORY:,} GB",
+            remedy="Correct --memory-gb.",
+        )
     if for_model is not None:
         network_spec(for_model)
     return rules, memory
@@ -93,7 +106,16 @@ def make_plan(
     rules, memory = check_rules(preset, memory_gb, for_model)
     overrides = overrides or Overrides()
     target = overrides.spacing or target_spacing(fingerprint.spacings, fingerprint.shapes_after_crop)
+    if overrides.spacing is not None:
+        _check_spacing(target, fingerprint)
     median = median_shape(fingerprint.spacings, fingerprint.shapes_after_crop, target)
+    if math.prod(median) > _MOST_VOXELS:
+        raise UserError(
+            "The images would be too large at the target spacing.",
+            found=f"{by(median)} voxels at {by(target)} mm",
+            expected=f"a median image of at most {_MOST_VOXELS:,} voxels",
+            remedy="Choose a coarser spacing with --spacing.",
+        )
     forward, backward = axis_order(target, median)
     spacing, size = permute(target, forward), permute(median, forward)
     depth, height, width = permute(axis_medians(fingerprint.shapes_after_crop), forward)
@@ -107,19 +129,40 @@ def make_plan(
         use_mask=tuple(masked and uses_mask(scheme) for scheme in schemes),
         num_training=description.numTraining,
     )
-    return Plan(
-        dataset_name=fingerprint.dataset_name,
-        preset=preset,
-        memory_gb=memory,
-        for_model=for_model,
-        original_median_spacing_after_transp=permute(axis_medians(fingerprint.spacings), forward),
-        original_median_shape_after_transp=(round(depth), round(height), round(width)),
-        transpose_forward=forward,
-        transpose_backward=backward,
-        foreground_intensity_properties_per_channel=fingerprint.foreground_intensity_properties_per_channel,
-        boundary_width=BOUNDARY_WIDTH if description.task == "instance" else None,
-        configurations=_configurations(context, spacing, size),
-    )
+    try:
+        return Plan(
+            dataset_name=fingerprint.dataset_name,
+            preset=preset,
+            memory_gb=memory,
+            for_model=for_model,
+            original_median_spacing_after_transp=permute(axis_medians(fingerprint.spacings), forward),
+            original_median_shape_after_transp=(round(depth), round(height), round(width)),
+            transpose_forward=forward,
+            transpose_backward=backward,
+            foreground_intensity_properties_per_channel=fingerprint.foreground_intensity_properties_per_channel,
+            boundary_width=BOUNDARY_WIDTH if description.task == "instance" else None,
+            configurations=_configurations(context, spacing, size),
+        )
+    except ValidationError as error:
+        raise invalid(
+            "The plan would not be usable",
+            error,
+            remedy="Correct --memory-gb, --spacing, --patch-size or --batch-size.",
+        ) from error
+
+
+def _check_spacing(target: Triple, fingerprint: Fingerprint) -> None:
+    """Refuse a spacing that is larger than the images, of which one voxel would be left."""
+    cases = zip(fingerprint.spacings, fingerprint.shapes_after_crop, strict=True)
+    sizes = axis_medians([tuple(map(mul, spacing, shape)) for spacing, shape in cases])
+    voxels = axis_medians(fingerprint.shapes_after_crop)
+    if any(new > size and count > 1 for new, size, count in zip(target, sizes, voxels, strict=True)):
+        raise UserError(
+            "The spacing is larger than the images.",
+            found=f"{by(target)} mm",
+            expected=f"less than the median size of the images, {by(sizes)} mm",
+            remedy="Correct --spacing.",
+        )
 
 
 def _memory_rule(

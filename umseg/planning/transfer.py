@@ -35,7 +35,8 @@ def transfer_plan(source: Plan, fingerprint: Fingerprint, description: DatasetDe
             file=file,
             found=f"{description.num_channels} channels: {', '.join(description.channel_names.values())}",
             expected=f"{', '.join(map(str, sorted(channels)))} channels, as the other model has",
-            remedy="Plan without --like, or choose a model that was trained on such channels.",
+            remedy="Choose a model that was trained on such channels; or plan without --like but with the same sizes ("
+            f"{_options(source)}): `umseg train --init-from` then takes over all weights but the first convolution's.",
         )
     data_plan = make_plan(fingerprint, description)
     fitting = {
@@ -58,3 +59,10 @@ def transfer_plan(source: Plan, fingerprint: Fingerprint, description: DatasetDe
             "configurations": fitting,
         }
     )
+
+
+def _options(source: Plan) -> str:
+    """The options that lead to a network of the same sizes."""
+    configuration = source.configurations[source.default_configuration]
+    patch = ",".join(map(str, configuration.patch_size))
+    return f"--preset {source.preset} --patch-size {patch} --batch-size {configuration.batch_size}"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import model_validator
 
 from umseg.common.record import Record
 
@@ -28,6 +30,19 @@ class CaseProperties(Record):
     bbox: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
     shape_after_cropping: tuple[int, int, int]
     shape_after_resampling: tuple[int, int, int]
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> CaseProperties:
+        if not all(0 < size < math.inf for size in self.spacing):
+            raise ValueError("a spacing of positive numbers")
+        sides = tuple(stop - start for start, stop in self.bbox)
+        ranges = zip(self.bbox, self.shape_before_cropping, strict=True)
+        inside = all(start >= 0 and stop <= whole for (start, stop), whole in ranges)
+        if not inside or sides != self.shape_after_cropping:
+            raise ValueError("a bbox inside of shape_before_cropping, of the size shape_after_cropping")
+        if min(*sides, *self.shape_after_resampling) < 1:
+            raise ValueError("shapes of at least one voxel per axis")
+        return self
 
 
 @dataclass(frozen=True)

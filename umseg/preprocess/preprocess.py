@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from umseg.common.errors import UserError
 from umseg.common.memory import keep_freed_memory
 from umseg.common.parallel import map_cases
+from umseg.common.text import counted
 from umseg.dataset.crop import box_slices, nonzero_region
 from umseg.dataset.dataset import Case, Dataset
 from umseg.dataset.io.images import Image
@@ -25,6 +26,7 @@ from umseg.planning.rules.spacing import permute, resampled_shape
 from umseg.preprocess.case import CaseProperties, PreprocessedCase
 from umseg.preprocess.instances import instance_classes
 from umseg.preprocess.locations import location_classes, sample_class_locations
+from umseg.preprocess.memory import require_resampling_memory
 from umseg.preprocess.normalize import normalize
 from umseg.preprocess.resampling.resample import as_shape, resample, resample_label
 from umseg.preprocess.store.case_store import CaseStore, StoreDtype
@@ -62,7 +64,8 @@ def preprocess_case(
         The case in the plan's axis order.
 
     Raises:
-        UserError: The image and the plan differ in the number of channels, or the values do not fit the normalisation.
+        UserError: The image and the plan differ in the number of channels, the values do not fit the normalisation, or
+            the resampled image does not fit into memory.
         ValueError: ``label`` and the image differ in shape.
     """
     if isinstance(configuration, str):
@@ -71,8 +74,8 @@ def preprocess_case(
     if images.shape[0] != len(schemes):
         raise UserError(
             "The image and the plan have different numbers of channels.",
-            found=f"{images.shape[0]} channels",
-            expected=f"{len(schemes)} channels",
+            found=counted(images.shape[0], "channel"),
+            expected=counted(len(schemes), "channel"),
             remedy="Give one file for every channel in dataset.json: CASE_0000, CASE_0001, ...",
         )
     if label is not None and label.shape != images.shape[1:]:
@@ -86,7 +89,7 @@ def preprocess_case(
     depth, height, width = box_slices(box)
     cropped = images[:, depth, height, width]
     shape = as_shape(resampled_shape(old_spacing, as_shape(mask.shape), target_spacing))
-
+    require_resampling_memory(mask.shape, shape, old_spacing, target_spacing, len(schemes))
     marked = None if label is None else _mark_outside(label.transpose(order)[depth, height, width], mask)
     inside = mask if marked is None else marked >= 0
     data = np.empty((len(schemes), *shape), dtype=np.float32)
@@ -174,8 +177,10 @@ def preprocess_dataset(
 
 def _stored_message(configuration: str, stored: int, required: int) -> str:
     if stored == required:
-        return f"{configuration}: all {required} cases are already preprocessed."
-    return f"{configuration}: {stored} of {required} cases are already preprocessed; preprocessing {required - stored}."
+        whole = "the only case is" if required == 1 else f"all {required:,} cases are"
+        return f"{configuration}: {whole} already preprocessed."
+    cases = f"{stored:,} of {counted(required, 'case')}"
+    return f"{configuration}: {cases} are already preprocessed; preprocessing {required - stored:,}."
 
 
 def full_spacing(configuration: Configuration, case_spacing: tuple[float, float, float]) -> tuple[float, float, float]:
@@ -211,9 +216,12 @@ def _preprocess_and_store(
         configuration = plan.configuration(name)
         image, label = kept or _read(job.case, plan, axes, len(configuration.normalization_schemes))
         keep = image.array.nbytes <= _MOST_KEPT_BYTES and name != last
-        preprocessed = preprocess_case(
-            image.array, image.spacing, plan, configuration, label, classes, overwrite=not keep
-        )
+        try:
+            preprocessed = preprocess_case(
+                image.array, image.spacing, plan, configuration, label, classes, overwrite=not keep
+            )
+        except UserError as error:
+            raise error.at(job.case.images[0]) from error
         kept = (image, label) if keep else None
         # Large images are freed before the compressed ones need memory.
         del image, label

@@ -4,54 +4,35 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import torch
 
-from umseg import __version__
+from umseg.common.text import counted
 from umseg.kernels.scan import selective_scan
 from umseg.kernels.scan.interface import OBSTACLES, choose_backend, fitting_backends
 from umseg.kernels.scan.reference import scan as reference
 from umseg.models.device import PRECISIONS, resolve_precision
-
-_PACKAGES = (
-    "torch",
-    "numpy",
-    "scipy",
-    "numba",
-    "triton",
-    "mamba-ssm",
-    "causal-conv1d",
-    "monai",
-    "SimpleITK",
-    "nibabel",
-    "blosc2",
-    "safetensors",
-    "pydantic",
-)
+from umseg.reports.packages import package_lines
 
 
 def examine() -> str:
     """The report: versions, devices, and for each device the precision and the backend of the scan."""
-    lines = [f"umseg {__version__}, Python {platform.python_version()}, {platform.platform()}", "", "Packages"]
-    lines += [f"  {name:16}{_version(name)}" for name in _PACKAGES]
-    lines += ["", "Devices"]
+    return "\n".join([*package_lines(), *device_lines()])
+
+
+def device_lines() -> Iterator[str]:
+    """The second part of the report, line by line, because the trial of a scan takes a while."""
+    yield from ("", "Devices")
     for device in _devices():
-        lines += [f"  {device}: {_describe(device)}", *(f"    {line}" for line in _decisions(device))]
+        yield f"  {device}: {_describe(device)}"
+        yield from (f"    {line}" for line in _decisions(device))
     if not torch.cuda.is_available():
         gpu = torch.device("cuda")
-        lines.append(f"  cuda: none; {_why_no_gpu()}")
-        lines += [f"    {line}" for line in (f"selective scan: would be {choose_backend(gpu)}", *_why_no_faster(gpu))]
-    return "\n".join(lines)
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
+        yield f"  cuda: none; {_why_no_gpu()}"
+        yield from (f"    {line}" for line in (f"selective scan: would be {choose_backend(gpu)}", *_why_no_faster(gpu)))
 
 
 def _devices() -> list[torch.device]:
@@ -72,7 +53,7 @@ def _describe(device: torch.device) -> str:
         return "Apple GPU"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count()
     memory = _gigabytes(psutil.virtual_memory().total)
-    return f"{_cpu_name()}, {cores} cores, {torch.get_num_threads()} threads, {memory}"
+    return f"{_cpu_name()}, {counted(cores or 1, 'core')}, {counted(torch.get_num_threads(), 'thread')}, {memory}"
 
 
 def _cpu_name() -> str:

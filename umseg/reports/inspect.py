@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from umseg.dataset.dataset import Dataset
 from umseg.dataset.description import DatasetDescription
+from umseg.planning.fingerprint import Fingerprint
 from umseg.planning.plan import Configuration, Plan
 from umseg.preprocess.store.case_store import CaseStore
+from umseg.reports.orientation import array_letters, upright
 from umseg.reports.pictures import Patch, draw_patches
 from umseg.training.augmentation.warp import centre_crop
 from umseg.training.data.batches import Batch, BatchFactory, Patches
@@ -71,7 +73,12 @@ def inspect_training(
         samples += _samples(raw, factory.finish(raw), configuration)
         batch += 1
     path = workspace.folder / FOLDER / f"{name}.png"
-    draw_patches(path, [_patch(sample, description) for sample in samples], label_names(description))
+    codes = _axis_codes(workspace)
+    rows = [
+        _patch(sample, description, configuration, array_letters(codes.get(sample.case), plan.transpose_forward))
+        for sample in samples
+    ]
+    draw_patches(path, rows, label_names(description))
     return path
 
 
@@ -96,23 +103,38 @@ def _samples(raw: Patches, batch: Batch, configuration: Configuration) -> list[_
     ]
 
 
-def _patch(sample: _Sample, description: DatasetDescription) -> Patch:
+def _axis_codes(workspace: Workspace) -> dict[str, str | None]:
+    """The sides of the patient to which each case's axes point, where they are known."""
+    fingerprint, orientation = workspace.load(Fingerprint), workspace.load(Dataset).orientation
+    stored = fingerprint.orientations or (None,) * len(fingerprint.case_ids)
+    known = zip(fingerprint.case_ids, stored, strict=True)
+    return {case: None if codes is None else orientation or codes for case, codes in known}
+
+
+def _patch(sample: _Sample, description: DatasetDescription, configuration: Configuration, letters: str) -> Patch:
+    volume = sample.cut[1].ndim == 3
+    # The slices of a 2-D configuration lie across the first axis, too.
+    view = upright(letters, across=0)
     before, after = (_slice(image, label) for image, label in (sample.cut, sample.augmented))
-    colour = description.num_channels == 3 and sample.cut[1].ndim == 2
+    colour = description.num_channels == 3 and not volume
     channels = slice(0, 3) if colour else slice(0, 1)
     low, high = sample.augmented[0].min(), sample.augmented[0].max()
+    number = f", slice {before[2] + 1} of the patch's {len(sample.cut[1])}" if volume else ""
+    height, width = view.size((configuration.spacing[-2], configuration.spacing[-1]))
     return Patch(
-        title=f"{sample.case}, values {low:.2g} to {high:.2g}",
-        before=(np.moveaxis(before[0][channels], 0, -1), before[1]),
-        after=(np.moveaxis(after[0][channels], 0, -1), after[1]),
+        title=f"{sample.case}{number}\nvalues {low:.2g} to {high:.2g}",
+        before=(view(np.moveaxis(before[0][channels], 0, -1)), view(before[1])),
+        after=(view(np.moveaxis(after[0][channels], 0, -1)), view(after[1])),
+        edges=view.edges,
+        pixel=height / width,
     )
 
 
-def _slice(image: NDArray[Any], label: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """(channels, y, x) and (y, x): the slice of a 3-D patch along axis 0 that shows most foreground."""
+def _slice(image: NDArray[Any], label: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], int]:
+    """(channels, y, x), (y, x) and its number: the slice of a 3-D patch along axis 0 that shows most foreground."""
     if label.ndim == 2:
-        return image, label
+        return image, label, 0
     foreground = (label > 0).sum(axis=(1, 2))
     # A patch without foreground shows its middle slice.
     index = int(foreground.argmax()) if foreground.any() else len(label) // 2
-    return image[:, index], label[index]
+    return image[:, index], label[index], index

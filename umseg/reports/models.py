@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -48,15 +48,19 @@ class ModelFacts:
 
 def describe_models(
     configuration: Configuration, description: DatasetDescription, measure: Measure
-) -> list[ModelFacts]:
+) -> Iterator[ModelFacts]:
     """Build every model for a configuration and count its parameters, operations and memory; nothing is computed.
 
     Args:
         configuration: The plan's configuration.
         description: Channels and classes of the data set.
         measure: Measures the memory of models whose layers are not described, in seconds each.
+
+    Yields:
+        One model after another, as each takes a moment.
     """
-    return [_describe(name, configuration, description, measure) for name in NETWORKS]
+    for name in NETWORKS:
+        yield _describe(name, configuration, description, measure)
 
 
 def _describe(name: str, configuration: Configuration, description: DatasetDescription, measure: Measure) -> ModelFacts:
@@ -88,18 +92,19 @@ def _count_macs(network: nn.Module, shape: Sequence[int]) -> int:
     return counter.get_total_flops() // 2
 
 
-def format_models(facts: Sequence[ModelFacts], batch_size: int) -> str:
-    """A table for the terminal, and below it where each network comes from."""
-    width = max(len(fact.name) for fact in facts)
-    lines = [f"{'model':{width}}  {'patch':>14}  parameters     MACs  training memory (batch {batch_size})"]
-    lines.append("-" * len(lines[0]))
+def format_models(facts: Iterable[ModelFacts], batch_size: int) -> Iterator[str]:
+    """The lines of a table, each as soon as it is known, and below it where each network comes from."""
+    width = max(map(len, NETWORKS))
+    yield (heading := f"{'model':{width}}  {'patch':>14}  parameters     MACs  training memory (batch {batch_size})")
+    yield "-" * len(heading)
+    origins = []
     for fact in facts:
+        origins += [f"{fact.name:{width}}  {fact.origin}"] if fact.origin else []
         start = f"{fact.name:{width}}  {'x'.join(map(str, fact.patch)):>14}"
         if fact.obstacle is not None:
-            lines.append(f"{start}  {fact.obstacle}")
+            yield f"{start}  {fact.obstacle}"
             continue
         memory = f"{fact.memory / 1e9:6.1f} GB"
-        lines.append(f"{start}  {fact.parameters / 1e6:8.1f} M  {fact.macs / 1e9:5.0f} G  {memory}")
-    lines += ["", "MACs: convolutions and matrix products, for one patch. Memory: on a GPU, trained with SGD.", ""]
-    lines += [f"{fact.name:{width}}  {fact.origin}" for fact in facts if fact.origin]
-    return "\n".join(lines)
+        yield f"{start}  {fact.parameters / 1e6:8.1f} M  {fact.macs / 1e9:5.0f} G  {memory}"
+    yield from ("", "MACs: convolutions and matrix products, for one patch. Memory: on a GPU, trained with SGD.", "")
+    yield from origins

@@ -8,15 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
+from umseg.common.colours import class_colours
 from umseg.common.files import atomic_path
 
 STRENGTH = 0.45
+ROW = 0.22
+"""Height of a row of the legend in inches."""
+MOST_LETTERS = 150
+"""Number of letters that fit a row of the legend."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +33,16 @@ class Slice:
         image: Intensities (rows, columns), the first row at the top.
         reference: Label values (rows, columns) of the reference.
         prediction: Label values (rows, columns) of the prediction.
+        edges: Letters of the patient's sides at the left, right, top and bottom edge; empty where they are unknown.
+        pixel: Height of a pixel over its width.
     """
 
     title: str
     image: NDArray[Any]
     reference: NDArray[Any]
     prediction: NDArray[Any]
+    edges: str = ""
+    pixel: float = 1.0
 
 
 def draw_overlays(path: Path, slices: Sequence[Slice], labels: dict[str, int]) -> None:
@@ -45,7 +54,10 @@ def draw_overlays(path: Path, slices: Sequence[Slice], labels: dict[str, int]) -
         labels: Values of the foreground labels by name.
     """
     height, width = slices[0].image.shape
-    figure = Figure(figsize=(12, 12 * len(slices) * height / width / 4 + 0.9), layout="constrained")
+    legend = _legend_rows(labels) * ROW
+    figure = Figure(
+        figsize=(12, 12 * len(slices) * height * slices[0].pixel / width / 4 + 0.6 + legend), layout="constrained"
+    )
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(slices), 4, squeeze=False)
     colors = _colors(labels)
@@ -62,15 +74,11 @@ def draw_overlays(path: Path, slices: Sequence[Slice], labels: dict[str, int]) -
             (f"differences ({share:.0%} of the foreground)", difference),
         )
         for axis, (name, picture) in zip(row, panels, strict=True):
-            axis.imshow(picture, interpolation="nearest")
+            axis.imshow(picture, interpolation="nearest", aspect=content.pixel)
             axis.set_title(f"{content.title}: {name}" if name == "image" else name, fontsize=9)
             axis.set_axis_off()
-    figure.legend(
-        handles=_legend(labels, colors),
-        loc="outside lower center",
-        ncols=min(len(labels), 6),
-        frameon=False,
-    )
+        _write_edges(row[0], content.edges)
+    _add_legend(figure, labels, colors)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=110, format="png")
 
@@ -83,11 +91,16 @@ class Patch:
         title: Name of the case or patch.
         before: Intensities (rows, columns, 1 or 3) and label values (rows, columns) of the patch as it was cut.
         after: Intensities and label values of the augmented patch.
+        edges: Letters of the patient's sides at the left, right, top and bottom edge of the patch as it was cut; empty
+            where they are unknown.
+        pixel: Height of a pixel over its width.
     """
 
     title: str
     before: tuple[NDArray[Any], NDArray[Any]]
     after: tuple[NDArray[Any], NDArray[Any]]
+    edges: str = ""
+    pixel: float = 1.0
 
 
 def draw_patches(path: Path, patches: Sequence[Patch], labels: dict[str, int]) -> None:
@@ -98,10 +111,11 @@ def draw_patches(path: Path, patches: Sequence[Patch], labels: dict[str, int]) -
         patches: Rows of the picture.
         labels: Values of all labels but the background, by name.
     """
-    height, width = patches[0].before[1].shape
-    figure = Figure(figsize=(12, (12 * height / width / 4 + 0.3) * len(patches) + 0.9), layout="constrained")
+    heights = [patch.before[1].shape[0] / patch.before[1].shape[1] * patch.pixel for patch in patches]
+    legend = _legend_rows(labels) * ROW
+    figure = Figure(figsize=(12, sum(12 * height / 4 + 0.5 for height in heights) + 0.6 + legend), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(len(patches), 4, squeeze=False)
+    axes = figure.subplots(len(patches), 4, squeeze=False, height_ratios=heights)
     colors = _colors(labels)
     for row, patch in zip(axes, patches, strict=True):
         panels = []
@@ -109,22 +123,55 @@ def draw_patches(path: Path, patches: Sequence[Patch], labels: dict[str, int]) -
             picture = _grey(image[..., 0]) if image.shape[-1] == 1 else _colour(image)
             panels += [(name, picture), (f"{name}, labels", _overlay(picture, label, colors))]
         for axis, (name, picture) in zip(row, panels, strict=True):
-            axis.imshow(picture, interpolation="nearest")
+            axis.imshow(picture, interpolation="nearest", aspect=patch.pixel)
             # The first panel's title is longer than the panel.
             first = axis is row[0]
             axis.set_title(f"{patch.title}: {name}" if first else name, fontsize=9, loc="left" if first else "center")
             axis.set_axis_off()
-    figure.legend(handles=_legend(labels, colors), loc="outside lower center", ncols=min(len(labels), 6), frameon=False)
+        for axis in row[:2]:
+            _write_edges(axis, patch.edges)
+    _add_legend(figure, labels, colors)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=110, format="png")
 
 
 def _colors(labels: dict[str, int]) -> dict[int, NDArray[np.float64]]:
-    return {value: np.array(colormaps["tab10"](index % 10)[:3]) for index, value in enumerate(labels.values())}
+    return {value: np.array(colour) for value, colour in zip(labels.values(), class_colours(len(labels)), strict=True)}
 
 
-def _legend(labels: dict[str, int], colors: dict[int, NDArray[np.float64]]) -> list[Rectangle]:
-    return [Rectangle((0, 0), 1, 1, color=tuple(colors[value]), label=name) for name, value in labels.items()]
+def _write_edges(axis: Any, edges: str) -> None:
+    """Write the letters of the patient's sides at the edges of a panel."""
+    places = ((0.02, 0.5, "left", "center"), (0.98, 0.5, "right", "center"))
+    places += ((0.5, 0.98, "center", "top"), (0.5, 0.02, "center", "bottom"))
+    for letter, (x, y, horizontal, vertical) in zip(edges, places, strict=False):
+        axis.text(
+            x, y, letter, transform=axis.transAxes, ha=horizontal, va=vertical, color="yellow", fontsize=9,
+            fontweight="bold", path_effects=[withStroke(linewidth=2, foreground="black")],
+        )  # fmt: skip
+
+
+def _legend_rows(labels: dict[str, int]) -> int:
+    return -(-len(labels) // _legend_columns(labels))
+
+
+def _legend_columns(labels: dict[str, int]) -> int:
+    """As many columns as the longest name leaves room for."""
+    longest = max(map(len, labels), default=1)
+    return max(1, min(len(labels), 6, MOST_LETTERS // (longest + 5)))
+
+
+def _add_legend(figure: Figure, labels: dict[str, int], colors: dict[int, NDArray[np.float64]]) -> None:
+    """A legend below the panels, where it covers none of them."""
+    handles = [Rectangle((0, 0), 1, 1, color=tuple(colors[value]), label=plain(name)) for name, value in labels.items()]
+    if handles:
+        figure.legend(
+            handles=handles, loc="outside lower center", ncols=_legend_columns(labels), frameon=False, fontsize=9
+        )
+
+
+def plain(name: str) -> str:
+    """A name that is drawn as it is, without formulas between dollars."""
+    return name.replace("$", r"\$")
 
 
 def _colour(image: NDArray[Any]) -> NDArray[np.float64]:

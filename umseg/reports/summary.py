@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from umseg.architectures.memory.model import Measure, described_models
+from umseg.common.text import LINE, counted, wrapped
 from umseg.dataset.description import DatasetDescription
 from umseg.dataset.io.grid import NO_SLICE_SPACING
 from umseg.planning import Configuration, Fingerprint, Plan
@@ -35,7 +36,19 @@ def plan_summary(
         _classes(fingerprint),
         *(_configuration(name, plan, description, _natural(fingerprint), measure) for name in plan.configurations),
     ]
-    return "\n".join(line for block in blocks for line in block)
+    return "\n".join(part for block in blocks for line in block for part in _fitting(line))
+
+
+def _fitting(line: str) -> list[str]:
+    """A line of the summary as lines that fit a terminal; what goes on stands below its beginning."""
+    text = line.lstrip()
+    lead = line[: len(line) - len(text)]
+    # A named value, such as "channels:   MRI", goes on below the value.
+    value = text.partition(":  ")[2].lstrip()
+    first = line[: len(line) - len(value)] if value else lead
+    if len(line) <= LINE:
+        return [line]
+    return wrapped(line[len(first) :], indent=" " * (len(first) if value else len(lead) + 4), first=first)
 
 
 def _dataset(fingerprint: Fingerprint, plan: Plan, description: DatasetDescription) -> list[str]:
@@ -49,7 +62,7 @@ def _dataset(fingerprint: Fingerprint, plan: Plan, description: DatasetDescripti
     channels = [f"{name} ({scheme})" for name, scheme in names_and_schemes]
     unit = "pixels" if flat else "voxels"
     lines = [
-        f"{plan.dataset_name}: {len(spacing)} {'case' if len(spacing) == 1 else 'cases'}, {'2-D' if flat else '3-D'}",
+        f"{plan.dataset_name}: {counted(len(spacing), 'case')}, {'2-D' if flat else '3-D'}",
         f"  channels:          {', '.join(channels)}",
     ]
     if not _natural(fingerprint):
@@ -87,7 +100,8 @@ def _classes(fingerprint: Fingerprint) -> list[str]:
 def _class(name: str, statistics: ClassStatistics, total: int, unit: str, width: int) -> str:
     scale = _MM3_PER_ML if unit == "ml" else 1
     median, low, high = (_size(v / scale) for v in (statistics.median_size, statistics.min_size, statistics.max_size))
-    line = f"    {name:<{width}}  in {statistics.cases} of {total} cases, median {median} {unit} (from {low} to {high})"
+    found = f"in {statistics.cases:,} of {counted(total, 'case')}"
+    line = f"    {name:<{width}}  {found}, median {median} {unit} (from {low} to {high})"
     return line if statistics.median_objects is None else f"{line}, median {statistics.median_objects:g} objects"
 
 

@@ -15,6 +15,7 @@ from umseg.common.text import few
 from umseg.dataset.io.images import read_label
 from umseg.evaluation import InstanceMetrics, Metrics, evaluate_folder, write_metrics
 from umseg.inference import Predictor
+from umseg.reports.orientation import array_letters, upright
 from umseg.reports.pictures import Slice, draw_overlays
 from umseg.training import TrainingConfig
 from umseg.training import train as run_training
@@ -79,20 +80,23 @@ def run_demo(output: Path, *, workers: int = 0, quiet: bool = False) -> DemoResu
 
 
 def overlay_slices(data: DemoData, predictions: Path) -> list[Slice]:
-    """A coronal slice through the middle of every tested slab, assembled from its blocks; the top of the head is up."""
+    """A coronal slice through the middle of every tested slab, assembled from its blocks, as radiologists view it."""
     whole = np.zeros_like(data.reference)
     for block in data.test:
         whole[block.place] = read_label(predictions / f"{block.name}.nii.gz").array
     columns = slice(min(b.place[2].start for b in data.test), max(b.place[2].stop for b in data.test))
     slabs = sorted({(b.place[1].start, b.place[1].stop) for b in data.test})
+    # The template's axes x, y, z point to the right, front and top.
+    view = upright(array_letters("RAS"), across=1)
     slices = []
     for start, stop in slabs:
         middle = (start + stop) // 2
 
         def coronal(volume: NDArray[np.generic], y: int = middle) -> NDArray[np.generic]:
-            return volume[BRAIN[0], y, columns][::-1]
+            return view(volume[BRAIN[0], y, columns])
 
-        slices.append(Slice(f"y = {middle}", coronal(data.image), coronal(data.reference), coronal(whole)))
+        title = f"coronal slice {middle + 1}"
+        slices.append(Slice(title, coronal(data.image), coronal(data.reference), coronal(whole), view.edges))
     return slices
 
 

@@ -4,35 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
-import numpy as np
-import torch
+from pydantic import ValidationError
 
 import umseg
 from umseg.architectures.options import ModelOptions
 from umseg.common.errors import UserError
-from umseg.common.private_names import numpy_scalar_constructor
-from umseg.dataset.description import load_description
+from umseg.common.record import invalid
+from umseg.dataset.description import DatasetDescription, load_description
 from umseg.models.card import ModelCard
 from umseg.models.convert import convert_state_dict
 from umseg.planning.foreign import read_foreign_plan
-from umseg.planning.plan import Plan
+from umseg.planning.plan import Configuration, Plan
 from umseg.training.saved import checkpoint
+from umseg.workflows.foreign_checkpoint import plain_tensors, read_foreign_checkpoint
 from umseg.workspace import FoldFolder, ModelFolder, WeightsName
 
 REMEDY = "Give the folder of a trained model: plans.json, dataset.json, fold_0/checkpoint_final.pth, ..."
 _CHECKPOINTS: dict[str, WeightsName] = {"checkpoint_final.pth": "final", "checkpoint_best.pth": "best"}
 _RELEASED = {"nnUNetTrainerUMambaBot": "umamba_bot_released", "nnUNetTrainerUMambaEnc": "umamba_enc_released"}
-# The losses and scores in these checkpoints are numpy numbers, which torch does not read by itself. Creating one runs
-# only numpy's constructors.
-_NUMBERS = [
-    np.dtype,
-    *{type(np.dtype(name)) for name in ("f2", "f4", "f8", "i4", "i8", "u1", "?")},
-    numpy_scalar_constructor(),
-    (numpy_scalar_constructor(), "numpy.core.multiarray.scalar"),
-]
 
 
 def import_nnunet(source: Path, destination: Path) -> Path:
@@ -62,20 +53,13 @@ def import_nnunet(source: Path, destination: Path) -> Path:
             expected="fold_*/" + " or fold_*/".join(_CHECKPOINTS),
             remedy=REMEDY,
         )
-    first = _load(files[0])
-    card = ModelCard(
-        umseg_version=umseg.__version__,
-        model=_model_name(first, plan, files[0]),
-        options=ModelOptions(),
-        configuration_name=_entry(_entry(first, "init_args", files[0]), "configuration", files[0]),
-        dataset=description,
-        plan=plan,
-        mirror_axes=tuple(first.get("inference_allowed_mirroring_axes") or ()),
-    )
+    first = read_foreign_checkpoint(files[0], REMEDY)
+    card = _card(first, description, plan, files[0])
     network = card.build_network()
     models, weights = ModelFolder(destination), {}
     for file in files:
-        tensors = _entry(_load(file), "network_weights", file)
+        content = first if file == files[0] else read_foreign_checkpoint(file, REMEDY)
+        tensors = plain_tensors(_entry(content, "network_weights", file), file, REMEDY)
         try:
             renamed = convert_state_dict(tensors, card.model)
         except UserError as error:
@@ -90,38 +74,52 @@ def import_nnunet(source: Path, destination: Path) -> Path:
     return destination
 
 
-def _load(file: Path) -> dict[str, Any]:
-    """Read a checkpoint of tensors, numbers, strings and containers of them; code in it is refused, not run."""
-    try:
-        with torch.serialization.safe_globals(_NUMBERS):
-            content = torch.load(file, map_location="cpu", weights_only=True)
-    except UnpicklingError as error:
+def _card(content: Mapping[str, Any], description: DatasetDescription, plan: Plan, file: Path) -> ModelCard:
+    """The card of the model that a checkpoint belongs to."""
+    name = _text(_entry(content, "init_args", file), "configuration", file)
+    if plan.configuration(name).previous_stage is not None:
         raise UserError(
-            "The checkpoint holds objects besides weights and numbers and was not read, because it could run code.",
+            "The model is the second stage of a cascade, which cannot be imported.",
             file=file,
-            found=str(error).splitlines()[-1][:300] if str(error) else None,
-            remedy="Save it again with only tensors, numbers, strings and containers of them.",
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise UserError("The checkpoint is damaged.", file=file, found=str(error)[:300], remedy=REMEDY) from error
-    if not isinstance(content, dict):
-        raise UserError("The file is not a checkpoint of nnU-Net v2.", file=file, remedy=REMEDY)
-    return content
+            found=f"{name}, whose previous stage is {plan.configuration(name).previous_stage}",
+            expected="a model that needs only the image",
+            remedy="Import a model of another configuration, e.g. 3d_fullres or 3d_lowres.",
+        )
+    axes = content.get("inference_allowed_mirroring_axes")
+    try:
+        return ModelCard(
+            umseg_version=umseg.__version__,
+            model=_model_name(content, plan.configuration(name), file),
+            options=ModelOptions(),
+            configuration_name=name,
+            dataset=description,
+            plan=plan,
+            mirror_axes=() if axes is None else axes,
+        )
+    except ValidationError as error:
+        raise invalid("The checkpoint does not fit its plans.json and dataset.json", error, file=file) from error
 
 
-def _model_name(content: Mapping[str, Any], plan: Plan, file: Path) -> str:
-    trainer = str(_entry(content, "trainer_name", file))
+def _model_name(content: Mapping[str, Any], configuration: Configuration, file: Path) -> str:
+    trainer = _text(content, "trainer_name", file)
     for prefix, model in _RELEASED.items():
         if trainer.startswith(prefix):
             return model
-    name = _entry(_entry(content, "init_args", file), "configuration", file)
-    residual = plan.configuration(name).n_blocks_per_stage is not None
-    return "nnunet_resenc" if residual else "nnunet"
+    return "nnunet" if configuration.n_blocks_per_stage is None else "nnunet_resenc"
 
 
-def _entry(content: Mapping[str, Any], key: str, file: Path) -> Any:
-    if key not in content:
-        raise UserError(
-            "The file is not a checkpoint of nnU-Net v2.", file=file, found=f"no entry '{key}'", remedy=REMEDY
-        )
+def _text(content: object, key: str, file: Path) -> str:
+    value = _entry(content, key, file)
+    if not isinstance(value, str):
+        raise _no_checkpoint(file, f"'{key}' of type {type(value).__name__}")
+    return value
+
+
+def _entry(content: object, key: str, file: Path) -> Any:
+    if not isinstance(content, Mapping) or key not in content:
+        raise _no_checkpoint(file, f"no entry '{key}'")
     return content[key]
+
+
+def _no_checkpoint(file: Path, found: str) -> UserError:
+    return UserError("The file is not a checkpoint of nnU-Net v2.", file=file, found=found, remedy=REMEDY)

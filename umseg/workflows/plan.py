@@ -7,13 +7,16 @@ import shutil
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from umseg.common.claims import claim
 from umseg.common.errors import UserError
 from umseg.common.files import remove_leftovers
+from umseg.common.record import Record
 from umseg.common.registry import unknown_name
+from umseg.common.text import counted
 from umseg.dataset.check.fix_headers import fix_geometry as with_fixed_geometry
 from umseg.dataset.check.problems import Problem
 from umseg.dataset.check.report import report_problems
-from umseg.dataset.dataset import Dataset, survey_dataset
+from umseg.dataset.dataset import survey_dataset
 from umseg.dataset.io.orientation import common_axes, count_axes, parse_axes
 from umseg.models.card import load_card
 from umseg.models.measured_memory import MemoryMeter
@@ -21,11 +24,17 @@ from umseg.planning import Fingerprint, Overrides, Plan, extract_fingerprint, ma
 from umseg.planning.planner import check_rules
 from umseg.planning.transfer import transfer_plan
 from umseg.preprocess import CaseStore, Origin, StoreDtype, case_origins, most_bytes, preprocess_dataset
-from umseg.training.data.splits import Splits, make_splits, read_splits
+from umseg.preprocess.too_large import too_large_cases
+from umseg.training.data.splits import read_splits
+from umseg.workflows.plan_notices import protect_models, warn_of_findings
+from umseg.workflows.settle_folds import find_groups, save_groups, settle_folds
 from umseg.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
+LONGEST_WAIT = 24 * 3600.0
+"""Seconds for which a plan waits while another process plans the same data set."""
+IMAGE_FOLDERS = ("imagesTr", "labelsTr", "imagesTs", "labelsTs")
 CONFIGURATIONS = ("2d", "3d_fullres", "3d_lowres", "3d_cascade_fullres")
 
 
@@ -40,6 +49,7 @@ def plan_dataset(
     overrides: Overrides | None = None,
     configurations: Sequence[str] | None = None,
     splits: Path | None = None,
+    groups: Path | None = None,
     fix_geometry: bool = False,
     reorient: str | None = None,
     store_dtype: StoreDtype = "float32",
@@ -48,7 +58,8 @@ def plan_dataset(
 ) -> tuple[Workspace, Fingerprint, Plan]:
     """Check and measure a data set, decide how to train on it, and preprocess it.
 
-    A run that was interrupted, even killed, resumes where it stopped: finished work is not repeated.
+    A run that was interrupted, even killed, resumes where it stopped: finished work is not repeated. While another
+    process plans the same data set, this one waits.
 
     Args:
         dataset_folder: A data set in nnU-Net v2's raw format.
@@ -59,7 +70,10 @@ def plan_dataset(
         like: Model folder whose plan is reused, so that its weights fit (fine-tuning).
         overrides: Spacing, patch and batch size that the user fixed.
         configurations: Configurations to preprocess; None means all of the plan.
-        splits: File of the folds (``read_splits``); None means random folds.
+        splits: File of the folds (``read_splits``); None means the earlier folds, with cases that are new, or random
+            ones.
+        groups: Table of cases that belong together (``read_groups``); None means that of an earlier plan, or
+            ``groups.csv`` of the data set, if there is one.
         fix_geometry: Whether copies of the label maps with their image's header are used where spacing, origin or
             direction differ.
         reorient: Axis codes, e.g. ``RAS``, to which every image and label map is turned when it is read; None leaves
@@ -74,7 +88,8 @@ def plan_dataset(
 
     Raises:
         UserError: Something is wrong with the data. Before the whole data set has been checked, only the table of all
-            problems (``problems.csv``) and fixed label maps are written.
+            problems (``problems.csv``), fixed label maps, and measurements for the next plan are written. The
+            workspace belongs to another data set, or is in use for too long.
     """
     check_rules(preset, memory_gb, for_model)
     chosen_rules = (preset, memory_gb, for_model, overrides or Overrides())
@@ -94,58 +109,94 @@ def plan_dataset(
     dataset = dataset.model_copy(update={"orientation": axes})
     workspace = Workspace.to_be(Path(dataset.name), root)
     _refuse_place(workspace, dataset.folder)
-    if fix_geometry:
-        fixed = workspace.fixed_labels
-        remove_leftovers(fixed)
-        dataset = with_fixed_geometry(dataset, fixed, workers=workers, quiet=quiet)
+    with claim(workspace.folder, "plans this data set", wait=LONGEST_WAIT):
+        moved_from = workspace.moved_from(dataset.folder)
+        if moved_from is not None:
+            log.warning("The data set has moved from %s to %s; its workspace goes with it.", moved_from, dataset.folder)
+        # Options are checked before the images, which take long, unless files are missing: all of that is told later.
+        faulty = any(problem.severity == "error" for problem in structural)
+        case_groups = {} if faulty else find_groups(workspace, dataset, groups)
+        if fix_geometry:
+            fixed = workspace.fixed_labels
+            remove_leftovers(fixed)
+            dataset = with_fixed_geometry(dataset, fixed, workers=workers, quiet=quiet)
 
-    def report(problems: Sequence[Problem]) -> None:
-        report_problems([*structural, *problems], dataset.folder, workspace.problems_file)
+        known = list(structural)
 
-    # The hash does not cover missing or surplus files; with such problems everything is checked and reported together.
-    earlier = None if any(problem.severity == "error" for problem in structural) else _earlier_fingerprint(workspace)
-    fingerprint = extract_fingerprint(dataset, workers=workers, quiet=quiet, report=report, earlier=earlier)
-    dataset = dataset.model_copy(update={"orientation": axes or common_axes(fingerprint.orientations)})
-    _tell_orientation(fingerprint.orientations, axes)
-    if like is None or other_plan is None:
-        plan = make_plan(
-            fingerprint,
-            dataset.description,
-            preset,
-            memory_gb,
-            for_model=for_model,
-            overrides=overrides,
-            measure=MemoryMeter(workspace.memory_file),
+        def report(problems: Sequence[Problem]) -> None:
+            known.extend(problems)
+            report_problems(known, dataset.folder, workspace.problems_file)
+
+        # The hash does not cover missing or surplus files; with such problems all is checked and reported together.
+        earlier = None if faulty else _earlier_fingerprint(workspace)
+        kept = workspace.measured
+        fingerprint = extract_fingerprint(
+            dataset, workers=workers, quiet=quiet, report=report, earlier=earlier, kept=kept
         )
-    else:
-        plan = transfer_plan(other_plan, fingerprint, dataset.description, like)
-    # A configuration that inherits uses the images of another one.
-    chosen = {plan.configuration(name).inherits_from or name for name in configurations or plan.configurations}
+        dataset = dataset.model_copy(update={"orientation": axes or common_axes(fingerprint.orientations)})
+        _tell_orientation(fingerprint.orientations, axes)
+        if like is None or other_plan is None:
+            plan = make_plan(
+                fingerprint,
+                dataset.description,
+                preset,
+                memory_gb,
+                for_model=for_model,
+                overrides=overrides,
+                measure=MemoryMeter(workspace.memory_file),
+            )
+        else:
+            plan = transfer_plan(other_plan, fingerprint, dataset.description, like)
+        # A configuration that inherits uses the images of another one.
+        chosen = {plan.configuration(name).inherits_from or name for name in configurations or plan.configurations}
+        folds = settle_folds(workspace, list(fingerprint.case_ids), case_groups, given_splits)
+        warn_of_findings(fingerprint, dataset.description, folds)
+        protect_models(workspace, plan, fingerprint, dataset.description)
 
-    origins = {
-        name: case_origins(dataset, fingerprint.case_digests, plan, configuration, fingerprint.orientations)
-        for name, configuration in plan.configurations.items()
-    }
-    _remove_stale(workspace, origins, chosen, store_dtype)
-    _warn_of_small_disk(workspace, fingerprint, plan, chosen, store_dtype)
-    dataset.save(workspace.file(Dataset))
-    fingerprint.save(workspace.file(Fingerprint))
-    plan.save(workspace.file(Plan))
-    _keep_or_make_splits(workspace, [case.id for case in dataset.cases], given_splits)
-    preprocess_dataset(
-        dataset,
-        plan,
-        {name: workspace.preprocessed(name) for name in plan.configurations if name in chosen},
-        origins,
-        workers=workers,
-        quiet=quiet,
-        dtype=store_dtype,
-    )
+        origins = {
+            name: case_origins(dataset, fingerprint.case_digests, plan, configuration, fingerprint.orientations)
+            for name, configuration in plan.configurations.items()
+        }
+        if too_large := too_large_cases(fingerprint, plan, chosen):
+            # The measurements stay for the next run, e.g. with a coarser --spacing.
+            fingerprint.save(workspace.file(Fingerprint))
+            images = {case.id: case.images[0] for case in dataset.cases}
+            report([Problem.from_error(case_id, images[case_id], error) for case_id, error in too_large.items()])
+        _remove_stale(workspace, origins, chosen, store_dtype)
+        _warn_of_small_disk(workspace, fingerprint, plan, chosen, store_dtype)
+        for record in (dataset, fingerprint, plan, folds):
+            _keep(record, workspace.file(type(record)))
+        if groups is not None:
+            save_groups(workspace, case_groups)
+        shutil.rmtree(kept, ignore_errors=True)
+        preprocess_dataset(
+            dataset,
+            plan,
+            {name: workspace.preprocessed(name) for name in plan.configurations if name in chosen},
+            origins,
+            workers=workers,
+            quiet=quiet,
+            dtype=store_dtype,
+        )
     return workspace, fingerprint, plan
 
 
+def _keep(record: Record, path: Path) -> None:
+    """Write a record, unless the file has the same content: a complete workspace may be read-only."""
+    text = record.to_json()
+    try:
+        if path.read_text(encoding="utf-8") == text:
+            return
+    except (OSError, UnicodeDecodeError):
+        pass
+    record.save(path)
+
+
 def _refuse_place(workspace: Workspace, dataset: Path) -> None:
-    """Keep a workspace out of data sets, whose dataset.json it would replace, and off files."""
+    """Keep a workspace off files, data sets and their folders of images.
+
+    Another folder inside a data set is a fine place: ``umseg plan .`` works there.
+    """
     folder = workspace.folder
     taken = next((path for path in (folder, *folder.parents) if path.exists()), folder)
     if not taken.is_dir():
@@ -155,8 +206,9 @@ def _refuse_place(workspace: Workspace, dataset: Path) -> None:
             expected="a folder",
             remedy="Choose another folder with --workspace.",
         )
-    inside = dataset.resolve() in (folder.resolve(), *folder.resolve().parents)
-    if inside or any((folder / name).is_dir() for name in ("imagesTr", "labelsTr")):
+    place = folder.resolve()
+    images = any(dataset.resolve() / name in place.parents for name in IMAGE_FOLDERS)
+    if place == dataset.resolve() or images or any((folder / name).is_dir() for name in IMAGE_FOLDERS):
         raise UserError(
             "The workspace would lie in a data set, whose files it would replace.",
             file=folder,
@@ -210,12 +262,11 @@ def _remove_stale(
     remove_leftovers(workspace.folder)
     for folder in sorted(path for path in workspace.stores.glob("*") if path.is_dir()):
         stale = CaseStore(folder).prune(origins.get(folder.name, {}), dtype if folder.name in chosen else None)
+        cases = counted(len(stale), "case")
         if stale and folder.name in chosen:
-            log.info(
-                "%s: %d cases no longer match the data or the plan; preprocessing them again.", folder.name, len(stale)
-            )
+            log.info("%s: preprocessing %s again, as the data or the plan have changed.", folder.name, cases)
         elif stale:
-            log.warning("%s: %d cases no longer match the data or the plan; removed.", folder, len(stale))
+            log.warning("%s: removed %s, as the data or the plan have changed.", folder, cases)
         if folder.name not in chosen and not any(folder.iterdir()):
             folder.rmdir()
 
@@ -236,19 +287,3 @@ def _warn_of_small_disk(
             free / 1e9,
             workspace.folder,
         )
-
-
-def _keep_or_make_splits(workspace: Workspace, case_ids: Sequence[str], given: Splits | None) -> None:
-    """Keep splits that the user edited, or that trained folds rely on, as long as they name only existing cases."""
-    path = workspace.file(Splits)
-    if given is not None:
-        given.save(path)
-        return
-    if path.exists():
-        earlier = workspace.load(Splits)
-        named = {case for split in earlier.folds for case in (*split.train, *split.validation)}
-        if named <= set(case_ids):
-            log.info("Keeping the folds in %s.", path)
-            return
-        log.warning("%s refers to cases that no longer exist; creating new folds.", path)
-    make_splits(case_ids).save(path)

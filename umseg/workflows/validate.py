@@ -2,31 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from umseg.common.errors import UserError
-from umseg.dataset.dataset import Dataset
+from umseg.common.text import few
+from umseg.dataset.dataset import Case, Dataset
 from umseg.evaluation import InstanceMetrics, Metrics, Pair, evaluate_described, load_metrics, write_metrics
 from umseg.inference import Predictor
 from umseg.training.data.splits import Splits, fold_cases
 from umseg.training.loop.processes import environment, joined
+from umseg.training.saved.tensor_file import weights_hash
 from umseg.workspace import FoldFolder, Workspace
 
 _METRICS_REMEDY = "Remove the file; the same command then scores the fold again."
+_WEIGHTS_REMEDY = "Train this fold from the beginning with --restart."
 
 
-def earlier_validation(fold_folder: Path) -> Metrics | InstanceMetrics | None:
-    """The scores of a fold that has been validated since its training ended, or None.
+def earlier_validation(workspace: Workspace, fold_folder: Path) -> Metrics | InstanceMetrics | None:
+    """The scores of a fold, if they are those of its present weights and validation cases; None if not.
 
     Raises:
-        UserError: The file of the scores is damaged.
+        UserError: The file of the scores, or that of the weights, is damaged.
     """
     fold = FoldFolder(fold_folder)
-    file = fold.metrics_file
-    if not file.exists() or file.stat().st_mtime < fold.weights("final").stat().st_mtime:
+    if not fold.metrics_file.exists():
         return None
-    return load_metrics(file, _METRICS_REMEDY)
+    metrics = load_metrics(fold.metrics_file, _METRICS_REMEDY)
+    # Earlier versions recorded no hash. Since then a training that goes on removes the scores.
+    if metrics.weights not in (None, weights_hash(fold.weights("final"), _WEIGHTS_REMEDY)):
+        return None
+    cases = {case.id for case in _validation_cases(workspace, workspace.load(Dataset), fold)}
+    return metrics if cases == {case.case for case in metrics.cases} else None
+
+
+def check_originals(workspace: Workspace, fold: int | Literal["all"]) -> None:
+    """Check that the files of a fold's validation cases are where they were planned; none is opened.
+
+    Raises:
+        UserError: The data set has moved, or files are missing.
+    """
+    dataset = workspace.load(Dataset)
+    split = fold_cases(workspace.load(Splits), fold, [case.id for case in dataset.cases], workspace.file(Splits))
+    _require_files(dataset, [case for case in dataset.cases if case.id in set(split.validation)])
 
 
 def validate_fold(
@@ -60,19 +79,11 @@ def validate_fold(
         UserError: The images have moved since planning or are no longer readable.
     """
     folder = FoldFolder(fold_folder)
-    name = folder.name
     dataset = workspace.load(Dataset)
-    if not any(case.label is not None and case.label.is_file() for case in dataset.cases):
-        raise UserError(
-            "The fold cannot be validated, because its data set has moved since planning.",
-            file=dataset.folder,
-            remedy="Move it back, or run `umseg plan` on its new folder. The trained weights are complete.",
-        )
+    cases = _validation_cases(workspace, dataset, folder)
+    _require_files(dataset, cases)
     target = environment().device(device)
-    predictor = Predictor(folder.models.path, str(target), folds=[name], precision=precision)
-    fold: int | Literal["all"] = "all" if name == "all" else int(name)
-    split = fold_cases(workspace.load(Splits), fold, [case.id for case in dataset.cases], workspace.file(Splits))
-    cases = [case for case in dataset.cases if case.id in set(split.validation)]
+    predictor = Predictor(folder.models.path, str(target), folds=[folder.name], precision=precision)
     output = folder.validation
     with joined(environment(), target) as processes:
         share = cases[processes.rank :: processes.count]
@@ -83,5 +94,28 @@ def validate_fold(
     # The label maps are those of the plan, which may come from a file map or be corrected copies.
     pairs = [Pair(case.id, predictor.target(case, output), case.label) for case in cases if case.label]
     metrics = evaluate_described(pairs, dataset.description, tolerance=tolerance, workers=workers, quiet=quiet)
+    metrics = metrics.model_copy(update={"weights": weights_hash(folder.weights("final"), _WEIGHTS_REMEDY)})
     write_metrics(metrics, output)
     return metrics
+
+
+def _validation_cases(workspace: Workspace, dataset: Dataset, folder: FoldFolder) -> list[Case]:
+    fold: int | Literal["all"] = "all" if folder.name == "all" else int(folder.name)
+    split = fold_cases(workspace.load(Splits), fold, [case.id for case in dataset.cases], workspace.file(Splits))
+    return [case for case in dataset.cases if case.id in set(split.validation)]
+
+
+def _require_files(dataset: Dataset, cases: Sequence[Case]) -> None:
+    missing = [
+        case.id for case in cases if case.label is None or not all(file.exists() for file in (*case.images, case.label))
+    ]
+    if missing:
+        moved = len(missing) == len(cases)
+        raise UserError(
+            "The fold cannot be validated, because "
+            + ("its data set has moved since planning." if moved else "images or label maps have gone since planning."),
+            file=dataset.folder,
+            found=f"files missing of {len(missing)} of {len(cases)} validation cases: {few(missing)}",
+            remedy="Put them back, or run `umseg plan` on the data set where it is now. To train without scores, give "
+            "--no-validate.",
+        )

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from umseg.common.text import counted
 from umseg.dataset.check.case import check_case
 from umseg.dataset.dataset import Case
 from umseg.dataset.description import DatasetDescription
@@ -43,7 +44,7 @@ def test_number_of_channels(channels: int) -> None:
     image, label = make(channels=channels)
     (problem,) = check_case(CASE, image, label, DESCRIPTION)
     assert problem.problem == "The image has the wrong number of channels."
-    assert (problem.found, problem.expected.split(" (")[0]) == (f"{channels} channels", "2 channels")
+    assert (problem.found, problem.expected.split(" (")[0]) == (counted(channels, "channel"), "2 channels")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -17,7 +17,7 @@ def test_msd(tmp_path: Path) -> None:
     result = convert("msd", write_task(tmp_path / "Task01"), tmp_path / "Dataset001")
     assert result.exit_code == 0, result.output
     made = tmp_path / "Dataset001"
-    counts = "2 training cases and 1 test cases of 1 channels (CT)"
+    counts = "2 training cases and 1 test case of 1 channel (CT)"
     assert result.output == f"{counts} in {made}. Next: umseg plan {made}\n"
 
 
@@ -29,7 +29,7 @@ def test_instances(tmp_path: Path) -> None:
     columns = ("--case-column", "nr", "--split-column", "part", "--group-column", "patient")
     result = convert("instances", tmp_path / "s", made, "--object-name", "cell", *columns)
     assert result.exit_code == 0, result.output
-    counts = "1 training cases and 1 test cases of 3 channels (red, green, blue)"
+    counts = "1 training case and 1 test case of 3 channels (red, green, blue)"
     assert result.output == f"{counts} in {made}. Next: umseg plan '{made}'\n"
     assert (made / "groups.csv").read_text() == "case,group\na,p\n"
     assert '"cell": 1' in (made / "dataset.json").read_text()

@@ -78,4 +78,4 @@ def test_summary_counts_what_is_there(tmp_path: Path) -> None:
     assert summary(folder) == f"3 training cases of 2 channels (CT, PET) in {folder}"
     for channel in range(2):
         write_image(folder / "imagesTs" / f"new_{channel:04d}.nii.gz", np.zeros((2, 2, 2), np.int16))
-    assert summary(folder).startswith("3 training cases and 1 test cases of 2 channels")
+    assert summary(folder).startswith("3 training cases and 1 test case of 2 channels")

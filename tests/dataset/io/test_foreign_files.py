@@ -192,18 +192,6 @@ def test_channels_in_other_places_are_noticed(tmp_path: Path) -> None:
     assert (notice.file, notice.found) == (second, "origin 0, 3, 0 mm")
 
 
-def test_grey_palette_is_a_label_map_and_a_coloured_one_is_not(tmp_path: Path) -> None:
-    values = noise((7, 9), 4)
-    for name, palette in (("grey", [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]), ("colour", [0, 0, 0, 255, 0, 0, 0, 9, 0])):
-        picture = Picture.fromarray(values)
-        picture.putpalette(palette)
-        picture.save(tmp_path / f"{name}.png")
-    np.testing.assert_array_equal(read_label(tmp_path / "grey.png").array[0], values)
-    with pytest.raises(UserError, match="several components") as raised:
-        read_label(tmp_path / "colour.png")
-    assert "palette" in str(raised.value.remedy)
-
-
 @pytest.mark.parametrize("name", ["a.hdr", "a.img", "a.img.gz", "a.gipl", "a.vtk", "a.mnc", "a.unknown", "a"])
 def test_formats_that_are_not_listed_never_reach_a_library(tmp_path: Path, name: str) -> None:
     nibabel.save(nibabel.Nifti1Pair(noise((6, 5, 4)), np.eye(4)), tmp_path / "a.hdr")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import re
@@ -14,20 +15,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
 from tests.training.factories import make_case, make_configuration, write_store
 from umseg.common.errors import UserError
+from umseg.common.memory import available_memory
+from umseg.common.patience import Patience
+from umseg.common.workers import Board, _Membership, join_board, note_case
 from umseg.training.data.batches import Batch, BatchFactory
-from umseg.training.data.loader import (
-    BATCHES_AHEAD,
-    _Pool,
-    available_memory,
-    interrupts_later,
-    largest_child,
-    load_batches,
-)
+from umseg.training.data.loader import BATCHES_AHEAD, load_batches
+from umseg.training.data.pool import NoBatchError, Pool, interrupts_later, largest_child
 
 CASES = ("case_0", "case_1", "case_2")
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
@@ -44,7 +43,12 @@ def make_factory(folder: Path, validation: Sequence[str] = CASES, kind: type[Bat
 
 
 def load(
-    factory: BatchFactory, workers: int = 0, first_epoch: int = 0, first_iteration: int = 0, epochs: int = 2
+    factory: BatchFactory,
+    workers: int = 0,
+    first_epoch: int = 0,
+    first_iteration: int = 0,
+    epochs: int = 2,
+    stop: Callable[[], object] = bool,
 ) -> Any:
     return load_batches(
         factory,
@@ -55,6 +59,7 @@ def load(
         validation=1,
         workers=workers,
         device=torch.device("cpu"),
+        stop=stop,
     )
 
 
@@ -158,7 +163,7 @@ def test_a_killed_worker_is_explained_at_the_next_batches(folder: Path) -> None:
     with pytest.raises(UserError, match="is gone") as caught:
         list(batches)
     found = str(caught.value.found)
-    assert "1 of 1 workers ended by SIGKILL" in found
+    assert "1 of 1 worker ended by SIGKILL" in found
     assert "memory runs out" in found
     if sys.platform == "linux":
         # The largest child so far, of whatever this process has started before.
@@ -172,20 +177,74 @@ def test_a_killed_worker_is_explained_at_the_next_batches(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("codes", "end", "cause", "remedy"),
     [
-        ([-9, None], "1 of 2 workers ended by SIGKILL;", "memory runs out", "--workers 0"),
-        ([-7, -9], "2 of 2 workers ended by SIGBUS, by SIGKILL;", "/dev/shm, is full", "--shm-size"),
+        (
+            [-9, None],
+            "1 of 2 workers ended by SIGKILL while it worked on case liver_3;",
+            "memory runs out",
+            "--workers",
+        ),
+        (
+            [-7, -9],
+            "2 of 2 workers ended by SIGBUS while it worked on case liver_3, by SIGKILL;",
+            "is cut",
+            "umseg plan",
+        ),
+        ([-7], "1 of 1 worker ended by SIGBUS while", "shared memory, /dev/shm, is full (", "--shm-size"),
+        ([-11], "1 of 1 worker ended by SIGSEGV while it worked on case liver_3;", "it crashed", "same case"),
         ([None, 1], "1 of 2 workers ended with exit code 1;", "its own message", "__main__"),
-        ([-15, None], "1 of 2 workers ended by SIGTERM;", "somebody ended it", "--workers 0"),
-        ([-200], "1 of 1 workers ended by signal 200;", "or it crashed", "--workers 0"),
+        ([-15, None], "1 of 2 workers ended by SIGTERM while", "somebody ended it", "--workers 0"),
+        ([-200], "1 of 1 worker ended by signal 200 while", "or it crashed", "--workers 0"),
         ([None, 0], "no exit code;", "or it crashed", "--workers 0"),
     ],
 )
-def test_why_a_worker_ended(codes: list[int | None], end: str, cause: str, remedy: str) -> None:
-    pool = _Pool(iter(()), tuple(SimpleNamespace(exitcode=code) for code in codes))  # type: ignore[misc]
-    error = pool.lost()
+def test_why_a_worker_ended(
+    monkeypatch: pytest.MonkeyPatch, codes: list[int | None], end: str, cause: str, remedy: str
+) -> None:
+    monkeypatch.setattr("umseg.common.workers._MINE", _Membership())
+    board = Board(1)
+    join_board(board)
+    note_case("liver_3")
+    # The first worker is the one whose process works on a case, which is this one.
+    pids = [os.getpid(), os.getpid() + 1]
+    workers = tuple(SimpleNamespace(exitcode=code, pid=pid) for code, pid in zip(codes, pids, strict=False))
+    error = Pool(iter(()), workers, board).lost()  # type: ignore[arg-type]
     assert str(error.found).startswith(end)
     assert cause in str(error.found)
     assert remedy in str(error.remedy)
+
+
+@posix
+def test_a_worker_that_hangs_is_reported_and_given_up(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    batches = load(make_factory(folder), workers=1, epochs=50)
+    next(batches)
+    [worker] = multiprocessing.active_children()
+    assert worker.pid is not None
+    os.kill(worker.pid, signal.SIGSTOP)
+    monkeypatch.setattr("umseg.training.data.pool.LONGEST_WAIT", 1.0)
+    monkeypatch.setattr("umseg.training.data.pool.Patience", functools.partial(Patience, 0.5))
+    with pytest.raises(UserError, match="No training batch has come for") as caught:
+        list(batches)
+    assert f"process {worker.pid}: stopped" in str(caught.value.found)
+    assert "resumes" in str(caught.value.remedy)
+    assert f"process {worker.pid}: stopped" in caplog.text
+    assert not multiprocessing.active_children()
+
+
+@posix
+def test_a_request_to_stop_is_obeyed_while_no_batch_comes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("umseg.training.data.pool.SECONDS_AFTER_STOP", 0.5)
+    asked: list[bool] = []
+    batches = load(make_factory(folder), workers=1, epochs=50, stop=lambda: asked)
+    next(batches)
+    [worker] = multiprocessing.active_children()
+    assert worker.pid is not None
+    os.kill(worker.pid, signal.SIGSTOP)
+    asked.append(True)
+    with pytest.raises(NoBatchError):
+        list(batches)
+    assert not multiprocessing.active_children()
 
 
 ENDINGS = """
@@ -229,6 +288,29 @@ def test_nothing_is_left_behind_after_an_end_an_error_and_ctrl_c(folder: Path, t
     assert errors.count("Traceback") == 1
     # The tracker of semaphores, a process of Python's own, ends when it sees that its parent has.
     wait_for(lambda: not alive(process.pid))
+
+
+ORPHAN = """
+import sys
+from pathlib import Path
+from tests.training.data.test_loader import load, make_factory
+if __name__ == "__main__":
+    next(load(make_factory(Path(sys.argv[1])), workers=1))
+"""
+
+
+@posix
+def test_a_worker_whose_parent_is_killed_while_it_starts_ends_too(folder: Path, tmp_path: Path) -> None:
+    script = tmp_path / "orphan.py"
+    script.write_text(ORPHAN)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    parent = subprocess.Popen([sys.executable, str(script), str(folder)], env=environment, start_new_session=True)
+    family = psutil.Process(parent.pid)
+    # The worker has just been started, and imports torch now.
+    wait_for(lambda: any("spawn_main" in " ".join(child.cmdline()) for child in family.children()))
+    parent.kill()
+    parent.wait()
+    wait_for(lambda: not alive(parent.pid), seconds=60)
 
 
 def alive(group: int) -> bool:

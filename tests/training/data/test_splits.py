@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from umseg.common.errors import UserError
-from umseg.training.data.splits import Split, Splits, fold_cases, make_splits, read_splits
+from umseg.training.data.splits import (
+    Split,
+    Splits,
+    fold_cases,
+    in_no_fold,
+    make_splits,
+    other_cases,
+    read_splits,
+    seen_in_training,
+)
 
 FILE = Path("splits.json")
 
@@ -53,7 +63,7 @@ def test_one_case_cannot_be_split() -> None:
     assert fold_cases(splits, "all", ids(1), FILE) == Split(train=("case_00",), validation=("case_00",))
     with pytest.raises(UserError, match="Fold 0 cannot be trained") as caught:
         fold_cases(splits, 0, ids(1), FILE)
-    assert caught.value.found == "no training cases, or no validation cases"
+    assert caught.value.found == "1 case"
     assert "--fold all" in str(caught.value.remedy)
 
 
@@ -62,16 +72,10 @@ def test_all_trains_and_validates_on_everything_that_was_preprocessed() -> None:
     assert split.train == split.validation == tuple(ids(12))
 
 
-def test_a_fold_past_the_last_is_the_published_random_split() -> None:
-    split = fold_cases(make_splits(ids(10)), 5, ids(10)[::-1], FILE)
-    assert numbers(split.train) == [0, 8, 4, 5, 3, 9, 7, 6]
-    assert numbers(split.validation) == [1, 2]
-    assert fold_cases(make_splits(ids(10)), 6, ids(10), FILE) != split
-
-
-def test_a_negative_fold_is_refused() -> None:
-    with pytest.raises(UserError, match="no fold -1") as caught:
-        fold_cases(make_splits(ids(10)), -1, ids(10), FILE)
+@pytest.mark.parametrize("fold", [-1, 5, 7])
+def test_a_fold_that_does_not_exist_is_refused(fold: int) -> None:
+    with pytest.raises(UserError, match=f"no fold {fold}") as caught:
+        fold_cases(make_splits(ids(10)), fold, ids(10), FILE)
     assert caught.value.expected == "0 to 4, or all"
 
 
@@ -123,3 +127,52 @@ def test_wrong_splits_are_explained(tmp_path: Path, content: Any, found: str | N
     assert caught.value.file == str(file)
     assert found is None or caught.value.found == found
     assert '"val"' in str(caught.value.remedy)
+
+
+def test_random_folds_are_written_as_ever_and_given_ones_are_marked(tmp_path: Path) -> None:
+    assert set(json.loads(make_splits(ids(7)).to_json())) == {"schema_version", "folds"}
+    file = tmp_path / "splits_final.json"
+    file.write_text(json.dumps([{"train": ids(4), "val": ids(7)[4:]}]))
+    given = read_splits(file, ids(7))
+    assert given.given
+    given.save(tmp_path / "splits.json")
+    assert Splits.load(tmp_path / "splits.json", "Plan again.") == given
+
+
+@given(st.lists(st.integers(0, 12), min_size=2, max_size=60))
+def test_no_group_is_on_both_sides_and_folds_are_balanced(numbers_of_groups: list[int]) -> None:
+    cases = ids(len(numbers_of_groups))
+    groups = {case: f"g{number}" for case, number in zip(cases, numbers_of_groups, strict=True)}
+    splits = make_splits(cases, groups)
+    sizes = Counter(groups.values())
+    assert len(splits.folds) == (min(5, len(sizes)) if len(sizes) > 1 else 0)
+    for fold in splits.folds:
+        assert not {groups[case] for case in fold.train} & {groups[case] for case in fold.validation}
+        assert sorted(fold.train + fold.validation) == cases
+    held = [len(fold.validation) for fold in splits.folds]
+    if held:
+        assert max(held) - min(held) <= max(sizes.values())
+    assert make_splits(cases[::-1], groups) == splits
+
+
+@given(st.integers(1, 40))
+def test_groups_of_one_case_change_nothing(count: int) -> None:
+    assert make_splits(ids(count), {case: case for case in ids(count)}) == make_splits(ids(count))
+
+
+def test_cases_in_no_fold_are_counted() -> None:
+    splits = make_splits(ids(10))
+    assert in_no_fold(splits, ids(10), Path(FILE)) is None
+    text = in_no_fold(splits, ids(12), Path(FILE))
+    assert text is not None
+    assert text.startswith("2 of 12 cases are in no fold of splits.json")
+    assert text.endswith("case_10, case_11.")
+
+
+def test_what_changed_since_a_training_is_told() -> None:
+    before = Split(train=("a", "b"), validation=("c",))
+    assert other_cases(before, before) is None
+    now = Split(train=("b", "d"), validation=("a",))
+    assert other_cases(before, now) == "training cases: 1 added (d), 1 taken out (a)"
+    assert seen_in_training(before, now) == ("a",)
+    assert other_cases(before, Split(train=("a", "b"), validation=("d",))) == "other validation cases: c, d"

@@ -19,9 +19,10 @@ from umseg.common.errors import UserError
 from umseg.models import ModelOptions
 from umseg.models.card import load_card
 from umseg.training import TrainingConfig, train
+from umseg.training.loop.trainer import Trainer
 from umseg.training.saved.checkpoint import load_tensors
 from umseg.workflows.plan import plan_dataset
-from umseg.workspace import LATEST
+from umseg.workspace import BEST, LATEST
 
 CONFIG = TrainingConfig(
     model="umamba_bot", options=ModelOptions(ssm_residual=True), epochs=3, iterations=6, validation_iterations=1
@@ -73,6 +74,24 @@ def test_a_killed_run_continues_to_the_same_weights(workspace: Path, undisturbed
     assert weights(fold) == weights(undisturbed)
     log = (fold / "log.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in log[1:]] == ["1", "2", "3"]
+
+
+def test_best_weights_that_a_kill_kept_from_being_written_are_written_on_resuming(
+    workspace: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(self: Trainer) -> None:
+        if self.rows:
+            raise InterruptedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_save_best", killed)
+        with pytest.raises(InterruptedError):
+            train(workspace, CONFIG, device="cpu", tag="between", quiet=True)
+    fold = workspace / "models" / "umamba_bot-ssm-residual-between__3d_fullres" / "fold_0"
+    assert sorted(path.name for path in fold.glob("*.safetensors")) == [LATEST]
+    train(workspace, CONFIG, device="cpu", tag="between", quiet=True)
+    assert weights(fold) == weights(undisturbed)
+    assert (fold / BEST).read_bytes() == (undisturbed / BEST).read_bytes()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM handler")

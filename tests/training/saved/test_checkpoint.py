@@ -17,7 +17,7 @@ from umseg.training.config.training_config import TrainingConfig
 from umseg.training.loss.segmentation import SegmentationLoss
 from umseg.training.loss.targets import Targets
 from umseg.training.optim.optimizer import build_optimizers
-from umseg.training.saved import checkpoint
+from umseg.training.saved import checkpoint, tensor_file
 from umseg.workspace import LATEST
 
 REMEDY = "Begin anew."
@@ -130,11 +130,13 @@ def test_file_is_a_json_header_and_numbers(tmp_path: Path) -> None:
     run = Run({})
     run.step(0)
     checkpoint.save_training(tmp_path / "c.safetensors", run.network, run.optimizers, None, {"epoch": 1})
-    content = (tmp_path / "c.safetensors").read_bytes()
-    length = int.from_bytes(content[:8], "little")
-    header = json.loads(content[8 : 8 + length])
-    assert json.loads(header.pop("__metadata__")["state"]) == {"epoch": 1}
-    assert max(entry["data_offsets"][1] for entry in header.values()) == len(content) - 8 - length
+    file = (tmp_path / "c.safetensors").read_bytes()
+    length = int.from_bytes(file[:8], "little")
+    header = json.loads(file[8 : 8 + length])
+    content = json.loads(header.pop("__metadata__")["umseg"])
+    assert len(content.pop("sha256")) == 64
+    assert content == {"state": {"epoch": 1}}
+    assert max(entry["data_offsets"][1] for entry in header.values()) == len(file) - 8 - length
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
@@ -167,7 +169,8 @@ def test_weights_of_another_network(saved: Path) -> None:
     wider = make_network(make_configuration(features_per_stage=(4, 16)))
     with pytest.raises(UserError, match="do not belong to this network") as caught:
         checkpoint.load_weights(wider, saved, REMEDY)
-    assert "16" in str(caught.value.found)
+    assert "8 x 4 x 3 x 3 x 3" in str(caught.value.found)
+    assert "16 x 4 x 3 x 3 x 3" in str(caught.value.expected)
     with pytest.raises(UserError, match="do not belong to this network"):
         checkpoint.load_training(saved, make_network(), [], None, REMEDY)
 
@@ -180,7 +183,7 @@ def test_a_full_disk_leaves_the_old_file_whole(saved: Path, monkeypatch: pytest.
         path.write_bytes(b"half")
         raise SafetensorError(f"Error while serializing: I/O error: No space left on device (os error {number})")
 
-    monkeypatch.setattr(checkpoint, "save_file", full)
+    monkeypatch.setattr(tensor_file, "save_file", full)
     with pytest.raises(UserError, match="disk is full"):
         checkpoint.save_tensors(saved, {"a": torch.ones(3)})
     assert saved.read_bytes() == before
@@ -206,7 +209,7 @@ def test_an_error_that_is_not_the_systems_is_not_hidden(tmp_path: Path, monkeypa
     def fail(*_: object) -> None:
         raise SafetensorError("a tensor is sparse")
 
-    monkeypatch.setattr(checkpoint, "save_file", fail)
+    monkeypatch.setattr(tensor_file, "save_file", fail)
     with pytest.raises(SafetensorError, match="sparse"):
         checkpoint.save_tensors(tmp_path / "a.safetensors", {})
     assert not list(tmp_path.iterdir())

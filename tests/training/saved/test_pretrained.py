@@ -12,6 +12,7 @@ from umseg.dataset import DatasetDescription
 from umseg.models import ModelOptions, build_network
 from umseg.models.card import ModelCard
 from umseg.planning import Plan
+from umseg.training.data.splits import Split
 from umseg.training.saved import checkpoint
 from umseg.training.saved.pretrained import load_pretrained
 from umseg.workspace import CARD, FINAL
@@ -82,3 +83,37 @@ def test_a_folder_without_weights_is_refused(other: Path) -> None:
         file.unlink()
     with pytest.raises(UserError, match="no trained weights"):
         load_pretrained(make_network(), other)
+
+
+def record(other: Path, fold: str, train: tuple[str, ...], validation: tuple[str, ...]) -> None:
+    Split(train=train, validation=validation).save(other / f"fold_{fold}" / "split.json")
+
+
+def load(other: Path, fold: int | str, validation: tuple[str, ...], dataset: str = "Dataset001_Other") -> str:
+    """The name of the fold whose weights are taken."""
+    loaded = load_pretrained(make_network(), other, dataset=dataset, fold=fold, validation=validation)
+    return loaded.file.parent.name
+
+
+def test_of_a_model_of_the_same_data_the_same_fold(other: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert load(other, 0, ("a",)) == "fold_0"
+    assert load(other, "all", ("a", "b")) == "fold_all"
+    assert load(other, 0, ("a",), dataset="Dataset002_Target") == "fold_all"
+    assert not caplog.text
+
+
+def test_weights_that_have_seen_validation_cases_are_named(other: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert load(other, 1, ("a", "b")) == "fold_all"
+    assert "Fold all of" in caplog.text
+    assert "was trained on validation cases of fold 1 (a, b)" in caplog.text
+
+
+def test_recorded_cases_decide_which_fold_is_clean(other: Path, caplog: pytest.LogCaptureFixture) -> None:
+    record(other, "0", ("c", "d"), ("a",))
+    assert load(other, 1, ("a", "b")) == "fold_0"
+    assert not caplog.text
+    record(other, "0", ("a", "c", "d"), ("b",))
+    record(other, "all", ("a", "b", "c", "d"), ("a", "b", "c", "d"))
+    assert load(other, 0, ("a", "b")) == "fold_0"
+    assert "Fold 0 of" in caplog.text
+    assert "validation cases of fold 0 (a)" in caplog.text

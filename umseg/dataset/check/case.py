@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from umseg.common.text import few
+from umseg.common.text import counted, few
 from umseg.dataset.check.problems import Problem
 from umseg.dataset.dataset import Case
 from umseg.dataset.description import DatasetDescription
@@ -27,7 +27,7 @@ def check_case(case: Case, image: Image, label: LabelMap, description: DatasetDe
     if case.label is None:
         raise ValueError(f"case {case.id} has no label file")
     return [
-        *(Problem(case=case.id, severity="warning", **asdict(notice)) for notice in image.notices),
+        *(Problem(case=case.id, severity="warning", **asdict(notice)) for notice in (*image.notices, *label.notices)),
         *check_image(case, image, description.num_channels),
         *_check_values(case, case.label, label, description),
         *_check_grid(case, case.label, image, label),
@@ -61,7 +61,7 @@ def check_image(case: Case, image: Image, num_channels: int) -> list[Problem]:
 def _wrong_channels(case: Case, found: int, declared: int) -> Problem:
     file = case.images[0]
     transparent = has_transparency(found, file)
-    remedy = (
+    remedy = format_of(file).channels_hint(file) or (
         "Save the image without transparency, or as greyscale where one channel is declared; or correct channel_names."
         if format_of(file).is_picture
         else "Split a time series or a vector image into one file per channel (CASE_0000, CASE_0001, ...); or correct "
@@ -71,8 +71,8 @@ def _wrong_channels(case: Case, found: int, declared: int) -> Problem:
         "The image has the wrong number of channels.",
         case.id,
         file,
-        found=f"{found} channels" + (", the last a transparency that varies" if transparent else ""),
-        expected=f"{declared} channels (channel_names in dataset.json)",
+        found=counted(found, "channel") + (", the last a transparency that varies" if transparent else ""),
+        expected=f"{counted(declared, 'channel')} (channel_names in dataset.json)",
         remedy=remedy,
     )
 
@@ -92,6 +92,9 @@ def _check_values(case: Case, file: Path, label: LabelMap, description: DatasetD
     if low >= 0 and (declared is None or high <= declared[-1]):
         return []
     values = [int(value) for value in np.unique(label.array)]
+    remedy = "Declare these labels in dataset.json, or renumber or remove them in the label maps."
+    if values in ([0, 255], [255]):
+        remedy = "This looks like a mask of 0 and 255: renumber 255 to 1 (ImageJ: Process, Math, Divide by 255)."
     unknown = [value for value in values if value < 0 or (declared is not None and value > declared[-1])]
     return [
         Problem(
@@ -100,7 +103,7 @@ def _check_values(case: Case, file: Path, label: LabelMap, description: DatasetD
             file,
             found="values " + few(map(str, unknown)),
             expected=expected_values(description),
-            remedy="Declare these labels in dataset.json, or renumber or remove them in the label maps.",
+            remedy=remedy,
         )
     ]
 

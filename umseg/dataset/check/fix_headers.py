@@ -8,6 +8,7 @@ from pathlib import Path
 
 from umseg.common.errors import UserError
 from umseg.common.parallel import map_cases
+from umseg.common.text import counted
 from umseg.dataset.dataset import Case, Dataset
 from umseg.dataset.io.grid import Geometry, placement_difference, spacings_agree
 from umseg.dataset.io.images import read_geometry, read_label, write_label
@@ -40,7 +41,7 @@ def fix_geometry(dataset: Dataset, folder: Path, workers: int = 0, quiet: bool =
     cases = tuple(map_cases(work, dataset.cases, names, workers=workers, title="Fix geometry", quiet=quiet))
     changed = sum(new.label != old.label for new, old in zip(cases, dataset.cases, strict=True))
     if changed:
-        log.warning("%d label maps were copied to %s with the header of their image", changed, folder)
+        log.warning("Copied %s to %s with the header of their image.", counted(changed, "label map"), folder)
     return dataset.model_copy(update={"cases": cases})
 
 

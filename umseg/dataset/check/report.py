@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from umseg.common.files import write_csv
+from umseg.common.text import counted
 from umseg.dataset.check.problems import DatasetError, Problem
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,9 @@ def report_problems(problems: Sequence[Problem], folder: Path | None = None, tab
     if any(problem.severity == "error" for problem in problems):
         raise _error(_errors_first(problems), folder, table)
     for kind, of_kind in _by_kind(problems).items():
-        log.warning("%s %d cases, first: %s. %s", kind, len(of_kind), _summary(of_kind[0]), of_kind[0].remedy)
+        log.warning(
+            "%s %s, first: %s. %s", kind, counted(len(of_kind), "case"), _summary(of_kind[0]), of_kind[0].remedy
+        )
     if problems and table is not None:
         log.warning("All %d warnings: %s", len(problems), table)
 

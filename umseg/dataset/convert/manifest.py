@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from umseg.common.errors import UserError
-from umseg.common.files import write_csv
+from umseg.common.files import read_text, write_csv
 from umseg.common.text import few
 from umseg.dataset.io.registry import picture_endings
 
-_CASE_COLUMNS = ("case", "id", "image", "file", "name")
-_SPLIT_COLUMNS = ("split",)
-_GROUP_COLUMNS = ("group", "field_group")
-_TRAINING = ("train", "training")
+CASE_COLUMNS = ("case", "id", "image", "file", "name")
+SPLIT_COLUMNS = ("split",)
+GROUP_COLUMNS = ("group", "field_group")
+_MOST_BYTES = 256 * 2**20
+TRAINING = ("train", "training")
 
 
 @dataclass(frozen=True)
@@ -61,18 +63,18 @@ def read_manifest(path: Path, columns: Columns) -> dict[str, Row]:
         UserError: The table cannot be read, lacks a column, names a case twice or no case for training, or has rows
             without a case or a split.
     """
-    header, rows = _read_table(path)
-    case = _column(path, header, columns.case, _CASE_COLUMNS)
+    header, rows = read_table(path, "The manifest")
+    case = _column(path, header, columns.case, CASE_COLUMNS)
     if case is None:
-        raise _missing(path, header, " or ".join(_CASE_COLUMNS))
-    split = _column(path, header, columns.split, _SPLIT_COLUMNS)
-    group = _column(path, header, columns.group, _GROUP_COLUMNS)
+        raise _missing(path, header, " or ".join(CASE_COLUMNS))
+    split = _column(path, header, columns.split, SPLIT_COLUMNS)
+    group = _column(path, header, columns.group, GROUP_COLUMNS)
     names = [case_name(row[case]) for row in rows]
     _require_unique(path, names)
     _require_filled(path, rows, [case] if split is None else [case, split])
     cases = {
         name: Row(
-            training=split is None or row[split].strip().lower() in _TRAINING,
+            training=split is None or row[split].strip().lower() in TRAINING,
             group=(row[group].strip() or None) if group else None,
         )
         for name, row in zip(names, rows, strict=True)
@@ -82,7 +84,7 @@ def read_manifest(path: Path, columns: Columns) -> dict[str, Row]:
             "The manifest has no case for training.",
             file=path,
             found=f"{split}: " + few(sorted({row[split] for row in rows})),
-            expected=f"{' or '.join(_TRAINING)} in the column {split}",
+            expected=f"{' or '.join(TRAINING)} in the column {split}",
             remedy="Name the column that says which cases are for training with --split-column.",
         )
     return cases
@@ -103,15 +105,23 @@ def case_name(text: str) -> str:
     return name[: len(name) - len(ending)]
 
 
-def _read_table(path: Path) -> tuple[Sequence[str], list[dict[str, str]]]:
+def read_table(path: Path, what: str) -> tuple[Sequence[str], list[dict[str, str]]]:
+    """The header and the rows of a table in CSV; cells that a row lacks are empty.
+
+    Args:
+        path: The file.
+        what: What it is, for the message: ``The manifest``.
+
+    Raises:
+        UserError: The file cannot be read.
+    """
     try:
         # Spreadsheets put a byte order mark first.
-        with path.open(encoding="utf-8-sig", newline="") as handle:
-            reader = csv.DictReader(handle, restval="")
-            return reader.fieldnames or (), list(reader)
+        reader = csv.DictReader(io.StringIO(read_text(path, _MOST_BYTES, "utf-8-sig"), newline=""), restval="")
+        return reader.fieldnames or (), list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(
-            "The manifest cannot be read.", file=path, found=str(error), remedy="Save it as CSV in UTF-8."
+            f"{what} cannot be read.", file=path, found=str(error), remedy="Save it as CSV in UTF-8."
         ) from error
 
 

@@ -12,15 +12,16 @@ from pathlib import Path
 from pydantic import ConfigDict, Field, field_validator
 
 from umseg.common.errors import UserError
+from umseg.common.json_file import read_json
 from umseg.common.parallel import map_cases
-from umseg.common.record import Record, read_json
+from umseg.common.record import Record
 from umseg.common.text import by
 from umseg.dataset.check.problems import Problem
 from umseg.dataset.check.report import report_problems
 from umseg.dataset.convert.nifti import FILE_ENDING, checked_grid, write_channels
 from umseg.dataset.convert.target import new_folder, require_free, write_description
 from umseg.dataset.dataset import Case
-from umseg.dataset.io.formats.nifti import Nifti
+from umseg.dataset.io.formats.nifti.format import Nifti
 from umseg.dataset.labels import check_labels
 
 log = logging.getLogger(__name__)
@@ -220,7 +221,7 @@ def _located(source: Path, entry: str) -> Path:
             expected="a path within the folder, such as ./imagesTr/x.nii.gz",
             remedy="Copy the file into the folder and correct dataset.json.",
         )
-    if not path.endswith(Nifti.endings):
+    if not path.lower().endswith(Nifti.endings):
         raise UserError(
             "dataset.json names a file that is not NIfTI.",
             file=source / path,
@@ -273,4 +274,4 @@ def _is_hidden(entry: str) -> bool:
 
 def _stem(entry: str) -> str:
     name = _file_name(entry)
-    return next((name[: -len(ending)] for ending in Nifti.endings if name.endswith(ending)), name)
+    return next((name[: -len(ending)] for ending in Nifti.endings if name.lower().endswith(ending)), name)

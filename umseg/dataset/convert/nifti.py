@@ -6,15 +6,13 @@ import gzip
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import nibabel
 
 from umseg.common.errors import UserError
 from umseg.common.files import atomic_path
 from umseg.common.text import by
 from umseg.dataset.convert.target import copy_file
-from umseg.dataset.io.formats.nifti_voxels import check_file
+from umseg.dataset.io.formats.nifti.header import read_header
+from umseg.dataset.io.formats.nifti.voxels import check_file, nifti_image, read_stored
 from umseg.dataset.io.images import count_components
 from umseg.dataset.io.source import DamagedFileError
 
@@ -33,9 +31,8 @@ def checked_grid(path: Path, channels: int) -> tuple[int, ...]:
     """
     components = count_components(path)
     try:
-        check_file(path)
-        shape = _shape(path)
-    except (DamagedFileError, OSError, nibabel.filebasedimages.ImageFileError) as error:
+        shape = check_file(path).geometry.size
+    except (DamagedFileError, OSError) as error:
         raise UserError("An image file is damaged.", file=path, found=str(error), remedy=_DAMAGED) from error
     if components != 1 or len(shape) > 4:
         raise UserError(
@@ -59,9 +56,10 @@ def checked_grid(path: Path, channels: int) -> tuple[int, ...]:
 
 def write_channels(path: Path, targets: Sequence[Path]) -> None:
     """Write one file per channel: a 3-D file is copied, and compressed if it is not; a 4-D file is split."""
-    if len(_shape(path)) == 4:
+    header = read_header(path)
+    if len(header.geometry.size) == 4:
         _split(path, targets)
-    elif path.name.endswith(FILE_ENDING):
+    elif header.packed:
         copy_file(path, targets[0])
     else:
         _pack(path, targets[0])
@@ -79,16 +77,11 @@ def _pack(path: Path, target: Path) -> None:
 
 def _split(path: Path, targets: Sequence[Path]) -> None:
     """Write each channel of a 4-D file as a 3-D file: the stored numbers, data type, scaling and affine stay."""
-    image: Any = nibabel.load(path)
-    stored = image.dataobj.get_unscaled()
+    header = read_header(path)
+    stored = read_stored(path, header)
     for channel, target in enumerate(targets):
-        part = type(image)(stored[..., channel], image.affine, image.header)
+        part = nifti_image(stored[..., channel], header.fields)
         # nibabel forgets the scaling of a header that it is given, and takes one that is set afterwards as it is.
-        part.header.set_slope_inter(image.dataobj.slope, image.dataobj.inter)
-        with atomic_path(target) as temporary:
-            nibabel.save(part, temporary)
-
-
-def _shape(path: Path) -> tuple[int, ...]:
-    image: Any = nibabel.load(path)
-    return tuple(int(size) for size in image.shape)
+        part.header.set_slope_inter(header.slope, header.inter)
+        with atomic_path(target) as temporary, gzip.GzipFile(temporary, "wb", compresslevel=1, mtime=0) as packed:
+            part.to_stream(packed)

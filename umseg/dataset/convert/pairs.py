@@ -7,6 +7,7 @@ from collections.abc import Container, Mapping
 from pathlib import Path
 
 from umseg.common.errors import UserError
+from umseg.common.text import counted
 from umseg.dataset.check.problems import Problem
 from umseg.dataset.convert.manifest import USUAL_COLUMNS, Columns, Row, case_name, read_manifest
 from umseg.dataset.dataset import Case
@@ -107,7 +108,7 @@ def _pictures(folder: Path) -> tuple[dict[str, Path], list[Problem]]:
         raise UserError(
             f"The folder {folder.name} has no pictures.",
             file=folder,
-            found=f"{len(files)} files",
+            found=counted(len(files), "file"),
             expected="files ending in " + ", ".join(picture_endings()),
             remedy=REMEDY,
         )

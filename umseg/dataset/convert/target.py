@@ -11,6 +11,7 @@ from pathlib import Path
 
 from umseg.common.errors import UserError
 from umseg.common.files import atomic_path, write_text
+from umseg.common.text import counted
 from umseg.dataset.dataset import find_cases, load_dataset
 
 
@@ -92,11 +93,12 @@ def summary(folder: Path) -> str:
     """
     dataset = load_dataset(folder)
     about = dataset.description
-    counts = [f"{len(dataset.cases)} training cases"]
+    counts = [counted(len(dataset.cases), "training case")]
     if (folder / "imagesTs").is_dir():
-        counts.append(f"{len(find_cases(folder / 'imagesTs', about.num_channels, about.file_ending))} test cases")
+        tests = find_cases(folder / "imagesTs", about.num_channels, about.file_ending)
+        counts.append(counted(len(tests), "test case"))
     channels = ", ".join(about.channel_names.values())
-    return f"{' and '.join(counts)} of {about.num_channels} channels ({channels}) in {folder}"
+    return f"{' and '.join(counts)} of {counted(about.num_channels, 'channel')} ({channels}) in {folder}"
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from umseg.common.text import counted
 from umseg.dataset.io.registry import format_of
 from umseg.dataset.io.source import Notice
 
@@ -18,8 +19,8 @@ def may_hold(components: int, channels: int) -> bool:
 
 
 def has_transparency(components: int, path: Path) -> bool:
-    """Whether the last component is a transparency: pictures with four components are RGBA."""
-    return components == 4 and format_of(path).is_picture
+    """Whether the last component of an image file that has so many is a transparency."""
+    return format_of(path).has_transparency(path, components)
 
 
 def fit_channels(values: NDArray[Any], channels: int, path: Path) -> tuple[NDArray[Any], tuple[Notice, ...]]:
@@ -37,14 +38,14 @@ def fit_channels(values: NDArray[Any], channels: int, path: Path) -> tuple[NDArr
         leaving components out does not give the declared number.
     """
     fitted, notices = values, []
-    if has_transparency(len(fitted), path) and channels < len(fitted) and np.all(fitted[-1] == fitted[-1].flat[0]):
+    if channels < len(fitted) and np.all(fitted[-1] == fitted[-1].flat[0]) and has_transparency(len(fitted), path):
         fitted = fitted[:-1]
         notices.append(
             Notice(
                 "The transparency of an image is left out: it is the same everywhere.",
                 path,
                 found=f"{len(values)} components, the last of them {values[-1].flat[0]} everywhere",
-                expected=f"{channels} channels (channel_names in dataset.json)",
+                expected=f"{counted(channels, 'channel')} (channel_names in dataset.json)",
                 remedy="Nothing need be done; files without transparency are smaller.",
             )
         )

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from umseg.common.errors import UserError
 from umseg.dataset.io.grid import Geometry
 from umseg.dataset.io.source import Source
-from umseg.dataset.listing import is_folder, list_named
+from umseg.dataset.listing import is_folder, list_folder
 
 
 class Format(ABC):
@@ -34,7 +34,7 @@ class Format(ABC):
         name: The format's name in messages.
         endings: The endings of its files in small letters, with the dot; also the values of ``file_ending`` in
             ``dataset.json``.
-        is_picture: Whether files say nothing of a place in space, and have a transparency as their fourth component.
+        is_picture: Whether files say nothing of a place in space, and may have a transparency as a component.
         lossy: Whether values change when they are saved, so that no label map may be kept in this format.
         spacing_remedy: What a user can do about a stack of slices that does not state its spacing.
         interchange: Whether its images are also segmented by models that were trained on another format.
@@ -55,6 +55,25 @@ class Format(ABC):
             RuntimeError, DamagedFileError, OSError: The file cannot be read.
             UserError: The file is whole, but cannot be used.
         """
+
+    def open_label(self, path: Path) -> Source:
+        """Read the header of a label map: as an image, unless the numbers that it stores are not what viewers show.
+
+        The indices of a palette, for example, are labels; its colours are not.
+
+        Raises:
+            RuntimeError, DamagedFileError, OSError: The file cannot be read.
+            UserError: The file is whole, but cannot be used.
+        """
+        return self.open(path)
+
+    def has_transparency(self, path: Path, components: int) -> bool:
+        """Whether the last component of an image that has so many is a transparency: in pictures, the fourth."""
+        return self.is_picture and components == 4
+
+    def channels_hint(self, path: Path) -> str:
+        """What a user can do about the number of channels of an image that can be read; "" for nothing special."""
+        return ""
 
     def ending_of(self, path: Path) -> str:
         """The longest of the format's endings that a file name has, in small letters or capitals; "" for none."""
@@ -94,7 +113,10 @@ class Format(ABC):
         return file_ending
 
     def write_label(self, path: Path, values: NDArray[np.unsignedinteger[Any]], geometry: Geometry) -> None:
-        """Write a label map, compressed, whole or not at all (``umseg.common.files.atomic_path``).
+        """Write a label map, compressed.
+
+        ``images.write_label`` calls this with a path in a temporary folder, reads the result again, and then moves all
+        files of that folder to their place: an error leaves nothing behind.
 
         Args:
             path: The file to write.
@@ -112,12 +134,27 @@ class Format(ABC):
         )
 
     def images_in(self, folder: Path, file_ending: str) -> list[Path]:
-        """The images in a folder whose names have this ending, sorted.
+        """The images in a folder whose names have this ending or another one of the format, sorted.
 
         Raises:
             UserError: The folder cannot be read.
         """
-        return list_named(folder, file_ending)
+        files, folders = list_folder(folder)
+        # A folder of such a name counts, to be reported.
+        return sorted(path for path in (*files, *folders) if self.stem(path.name, file_ending) is not None)
+
+    def stem(self, name: str, file_ending: str) -> str | None:
+        """A file's name without its ending; None if it is no image of a data set with this ``file_ending``.
+
+        Capitals do not matter, as on Windows, and all endings of the format count as one, e.g. ``.nii`` and
+        ``.nii.gz``. What stands before the format's ending (``.seg.nrrd``) has to be there, too.
+        """
+        own = self.ending_of(Path(name))
+        declared = self.ending_of(Path(f"case{file_ending}"))
+        if bool(own) != bool(declared):
+            return None
+        ending = file_ending[: len(file_ending) - len(declared)] + own if declared else file_ending
+        return name[: len(name) - len(ending)] if name.lower().endswith(ending.lower()) else None
 
     def name_ending(self, file_ending: str) -> str:
         """What the names of images end in behind the case and the channel number."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -27,6 +27,32 @@ _MOST_TELLING_FIRST = ("mm", "px", None)
 
 
 @dataclass(frozen=True)
+class NiftiForms:
+    """How a NIfTI header places its image in space, field by field; a label map gets the same fields.
+
+    Attributes:
+        version: 1 or 2.
+        qform_code, sform_code: What each form refers to; 0: the header has no such form.
+        quaternion: b, c and d of the qform's rotation.
+        offset: The qform's position of the first voxel.
+        sform: The sform's matrix, (3, 4) row-major.
+        qfac: -1 where the qform has its third axis turned round.
+        pixdim: Size of a voxel along x, y and z, as it stands in the header.
+        units: ``xyzt_units``, the unit of lengths and times.
+    """
+
+    version: Literal[1, 2]
+    qform_code: int
+    sform_code: int
+    quaternion: tuple[float, ...]
+    offset: tuple[float, ...]
+    sform: tuple[float, ...]
+    qfac: float
+    pixdim: tuple[float, ...]
+    units: int
+
+
+@dataclass(frozen=True)
 class Geometry:
     """The grid of a file, in the file's own axis order (x, y[, z]): what a label map is written back with.
 
@@ -37,6 +63,7 @@ class Geometry:
         direction: Row-major direction matrix, four or nine entries.
         unit: Unit in which the file states the spacing: mm; px where it states only how long the axes are relative to
             each other; None where it states nothing: the spacing of a stack is then 1, that of a picture is for print.
+        nifti: The fields of a NIfTI header that the grid was read from. They do not count in comparisons.
     """
 
     size: tuple[int, ...]
@@ -44,6 +71,7 @@ class Geometry:
     origin: tuple[float, ...]
     direction: tuple[float, ...]
     unit: Unit | None = "mm"
+    nifti: NiftiForms | None = field(default=None, compare=False, repr=False)
 
     @property
     def dimensions(self) -> int:

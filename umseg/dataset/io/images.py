@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,11 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
+from umseg.common.files import staged_path
+from umseg.common.memory import available_memory
 from umseg.common.text import by
 from umseg.dataset.io.channels import fit_channels
 from umseg.dataset.io.grid import NO_SLICE_SPACING, Geometry, most_telling, placement_difference, spacings_agree
+from umseg.dataset.io.label_values import to_smallest_signed, whole_numbers
 from umseg.dataset.io.orientation import turn_onto
 from umseg.dataset.io.registry import UNKNOWN, format_of
+from umseg.dataset.io.soundness import sound_geometry
 from umseg.dataset.io.source import (
     DamagedFileError,
     Notice,
@@ -26,6 +31,8 @@ from umseg.dataset.io.source import (
     within_memory,
 )
 from umseg.dataset.listing import refuse_missing
+
+_FLOAT_BYTES = 4  # of a number of an image
 
 
 @dataclass(frozen=True)
@@ -53,11 +60,13 @@ class LabelMap:
         array: (z, y, x), of the smallest signed integer type that holds the values.
         spacing: (z, y, x), as in :class:`Image`.
         geometry: The grid of the file.
+        notices: What the user should know about the file.
     """
 
     array: NDArray[np.signedinteger[Any]]
     spacing: tuple[float, float, float]
     geometry: Geometry
+    notices: tuple[Notice, ...] = ()
 
 
 def read_image(paths: Sequence[Path], num_channels: int | None = None) -> Image:
@@ -87,7 +96,7 @@ def read_image(paths: Sequence[Path], num_channels: int | None = None) -> Image:
             array = np.require(first, np.float32, ("C", "O", "W"))
         return Image(array, _array_spacing(geometry), geometry, (*notices, *_missing_spacing(first_path, geometry)))
     _check_channel(first, geometry, geometry, first_path, first_path)
-    with within_memory(first_path, geometry, len(paths)):
+    with within_memory(first_path, geometry, len(paths), _FLOAT_BYTES):
         array = np.empty((len(paths), *geometry.shape), dtype=np.float32)
     array[0] = first[0]
     for channel, path in enumerate(others, start=1):
@@ -101,7 +110,7 @@ def read_image(paths: Sequence[Path], num_channels: int | None = None) -> Image:
 
 
 def read_label(path: Path) -> LabelMap:
-    """Read a label map. Float files are accepted when every value is a whole number.
+    """Read a label map. Values within 0.001 of whole numbers, as scale factors in a header make them, are rounded.
 
     Raises:
         UserError: The file is missing, damaged, 4-D, lossy (JPEG), has several components or fractional values.
@@ -109,17 +118,19 @@ def read_label(path: Path) -> LabelMap:
     path = Path(path)
     if format_of(path).lossy:
         raise _lossy_label(path)
-    # ITK shows a grey bitmap as three equal colours.
-    values, geometry, _ = _read_fitting(path, 1)
+    values, geometry, notices = _read_fitting(path, 1, as_label=True)
     if values.shape[0] > 1:
         raise UserError(
             "A label map has several components per voxel.",
             file=path,
             found=f"{values.shape[0]} components",
             expected="one whole number per voxel",
-            remedy="Save the label map as a grey-scale image whose values are the labels, without a colour palette.",
+            remedy="Save the label map as a greyscale image whose values are the labels, or with a palette whose "
+            "indices are the labels. Colours and a transparency that varies are no labels.",
         )
-    return LabelMap(_to_smallest_signed(values[0], path), _array_spacing(geometry), geometry)
+    labels, rounded = whole_numbers(values[0], path)
+    array = to_smallest_signed(labels, path)
+    return LabelMap(array, _array_spacing(geometry), geometry, (*notices, *rounded))
 
 
 def count_components(path: Path) -> int:
@@ -143,13 +154,16 @@ def read_geometry(path: Path) -> Geometry:
 def write_label(path: Path, array: NDArray[np.integer[Any]], geometry: Geometry) -> None:
     """Write a label map, compressed, in the smallest unsigned type, whole or not at all.
 
+    The file is read again before it replaces an earlier one: some libraries do not report that the disk is full.
+
     Args:
         path: The file, whose ending chooses the format.
         array: (z, y, x), values at least 0; z is 1 for a 2-D geometry.
         geometry: The grid of the input, which the file gets unchanged.
 
     Raises:
-        UserError: The format is lossy, unknown, or cannot hold the map; or the file cannot be written.
+        UserError: The format is lossy, unknown, or cannot hold the map; or the file cannot be written, or does not hold
+            what was written.
     """
     path = Path(path)
     if array.shape != geometry.shape:
@@ -161,7 +175,11 @@ def write_label(path: Path, array: NDArray[np.integer[Any]], geometry: Geometry)
         raise _lossy_label(path)
     values = array.astype(np.min_scalar_type(int(array.max(initial=0))), copy=False)
     try:
-        entry.write_label(path, values, geometry)
+        with staged_path(path) as staged:
+            entry.write_label(staged, values, geometry)
+            _check_written(staged, path, values)
+    except DamagedFileError as error:
+        raise _not_whole(path, str(error)) from error
     except RuntimeError as error:
         raise UserError(
             "The label map cannot be written in this format.",
@@ -171,33 +189,66 @@ def write_label(path: Path, array: NDArray[np.integer[Any]], geometry: Geometry)
         ) from error
 
 
-def _open(path: Path) -> Source:
-    """Read the header of an image."""
+def _check_written(staged: Path, path: Path, values: NDArray[np.unsignedinteger[Any]]) -> None:
+    try:
+        written, _, _ = _read_fitting(staged, 1, as_label=True)
+        if written.shape == (1, *values.shape) and np.array_equal(written[0], values):
+            return
+        found = "other values than those that were written"
+    except UserError as error:
+        found = error.found or error.problem
+    raise _not_whole(path, found)
+
+
+def _not_whole(path: Path, found: str) -> UserError:
+    return UserError(
+        "The label map was not written completely.",
+        file=path,
+        found=found,
+        remedy="Check that the disk is not full and that no quota is used up, and run the same command again.",
+    )
+
+
+def _open(path: Path, as_label: bool = False) -> Source:
+    """Read the header of an image, or of a label map, whose stored numbers count instead of what viewers show.
+
+    Raises:
+        UserError: There is no such image, or it cannot be used; a pipe or a device is not even opened.
+    """
     entry = format_of(path)
     refuse_missing(path, folders=entry is not UNKNOWN)
     try:
-        return entry.open(path)
+        source = entry.open_label(path) if as_label else entry.open(path)
     except (RuntimeError, DamagedFileError, OSError) as error:
         raise unreadable(path, error) from error
+    geometry, notices = sound_geometry(path, source.geometry)
+    return replace(source, geometry=geometry, notices=(*source.notices, *notices))
 
 
-def _read(path: Path) -> tuple[NDArray[Any], Geometry, tuple[Notice, ...]]:
+def _read(path: Path, as_label: bool = False) -> tuple[NDArray[Any], Geometry, tuple[Notice, ...]]:
     """Read a file completely, or raise: never a partly filled image.
 
     Returns:
         (components, z, y, x), the grid, and what the user should know.
     """
-    source = _open(path)
+    source = _open(path, as_label)
     refuse_many_axes(path, source.geometry.size)
     try:
+        needed = source.components * math.prod(source.geometry.size)
+        if needed > available_memory():
+            # A header that promises so much is rather damaged; that is found in little memory.
+            format_of(path).check(path, needed)
         with within_memory(path, source.geometry, source.components):
-            return source.read(), source.geometry, source.notices
+            values = source.read()
+        return values, source.geometry, (*source.notices, *source.late_notices())
     except (RuntimeError, OSError, DamagedFileError) as error:
         raise unreadable(path, error) from error
 
 
-def _read_fitting(path: Path, channels: int | None) -> tuple[NDArray[Any], Geometry, tuple[Notice, ...]]:
-    values, geometry, notices = _read(path)
+def _read_fitting(
+    path: Path, channels: int | None, as_label: bool = False
+) -> tuple[NDArray[Any], Geometry, tuple[Notice, ...]]:
+    values, geometry, notices = _read(path, as_label)
     if channels is None:
         return values, geometry, notices
     values, left_out = fit_channels(values, channels, path)
@@ -274,25 +325,6 @@ def _placement_notice(grid: Geometry, first: Geometry, path: Path, first_path: P
             remedy="Voxels are paired by their index; check in a viewer that the channels overlap.",
         ),
     )
-
-
-def _to_smallest_signed(values: NDArray[Any], path: Path) -> NDArray[np.signedinteger[Any]]:
-    """A copy in the smallest signed integer type."""
-    if values.dtype.kind == "f":
-        wrong = ~(np.isfinite(values) & (values == np.rint(values)))
-        if wrong.any():
-            raise UserError(
-                "A label map has values that are not whole numbers.",
-                file=path,
-                found=f"{float(values[wrong][0]):g} and {int(wrong.sum()) - 1} more such voxels",
-                expected="whole numbers",
-                remedy="Save the labels as integers; resample label maps with nearest-neighbour interpolation only.",
-            )
-    low, high = int(values.min()), int(values.max())
-    for dtype in (np.int8, np.int16, np.int32):
-        if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
-            return values.astype(dtype)
-    return values.astype(np.int64)
 
 
 def _missing_spacing(path: Path, geometry: Geometry) -> tuple[Notice, ...]:

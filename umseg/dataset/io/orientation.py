@@ -13,10 +13,11 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import AfterValidator
 
 from umseg.common.errors import UserError
 from umseg.dataset.io.grid import Geometry, placement_difference, spacings_agree
@@ -142,7 +143,7 @@ def parse_axes(text: str) -> str:
         UserError: They are not one of each pair of sides.
     """
     codes = text.strip().upper()
-    if len(codes) != 3 or not all(any(code in sides for code in codes) for sides in _SIDES):
+    if not _are_axes(codes):
         raise UserError(
             "The orientation is not valid.",
             found=text,
@@ -150,6 +151,20 @@ def parse_axes(text: str) -> str:
             remedy="Correct --reorient.",
         )
     return codes
+
+
+def _are_axes(codes: str) -> bool:
+    return len(codes) == 3 and all(any(code in sides for code in codes) for sides in _SIDES)
+
+
+def _check_axes(codes: str) -> str:
+    if not _are_axes(codes):
+        raise ValueError("axis codes such as RAS: one of R and L, of A and P, and of S and I")
+    return codes
+
+
+AxisCodes = Annotated[str, AfterValidator(_check_axes)]
+"""A field of a record that holds the codes of three axes."""
 
 
 def turn_onto(path: Path, grid: Geometry, other_path: Path, other: Geometry) -> Turn | None:

@@ -16,9 +16,11 @@ from umseg.common.registry import Registry
 from umseg.dataset.io.format import Format
 from umseg.dataset.io.formats.dicom.format import Dicom
 from umseg.dataset.io.formats.metaimage import MetaImage
-from umseg.dataset.io.formats.nifti import Nifti
+from umseg.dataset.io.formats.nifti.format import Nifti
 from umseg.dataset.io.formats.nrrd import Nrrd
-from umseg.dataset.io.formats.pictures import Bmp, Jpeg, Png
+from umseg.dataset.io.formats.pictures.bmp import Bmp
+from umseg.dataset.io.formats.pictures.jpeg import Jpeg
+from umseg.dataset.io.formats.pictures.png import Png
 from umseg.dataset.io.formats.tiff.format import Tiff
 from umseg.dataset.io.grid import Geometry
 from umseg.dataset.io.source import Source

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,10 @@ from typing import Any
 from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
+from umseg.common.memory import explained_memory, require_memory
 from umseg.common.text import by
 from umseg.dataset.io.grid import Geometry
 from umseg.dataset.listing import not_readable
-
-_NOT_ALLOCATED = "Failed to allocate memory"
 
 
 class DamagedFileError(Exception):
@@ -54,12 +54,14 @@ class Source:
         read: A function that returns the voxels, (components, z, y, x). It raises a ``RuntimeError``, ``OSError``,
             ``DamagedFileError`` or ``UserError`` rather than return an image that is partly filled.
         notices: What the user should know about the file.
+        late_notices: A function that returns what was noticed while the voxels were read, once they were.
     """
 
     geometry: Geometry
     components: int
     read: Callable[[], NDArray[Any]]
     notices: tuple[Notice, ...] = ()
+    late_notices: Callable[[], tuple[Notice, ...]] = tuple
 
 
 def refuse_many_axes(path: Path, size: Sequence[int]) -> None:
@@ -99,20 +101,21 @@ def last_line(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def within_memory(path: Path, geometry: Geometry, components: int) -> Iterator[None]:
-    """Turn the failure to allocate an image into an error that says how large it is.
+def within_memory(path: Path, geometry: Geometry, components: int, value_bytes: int = 1) -> Iterator[None]:
+    """Refuse an image that cannot fit into memory, and explain where the memory was less than that.
+
+    Args:
+        path: The image.
+        geometry: Its grid.
+        components: Numbers per voxel.
+        value_bytes: Least number of bytes that each of them takes.
 
     Raises:
         UserError: There was not enough memory.
     """
-    try:
+    what, found = "Reading the image", f"size {by(geometry.size)}, {components} numbers per voxel"
+    remedy = "Check that this size is right; cut the image in parts, or work where there is more memory."
+    needed = components * math.prod(geometry.size) * value_bytes
+    require_memory(needed, what, file=path, found=found, remedy=remedy)
+    with explained_memory(what, needed=needed, file=path, found=found, remedy=remedy):
         yield
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and _NOT_ALLOCATED not in str(error):
-            raise
-        raise UserError(
-            "The image does not fit into memory.",
-            file=path,
-            found=f"size {by(geometry.size)}, {components} numbers per voxel",
-            remedy="Check that this size is right; cut the image in parts, or work where there is more memory.",
-        ) from error

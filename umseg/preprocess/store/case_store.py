@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import re
 import sys
 import zlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, cast, get_args
 
-import blosc2
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import field_validator
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from umseg.common.errors import UserError
-from umseg.common.files import atomic_path, remove_leftovers
+from umseg.common.files import atomic_path, open_regular, remove_leftovers
 from umseg.common.parallel import map_cases
 from umseg.common.record import Record
-from umseg.common.text import few
+from umseg.common.tensor_header import read_header
+from umseg.common.text import by, few
 from umseg.preprocess.case import CaseProperties, PreprocessedCase
+from umseg.preprocess.store.frame import open_array
 from umseg.preprocess.store.layout import compress
 from umseg.preprocess.store.provenance import Origin
 
@@ -40,6 +45,7 @@ _LABEL = ".label.b2nd"
 _LOCATIONS = ".locations.safetensors"
 _ARRAYS = (_DATA, _LABEL, _LOCATIONS)
 
+_LABEL_DTYPES = ("int8", "int16")
 _DEFAULT_PATCH = (64, 64, 64)
 _BLOCK = 1 << 20
 
@@ -107,6 +113,15 @@ class CaseRecord(Record):
     dtype: StoreDtype
     checksums: dict[str, str]
     properties: CaseProperties
+
+    @field_validator("checksums")
+    @classmethod
+    def _of_every_file(cls, checksums: dict[str, str]) -> dict[str, str]:
+        if not {_DATA, _LOCATIONS} <= checksums.keys() <= set(_ARRAYS):
+            raise ValueError(f"the checksums of {_DATA}, {_LOCATIONS} and, if there is one, {_LABEL}")
+        if not all(re.fullmatch("[0-9a-f]{8}", checksum) for checksum in checksums.values()):
+            raise ValueError("eight hexadecimal digits for each file")
+        return checksums
 
 
 @dataclass(frozen=True)
@@ -192,12 +207,13 @@ class CaseStore:
             UserError: A file is missing or damaged.
         """
         record = self.record(case_id)
-        data: LazyArray = self._open(case_id, _DATA)
-        label = self._open(case_id, _LABEL) if _LABEL in record.checksums else None
+        shape = record.properties.shape_after_resampling
+        data = self._open(case_id, _DATA, (record.dtype,), shape)
+        label = self._open(case_id, _LABEL, _LABEL_DTYPES, shape) if _LABEL in record.checksums else None
         return StoredCase(
-            data if record.dtype == "float32" else _AsSingle(data),
+            data,
             label,
-            self._read(case_id, _LOCATIONS, _load_locations),
+            self._read(case_id, _LOCATIONS, partial(_load_locations, shape=shape)),
             record.properties,
         )
 
@@ -303,16 +319,21 @@ class CaseStore:
             temporary.write_bytes(content)
         return _hex(zlib.crc32(content))
 
-    def _open(self, case_id: str, ending: str) -> LazyArray:
+    def _open(self, case_id: str, ending: str, dtypes: Sequence[str], shape: tuple[int, int, int]) -> LazyArray:
+        """Open an image (channels, *shape) or a label map (*shape) of one of these types."""
         # A mapped file is read faster, and an open array stays unchanged when its file is replaced. But Windows refuses
         # to replace files that are mapped.
-        mapped = {} if sys.platform == "win32" else {"mmap_mode": "r"}
-
-        def opened(path: Path) -> LazyArray:
-            array: LazyArray = blosc2.open(str(path), mode="r", dparams={"nthreads": self.threads}, **mapped)
-            return array
-
-        return self._read(case_id, ending, opened)
+        opened = partial(open_array, remedy=REMEDY, threads=self.threads, mapped=sys.platform != "win32")
+        path = self._path(case_id, ending)
+        array: LazyArray = self._read(case_id, ending, opened)
+        axes = len(shape) + (ending == _DATA)
+        if array.dtype.name not in dtypes or array.shape[-3:] != shape or len(array.shape) != axes:
+            raise _damaged(
+                path,
+                f"{by(array.shape)} values of the type {array.dtype}",
+                f"{by(shape)} voxels{' per channel' if ending == _DATA else ''}, {' or '.join(dtypes)}",
+            )
+        return _StoredArray(path, path.stat(), array)
 
     def _read(self, case_id: str, ending: str, read: Callable[[Path], OpenedT]) -> OpenedT:
         path = self._path(case_id, ending)
@@ -327,21 +348,41 @@ class CaseStore:
 
 
 @dataclass(frozen=True)
-class _AsSingle:
-    """An array in half precision, read in single precision."""
+class _StoredArray:
+    """An open array, and the file that it is read from; half precision is read as single precision.
 
-    stored: LazyArray
+    Attributes:
+        path: The file.
+        status: The file's state when it was opened.
+        array: The open array.
+    """
+
+    path: Path
+    status: os.stat_result
+    array: LazyArray
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.stored.shape
+        return self.array.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return np.dtype(np.float32)
+        return np.dtype(np.float32) if self.array.dtype == np.float16 else self.array.dtype
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
-        return self.stored[key].astype(np.float32)
+        self._check_size()
+        return self.array[key].astype(self.dtype, copy=False)
+
+    def _check_size(self) -> None:
+        """Refuse a file that was cut meanwhile: reading beyond the end of a mapped file kills the process.
+
+        A file that was replaced or removed stays whole for whoever has it open.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            now = os.stat(self.path)  # noqa: PTH116 - called for every patch
+            if now.st_ino == self.status.st_ino and now.st_size < self.status.st_size:
+                found = f"{now.st_size:,} bytes, which were {self.status.st_size:,} when training began"
+                raise _damaged(self.path, found, "a file that nobody changes")
 
 
 def _check_half(case_id: str, data: NDArray[np.float32]) -> None:
@@ -358,15 +399,24 @@ def _check_half(case_id: str, data: NDArray[np.float32]) -> None:
         )
 
 
-def _load_locations(path: Path) -> dict[int, NDArray[np.int32]]:
-    found = {int(value): locations for value, locations in load_tensors(path.read_bytes()).items()}
+def _load_locations(path: Path, shape: tuple[int, int, int]) -> dict[int, NDArray[np.int32]]:
+    """The coordinates in an image of this shape, by class."""
+    with open_regular(path, remedy=REMEDY) as file:
+        for name, entry in read_header(file).tensors.items():
+            if not re.fullmatch("[0-9]{1,5}", name) or entry.dtype != "I32" or entry.shape[1:] != (3,):
+                raise ValueError(f"'{name[:20]}': {by(entry.shape)} numbers of the type {entry.dtype}")
+        file.seek(0)
+        found = {int(value): locations for value, locations in load_tensors(file.read()).items()}
+    for value, locations in found.items():
+        if locations.size and (locations.min() < 0 or (locations.max(axis=0) >= shape).any()):
+            raise ValueError(f"coordinates of class {value} outside of {by(shape)} voxels")
     # The reader's order varies from run to run, but draws among classes must not.
     return dict(sorted(found.items()))
 
 
 def _file_checksum(path: Path) -> str:
     checksum = 0
-    with path.open("rb") as handle:
+    with open_regular(path, remedy=REMEDY) as handle:
         while block := handle.read(_BLOCK):
             checksum = zlib.crc32(block, checksum)
     return _hex(checksum)

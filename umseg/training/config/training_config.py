@@ -6,20 +6,23 @@ This module imports no torch: the command line builds its options from the field
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic.config import JsonDict
 
 from umseg.architectures.options import ModelOptions
 from umseg.architectures.registry import NETWORKS
 from umseg.common.errors import UserError
+from umseg.common.names import Name, require_name
 from umseg.common.parallel import default_workers
 from umseg.common.record import Record, expectation
 from umseg.common.registry import unknown_name
+from umseg.common.text import printable
+from umseg.planning.consistency import MOST_BATCH, Axis, Voxels
 from umseg.training.augmentation.names import DEFAULT_PIPELINE
 from umseg.training.augmentation.names import check_names as check_transforms
-from umseg.training.config.recipes import DEFAULT_RECIPE, with_defaults
+from umseg.training.config.recipes import DEFAULT_RECIPE, RECIPES, with_defaults
 from umseg.training.loss.registry import LOSSES
 from umseg.training.optim.registry import OPTIMIZERS
 from umseg.training.optim.schedule import SCHEDULES
@@ -47,7 +50,32 @@ def _split(value: Any) -> Any:
     return () if value == "none" else tuple(value.split(","))
 
 
-Axes = Annotated[tuple[int, ...] | None, Field(strict=False), BeforeValidator(_split)]
+def _different(axes: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    if axes is not None and len(set(axes)) < len(axes):
+        raise ValueError("different axes")
+    return axes
+
+
+def _path(text: str | None) -> str | None:
+    if text is not None and (not text or "\0" in text):
+        raise ValueError("the path of a folder")
+    return text
+
+
+Patch = Annotated[
+    Annotated[tuple[Voxels, ...], Field(min_length=2, max_length=3)] | None,
+    BeforeValidator(_split),
+]
+Axes = Annotated[
+    Annotated[tuple[Axis, ...], Field(max_length=3)] | None,
+    BeforeValidator(_split),
+    AfterValidator(_different),
+]
+Choice = Annotated[str, Field(max_length=1000)]
+FolderPath = Annotated[Annotated[str, Field(max_length=4096)] | None, AfterValidator(_path)]
+MOST_RATE = 1000
+MOST_EPOCHS = 10**6
+MOST_ITERATIONS = 10**6
 
 
 class TrainingConfig(Record):
@@ -57,14 +85,16 @@ class TrainingConfig(Record):
     """
 
     schema_version: Literal[1] = 1
-    configuration: str = Field(
+    most_bytes: ClassVar[int] = 2**20
+
+    configuration: Name = Field(
         default="3d_fullres",
         description="Configuration of the plan. [default: 3d_fullres, or 2d for 2-D images]",
         json_schema_extra=WHAT,
     )
-    model: str = Field(default="umamba_enc", description="Network.", json_schema_extra=WHAT)
+    model: Name = Field(default="umamba_enc", description="Network.", json_schema_extra=WHAT)
     options: ModelOptions = Field(default=ModelOptions(), description="Options of the network.", json_schema_extra=WHAT)
-    fold: int | Literal["all"] = Field(
+    fold: Annotated[int, Field(ge=0, le=9999)] | Literal["all"] = Field(
         default=0,
         description="Cross-validation fold, 0 to 4, or all to train on every case; on the command line also several, "
         "one after another: 0,1,2.",
@@ -73,27 +103,39 @@ class TrainingConfig(Record):
     epochs: int = Field(
         default=1000,
         ge=1,
+        le=MOST_EPOCHS,
         description="Number of epochs. A larger number extends a finished run.",
         json_schema_extra=SCHEDULE,
     )
-    iterations: int = Field(default=250, ge=1, description="Training batches per epoch.", json_schema_extra=SCHEDULE)
+    iterations: int = Field(
+        default=250, ge=1, le=MOST_ITERATIONS, description="Training batches per epoch.", json_schema_extra=SCHEDULE
+    )
     validation_iterations: int | None = Field(
         default=None,
         ge=1,
+        le=MOST_ITERATIONS,
         description="Validation batches per epoch. [default: a fifth of --iterations]",
         json_schema_extra=SCHEDULE,
     )
-    optimizer: str = Field(default="sgd", description="Optimiser of the network.", json_schema_extra=OPTIMISER)
+    optimizer: Choice = Field(default="sgd", description="Optimiser of the network.", json_schema_extra=OPTIMISER)
     lr: float | None = Field(
-        default=None, gt=0, description="Initial learning rate. [default: the optimiser's]", json_schema_extra=OPTIMISER
+        default=None,
+        gt=0,
+        le=MOST_RATE,
+        description="Initial learning rate. [default: the optimiser's]",
+        json_schema_extra=OPTIMISER,
     )
     momentum: float = Field(
         default=0.99, ge=0, lt=1, description="Nesterov momentum of sgd.", json_schema_extra=OPTIMISER
     )
     weight_decay: float | None = Field(
-        default=None, ge=0, description="Weight decay. [default: the optimiser's]", json_schema_extra=OPTIMISER
+        default=None,
+        ge=0,
+        le=MOST_RATE,
+        description="Weight decay. [default: the optimiser's]",
+        json_schema_extra=OPTIMISER,
     )
-    ssm_optimizer: str | None = Field(
+    ssm_optimizer: Choice | None = Field(
         default=None,
         description="Separate optimiser of the Mamba layers, from the same list. [default: none; adamw beside muon]",
         json_schema_extra=OPTIMISER,
@@ -101,12 +143,14 @@ class TrainingConfig(Record):
     ssm_lr: float | None = Field(
         default=None,
         gt=0,
+        le=MOST_RATE,
         description="Initial learning rate of the Mamba layers. [default: --lr, or that of --ssm-optimizer]",
         json_schema_extra=OPTIMISER,
     )
     ssm_weight_decay: float | None = Field(
         default=None,
         ge=0,
+        le=MOST_RATE,
         description="Weight decay of the Mamba layers, except their A_log and D, which are never decayed if the "
         "layers have a setting of their own. [default: --weight-decay, or that of --ssm-optimizer]",
         json_schema_extra=OPTIMISER,
@@ -114,21 +158,29 @@ class TrainingConfig(Record):
     eps: float = Field(
         default=1e-8,
         gt=0,
+        le=1,
         description="Number that adam and adamw add to the root of the second moment.",
         json_schema_extra=OPTIMISER,
     )
-    schedule: str = Field(
+    schedule: Choice = Field(
         default="poly",
         description="Decrease of the learning rate over the epochs.",
         json_schema_extra=SCHEDULE,
     )
-    power: float = Field(default=0.9, gt=0, description="Exponent of the schedule poly.", json_schema_extra=SCHEDULE)
+    power: float = Field(
+        default=0.9, gt=0, le=100, description="Exponent of the schedule poly.", json_schema_extra=SCHEDULE
+    )
     lr_end: float = Field(
-        default=0.0, ge=0, description="Final learning rate of the schedule cosine.", json_schema_extra=SCHEDULE
+        default=0.0,
+        ge=0,
+        le=MOST_RATE,
+        description="Final learning rate of the schedule cosine.",
+        json_schema_extra=SCHEDULE,
     )
     warmup: int = Field(
         default=0,
         ge=0,
+        le=MOST_EPOCHS * MOST_ITERATIONS,
         description="Iterations in which the learning rate rises to its initial value.",
         json_schema_extra=SCHEDULE,
     )
@@ -143,12 +195,14 @@ class TrainingConfig(Record):
     clip: float = Field(
         default=12.0,
         ge=0,
+        le=1e30,
         description="Clip gradients to this norm; 0 disables clipping.",
         json_schema_extra=OPTIMISER,
     )
     accumulate: int = Field(
         default=1,
         ge=1,
+        le=MOST_BATCH,
         description="Split each batch into this many parts (gradient accumulation) to save memory. Dice over the "
         "batch becomes Dice over each part.",
         json_schema_extra=MEMORY,
@@ -162,9 +216,13 @@ class TrainingConfig(Record):
         default=True, description="Compute the loss at the lower decoder stages too.", json_schema_extra=LOSS
     )
     batch_size: int | None = Field(
-        default=None, ge=1, description="Patches per iteration. [default: the plan's]", json_schema_extra=DATA
+        default=None,
+        ge=1,
+        le=MOST_BATCH,
+        description="Patches per iteration. [default: the plan's]",
+        json_schema_extra=DATA,
     )
-    patch_size: Axes = Field(
+    patch_size: Patch = Field(
         default=None,
         description="Voxels of a patch, in the plan's order of axes, e.g. 40,56,40. [default: the plan's]",
         json_schema_extra=DATA,
@@ -188,25 +246,31 @@ class TrainingConfig(Record):
         "or none.",
         json_schema_extra=DATA,
     )
-    transforms: str = Field(
+    transforms: Choice = Field(
         default=DEFAULT_PIPELINE,
         description="Transforms of the augmentation: names of pipelines and single transforms, separated by commas, or "
         "none. Pipelines: umamba (cubic splines, as in U-Mamba's release), nnunet (linear interpolation, as in current "
         "nnU-Net; faster), batchgenerators (the pipeline of umamba, run by the package of that name).",
         json_schema_extra=DATA,
     )
-    loss: str = Field(default="dice_ce", description="Loss.", json_schema_extra=LOSS)
-    first_stage: str | None = Field(
+    loss: Choice = Field(default="dice_ce", description="Loss.", json_schema_extra=LOSS)
+    first_stage: FolderPath = Field(
         default=None,
         description="Model folder of a cascade's first stage. [default: the same --model and --tag]",
         json_schema_extra=WHAT,
     )
-    init_from: str | None = Field(
+    init_from: FolderPath = Field(
         default=None,
         description="Model folder whose weights training starts from, as far as they fit (fine-tuning).",
         json_schema_extra=WHAT,
     )
-    seed: int = Field(default=0, ge=0, description="Seed of weights, batches and augmentation.", json_schema_extra=DATA)
+    seed: int = Field(
+        default=0,
+        ge=0,
+        le=2**63 - 1,
+        description="Seed of weights, batches and augmentation.",
+        json_schema_extra=DATA,
+    )
     deterministic: bool = Field(
         default=False,
         description="Use deterministic operators on a GPU too, some of which are slower: two runs then give the same "
@@ -218,7 +282,7 @@ class TrainingConfig(Record):
         description="Fuse the network's operators with torch.compile, which needs a C++ compiler.",
         json_schema_extra=MEMORY,
     )
-    precision: str = Field(
+    precision: Choice = Field(
         default="auto",
         description="Number format of the convolutions: auto, fp32, bf16 or fp16.",
         json_schema_extra=MEMORY,
@@ -236,6 +300,8 @@ class TrainingConfig(Record):
         """
         given = {**options}
         recipe = given.pop("recipe", DEFAULT_RECIPE)
+        if not isinstance(recipe, str):
+            raise unknown_name("recipe", printable(str(recipe)), RECIPES, "--recipe")
         for name in given:
             if name not in cls.model_fields:
                 raise unknown_name("training option", name, [*cls.model_fields, "recipe"])
@@ -246,7 +312,7 @@ class TrainingConfig(Record):
             first = error.errors()[0]
             option = option_of(str(first["loc"][0]))
             raise UserError(
-                f"{option} is not valid.", found=first["input"], expected=expectation(first["msg"])
+                f"{option} is not valid.", found=printable(str(first["input"])), expected=expectation(first["msg"])
             ) from error
         # Not when a record is read: its run may have used an object that was passed from Python.
         check_transforms(config.transforms)
@@ -254,21 +320,27 @@ class TrainingConfig(Record):
 
     def resolved(self, configuration: Configuration | None = None) -> TrainingConfig:
         """The configuration with values in place of None; those of a plan's configuration where it is given."""
-        from umseg.models.registry import has_mamba_layers
-        from umseg.training.augmentation import patch_geometry
+        implied = self.implied(configuration)
+        values = {name: value for name, value in implied.items() if getattr(self, name) is None}
+        # A network without Mamba layers ignores their optimiser.
+        return self.model_copy(update={**values, "ssm_optimizer": implied["ssm_optimizer"]})
 
+    def implied(self, configuration: Configuration | None = None) -> dict[str, Any]:
+        """What None stands for, by field: values of the optimiser, and of a plan's configuration where it is given."""
         optimizer = OPTIMIZERS.look_up(self.optimizer, "--optimizer")
+        spec = NETWORKS.get(self.model)
+        mamba = spec is not None and spec.has_mamba_layers and self.options.ssm
         values: dict[str, Any] = {
-            "lr": self.initial_lr,
-            "weight_decay": optimizer.weight_decay if self.weight_decay is None else self.weight_decay,
-            "ssm_optimizer": self.own_ssm_optimizer if has_mamba_layers(self.model, self.options) else None,
+            "lr": optimizer.lr,
+            "weight_decay": optimizer.weight_decay,
+            "ssm_optimizer": self.own_ssm_optimizer if mamba else None,
             "validation_iterations": self.validation_batches,
         }
         if configuration is not None:
-            values["batch_size"] = self.batch_size or configuration.batch_size
-            values["patch_size"] = self.patch_size or configuration.patch_size
-            values["mirror_axes"] = patch_geometry(configuration.patch_size, self.mirror_axes).mirror_axes
-        return self.model_copy(update=values)
+            values["batch_size"] = configuration.batch_size
+            values["patch_size"] = configuration.patch_size
+            values["mirror_axes"] = tuple(range(len(configuration.patch_size)))
+        return values
 
     @property
     def initial_lr(self) -> float:
@@ -305,8 +377,8 @@ def check_names(options: Mapping[str, Any]) -> None:
     """
     for field, (kind, known) in named_choices().items():
         name = options.get(field)
-        if name is not None and name not in known:
-            raise unknown_name(kind, str(name), known, option_of(field))
+        if name is not None and (not isinstance(name, str) or name not in known):
+            raise unknown_name(kind, printable(str(name)), known, option_of(field))
 
 
 def option_of(field: str) -> str:
@@ -322,7 +394,7 @@ def model_folder(workspace: Workspace, config: TrainingConfig, tag: str | None =
     if config.options.ssm_residual:
         parts.append("ssm-residual")
     if tag:
-        parts.append(tag)
+        parts.append(require_name(tag, "--tag"))
     return workspace.model("-".join(parts), config.configuration)
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from umseg.common.errors import UserError
+from umseg.common.workers import note_case
 from umseg.planning.plan import Configuration
 from umseg.preprocess.store.case_store import REMEDY, CaseStore, StoredCase
 from umseg.training.augmentation import Augmentation, Context, empty_batch, patch_geometry
@@ -274,7 +275,8 @@ def deep_supervision_targets(label: Tensor, strides: Sequence[Sequence[int]]) ->
 
 @contextmanager
 def _named(cases: Sequence[str]) -> Iterator[None]:
-    """Name the cases in the message of an unforeseen error."""
+    """Name the cases in the message of an unforeseen error, and where the process dies without a word."""
+    note_case(", ".join(cases))
     try:
         yield
     except UserError:

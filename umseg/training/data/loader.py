@@ -1,36 +1,30 @@
-"""Worker processes that prepare batches ahead, and the explanation when one of them fails."""
+"""Worker processes that prepare batches ahead."""
 
 from __future__ import annotations
 
 import atexit
 import math
-import multiprocessing
 import shutil
 import signal
-import sys
-import threading
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from types import FrameType
 
-import psutil
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from umseg.common.errors import UserError
 from umseg.common.memory import keep_freed_memory
+from umseg.common.workers import Board, end_with_parent, join_board, kill, note_case
 from umseg.training.augmentation.pipelines import require_picklable
 from umseg.training.data.batches import PHASES, Batch, BatchFactory, Key, Patches, Phase, close_cases
+from umseg.training.data.pool import SECONDS_BETWEEN_LOOKS, SHARED_MEMORY, Pool
 
 BATCHES_AHEAD = 3
 """Number of batches that each worker prepares ahead; it bounds the memory in which batches wait."""
-SHARED_MEMORY = Path("/dev/shm")
-"""The folder that holds shared memory on Linux."""
 SECONDS_AFTER_SIGTERM = 60
 """Time in which a worker still makes batches after SIGTERM. Most schedulers kill after 30 seconds."""
 
@@ -129,6 +123,8 @@ class _Slots(Dataset["_Note | UserError"]):
             patches = self.factory.prepare(epoch, phase, index, self._views(slot, size))
         except UserError as error:
             return error
+        finally:
+            note_case(None)
         return _Note(slot, size, patches.cases, patches.seeds)
 
     def take(self, note: _Note, pin_memory: bool) -> Patches:
@@ -158,6 +154,7 @@ def load_batches(
     validation: int,
     workers: int,
     device: torch.device,
+    stop: Callable[[], object] = bool,
 ) -> Generator[Batch, None, None]:
     """Yield all batches in order: in every epoch the training batches, then the validation batches.
 
@@ -172,9 +169,11 @@ def load_batches(
         validation: Validation batches per epoch.
         workers: Number of worker processes; 0 makes batches in this process.
         device: Device that trains; the batches are moved to it, to a GPU through page-locked memory.
+        stop: Tells whether training has been asked to stop.
 
     Raises:
-        UserError: A worker raised it or was killed, or a transform cannot be sent to worker processes.
+        UserError: A worker raised it, was killed or hangs, or a transform cannot be sent to worker processes.
+        NoBatchError: Training was asked to stop, and no batch came for some seconds.
         Exception: Anything else that a worker raised, with its traceback in the message.
     """
     # An earlier training in this process may have opened cases that were preprocessed again since.
@@ -187,6 +186,7 @@ def load_batches(
     require_picklable(factory.transforms)
     # One slot more than batches are made ahead, for the batch that is being copied.
     slots = _Slots.of(factory, workers * BATCHES_AHEAD + 1)
+    board = Board(workers)
     loader: DataLoader[_Note | UserError] = DataLoader(
         slots,
         batch_size=None,
@@ -194,17 +194,17 @@ def load_batches(
         num_workers=workers,
         prefetch_factor=BATCHES_AHEAD,
         multiprocessing_context="spawn",
-        worker_init_fn=_prepare_worker,
+        worker_init_fn=partial(_prepare_worker, board),
+        timeout=SECONDS_BETWEEN_LOOKS,
     )
-    pool = _Pool.start(loader)
+    pool = Pool.start(loader, board)
     # When the program ends without closing this generator, Python terminates the workers once, which they survive.
     ending = partial(_terminate, pool.workers)
     atexit.register(ending)
     try:
         while True:
             # Errors are raised here and not in `next`, whose frame would keep the pool alive.
-            with interrupts_later():
-                note = pool.next()
+            note = pool.next(stop)
             if note is None:
                 return
             if isinstance(note, Exception):
@@ -212,11 +212,19 @@ def load_batches(
             yield factory.finish(slots.take(note, pin_memory=device.type == "cuda").to(device))
     finally:
         # The workers live as long as the iterator; a traceback that a notebook keeps must not keep the iterator.
+        processes = pool.workers
         del pool
+        kill(processes)
         atexit.unregister(ending)
 
 
-def _prepare_worker(worker: int) -> None:
+def _prepare_worker(board: Board, worker: int) -> None:
+    end_with_parent()
+    join_board(board, worker)
+    for crash in ("SIGBUS", "SIGSEGV", "SIGFPE"):
+        if hasattr(signal, crash):
+            # torch's own handler would blame shared memory, before the parent explains the end of the worker.
+            signal.signal(getattr(signal, crash), signal.SIG_DFL)
     # Ctrl-C reaches all processes of a terminal, but the training process may want to finish an iteration first.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _end_soon)
@@ -239,124 +247,3 @@ def _terminate(workers: Sequence[BaseProcess]) -> None:
     for worker in workers:
         if worker.is_alive():
             worker.terminate()
-
-
-@dataclass(frozen=True)
-class _Pool:
-    """The running loader.
-
-    Attributes:
-        batches: Iterator over the messages of the workers.
-        workers: The worker processes.
-    """
-
-    batches: Iterator[_Note | UserError]
-    workers: tuple[BaseProcess, ...]
-
-    @classmethod
-    def start(cls, loader: DataLoader[_Note | UserError]) -> _Pool:
-        """Start the workers without the handler that tells torch of a worker's death.
-
-        That handler raises wherever the main thread happens to be, mostly inside the network. Without it the loss of a
-        worker is noticed when the next batch is requested, where it can be explained.
-        """
-        others = set(multiprocessing.active_children())
-        if not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():
-            batches = iter(loader)
-        else:
-            handler = signal.getsignal(signal.SIGCHLD)
-            batches = iter(loader)
-            signal.signal(signal.SIGCHLD, handler or signal.SIG_DFL)
-        return cls(batches, tuple(set(multiprocessing.active_children()) - others))
-
-    def next(self) -> _Note | Exception | None:
-        """The next batch, the error that came in its place, or None at the end.
-
-        The message of a worker's error contains the worker's traceback; the loader's would keep the loader alive.
-        """
-        try:
-            return next(self.batches)
-        except StopIteration:
-            return None
-        except Exception as error:
-            if "DataLoader worker" in str(error) and "exited unexpectedly" in str(error):
-                return self.lost()
-            return error.with_traceback(None)
-
-    def lost(self) -> UserError:
-        """The error that explains why workers have ended too early."""
-        codes = [code for worker in self.workers if (code := worker.exitcode)]
-        ends = [f"by {_signal_name(-code)}" if code < 0 else f"with exit code {code}" for code in codes]
-        facts = [f"{len(codes)} of {len(self.workers)} workers ended {', '.join(ends)}" if codes else "no exit code"]
-        if (largest := largest_child()) is not None:
-            facts.append(f"a process of this program took up to {largest / 1e9:.2f} GB")
-        facts.append(f"{available_memory() / 1e9:.1f} GB of memory are free without it")
-        again = "Run the same command again, which resumes the run from its last checkpoint"
-        if -getattr(signal, "SIGBUS", 0) in codes:
-            cause = "a worker gets this signal when the shared memory, /dev/shm, is full"
-            remedy = "Enlarge /dev/shm (docker run --shm-size 8g), or train with --workers 0, which does not use it."
-        elif -getattr(signal, "SIGKILL", 0) in codes:
-            cause = "the operating system kills processes when memory runs out"
-            remedy = f"{again}; fewer workers need less memory: --workers 1, or --workers 0 for none."
-        elif any(code > 0 for code in codes):
-            cause = "its own message is printed above"
-            remedy = 'A script must call train() under `if __name__ == "__main__":`, or train with --workers 0.'
-        else:
-            cause = "somebody ended it, or it crashed"
-            remedy = f"{again}; if it happens again, train with --workers 0."
-        return UserError(
-            "A worker process that prepares training batches is gone.",
-            found="; ".join([*facts, cause]),
-            remedy=remedy,
-        )
-
-
-@contextmanager
-def interrupts_later() -> Iterator[None]:
-    """Raise KeyboardInterrupt at the end if Ctrl-C was pressed meanwhile; a second Ctrl-C raises it at once.
-
-    An interrupt inside the loader's queue may leave a lock taken, on which the program would wait for ever at its end.
-    """
-    main = threading.current_thread() is threading.main_thread()
-    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield
-        return
-    interrupted = False
-
-    def note(number: int, frame: FrameType | None) -> None:
-        nonlocal interrupted
-        interrupted = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    if interrupted:
-        raise KeyboardInterrupt
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
-def largest_child() -> int | None:
-    """Bytes of memory that the largest of the ended child processes took; None on Windows, which does not record it.
-
-    psutil knows only processes that are still running.
-    """
-    try:
-        import resource
-    except ImportError:
-        return None
-    largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return largest if sys.platform == "darwin" else largest * 1024
-
-
-def available_memory() -> int:
-    """Bytes of memory that processes can still get without swapping."""
-    return int(psutil.virtual_memory().available)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from umseg.common.errors import UserError
-from umseg.common.record import Record, read_json
+from umseg.common.json_file import read_json
+from umseg.common.record import Record, SparseRecord
 from umseg.common.text import few
 
 FOLDS = 5
@@ -23,31 +24,84 @@ class Split(Record):
     validation: tuple[str, ...]
 
 
-class Splits(Record):
-    """The cross-validation of a data set."""
+class Splits(SparseRecord):
+    """The cross-validation of a data set.
+
+    Attributes:
+        folds: The cases of every fold.
+        given: Whether the user gave the folds as a file: umseg then adds no case to them.
+    """
+
+    sparse = ("given",)
 
     schema_version: Literal[1] = 1
     folds: tuple[Split, ...]
+    given: bool = False
+
+    @property
+    def cases(self) -> set[str]:
+        """All cases that a fold trains or validates on."""
+        return {case for fold in self.folds for case in (*fold.train, *fold.validation)}
 
 
-def make_splits(case_ids: Sequence[str]) -> Splits:
+def make_splits(case_ids: Sequence[str], groups: Mapping[str, str] | None = None) -> Splits:
     """Five-fold cross-validation, the same folds that nnU-Net makes (docs/rules.md, Splits).
 
     The sorted ids are shuffled with a fixed seed and cut into consecutive chunks, the first ``n mod 5`` of which are
     larger by one. Fewer than five cases give as many folds as cases, a single case gives none.
+
+    Args:
+        case_ids: The cases.
+        groups: Group of each case, such as the patient. The cases of a group are validated together; the folds are
+            balanced in cases. Where no group has two cases, the folds are those without groups.
     """
     ids = sorted(case_ids)
+    groups = groups or {}
+    if len({groups.get(case, case) for case in ids}) < len(ids):
+        return cross_validation(fill_folds([], ids, groups))
     count = min(FOLDS, len(ids))
     if count < 2:
         return Splits(folds=())
     order = np.arange(len(ids))
     np.random.RandomState(SEED).shuffle(order)
+    return cross_validation([[ids[i] for i in chunk] for chunk in np.array_split(order, count)])
+
+
+def cross_validation(held_out: Sequence[Iterable[str]]) -> Splits:
+    """Folds that each validate on some cases and train on all others; fewer than two make no fold."""
+    if len(held_out) < 2:
+        return Splits(folds=())
+    ids = sorted(case for fold in held_out for case in fold)
     folds = []
-    for chunk in np.array_split(order, count):
-        held_out = set(chunk.tolist())
-        train = tuple(ids[i] for i in range(len(ids)) if i not in held_out)
-        folds.append(Split(train=train, validation=tuple(ids[i] for i in sorted(held_out))))
+    for fold in held_out:
+        validation = set(fold)
+        train = tuple(case for case in ids if case not in validation)
+        folds.append(Split(train=train, validation=tuple(sorted(validation))))
     return Splits(folds=tuple(folds))
+
+
+def fill_folds(held_out: Sequence[Sequence[str]], new: Iterable[str], groups: Mapping[str, str]) -> list[list[str]]:
+    """Give new cases a fold that validates on them; the cases that have one stay where they are.
+
+    Cases join their group. The other groups, the largest first and in an order drawn with a fixed seed, go to the fold
+    with the fewest cases each. There are five folds in the end, or fewer where there are fewer groups.
+
+    Args:
+        held_out: The cases that each fold validates on.
+        new: The cases to add.
+        groups: Group of each case; a case that is not in it is a group by itself.
+    """
+    folds = [list(fold) for fold in held_out]
+    place = {groups.get(case, case): fold for fold in folds for case in fold}
+    units: dict[str, list[str]] = {}
+    for case in sorted(new):
+        units.setdefault(groups.get(case, case), []).append(case)
+    folds += [[] for _ in range(min(FOLDS, len(place.keys() | units.keys())) - len(folds))]
+    names = sorted(units)
+    np.random.RandomState(SEED).shuffle(names)
+    for name in sorted(names, key=lambda name: -len(units[name])):
+        place.get(name, min(folds, key=len)).extend(units[name])
+    return folds
 
 
 def read_splits(path: Path, case_ids: Sequence[str]) -> Splits:
@@ -63,7 +117,7 @@ def read_splits(path: Path, case_ids: Sequence[str]) -> Splits:
         names = {"val": "validation"}
         folds = [{names.get(key, key): ids for key, ids in fold.items()} for fold in content if isinstance(fold, dict)]
         content = {"folds": folds if len(folds) == len(content) else content}
-    splits = Splits.from_json(content, path, _FORMAT)
+    splits = Splits.from_json(content, path, _FORMAT).model_copy(update={"given": True})
     for number, fold in enumerate(splits.folds):
         unknown = sorted({*fold.train, *fold.validation} - set(case_ids))
         both = sorted(set(fold.train) & set(fold.validation))
@@ -90,22 +144,35 @@ def fold_cases(splits: Splits, fold: int | Literal["all"], case_ids: Sequence[st
 
     Args:
         splits: The cross-validation.
-        fold: Index of a fold; ``all`` trains and validates on every case; an index past the last fold stands for a
-            random 80:20 split drawn with seed 12345 + fold (docs/rules.md, Splits).
+        fold: Number of a fold; ``all`` trains and validates on every case.
         case_ids: Ids of the preprocessed cases.
         file: File of the splits, for the error message.
 
     Raises:
-        UserError: The fold is negative, lacks training or validation cases, or names a case that was not preprocessed.
+        UserError: There is no such fold, it lacks training or validation cases, or it names a case that was not
+            preprocessed.
     """
     ids = sorted(case_ids)
     if fold == "all":
         split = Split(train=tuple(ids), validation=tuple(ids))
-    elif fold < 0:
-        known = f"0 to {len(splits.folds) - 1}, or all" if splits.folds else "all"
-        raise UserError(f"There is no fold {fold}.", file=file, expected=known)
+    elif not splits.folds:
+        raise UserError(
+            f"Fold {fold} cannot be trained: there is no cross-validation of so few cases or groups.",
+            file=file,
+            found=f"{len(ids)} {'case' if len(ids) == 1 else 'cases'}",
+            expected="at least 2 cases, of different groups if there are groups",
+            remedy="Train with --fold all, which uses every case; or add cases and run `umseg plan` again.",
+        )
+    elif not 0 <= fold < len(splits.folds):
+        last = len(splits.folds) - 1
+        raise UserError(
+            f"There is no fold {fold}.",
+            file=file,
+            expected=f"0 to {last}, or all",
+            remedy="Choose one of these with --fold, or plan with folds of your own: --splits FILE.",
+        )
     else:
-        split = splits.folds[fold] if fold < len(splits.folds) else _random_split(ids, fold)
+        split = splits.folds[fold]
     unknown = sorted({*split.train, *split.validation} - set(ids))
     if unknown or not split.train or not split.validation:
         raise UserError(
@@ -113,14 +180,49 @@ def fold_cases(splits: Splits, fold: int | Literal["all"], case_ids: Sequence[st
             file=file,
             found=f"cases that were not preprocessed: {few(unknown)}"
             if unknown
-            else "no training cases, or no validation cases",
+            else "no training cases"
+            if not split.train
+            else "no validation cases",
             expected="at least one training and one validation case, all preprocessed",
             remedy="Correct the file, run `umseg plan` again, or train with --fold all.",
         )
     return split
 
 
-def _random_split(ids: Sequence[str], fold: int) -> Split:
-    chosen = np.random.RandomState(SEED + fold).choice(len(ids), int(0.8 * len(ids)), replace=False)
-    train = [ids[i] for i in chosen]
-    return Split(train=tuple(train), validation=tuple(i for i in ids if i not in set(train)))
+def split_of(splits: Splits, fold: str, case_ids: Iterable[str]) -> Split | None:
+    """The cases of a fold by its name, ``all`` included; None if there is no such fold."""
+    if fold == "all":
+        ids = tuple(sorted(case_ids))
+        return Split(train=ids, validation=ids)
+    number = int(fold) if fold.isdecimal() else len(splits.folds)
+    return splits.folds[number] if number < len(splits.folds) else None
+
+
+def in_no_fold(splits: Splits, case_ids: Iterable[str], file: Path) -> str | None:
+    """A sentence about the cases that no fold uses, or None if there are none."""
+    missing = sorted(set(case_ids) - splits.cases)
+    if not missing or not splits.folds:
+        return None
+    return (
+        f"{len(missing)} of {len(missing) + len(splits.cases)} cases are in no fold of {file}, so that they are "
+        f"neither trained nor validated on: {few(missing)}."
+    )
+
+
+def seen_in_training(trained: Split, now: Split) -> tuple[str, ...]:
+    """The validation cases of a split that were training cases when the weights were trained."""
+    return tuple(sorted(set(trained.train) & set(now.validation)))
+
+
+def other_cases(trained: Split, now: Split) -> str | None:
+    """In what the cases of a fold differ from those that it was trained with, in words; None if they are the same."""
+    before, after = set(trained.train), set(now.train)
+    parts = [
+        f"{len(names)} {verb} ({few(sorted(names))})"
+        for names, verb in ((after - before, "added"), (before - after, "taken out"))
+        if names
+    ]
+    held = set(trained.validation) ^ set(now.validation)
+    if not parts and held:
+        return f"other validation cases: {few(sorted(held))}"
+    return f"training cases: {', '.join(parts)}" if parts else None

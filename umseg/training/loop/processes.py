@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import warnings
 from collections.abc import Iterator
@@ -18,10 +19,15 @@ import torch.distributed as dist
 from torch import Tensor
 
 from umseg.common.errors import UserError
+from umseg.common.patience import said_when_slow
 from umseg.models.device import resolve_device
+
+log = logging.getLogger(__name__)
 
 LONGEST_WAIT = timedelta(days=1)
 """Time that a process waits for the others: one of them scores a fold while the others wait for the next fold."""
+LONGEST_STEP = timedelta(minutes=30)
+"""Time that a process waits for the others within a step, which all make at once."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,7 @@ class Processes:
         local_rank: Number of this process on its machine, and of its GPU.
         local_count: Number of processes on this machine.
         host: Process group for values that the host needs at once; it works over the network, not over the GPUs.
+        patient: Process group that waits for processes which work on something of their own.
     """
 
     rank: int = 0
@@ -41,6 +48,7 @@ class Processes:
     local_rank: int = 0
     local_count: int = 1
     host: Any = None
+    patient: Any = None
 
     @property
     def first(self) -> bool:
@@ -98,7 +106,8 @@ class Processes:
     def wait(self) -> None:
         """Wait until all processes have arrived here."""
         if self.count > 1:
-            dist.barrier(group=self.host)
+            with said_when_slow(log, "waiting for the other processes of this training"):
+                dist.barrier(group=self.patient)
 
 
 def even_parts(samples: int, parts: int) -> list[range]:
@@ -130,27 +139,40 @@ def joined(processes: Processes, device: torch.device) -> Iterator[Processes]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     try:
-        yield replace(processes, host=_connect("nccl" if device.type == "cuda" else "gloo"))
+        host, patient = _connect("nccl" if device.type == "cuda" else "gloo")
+        yield replace(processes, host=host, patient=patient)
     except RuntimeError as error:
         if not _is_lost(error):
             raise
         raise UserError(
-            "Another process of this training has ended.",
+            "Another process of this training has ended or does not answer.",
             found=str(error).splitlines()[0],
             remedy="See that process's own message. The same command resumes from the last checkpoint.",
         ) from error
 
 
 @lru_cache(maxsize=1)
-def _connect(backend: str) -> Any:
-    """The group of ``Processes.host``, created once per program: torch would reuse the addresses of an earlier one."""
+def _connect(backend: str) -> tuple[Any, Any]:
+    """The groups ``Processes.host`` and ``Processes.patient``.
+
+    They are created once per program: torch would reuse the addresses of earlier ones.
+    """
     # Kernels of one voxel have two equivalent memory layouts, about which torch warns.
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
-    dist.init_process_group(backend, timeout=LONGEST_WAIT)
+    dist.init_process_group(backend, timeout=LONGEST_STEP)
     atexit.register(dist.destroy_process_group)
-    return dist.new_group(backend="gloo", timeout=LONGEST_WAIT)
+    return dist.new_group(backend="gloo", timeout=LONGEST_STEP), dist.new_group(backend="gloo", timeout=LONGEST_WAIT)
+
+
+_LOST = ("Timed out", "Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
 
 
 def _is_lost(error: Exception) -> bool:
-    phrases = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
+    phrases = (
+        "Timed out",
+        "Connection closed by peer",
+        "Connection reset by peer",
+        "Broken pipe",
+        "remote process exited",
+    )
     return any(phrase in str(error) for phrase in phrases)

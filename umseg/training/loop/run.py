@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import math
 import os
+import platform
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from umseg import __version__
 from umseg.common.errors import UserError
+from umseg.common.memory import explained_memory
+from umseg.common.text import counted, wrapped
 from umseg.dataset.dataset import Dataset
 from umseg.models.card import ModelCard
-from umseg.models.device import resolve_precision
+from umseg.models.device import precision_name, resolve_precision
 from umseg.preprocess.store.case_store import CaseStore
 from umseg.training.augmentation.pipelines import find_transforms, recorded_name
 from umseg.training.config.training_config import TrainingConfig, model_folder
 from umseg.training.data.batches import BatchFactory
 from umseg.training.data.loader import load_batches
+from umseg.training.data.notices import warn_of_data
 from umseg.training.data.splits import Split, Splits, fold_cases
+from umseg.training.loop.memory import REMEDY as MEMORY_REMEDY
+from umseg.training.loop.memory import check_training_memory
 from umseg.training.loop.processes import environment, joined
 from umseg.training.loop.stop import StopRequest
 from umseg.training.loop.trainer import Trainer
@@ -29,8 +37,10 @@ from umseg.training.loss.segmentation import SegmentationLoss
 from umseg.training.loss.targets import Targets
 from umseg.training.saved.card import model_card
 from umseg.training.saved.cascade import FirstStage
+from umseg.training.saved.claimed import claimed_folds
 from umseg.training.saved.folder import RunFolder
 from umseg.training.saved.pretrained import load_pretrained
+from umseg.training.watch.run_log import RunLog
 from umseg.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -72,7 +82,7 @@ def train(
 
     Raises:
         UserError: The workspace is incomplete, a name is unknown, the device is missing, an earlier run had another
-            configuration, or training diverged.
+            configuration, another process works in the folder, or training diverged.
     """
     planned = Workspace(Path(workspace))
     pipeline = find_transforms(config.transforms if transforms is None else transforms)
@@ -88,12 +98,19 @@ def train(
             "--augmentation gpu needs a CUDA device.", found=str(target), remedy="Train with --augmentation cpu."
         )
     precision = resolve_precision(config.precision, target)
-    with joined(processes, target) as processes:
-        folder = RunFolder(model_folder(planned, config, tag), config, discard)
+    models = model_folder(planned, config, tag)
+    with (
+        explained_memory(f"Training {config.model}", remedy=MEMORY_REMEDY),
+        joined(processes, target) as processes,
+        claimed_folds(planned, models, [config.fold, *discard], processes.first),
+    ):
+        folder = RunFolder(models, config, split, discard)
+        folder.check_cases()
         if folder.complete:
             log.info("Training is already complete: %s", folder.fold.path)
             return folder.fold.path
         folder.check(card)
+        warn_of_data(planned, config.fold, split)
         factory = BatchFactory(
             planned.preprocessed(card.configuration.inherits_from or config.configuration),
             card.configuration,
@@ -114,6 +131,9 @@ def train(
                 stage.prepare(card, dataset, cases, quiet)
             values = card.dataset.foreground_values
             factory = replace(factory, first_stage=stage.store(card).folder, first_stage_values=values)
+        # The others wait here, and not for as long as that takes in the first step of the network.
+        processes.wait()
+        check_training_memory(card, config, target, precision, processes)
         _set_up(config, target)
         trainer = Trainer(
             network=card.build_network(config.deep_supervision),
@@ -125,10 +145,17 @@ def train(
             precision=precision,
             quiet=quiet,
             tensorboard=tensorboard,
+            preset=card.plan.preset,
         )
-        _start(trainer, folder, card)
-        _describe(trainer, split)
-        _run(trainer, factory, workers, StopRequest(max_seconds, patient=processes.count > 1))
+        beginning = _start(trainer, folder, card)
+        with RunLog(folder.fold.log_text if processes.first else None) as run_log:
+            trainer.say = run_log
+            run_log.note(_versions())
+            run_log.note(_options(config, card, workers))
+            trainer.say(_description(trainer, split))
+            if beginning:
+                trainer.say(beginning)
+            _run(trainer, factory, workers, StopRequest(max_seconds, patient=processes.count > 1))
     return folder.fold.path
 
 
@@ -143,34 +170,55 @@ def _set_up(config: TrainingConfig, device: torch.device) -> None:
     torch.manual_seed(config.seed)
 
 
-def _start(trainer: Trainer, folder: RunFolder, card: ModelCard) -> None:
-    """Load the weights that training starts from; then, when nothing can be refused any more, change the folder."""
+def _start(trainer: Trainer, folder: RunFolder, card: ModelCard) -> str:
+    """Load the weights that training starts from; then, when nothing can be refused any more, change the folder.
+
+    Returns:
+        What it starts from, in words; empty for new weights.
+    """
     config, processes = trainer.config, trainer.processes
+    beginning = ""
     if folder.begun:
         trainer.resume()
         iteration = min(len(trainer.losses) + 1, config.iterations)
-        log.info("Resuming in epoch %d of %d, iteration %d.", len(trainer.rows) + 1, config.epochs, iteration)
+        beginning = f"Resuming in epoch {len(trainer.rows) + 1} of {config.epochs}, iteration {iteration}."
     elif config.init_from is not None:
-        log.info("Starting from %s.", load_pretrained(trainer.network, Path(config.init_from)))
+        loaded = load_pretrained(
+            trainer.network,
+            Path(config.init_from),
+            dataset=card.plan.dataset_name,
+            fold=config.fold,
+            validation=folder.split.validation,
+        )
+        beginning = f"Starting from {loaded}."
         trainer.restart_average()
     # From here on no process may read the earlier state of the folder.
     processes.wait()
     if processes.first:
-        folder.prepare(card)
+        folder.prepare(card, precision_name(trainer.precision))
+    return beginning
 
 
-def _describe(trainer: Trainer, split: Split) -> None:
+def _versions() -> str:
+    return f"umseg {__version__}, PyTorch {torch.__version__}, Python {platform.python_version()}, {platform.system()}"
+
+
+def _options(config: TrainingConfig, card: ModelCard, workers: int) -> str:
+    """All options with the values that hold, for the log."""
+    values = config.resolved(card.configuration).model_dump(mode="json", exclude={"schema_version"})
+    values |= values.pop("options")
+    text = ", ".join(f"{name} {json.dumps(value)}" for name, value in values.items())
+    return "\n".join(wrapped(f"{text}, workers {workers}", indent="  ", first="Options: "))
+
+
+def _description(trainer: Trainer, split: Split) -> str:
     count = trainer.processes.count
-    log.info(
-        "Training %s, fold %s: %d training and %d validation cases, %s, %s%s. Output: %s",
-        trainer.config.model,
-        trainer.config.fold,
-        len(split.train),
-        len(split.validation),
-        "CPU" if trainer.device.type == "cpu" else trainer.device,
-        str(trainer.precision).removeprefix("torch."),
-        f", {count} processes" if count > 1 else "",
-        trainer.folder.path,
+    return (
+        f"Training {trainer.config.model}, fold {trainer.config.fold}: {len(split.train):,} training and "
+        f"{counted(len(split.validation), 'validation case')}, "
+        f"{'CPU' if trainer.device.type == 'cpu' else trainer.device}, "
+        f"{precision_name(trainer.precision)}{f', {count} processes' if count > 1 else ''}. "
+        f"Output: {trainer.folder.path}"
     )
 
 
@@ -185,10 +233,13 @@ def _run(trainer: Trainer, factory: BatchFactory, workers: int, stop: StopReques
         validation=config.validation_batches,
         workers=workers,
         device=trainer.device,
+        stop=stop.__bool__,
     )
     # The batches are closed at once, whatever ends the training, so that no worker process outlives it.
     with contextlib.closing(batches), stop:
-        if not trainer.run(batches, stop):
+        if trainer.run(batches, stop):
+            trainer.say("Training is complete.")
+        else:
             log.warning(
                 "Stopped (%s) in epoch %d of %d; everything is saved.",
                 stop.reason or "by another process",

@@ -106,6 +106,11 @@ class TrainingStep:
         self._return_memory()
         return torch.where(bad, torch.nan, loss)
 
+    @property
+    def synced(self) -> bool:
+        """Whether the device has finished the last step, because the host has waited for its result."""
+        return not self._unreported
+
     def _prepare_memory(self) -> bool:
         """Set how the process keeps freed memory on a CPU; returns whether steps have to give it back themselves."""
         if self.device.type != "cpu":

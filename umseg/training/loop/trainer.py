@@ -6,7 +6,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
@@ -15,10 +15,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from umseg.common.errors import UserError
+from umseg.common.patience import said_when_slow
+from umseg.common.progress import has_terminal
 from umseg.models.device import place
 from umseg.models.registry import enable_activation_checkpoints
 from umseg.training.config.training_config import TrainingConfig
 from umseg.training.data.batches import Batch
+from umseg.training.data.pool import NoBatchError
 from umseg.training.loop.step import TrainingStep
 from umseg.training.loop.stop import StopRequest
 from umseg.training.loss.segmentation import SegmentationLoss
@@ -26,7 +29,16 @@ from umseg.training.optim.average import WeightAverage
 from umseg.training.optim.optimizer import build_optimizers, scale_learning_rates
 from umseg.training.optim.schedule import learning_rate_factor
 from umseg.training.saved import checkpoint
-from umseg.training.watch.log import EpochLog, draw_progress, unlearned_classes, write_json_lines, write_log_table
+from umseg.training.saved.training_state import TrainingState
+from umseg.training.watch.log import (
+    EpochLog,
+    draw_progress,
+    epoch_line,
+    unlearned_classes,
+    write_json_lines,
+    write_log_table,
+)
+from umseg.training.watch.pace import Pace
 from umseg.training.watch.tensorboard import TensorBoard
 from umseg.workspace import FoldFolder, WeightsName
 
@@ -52,6 +64,8 @@ class Trainer:
         precision: Number format of the convolutions.
         quiet: Whether the progress bar is hidden.
         tensorboard: Whether the log is also written for TensorBoard.
+        preset: Name of the preset that the plan was made with.
+        say: Says what happens, on the console and in the log.
         rows: The log so far.
         losses: Losses of the unfinished epoch's iterations; NaN where a step was skipped.
     """
@@ -65,6 +79,8 @@ class Trainer:
     precision: torch.dtype
     quiet: bool = False
     tensorboard: bool = False
+    preset: str = ""
+    say: Callable[[str], None] = log.info
     rows: list[EpochLog] = field(default_factory=list)
     losses: list[Tensor] = field(default_factory=list)
 
@@ -81,19 +97,31 @@ class Trainer:
         if self.config.compile:
             self.network.compile()
         self._last_picture = 0.0
+        self._waiting = False
 
     def resume(self) -> None:
         """Load the state after the last iteration that was saved.
 
         Raises:
-            UserError: The checkpoint is damaged.
+            UserError: The checkpoint is damaged or incomplete, or has more epochs than this run.
         """
         path = self.folder.checkpoint
         remedy = "Train this fold from the beginning with --restart."
-        state = checkpoint.load_training(path, self.network, self.optimizers, self.average, remedy)
-        self.rows = [EpochLog.from_json(row, path, remedy) for row in state["log"]]
-        self.losses = list(torch.tensor(state.get("losses", []), device=self.device))
-        self.step.scaler.load_state_dict(state["scaler"])
+        content = checkpoint.load_training(path, self.network, self.optimizers, self.average, remedy)
+        state = TrainingState.read(
+            content,
+            path,
+            remedy,
+            epochs=self.config.epochs,
+            iterations=self.config.iterations,
+            classes=self.loss.targets.names,
+            scaler=self.step.scaler.state_dict(),
+        )
+        if state.stepped:
+            checkpoint.check_stepped(self.optimizers, path, remedy)
+        self.rows = list(state.log)
+        self.losses = list(torch.tensor(state.losses, device=self.device))
+        self.step.scaler.load_state_dict(dict(state.scaler))
 
     def restart_average(self) -> None:
         """Begin the average again, with the present weights: they were replaced."""
@@ -116,26 +144,63 @@ class Trainer:
         config = self.config
         per_epoch = config.iterations + config.validation_batches
         done = len(self.rows) * per_epoch + len(self.losses)
+        before = len(self.rows) * config.iterations + len(self.losses), len(self.rows) * config.validation_batches
+        self._pace = Pace(config, self.preset, self.device.type == "cpu", before)
+        if not self.losses:
+            # A run that was killed between an epoch's state and its weights left only the former.
+            self._save_best()
         with contextlib.ExitStack() as stack:
-            hidden = self.quiet or not self.processes.first
+            hidden = self.quiet or not self.processes.first or not has_terminal()
             bar = stack.enter_context(tqdm(total=config.epochs * per_epoch, initial=done, unit="it", disable=hidden))
+            self._patience = stack.enter_context(said_when_slow(log, self._position))
             board = TensorBoard(self.folder.path, len(self.rows)) if self.tensorboard and self.processes.first else None
             if board is not None:
                 stack.callback(board.close)
             for epoch in range(len(self.rows), config.epochs):
                 bar.set_description(f"epoch {epoch + 1}/{config.epochs}")
-                row = self._epoch(epoch, batches, bar, stop)
+                try:
+                    row = self._epoch(epoch, batches, bar, stop)
+                except NoBatchError:
+                    row = None
+                    self._leave_others()
                 if row is None:
                     self._save_state()
                     return False
                 self.rows.append(row)
                 self.losses = []
                 self._save(board)
+                self.say(epoch_line(row, config.epochs))
                 bar.set_postfix(loss=f"{row.train_loss:.3f}", dice=f"{row.mean_dice:.3f}", lr=f"{row.lr:.2g}")
                 if epoch + 1 < config.epochs and self._stopped(stop):
                     return False
         self._save_weights("final")
         return True
+
+    def _next(self, batches: Iterator[Batch]) -> Batch:
+        """The next batch; whoever makes it says where it stands."""
+        self._waiting = True
+        batch = next(batches)
+        self._waiting = False
+        self._patience.restart()
+        return batch
+
+    def _position(self) -> str:
+        """What the training does, for a message after a minute without progress."""
+        if self._waiting:
+            return ""
+        iteration = min(len(self.losses) + 1, self.config.iterations)
+        first = ", which compiles kernels" if len(self.losses) == 0 else ""
+        return f"in epoch {len(self.rows) + 1}, iteration {iteration} of {self.config.iterations:,}{first}"
+
+    def _leave_others(self) -> None:
+        """End a training of several processes in which this one has no batch, so that the others wait for it."""
+        self.step.report_skipped()
+        if self.processes.count > 1:
+            self._save_state()
+            raise UserError(
+                "Training was stopped while this process waited for a batch.",
+                remedy="The same command resumes from the last checkpoint.",
+            )
 
     def _stopped(self, stop: StopRequest) -> bool:
         """Whether any of the processes has been asked to stop."""
@@ -185,10 +250,12 @@ class Trainer:
                 warmup=config.warmup,
             )
             scale_learning_rates(self.optimizers, factor)
-            self.losses.append(self.step(next(batches)))
+            self.losses.append(self.step(self._next(batches)))
             if self.average is not None:
                 self.average.update()
             bar.update()
+            if (expected := self._pace.iteration(self.step.synced)) is not None:
+                self.say(expected)
             if self._stopped(stop):
                 self.step.report_skipped()
                 return False
@@ -203,7 +270,7 @@ class Trainer:
         self.network.eval()
         losses, counts = [], []
         for _ in range(self.config.validation_batches):
-            loss, count = self.step.evaluate(next(batches))
+            loss, count = self.step.evaluate(self._next(batches))
             losses.append(loss)
             counts.append(count)
             bar.update()
@@ -242,12 +309,17 @@ class Trainer:
             with self._averaged():
                 checkpoint.save_tensors(self.folder.weights(name), self.network.state_dict())
 
+    def _save_best(self) -> None:
+        """Write the weights of the last epoch, if it is the best one so far."""
+        if self.rows and all(self.rows[-1].ema_dice > earlier.ema_dice for earlier in self.rows[:-1]):
+            self._save_weights("best")
+
     def _save(self, board: TensorBoard | None) -> None:
         """Write everything that an epoch changes: weights, state, log and pictures."""
         row = self.rows[-1]
-        if all(row.ema_dice > earlier.ema_dice for earlier in self.rows[:-1]):
-            self._save_weights("best")
+        # The state comes first: weights without it count as a run that cannot be resumed.
         self._save_state()
+        self._save_best()
         if not self.processes.first:
             return
         write_log_table(self.folder.log_table, self.rows)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
-from umseg.common.text import few
+from umseg.common.text import counted, few
 from umseg.dataset.check.digest import digest_of_file, digest_of_record
 from umseg.dataset.dataset import Case, Dataset
 from umseg.dataset.io.images import read_label
@@ -94,7 +94,7 @@ class FirstStage:
             label = fit_label_map(_along(dataset.orientation, file), properties, card.plan, configuration)
             previous = PreprocessedCase(label[None].astype(np.float32), None, {}, properties)
             store.write(case.id, previous, origins[case.id], configuration.patch_size, "float16")
-        log.info("First stage: %d label maps of %s.", len(cases), self.models.path)
+        log.info("First stage: %s of %s.", counted(len(cases), "label map"), self.models.path)
 
     def _files(self, cases: list[Case], file_ending: str) -> list[Path]:
         splits = self.workspace.load(Splits)

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from umseg.common.colours import class_colours
 from umseg.common.files import atomic_path, write_csv, write_text
 from umseg.common.record import Record
+from umseg.common.text import counted, duration
 
+MOST_IN_PANEL = 8
+"""Number of classes up to which their names stand among the curves."""
 PATIENCE = 10
 """Number of epochs after which a class should have been found at least once."""
 
@@ -39,6 +43,27 @@ class EpochLog(Record):
     seconds: float
     seconds_per_iteration: float
     skipped_steps: int = 0
+
+
+def epoch_line(row: EpochLog, epochs: int) -> str:
+    """An epoch in one line of text.
+
+    Args:
+        row: The epoch.
+        epochs: Number of epochs of the run.
+    """
+    left = epochs - row.epoch
+    facts = [
+        f"loss {row.train_loss:.3f}",
+        f"validation loss {row.validation_loss:.3f}",
+        f"Dice {row.mean_dice:.3f}",
+        duration(row.seconds),
+    ]
+    if row.skipped_steps:
+        facts.append(f"{counted(row.skipped_steps, 'step')} skipped")
+    if left:
+        facts.append(f"about {duration(left * row.seconds)} to go")
+    return f"Epoch {row.epoch}/{epochs}: {', '.join(facts)}"
 
 
 def write_log_table(path: Path, rows: Sequence[EpochLog]) -> None:
@@ -80,7 +105,11 @@ def draw_progress(path: Path, rows: Sequence[EpochLog], title: str, loss_name: s
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 10), layout="constrained")
+    classes = list(rows[0].dice)
+    columns = max(1, min(4, 110 // (max(map(len, classes), default=1) + 8)))
+    # Many names go below the curves, which they would cover, into a figure that is so much higher.
+    below = len(classes) > MOST_IN_PANEL
+    figure = Figure(figsize=(9, 10 + (0.19 * -(-(len(classes) + 1) // columns) if below else 0)), layout="constrained")
     FigureCanvasAgg(figure)
     loss, dice, time = figure.subplots(3, 1, sharex=True)
     epochs = [row.epoch for row in rows]
@@ -88,9 +117,11 @@ def draw_progress(path: Path, rows: Sequence[EpochLog], title: str, loss_name: s
     loss.plot(epochs, [row.train_loss for row in rows], label="training", marker=marker, markersize=3)
     loss.plot(epochs, [row.validation_loss for row in rows], label="validation", marker=marker, markersize=3)
     loss.set_ylabel(f"loss ({loss_name})")
-    for name in rows[0].dice:
+    for name, colour in zip(classes, class_colours(len(classes)), strict=True):
         values = [float("nan") if row.dice[name] is None else row.dice[name] for row in rows]
-        dice.plot(epochs, values, label=name.replace("$", r"\$"), linewidth=1, marker=marker, markersize=3)
+        dice.plot(
+            epochs, values, label=name.replace("$", r"\$"), linewidth=1, marker=marker, markersize=3, color=colour
+        )
     dice.plot(epochs, [row.ema_dice for row in rows], label="moving average of the mean", color="black")
     dice.set_ylabel("Dice of validation patches")
     dice.set_ylim(0, 1)
@@ -103,7 +134,10 @@ def draw_progress(path: Path, rows: Sequence[EpochLog], title: str, loss_name: s
     rate.set_ylabel("learning rate")
     for axis in (loss, dice):
         axis.grid(alpha=0.3)
-        axis.legend(loc="best", fontsize="small", ncols=1 if len(rows[0].dice) < 8 else 3)
+        if axis is loss or not below:
+            axis.legend(loc="best", fontsize="small")
+    if below:
+        figure.legend(handles=dice.get_lines(), loc="outside lower center", ncols=columns, fontsize="small")
     lines = [*time.get_lines(), *rate.get_lines()]
     time.legend(lines, [str(line.get_label()) for line in lines], loc="best", fontsize="small")
     figure.suptitle(title)

@@ -17,7 +17,7 @@ from tests.dataset.builder import write_image
 from umseg.common.errors import UserError
 from umseg.dataset.check.digest import case_digest
 from umseg.dataset.dataset import Case
-from umseg.dataset.io.formats import nifti_voxels
+from umseg.dataset.io.formats.nifti import voxels
 from umseg.dataset.io.images import read_image
 
 VALUES = np.random.default_rng(0).integers(1, 200, (10, 12, 14)).astype(np.int16)
@@ -114,11 +114,11 @@ def test_blank_pictures_compress_well_and_are_read(tmp_path: Path) -> None:
 def test_an_image_larger_than_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_image(tmp_path / "a.nii", VALUES)
 
-    def no_memory(*_: object) -> None:
+    def no_memory(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(nifti_voxels, "read_floats", no_memory)
-    with pytest.raises(UserError, match="does not fit into memory") as raised:
+    monkeypatch.setattr(voxels, "array_from_file", no_memory)
+    with pytest.raises(UserError, match="Reading the image ran out of memory") as raised:
         read_image([path])
     assert raised.value.found == "size 14 x 12 x 10, 1 numbers per voxel"
 

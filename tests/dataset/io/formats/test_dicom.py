@@ -223,11 +223,17 @@ class TestHeaders:
         assert image.geometry.dimensions == 2
         assert image.geometry.spacing == (0.1, 0.2)
 
-    @pytest.mark.parametrize("spacing", [[0, 0], [0, 1], None])
-    def test_pixels_without_a_size_count_as_squares_of_1_mm(self, tmp_path: Path, spacing: list[int] | None) -> None:
+    def test_pixels_without_a_stated_size_count_as_squares_of_1_mm(self, tmp_path: Path) -> None:
+        for path in write_series(tmp_path, noise()):
+            rewrite(path, PixelSpacing=None)
+        assert read_image([tmp_path]).spacing == (2.0, 1.0, 1.0)
+
+    @pytest.mark.parametrize("spacing", [[0, 0], [0, 1]])
+    def test_pixels_whose_stated_size_is_zero_are_refused(self, tmp_path: Path, spacing: list[int]) -> None:
         for path in write_series(tmp_path, noise()):
             rewrite(path, PixelSpacing=spacing)
-        assert read_image([tmp_path]).spacing == (2.0, 1.0, 1.0)
+        with pytest.raises(UserError, match="size of a voxel is not usable"):
+            read_image([tmp_path])
 
     def test_text_of_any_character_set(self, tmp_path: Path) -> None:
         write_series(tmp_path, noise((2, 6, 7)), uid="1.2.3")

@@ -1,116 +1,151 @@
 """What MetaImage and NRRD share: a text header, with the voxels behind it or in a file beside it.
 
-Such a header may name any file, many files or a pattern of names, and ITK follows it. Here the voxels have to be in
-the file itself or in one other file of the same folder.
+Such a header may name any file, many files or a pattern of names. Here the voxels have to be in the file itself or in
+one other file of the same folder. Headers are parsed and voxels decoded here, because the libraries that ITK takes
+for them trust what a header says; ITK writes label maps.
 """
 
 from __future__ import annotations
 
+import math
+import os
+import re
+import uuid
+import zlib
 from abc import abstractmethod
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
-from umseg.common.files import atomic_path
+from umseg.common.text import by
 from umseg.dataset.io.format import Format
-from umseg.dataset.io.formats.damage import expect_bytes, inflated_size
-from umseg.dataset.io.formats.itk import open_itk, write_itk
+from umseg.dataset.io.formats.itk import write_itk
+from umseg.dataset.io.formats.text_voxels import StoredVoxels, read_voxels, verify_voxels
 from umseg.dataset.io.grid import Geometry
-from umseg.dataset.io.source import DamagedFileError, Source
+from umseg.dataset.io.source import DamagedFileError, Notice, Source
 
-_VOXEL_ENDINGS = (".raw", ".zraw", ".raw.gz")
-_LIMIT = 1 << 20
+_VOXEL_ENDINGS = (".raw", ".zraw", ".raw.gz", ".raw.bz2", ".txt", ".hex")
+# Headers of segmentations with hundreds of described segments have some hundred kilobytes.
+# Spaces at the ends are lost in a header, % makes a pattern.
+_PLAIN_STEM = re.compile(r"(?! )[^%\x00-\x1f]+(?<! )")
+_LONGEST_STEM = 100
+_STEPS = (1 << 14, 1 << 18, 1 << 24)
+_MILLIMETRES = ("", "?", "mm", "millimeter", "millimeters", "millimetre", "millimetres")
+MOST_AXES = 16
+"""The largest number of axes of a file."""
 
 
 @dataclass(frozen=True)
 class TextHeader:
-    """What a header says about the place of the voxels.
+    """What a header says.
 
     Attributes:
-        voxels: The file that holds the voxels: the header's own, or one in the same folder.
-        start: Where the voxels begin in that file, in bytes.
-        encoding: How the voxels are stored; the length of ``other`` is not known beforehand.
+        stored: Where and how the voxels are stored.
+        sizes: Numbers along each axis of the file, the fastest first.
+        component_axis: The axis along which the components of a voxel lie; None for one number per voxel.
+        geometry: The grid, without the axis of components.
+        notices: What the user should know about the file.
     """
 
-    voxels: Path
-    start: int
-    encoding: Literal["raw", "gzip", "other"]
+    stored: StoredVoxels
+    sizes: tuple[int, ...]
+    component_axis: int | None
+    geometry: Geometry
+    notices: tuple[Notice, ...] = ()
+
+    @property
+    def components(self) -> int:
+        """Numbers per voxel."""
+        return 1 if self.component_axis is None else self.sizes[self.component_axis]
 
 
 class TextHeaderFormat(Format):
-    """A format with a text header that ITK reads and writes.
+    """A format with a text header.
 
     Attributes:
-        image_io: Name of the ITK class.
+        image_io: Name of the ITK class that writes it.
+        end_of_header: What a header ends with.
     """
 
     image_io: str
+    end_of_header: re.Pattern[bytes]
 
     @abstractmethod
     def parse(self, path: Path, content: bytes) -> TextHeader:
-        """Find the voxels; ``content`` is the beginning of the file.
+        """Read a header; ``content`` is the beginning of the file, with the whole header.
 
         Raises:
             UserError, DamagedFileError: As in :meth:`read_header`.
         """
 
     def read_header(self, path: Path) -> TextHeader:
-        """Find the voxels of a file.
+        """Read the header of a file.
 
         Raises:
-            UserError: They are in several files, or in another folder.
-            DamagedFileError: The header does not say where they are, or they are missing.
+            UserError: The file is whole, but cannot be used.
+            DamagedFileError: The header is wrong, or the file of the voxels is missing.
             OSError: The file cannot be read.
         """
+        content = b""
         with path.open("rb") as handle:
-            content = handle.read(_LIMIT)
+            for size in _STEPS:
+                content += handle.read(size)
+                if self.end_of_header.search(content):
+                    break
         return self.parse(path, content)
 
     def open(self, path: Path) -> Source:
         """As in :class:`Format`."""
-        self.read_header(path)
-        return open_itk(path, self.image_io, self.check)
+        header = self.read_header(path)
+        return Source(header.geometry, header.components, lambda: _read(header), header.notices)
 
     def check(self, path: Path, voxel_bytes: int = 0) -> None:
-        """As in :class:`Format`: ITK ignores a decompression that fails."""
-        header = self.read_header(path)
-        if header.encoding == "gzip":
-            expect_bytes(inflated_size(header.voxels, header.start), voxel_bytes)
-        elif header.encoding == "raw":
-            expect_bytes(header.voxels.stat().st_size - header.start, voxel_bytes)
+        """As in :class:`Format`."""
+        verify_voxels(self.read_header(path).stored)
 
     def companions(self, path: Path) -> list[Path]:
         """The voxels beside a header; none for a header that is damaged or refused, as reading it will explain."""
         try:
-            voxels = self.read_header(path).voxels
+            voxels = self.read_header(path).stored.file
         except (UserError, DamagedFileError, OSError):
             return []
         return [] if voxels == path else [voxels]
 
     def write_label(self, path: Path, values: NDArray[np.unsignedinteger[Any]], geometry: Geometry) -> None:
         """As in :class:`Format`. The voxels of a header without voxels go to a file beside it."""
-        with atomic_path(path) as temporary:
-            try:
-                write_itk(temporary, self.image_io, values, geometry)
-                self._rename_voxels(temporary, path)
-            finally:
-                for ending in _VOXEL_ENDINGS:
-                    temporary.with_suffix(ending).unlink(missing_ok=True)
+        # Some names mean something to ITK or in a header: it writes under one that means nothing.
+        plain = path.with_name(f"umseg{uuid.uuid4().hex}{path.suffix}")
+        try:
+            write_itk(plain, self.image_io, values, geometry)
+            voxels = self.read_header(plain).stored.file
+            if voxels != plain:
+                final = path.with_name(_voxel_stem(path.stem) + voxels.name.removeprefix(plain.stem))
+                plain.write_bytes(plain.read_bytes().replace(voxels.name.encode(), os.fsencode(final.name)))
+                voxels.replace(final)
+            plain.replace(path)
+        finally:
+            for ending in (path.suffix, *_VOXEL_ENDINGS):
+                plain.with_suffix(ending).unlink(missing_ok=True)
 
-    def _rename_voxels(self, temporary: Path, path: Path) -> None:
-        """Give the voxels beside a temporary header the name that follows the header's final one."""
-        voxels = self.read_header(temporary).voxels
-        if voxels == temporary:
-            return
-        final = path.with_name(voxels.name.replace(temporary.stem, path.stem))
-        temporary.write_bytes(temporary.read_bytes().replace(voxels.name.encode(), final.name.encode()))
-        # At no time does a header stand beside the voxels of another one.
-        path.unlink(missing_ok=True)
-        voxels.replace(final)
+
+def _voxel_stem(stem: str) -> str:
+    """What the name of the voxels beside a header begins with: the header's own, if it can stand in a header."""
+    if _PLAIN_STEM.fullmatch(stem) and not stem.startswith("LIST"):
+        return stem
+    return f"voxels-{re.sub(r'[^A-Za-z0-9._-]+', '_', stem)[:_LONGEST_STEM]}-{zlib.crc32(os.fsencode(stem)):08x}"
+
+
+def _read(header: TextHeader) -> NDArray[Any]:
+    """The voxels, (components, z, y, x)."""
+    values = read_voxels(header.stored).reshape(header.sizes[::-1])
+    if header.component_axis is not None:
+        values = np.moveaxis(values, len(header.sizes) - 1 - header.component_axis, 0)
+    return values.reshape(header.components, *header.geometry.shape)
 
 
 def voxels_beside(path: Path, named: bytes) -> Path:
@@ -122,15 +157,112 @@ def voxels_beside(path: Path, named: bytes) -> Path:
     """
     name = named.decode(errors="surrogateescape").removeprefix("./")
     # MetaIO takes any name that begins with LIST for a list of files, and any with % for a pattern.
-    if not name.lower().endswith(_VOXEL_ENDINGS) or name.startswith("LIST") or set(name) & set("/\\:%"):
+    is_pattern = (name.startswith("LIST") or "%" in name) and not path.with_name(name.replace("\0", "")).is_file()
+    if not name.lower().endswith(_VOXEL_ENDINGS) or set(name) & set("/\\:\0") or is_pattern:
         raise UserError(
             "An image has its voxels in other files.",
             file=path,
-            found="".join(letter for letter in name if letter.isprintable())[:80],
+            found=printable(name),
             expected="voxels in the file itself, or in one .raw file in the same folder",
             remedy="Convert the image to .nii.gz, e.g. with 3D Slicer or SimpleITK.",
         )
     voxels = path.with_name(name)
     if not voxels.is_file():
-        raise DamagedFileError(f"the file of its voxels is missing: {name}")
+        state = "no file" if voxels.exists() else "missing"
+        raise DamagedFileError(f"the file of its voxels is {state}: {name}")
     return voxels
+
+
+def printable(text: str | bytes) -> str:
+    """A text of a header as it may stand in a message."""
+    letters = text.decode("latin-1") if isinstance(text, bytes) else text
+    return "".join(letter for letter in letters if letter.isprintable())[:80]
+
+
+def unusable(path: Path, problem: str, found: str, expected: str) -> UserError:
+    """The error for a header that is whole, but describes an image that cannot be used."""
+    return UserError(
+        problem,
+        file=path,
+        found=found,
+        expected=expected,
+        remedy="Correct the header, or convert the image to .nii.gz with the program that made it.",
+    )
+
+
+def unit_notices(path: Path, units: Iterable[str]) -> tuple[Notice, ...]:
+    """A notice for lengths that a header states in another unit than millimetres."""
+    others = sorted({printable(unit) for unit in units if unit.strip().lower() not in _MILLIMETRES})
+    if not others:
+        return ()
+    return (
+        Notice(
+            "The lengths in a header are taken as millimetres, although it names another unit.",
+            path,
+            found=f"unit {', '.join(others[:3])}",
+            expected="mm",
+            remedy="Convert the spacing and the origin to millimetres if the size of a voxel matters.",
+        ),
+    )
+
+
+def integers(field: str, text: bytes, count: int | None = None) -> tuple[int, ...]:
+    """The whole numbers of a field.
+
+    Raises:
+        DamagedFileError: They are others, or not so many.
+    """
+    words = text.split()
+    if not words or not all(re.fullmatch(rb"[+-]?\d{1,18}", word) for word in words):
+        raise DamagedFileError(f"the field {field} is not a list of whole numbers: {printable(text)}")
+    return tuple(map(int, _expect_count(field, words, count)))
+
+
+def numbers(field: str, text: bytes, count: int) -> tuple[float, ...]:
+    """The numbers of a field; NaN and infinity are numbers.
+
+    Raises:
+        DamagedFileError: They are others, or not so many.
+    """
+    try:
+        return tuple(map(float, _expect_count(field, text.split(), count)))
+    except ValueError as error:
+        raise DamagedFileError(f"the field {field} is not a list of numbers: {printable(text)}") from error
+
+
+def _expect_count(field: str, words: Sequence[bytes], count: int | None) -> Sequence[bytes]:
+    if count is not None and len(words) != count:
+        raise DamagedFileError(f"the field {field} has {len(words)} values, not {count}")
+    return words
+
+
+def usable_geometry(path: Path, geometry: Geometry) -> Geometry:
+    """The geometry without trailing axes of one voxel: a 4-D file of a single volume is a 3-D image.
+
+    Raises:
+        UserError: There are no voxels, or the axes or the origin do not place them in space.
+    """
+    size, stored = geometry.size, geometry.dimensions
+    if not all(extent > 0 for extent in size):
+        raise unusable(path, "The image has no voxels.", f"size {by(size)}", "at least one voxel along every axis")
+    axes = stored
+    while axes > 3 and size[axes - 1] == 1:
+        axes -= 1
+    matrix = np.reshape(geometry.direction, (stored, stored))[:axes, :axes]
+    if not np.isfinite(matrix).all() or np.linalg.det(matrix) == 0:
+        raise unusable(
+            path,
+            "The axes of an image do not span space.",
+            f"directions {by(matrix.ravel().tolist())}",
+            "axes that point in different directions",
+        )
+    if not all(map(math.isfinite, geometry.origin)):
+        raise unusable(
+            path,
+            "The origin of an image is no place.",
+            f"origin {', '.join(f'{value:g}' for value in geometry.origin)}",
+            "finite numbers",
+        )
+    return Geometry(
+        size[:axes], geometry.spacing[:axes], geometry.origin[:axes], tuple(map(float, matrix.ravel())), geometry.unit
+    )

@@ -9,6 +9,8 @@ from umseg.dataset.io.source import Source
 from umseg.dataset.listing import is_folder, is_lost, list_folder, not_readable, refuse_missing
 
 _PREAMBLE, _MAGIC = 128, b"DICM"
+# The first element of the meta information, with which files begin that lack the preamble.
+_FIRST = b"\x02\0\0\0UL\x04\0"
 _INDEX = "DICOMDIR"
 
 
@@ -34,12 +36,11 @@ class Dicom(Format):
         return is_folder(folder) and any(map(self.is_slice, list_folder(folder)[0]))
 
     def _slices(self, folder: Path) -> list[Path]:
-        files = list_folder(folder)[0]
-        for file in files:
-            # A link that leads nowhere may be a slice: without it, the volume would be another one.
-            if is_lost(file):
-                refuse_missing(file)
-        return [file for file in files if self.is_slice(file)]
+        # A link that leads nowhere may be a slice: without it, the volume would be another one.
+        slices = [file for file in list_folder(folder)[0] if is_lost(file) or self.is_slice(file)]
+        for file in slices:
+            refuse_missing(file)
+        return slices
 
     def is_slice(self, path: Path) -> bool:
         """Whether a file is DICOM, by its name or by its first bytes: many archives leave out the ending.
@@ -51,13 +52,15 @@ class Dicom(Format):
             return False
         if self.ending_of(path):
             return True
-        if is_lost(path):
-            return False
         try:
+            # A pipe or a device is not opened: reading it may never end.
+            if not path.is_file():
+                return False
             with path.open("rb") as handle:
-                return handle.read(_PREAMBLE + len(_MAGIC))[_PREAMBLE:] == _MAGIC
+                start = handle.read(_PREAMBLE + len(_MAGIC))
         except OSError as error:
             raise not_readable(path, error) from error
+        return start[_PREAMBLE:] == _MAGIC or start.startswith(_FIRST)
 
     def files(self, path: Path) -> list[Path]:
         """The slices of a series, sorted by name; reports and other objects beside them are left out."""

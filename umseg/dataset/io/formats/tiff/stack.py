@@ -6,52 +6,18 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
-from umseg.common.record import read_json
+from umseg.common.json_file import read_json
+from umseg.dataset.io.formats.tiff.axes import MM_PER_INCH, Spacing, StackAxes
 from umseg.dataset.io.grid import Geometry, Unit
 
-Spacing = tuple[float, float, float]
-
 _CHANNEL = re.compile(r"_\d{4}$")
-_MM_PER_INCH = 25.4
-_MM = {"m": 1e3, "cm": 10.0, "mm": 1.0, "um": 1e-3, "\u00b5m": 1e-3, "\u03bcm": 1e-3, "micron": 1e-3, "microns": 1e-3}
-_MM |= {"micrometer": 1e-3, "nm": 1e-6, "inch": _MM_PER_INCH}
-
-
-@dataclass(frozen=True)
-class StackAxes:
-    """What ImageJ or OME state about the pages of a file.
-
-    Attributes:
-        slices: Number of slices along z.
-        channels: Number of pages per slice that are channels.
-        frames: Number of time points.
-        spacing: Size of a voxel (x, y, z); None where the file does not state it.
-        unit: Unit of the spacing; px where the file names none that is a length.
-    """
-
-    slices: int
-    channels: int
-    frames: int
-    spacing: Spacing | None
-    unit: Unit
-
-
-def stack_axes(description: str, resolution: tuple[float, float] | None) -> StackAxes | None:
-    """What the first page states about all pages; None where neither ImageJ nor OME wrote it.
-
-    Args:
-        description: The text of the first page.
-        resolution: Pixels per unit along x and y; None where the file does not state it.
-    """
-    if description.startswith("ImageJ="):
-        return _imagej_axes(description, resolution)
-    if "<OME" in description:
-        return _ome_axes(description)
-    return None
 
 
 def sidecars(path: Path) -> list[Path]:
@@ -78,28 +44,47 @@ def stack_spacing(path: Path, axes: StackAxes | None) -> tuple[Spacing, Unit | N
 
 
 def check_axes(path: Path, axes: StackAxes, pages: int) -> None:
-    """Require that the pages of a file are the slices of one channel.
+    """Require that the pages of a file are the slices and channels of one image, and all of them.
 
     Raises:
-        UserError: They are channels or time points, or their number is not the one that the file states.
+        UserError: They are time points, their number is not the one that the file states, or their order is unusual.
     """
-    if axes.channels > 1 or axes.frames > 1:
+    found = f"{axes.slices} slices, {axes.channels} channels, {axes.frames} time points"
+    if axes.frames > 1:
         raise UserError(
-            "The pages of a TIFF file are channels or time points.",
+            "The pages of a TIFF file are time points.",
             file=path,
-            found=f"{axes.slices} slices, {axes.channels} channels, {axes.frames} time points",
-            expected="the slices of one channel",
-            remedy="Save each channel or time point as a file of its own (ImageJ: Image, Color, Split Channels). If "
-            "the pages are slices, correct that in the file (ImageJ: Image, Properties).",
+            found=found,
+            expected="slices, channels, or both",
+            remedy="Save each time point as a file of its own (ImageJ: Image, Stacks, Tools, Stack Splitter). If the "
+            "pages are slices, correct that in the file (ImageJ: Image, Properties).",
         )
-    if axes.slices != pages:
+    if axes.slices * axes.channels != pages:
         raise UserError(
             "The number of pages in a TIFF file is not the one that the file states.",
             file=path,
             found=f"{pages} pages",
-            expected=f"{axes.slices} slices",
+            expected=found.rpartition(",")[0] if axes.channels > 1 else f"{axes.slices} slices",
             remedy="Copy the file again. ImageJ writes more than 4 GB as one page: save it as BigTIFF or .nii.gz.",
         )
+    if not axes.in_order:
+        raise UserError(
+            "The pages of an OME-TIFF file are in another order than its axes.",
+            file=path,
+            found=found + " with pages of their own order (TiffData)",
+            expected="pages in the order of DimensionOrder",
+            remedy="Save the file again, e.g. with ImageJ's Bio-Formats exporter, or one file per channel.",
+        )
+
+
+def to_channels(values: NDArray[Any], axes: StackAxes) -> NDArray[Any]:
+    """Pages as channels and slices: from (components of a pixel, pages, y, x) to (channels * components, z, y, x)."""
+    components, _, y, x = values.shape
+    if axes.channels_first:
+        parts = values.reshape(components, axes.channels, axes.slices, y, x).swapaxes(0, 1)
+    else:
+        parts = values.reshape(components, axes.slices, axes.channels, y, x).transpose(2, 0, 1, 3, 4)
+    return np.ascontiguousarray(parts).reshape(-1, axes.slices, y, x)
 
 
 def stated_spacing(shape: Sequence[int], geometry: Geometry) -> tuple[str, tuple[float, float] | None, str]:
@@ -115,7 +100,7 @@ def stated_spacing(shape: Sequence[int], geometry: Geometry) -> tuple[str, tuple
     """
     x, y = geometry.spacing[:2]
     if geometry.dimensions == 2:
-        return "", (_MM_PER_INCH / x, _MM_PER_INCH / y), "INCH"
+        return "", (MM_PER_INCH / x, MM_PER_INCH / y), "INCH"
     text = f"ImageJ=1.11a\nimages={shape[0]}\nslices={shape[0]}\n"
     if geometry.unit is None:
         return text, None, "NONE"
@@ -144,46 +129,3 @@ def _spacing_beside(path: Path) -> Spacing | None:
             )
         return x, y, z
     return None
-
-
-def _imagej_axes(description: str, resolution: tuple[float, float] | None) -> StackAxes:
-    fields = dict(line.split("=", 1) for line in description.splitlines() if "=" in line)
-
-    def number(name: str) -> int:
-        return int(fields[name]) if fields.get(name, "").isdigit() else 1
-
-    factor = _MM.get(fields.get("unit", "").replace("\\u00B5", "\u00b5"))
-    scale = factor or 1.0
-    x, y = resolution or (1.0, 1.0)
-    z = _float(fields.get("spacing"))
-    spacing = None if z is None else (scale / x, scale / y, scale * abs(z))
-    channels, frames = number("channels"), number("frames")
-    # Plain stacks count images only.
-    slices = number("slices" if "slices" in fields or channels * frames > 1 else "images")
-    return StackAxes(slices, channels, frames, spacing, "px" if factor is None else "mm")
-
-
-def _ome_axes(text: str) -> StackAxes | None:
-    # Attributes are all that is needed; an XML parser would follow whatever entities the file defines.
-    pixels = re.search(r"<Pixels\b([^>]*)>", text)
-    if pixels is None:
-        return None
-    fields = dict(re.findall(r'(\w+)\s*=\s*"([^"]*)"', pixels[1]))
-    sizes = [int(fields[name]) if fields.get(name, "").isdigit() else 1 for name in ("SizeZ", "SizeC", "SizeT")]
-    channel = re.search(r'<Channel\b[^>]*SamplesPerPixel\s*=\s*"(\d+)"', text)
-    samples = max(int(channel[1]) if channel else 1, 1)
-    factors = [_MM.get(fields.get(f"PhysicalSize{axis}Unit", "\u00b5m")) for axis in "XYZ"]
-    x, y, z = (_float(fields.get(f"PhysicalSize{axis}")) for axis in "XYZ")
-    spacing = None
-    if x is not None and y is not None and z is not None:
-        fx, fy, fz = (factor or 1.0 for factor in factors)
-        spacing = (x * fx, y * fy, z * fz)
-    return StackAxes(sizes[0], sizes[1] // samples, sizes[2], spacing, "px" if None in factors else "mm")
-
-
-def _float(text: str | None) -> float | None:
-    try:
-        value = float(text or "")
-    except ValueError:
-        return None
-    return value if math.isfinite(value) and value != 0 else None

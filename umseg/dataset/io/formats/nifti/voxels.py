@@ -1,0 +1,226 @@
+"""The voxels of NIfTI files, and label maps. Imports nibabel."""
+
+# nibabel's methods carry no annotations.
+# mypy: disable-error-code="no-untyped-call"
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any, cast
+
+import nibabel
+import numpy as np
+from nibabel.volumeutils import array_from_file
+from numpy.typing import NDArray
+
+from umseg.dataset.io.formats.byte_stream import ByteStream
+from umseg.dataset.io.formats.damage import expect_bytes
+from umseg.dataset.io.formats.nifti.header import Header, read_header
+from umseg.dataset.io.formats.nifti.placement import label_header
+from umseg.dataset.io.grid import Geometry
+from umseg.dataset.io.source import DamagedFileError, Notice, Source
+
+# Deflate makes no file smaller than this part of its content.
+_BEST_DEFLATE = 1040
+# Bytes behind the voxels that are still read, to reach the checksum of a gzip file.
+_MOST_BEHIND = 1 << 20
+_CHUNK = 1 << 20
+_LONGEST_AXIS = np.iinfo(np.int16).max
+_LEVEL = 6
+# Cosine of the angle between axes; ITK refuses files beyond this.
+_SKEW = 1e-4
+
+
+def open_nifti(path: Path) -> Source:
+    """Read a file's header.
+
+    Raises:
+        UserError: The voxels lie in another file, or are no real numbers.
+        DamagedFileError: The file is no NIfTI file, or cannot hold what its header promises.
+        OSError: The file cannot be read.
+    """
+    header = read_header(path)
+    notices = [*_name_notice(path, header.packed), *_shear_notice(path, header.geometry)]
+    late: list[Notice] = []
+
+    def read() -> NDArray[Any]:
+        values, found = _read(path, header)
+        late[:] = found
+        return values
+
+    return Source(header.geometry, header.components, read, tuple(notices), lambda: tuple(late))
+
+
+def check_file(path: Path) -> Header:
+    """Verify the length of a file and the checksums of a compressed one, in little memory; return its header.
+
+    Raises:
+        UserError: The voxels lie in another file, or are no real numbers.
+        DamagedFileError: Data are missing, a checksum is wrong, or the file is no NIfTI file.
+        OSError: The file cannot be read.
+    """
+    header = read_header(path)
+    with ByteStream(path) as stream:
+        expect_bytes(stream.seek(header.bytes) if header.packed else path.stat().st_size, header.bytes)
+        stream.finish(_MOST_BEHIND if header.packed else 0)
+    return header
+
+
+def read_stored(path: Path, header: Header) -> NDArray[Any]:
+    """The stored numbers, (x, y, z[, components]) with the first axis running fastest, in this machine's byte order.
+
+    Raises:
+        DamagedFileError: There are fewer than the header promises, or a checksum is wrong.
+        OSError: The file cannot be read.
+    """
+    return _read_to_the_end(path, header)[0]
+
+
+def nifti_image(values: NDArray[Any], header: Any) -> Any:
+    """An image of nibabel's, whose forms, codes and sizes of a voxel are those of the header, field by field."""
+    kind = nibabel.Nifti2Image if isinstance(header, nibabel.Nifti2Header) else nibabel.Nifti1Image
+    header = header.copy()
+    sizes = header["pixdim"][:4].copy()
+    header.set_data_shape(values.shape)
+    header["pixdim"][:4] = sizes
+    codes = {name: int(header[name]) for name in ("qform_code", "sform_code")}
+    header["qform_code"] = header["sform_code"] = 0
+    # With an affine of its own, the image would make new forms from that.
+    image = kind(values, None, header, dtype=values.dtype)
+    for name, code in codes.items():
+        # nibabel would replace the codes that it does not know.
+        image.header[name] = code
+    return image
+
+
+def _read_to_the_end(path: Path, header: Header) -> tuple[NDArray[Any], list[Notice]]:
+    """The stored numbers, and what was noticed behind them.
+
+    Raises:
+        DamagedFileError, OSError: As in :func:`read_stored`.
+    """
+    size = path.stat().st_size
+    _expect_room(size, header)
+    shape = (header.components, *header.geometry.size) if header.interleaved else header.geometry.size
+    if header.components > 1 and not header.interleaved:
+        shape = (*shape, header.components)
+    with ByteStream(path) as stream:
+        try:
+            stored: NDArray[Any] = array_from_file(
+                shape, header.dtype, cast("Any", stream), header.offset, order="F", mmap=False
+            )
+        except OSError as error:
+            expect_bytes(stream.position, header.bytes)
+            raise DamagedFileError(str(error)) from error
+        at_end = stream.finish(_MOST_BEHIND) if header.packed else size <= header.bytes + _MOST_BEHIND
+        notices = _end_notice(path, stream.trailing, at_end)
+    if not stored.dtype.isnative:
+        stored = stored.byteswap(inplace=True).view(stored.dtype.newbyteorder("="))
+    return (np.moveaxis(stored, 0, -1) if header.interleaved else stored), notices
+
+
+def write_label(path: Path, values: NDArray[np.unsignedinteger[Any]], geometry: Geometry) -> None:
+    """Write (z, y, x) with the fields of the header that the grid was read from, or else with both forms."""
+    data = values[0].T if geometry.dimensions == 2 else values.T
+    header = label_header(geometry, max(data.shape) > _LONGEST_AXIS)
+    header.set_data_dtype(values.dtype)
+    image = nifti_image(data, header)
+    with path.open("wb") as file:
+        if path.name.lower().endswith(".gz"):
+            # No name and no time stamp: the same label map gives the same file.
+            with gzip.GzipFile("", "wb", _LEVEL, file, mtime=0) as packed:
+                image.to_stream(packed)
+        else:
+            image.to_stream(file)
+
+
+def _read(path: Path, header: Header) -> tuple[NDArray[Any], list[Notice]]:
+    """(components, z, y, x), and what was noticed at the end of the file."""
+    stored, notices = _read_to_the_end(path, header)
+    values = _scaled(stored, header.slope, header.inter).T.reshape((header.components, *header.geometry.shape))
+    return values, notices
+
+
+def _expect_room(size: int, header: Header) -> None:
+    """Require that a file of this size can hold the voxels, before memory is asked for them."""
+    if not header.packed:
+        expect_bytes(size, header.bytes)
+    elif header.bytes > size * _BEST_DEFLATE:
+        raise DamagedFileError(
+            f"the file holds {size} compressed bytes, its header promises {header.bytes}, more than fit into them"
+        )
+
+
+def _scaled(stored: NDArray[Any], slope: float, inter: float) -> NDArray[Any]:
+    """``stored * slope + inter``, computed in double precision; float32 where that holds the stored numbers."""
+    if (slope, inter) == (1.0, 0.0):
+        return stored
+    small = stored.dtype == np.float32 or (stored.dtype.kind in "iu" and stored.dtype.itemsize <= 2)
+    scaled = np.empty(stored.shape, np.float32 if small else np.float64, order="F")
+    source, target = stored.reshape(-1, order="A"), scaled.reshape(-1, order="A")
+    with np.errstate(over="ignore", invalid="ignore"):
+        for start in range(0, len(source), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            target[part] = source[part].astype(np.float64) * slope + inter
+    return scaled
+
+
+def _end_notice(path: Path, trailing: int, at_end: bool) -> list[Notice]:
+    remedy = "Compare the file with its source, or write it again, e.g. with nibabel."
+    if trailing:
+        return [
+            Notice(
+                "A file has bytes behind its compressed data: they are left out.",
+                path,
+                found=f"{trailing} bytes that are not gzip",
+                expected="nothing behind the compressed data",
+                remedy=remedy,
+            )
+        ]
+    if not at_end:
+        return [
+            Notice(
+                "A file goes on behind its voxels: the rest is not read.",
+                path,
+                found=f"more than {_MOST_BEHIND} further bytes",
+                expected="as many voxels as the header states",
+                remedy=remedy,
+            )
+        ]
+    return []
+
+
+def _name_notice(path: Path, packed: bool) -> list[Notice]:
+    if packed == path.name.lower().endswith(".gz"):
+        return []
+    found, ending = ("a gzip file", ".nii.gz") if packed else ("a file that is not compressed", ".nii")
+    return [
+        Notice(
+            "A NIfTI file has the ending of another kind: it is read as what it is.",
+            path,
+            found=found,
+            expected=f"the ending {ending}",
+            remedy=f"Rename the file to {ending}, because other programs may not read it.",
+        )
+    ]
+
+
+def _shear_notice(path: Path, geometry: Geometry) -> list[Notice]:
+    if geometry.dimensions != 3 or not np.isfinite(geometry.direction).all():
+        return []
+    directions = np.reshape(geometry.direction, (3, 3))
+    cosines = directions.T @ directions
+    if np.abs(cosines - np.eye(3)).max() <= _SKEW:
+        return []
+    angles = np.degrees(np.arccos(np.clip(cosines[np.triu_indices(3, 1)], -1, 1)))
+    return [
+        Notice(
+            "The axes of an image are not at right angles.",
+            path,
+            found="angles of " + ", ".join(f"{angle:.2f}" for angle in angles) + " degrees",
+            expected="90 degrees",
+            remedy="Voxels are taken as if the axes were, with the lengths of the axes as spacing; label maps get the "
+            "image's own axes. Resample the image if the angles are far from 90 degrees.",
+        )
+    ]
