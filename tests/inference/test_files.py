@@ -68,9 +68,9 @@ class TestOrientation:
             other, same = predictor.predict_files(tmp_path / "in", tmp_path / "out", quiet=True)
         np.testing.assert_array_equal(values_in_space(other), values_in_space(same))
         assert len(np.unique(values_in_space(same))) > 1
-        (record,) = caplog.records
-        assert "1 image was turned to RAS" in record.getMessage()
-        assert f"other ({axes})" in record.getMessage()
+        (line,) = (record.getMessage() for record in caplog.records if "turned" in record.getMessage())
+        assert "1 image was turned to RAS" in line
+        assert f"other ({axes})" in line
 
     def test_a_model_of_mixed_or_unknown_images_takes_them_as_they_are(
         self, model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -80,7 +80,7 @@ class TestOrientation:
             (as_stored,) = orient(model, None).predict_files(path, tmp_path / "out", quiet=True)
             (same,) = orient(model, "LPI").predict_files(path, tmp_path / "same", quiet=True)
         assert as_stored.read_bytes() == same.read_bytes()
-        assert not caplog.records
+        assert "turned" not in caplog.text
 
     def test_an_array_is_taken_as_it_is(self, model: Path) -> None:
         image = make_image()[None]
@@ -104,7 +104,7 @@ class TestFailures:
         write_image(inputs / "d_0001.nii.gz", make_image())
         done = run(model, inputs, tmp_path / "out")
         assert done.exit_code == 1
-        assert "2 cases were not segmented" in done.output
+        assert "2 cases could not be segmented" in done.output
         assert "wrong number of channels" in done.output
         assert str(inputs / "a_0000.nii.gz") in done.output
         assert names_in(tmp_path / "out") == ["b.nii.gz", "c.nii.gz", "dataset.json", "predictions.jsonl"]
@@ -121,7 +121,7 @@ class TestFailures:
             return real(self, *arguments)
 
         monkeypatch.setattr(Predictor, "_segment", fail_once)
-        with pytest.raises(FailedCasesError, match="Case b was not segmented: The image does not fit") as caught:
+        with pytest.raises(FailedCasesError, match=r"Case b was not segmented: .*memory") as caught:
             predictor.predict_files(inputs, tmp_path / "out", quiet=True)
         assert caught.value.found == "no 5 GB"
         assert [path.name for path in caught.value.written] == ["a.nii.gz", "c.nii.gz"]

@@ -298,7 +298,7 @@ class Predictor:
         if turned:
             log.warning(
                 "%s turned to %s, the orientation of the training images, and %s back: %s.",
-                "1 image was" if len(turned) == 1 else f"{len(turned)} images were",
+                f"{counted(len(turned), 'image')} {'was' if len(turned) == 1 else 'were'}",
                 self.card.orientation,
                 "its label map" if len(turned) == 1 else "their label maps",
                 few(f"{case} ({axes})" for case, axes in turned.items()),
