@@ -30,4 +30,5 @@ def write_along(path: Path, values: NDArray[np.generic], axes: str, affine: NDAr
 def values_in_space(path: Path) -> NDArray[np.int64]:
     """The values (z, y, x) along RAS."""
     canonical = nibabel.as_closest_canonical(nibabel.load(path))
-    return np.asarray(canonical.dataobj).astype(np.int64).T
+    values: NDArray[np.int64] = np.asarray(canonical.dataobj).astype(np.int64).T
+    return values

@@ -64,6 +64,9 @@ def test_umseg_commands_and_python_run_in_order(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(demo, "CONFIG", demo.CONFIG.model_copy(update={"epochs": 1, "iterations": 1}))
     write_blobs(Path("data/Dataset004_Hippocampus"), num_cases=5)
+    write_blobs(Path("test_set"), num_cases=2)
+    for part in ("images", "labels"):
+        Path("test_set", f"{part}Tr").rename(Path("data/Dataset004_Hippocampus", f"{part}Ts"))
     write_task(Path("downloads/Task09_Spleen"))
     for number in range(3):
         write_picture(Path("downloads/nuclei"), f"cell_{number}", colour(number), instances(0, 7, 300))

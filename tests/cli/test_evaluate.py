@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -50,3 +51,44 @@ def test_the_help_names_every_metric() -> None:
     own = [name for name, metric in METRICS.items() if metric.function.__module__.startswith("umseg.")]
     assert len(own) == 8
     assert ", ".join(own) in " ".join(text.split())
+
+
+def test_tolerances(folders: list[str], tmp_path: Path) -> None:
+    labels = {"background": 0, "organ": 1, "cyst": 2}
+    content = {"channel_names": {"0": "CT"}, "labels": labels, "numTraining": 1, "file_ending": ".nii.gz"}
+    (tmp_path / "dataset.json").write_text(json.dumps(content))
+    for text, expected in (("3", [3, 3]), ("1,2.5", [1, 2.5]), ("cyst=2.5", [1, 2.5]), ("cyst=2, organ=3", [3, 2])):
+        done = evaluate(*folders, "--tolerance", text)
+        assert done.exit_code == 0, done.output
+        scores = json.loads((tmp_path / "pred" / "metrics.json").read_text())
+        assert scores["tolerance"] == dict(zip(("organ", "cyst"), expected, strict=True))
+    for text in ("1,cyst=2", "one", "cyst="):
+        done = evaluate(*folders, "--tolerance", text)
+        assert done.exit_code == 2
+        assert "--tolerance" in done.output
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "metrics.csv"])
+def test_what_umseg_did_not_write_is_kept(folders: list[str], tmp_path: Path, name: str) -> None:
+    for _ in range(2):
+        assert evaluate(*folders).exit_code == 0
+    mine = tmp_path / "pred" / name
+    mine.write_text("a;b\n1;2\n")
+    done = evaluate(*folders)
+    assert done.exit_code == 2
+    assert "umseg did not write" in done.output
+    assert mine.read_text() == "a;b\n1;2\n"
+    assert evaluate(*folders, "--overwrite").exit_code == 0
+    assert mine.read_text() != "a;b\n1;2\n"
+
+
+def test_places_that_are_not_written(folders: list[str], tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_text("mine")
+    done = evaluate(*folders, "--output", str(tmp_path / "note.txt"))
+    assert (done.exit_code, "is a file" in done.output) == (2, True)
+    validation = tmp_path / "model" / "fold_0" / "validation"
+    validation.mkdir(parents=True)
+    (tmp_path / "model" / "model.json").write_text("{}")
+    done = evaluate(*folders, "--output", str(validation))
+    assert (done.exit_code, "a fold's validation" in done.output) == (2, True)
+    assert not list(validation.iterdir())

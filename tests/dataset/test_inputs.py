@@ -11,6 +11,7 @@ from tests.dataset.builder import write_image
 from tests.dataset.dicom_builder import write_series
 from umseg.common.errors import UserError
 from umseg.dataset.inputs import find_all_inputs, find_inputs
+from umseg.dataset.naming import Grouped
 
 VOXELS = np.ones((4, 5, 6), np.int16)
 
@@ -63,7 +64,7 @@ def test_folders_below_are_named(tmp_path: Path) -> None:
 
 def test_several_inputs_and_patterns(tmp_path: Path) -> None:
     paths = [write_image(tmp_path / name / f"{name}_t1.nii.gz", VOXELS) for name in ("p1", "p2")]
-    expected = ({"p1_t1": (paths[0],), "p2_t1": (paths[1],)}, [])
+    expected: Grouped = ({"p1_t1": (paths[0],), "p2_t1": (paths[1],)}, [])
     assert find_all_inputs([tmp_path / "p1", paths[1]], 1, ".nii.gz") == expected
     assert find_all_inputs([tmp_path / "*" / "*_t1.nii.gz"], 1, ".nii.gz") == expected
     with pytest.raises(UserError, match="does not exist"):

@@ -12,6 +12,7 @@ import pytest
 
 from tests.dataset.builder import write_image
 from tests.evaluation.conftest import Writer
+from tests.orientations import AFFINE, write_along
 from umseg.common.errors import UserError
 from umseg.dataset.io.grid import Geometry, Unit
 from umseg.dataset.io.images import write_label
@@ -28,7 +29,7 @@ from umseg.evaluation import (
     surface_dice,
     write_metrics,
 )
-from umseg.evaluation.records import Metrics, load_metrics
+from umseg.evaluation.records import InstanceMetrics, Metrics, load_metrics
 
 SPACING = (2.0, 0.8, 0.8)
 Folders = tuple[Path, Path]
@@ -383,3 +384,72 @@ def test_what_was_noticed_in_label_maps_is_told_once(
     assert [case.classes["1"].scores["dsc"] for case in metrics.cases] == [1.0, 1.0]
     (message,) = [record.getMessage() for record in caplog.records if "almost whole" in record.getMessage()]
     assert "concerned: 2: a.nii.gz (2.0002 and" in message
+
+
+class TestOrientation:
+    def test_a_prediction_along_other_axes_is_turned(
+        self, folders: Folders, block: np.ndarray, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        for axes in ("LPI", "PSR"):
+            for name, map_ in (("a", block), ("b", np.roll(block, 1, axis=2))):
+                write_along(tmp_path / axes / f"{name}.nii.gz", map_, axes)
+                write_along(tmp_path / "ref" / f"{name}.nii.gz", block, "RAS")
+                write_along(tmp_path / "same" / f"{name}.nii.gz", map_, "RAS")
+            expected = evaluate((tmp_path / "same", tmp_path / "ref"))
+            with caplog.at_level(logging.WARNING):
+                found = evaluate((tmp_path / axes, tmp_path / "ref"))
+            assert [case.scores for case in found.cases] == [case.scores for case in expected.cases]
+            note = f"The prediction is stored as {axes}; it was turned to the reference's axes, RAS."
+            assert [case.notes for case in found.cases] == [(note,), (note,)]
+            assert [case.notes for case in expected.cases] == [(), ()]
+            assert f"a ({axes}), b ({axes})" in caplog.text
+
+    def test_objects_along_other_axes_are_turned(self, block: np.ndarray, tmp_path: Path) -> None:
+        write_along(tmp_path / "pred" / "a.nii.gz", block, "LPI")
+        write_along(tmp_path / "ref" / "a.nii.gz", block, "RAS")
+        metrics = evaluate_folder(tmp_path / "pred", tmp_path / "ref", instances=True, quiet=True)
+        assert isinstance(metrics, InstanceMetrics)
+        assert metrics.cases[0].objects.F1 == 1
+        assert metrics.cases[0].notes
+
+    def test_flipped_axes_on_another_grid_are_refused(self, block: np.ndarray, tmp_path: Path) -> None:
+        write_along(tmp_path / "ref" / "a.nii.gz", block, "RAS")
+        moved = AFFINE.copy()
+        moved[0, 3] += 50
+        write_along(tmp_path / "pred" / "a.nii.gz", block, "LAS", moved)
+        with pytest.raises(UserError, match="different axes, and do not lie on the same grid") as caught:
+            evaluate((tmp_path / "pred", tmp_path / "ref"))
+        assert str(caught.value.found).startswith("LAS, ")
+        assert str(caught.value.expected).startswith("RAS, ")
+
+
+def test_masks_of_another_value_are_told(
+    write_maps: Writer, block: np.ndarray, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    mask = np.where(block > 0, 255, 0).astype(np.uint8)
+    two = write_maps("pred", {"a.nii.gz": mask}), write_maps("ref", {"a.nii.gz": np.minimum(block, 1)})
+    with caplog.at_level(logging.WARNING):
+        evaluate(two)
+    assert "no value in common: 255 and 1" in caplog.text
+    assert "0 and 255" in caplog.text
+    write_description(tmp_path / "dataset.json", {"background": 0, "organ": 1})
+    with pytest.raises(UserError, match="values that have no label") as caught:
+        evaluate(two)
+    assert "0 and 255" in str(caught.value.remedy)
+
+
+def test_only_those_present(folders: Folders, block: np.ndarray) -> None:
+    (folders[0] / "b.nii.gz").unlink()
+    with pytest.raises(UserError, match="1 reference case has no label map"):
+        evaluate(folders)
+    metrics = evaluate(folders, only_present=True)
+    assert [case.case for case in metrics.cases] == ["a", "c"]
+    assert metrics.missing == ("b",)
+    assert "Not scored, because there is no prediction: 1 case (b)." in format_table(metrics)
+
+
+def test_tolerances_by_name(folders: Folders) -> None:
+    labels = {"background": 0, "liver": 1, "cyst": 2}
+    assert evaluate(folders, labels=labels, tolerance={"cyst": 2.5}).tolerance == {"liver": 1.0, "cyst": 2.5}
+    with pytest.raises(UserError, match="Unknown class 'cist'"):
+        evaluate(folders, labels=labels, tolerance={"cist": 2.5})

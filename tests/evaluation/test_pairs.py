@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -92,3 +93,52 @@ def test_folders_that_cannot_be_right(folders: MakeFolders, tmp_path: Path) -> N
     with pytest.raises(UserError, match="does not exist") as caught:
         cases(predictions, predictions / "a.nii", None, None)
     assert caught.value.found == "a file"
+
+
+def test_predictions_of_another_format(folders: MakeFolders) -> None:
+    pairs, missing = find_pairs(*folders(["a.mha", "b.nii", "a.png.txt"], ["a.nii.gz", "b.nii.gz"]))
+    assert [pair.prediction.name for pair in pairs] == ["a.mha", "b.nii"]
+    assert missing == ()
+
+
+def test_an_extra_prediction_of_another_format(folders: MakeFolders) -> None:
+    with pytest.raises(UserError, match="1 predicted case has no label map in ref"):
+        find_pairs(*folders(["a.mha", "b.mha"], ["a.nii.gz"]))
+
+
+def test_two_predictions_of_a_case(folders: MakeFolders) -> None:
+    two = folders(["a.mha", "a.nrrd", "b.nii.gz"], ["a.nii.gz", "b.nii.gz"])
+    with pytest.raises(UserError, match="predictions of several formats") as caught:
+        find_pairs(*two)
+    assert caught.value.found == "a.mha, a.nrrd"
+
+
+def test_second_copies_are_skipped(folders: MakeFolders, caplog: pytest.LogCaptureFixture) -> None:
+    two = folders(["a.nii.gz", "a (1).nii.gz"], ["a.nii.gz", "a - Copy.nii.gz"])
+    assert cases(*two, None, None) == ["a"]
+    assert "a (1).nii.gz" in caplog.text
+    assert "a - Copy.nii.gz" in caplog.text
+
+
+def test_only_those_present(folders: MakeFolders, caplog: pytest.LogCaptureFixture) -> None:
+    two = folders(["a.nii.gz", "c.nii.gz", "x.nii.gz"], [f"{case}.nii.gz" for case in "abcd"])
+    pairs, missing = find_pairs(*two, only_present=True)
+    assert ([pair.case for pair in pairs], missing) == (["a", "c"], ("b", "d"))
+    assert "2 of 4 reference cases have no prediction: b, d" in caplog.text
+    assert "1 predictions have no reference: x" in caplog.text
+    with pytest.raises(UserError, match="No reference case has a prediction"):
+        find_pairs(*two, cases=["b"], only_present=True)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+def test_links_that_lead_nowhere_count(folders: MakeFolders) -> None:
+    predictions, reference = folders(["a.nii.gz"], ["a.nii.gz"])
+    for folder in (predictions, reference):
+        (folder / "b.nii.gz").symlink_to("/nowhere/b.nii.gz")
+    assert cases(predictions, reference, None, None) == ["a", "b"]
+    (predictions / "b.nii.gz").unlink()
+    with pytest.raises(UserError, match="1 reference case has no label map in pred"):
+        cases(predictions, reference, None, None)
+    (reference / "link").symlink_to("/nowhere")
+    with pytest.raises(UserError, match="A link leads to a file that cannot be reached"):
+        cases(predictions, reference / "link", None, None)

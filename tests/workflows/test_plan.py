@@ -13,13 +13,14 @@ import pytest
 import SimpleITK as sitk
 
 from tests.blobs import write_blobs
+from tests.orientations import write_along
 from umseg.common.errors import UserError
 from umseg.dataset.dataset import Dataset
 from umseg.dataset.io.images import read_image, read_label
 from umseg.evaluation import Metrics
 from umseg.models import ModelOptions
-from umseg.planning import Overrides
-from umseg.preprocess import CaseStore
+from umseg.planning import Fingerprint, Overrides, Plan
+from umseg.preprocess import CaseStore, case_origins
 from umseg.preprocess.locations import location_classes
 from umseg.reports.summary import plan_summary
 from umseg.training import TrainingConfig, train
@@ -208,3 +209,81 @@ def test_file_map_is_planned(dataset: Path, tmp_path: Path) -> None:
     made = plan(dataset, tmp_path / "w")
     assert CaseStore(made.preprocessed("3d_fullres")).case_ids() == tuple(sorted(entries))
     assert "scans" not in made.load(Dataset).description.model_dump_json()
+
+
+class TestOrientation:
+    def write(self, folder: Path, axes: str) -> Path:
+        """The data set of ``write_blobs``, its images and label maps stored along the given axes in turn."""
+        write_blobs(folder, num_cases=4)
+        for place in ("imagesTr", "labelsTr"):
+            for number, path in enumerate(sorted((folder / place).iterdir())):
+                values = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+                write_along(path, values, axes.split(",")[number % len(axes.split(","))], np.diag([1.5, 1, 2, 1.0]))
+        return folder
+
+    def stored(self, workspace: Workspace) -> dict[str, np.ndarray]:
+        store = CaseStore(workspace.preprocessed("3d_fullres"))
+        return {case: np.asarray(store.open(case).data[:]) for case in store.case_ids()}
+
+    def test_images_that_are_alike_are_used_as_they_are(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        with caplog.at_level("WARNING", logger="umseg"):
+            made = plan(self.write(tmp_path / "Dataset903_Work", "LPI"), tmp_path / "w")
+        assert "orientation" not in caplog.text
+        assert made.load(Fingerprint).orientations == ("LPI",) * 4
+        dataset = made.load(Dataset)
+        assert dataset.orientation == "LPI"
+        # Neither arrays nor their origin tell of it: cases of earlier workspaces stay.
+        unturned = dataset.model_copy(update={"orientation": None})
+        configuration = made.load(Plan).configuration("3d_fullres")
+        digests = made.load(Fingerprint).case_digests
+        origins = case_origins(unturned, digests, made.load(Plan), configuration)
+        assert origins == case_origins(dataset, digests, made.load(Plan), configuration, ("LPI",) * 4)
+
+    def test_images_of_different_orientations_are_told_and_can_be_turned(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        alike = plan(self.write(tmp_path / "alike" / "Dataset903_Work", "RAS"), tmp_path / "w")
+        mixed = self.write(tmp_path / "mixed" / "Dataset903_Work", "RAS,LPI,PSR,RAS")
+        with caplog.at_level("WARNING", logger="umseg"):
+            as_stored = plan(mixed, tmp_path / "m")
+        (warning,) = (text for record in caplog.records if "orientations" in (text := record.getMessage()))
+        assert "different orientations" in warning
+        assert "2 RAS, 1 LPI, 1 PSR" in warning
+        assert "--reorient RAS" in warning
+        assert as_stored.load(Dataset).orientation is None
+        turned = plan_dataset(mixed, tmp_path / "m", configurations=["3d_fullres"], reorient="ras", quiet=True)[0]
+        assert turned.load(Dataset).orientation == "RAS"
+        for record in (Plan, Splits):
+            assert turned.load(record) == alike.load(record)
+        assert turned.load(Fingerprint).shapes_after_crop == alike.load(Fingerprint).shapes_after_crop
+        expected = self.stored(alike)
+        for case, found in self.stored(turned).items():
+            np.testing.assert_array_equal(found, expected[case])
+        assert len(expected) == 4
+
+    def test_an_earlier_fingerprint_learns_the_orientations(self, tmp_path: Path) -> None:
+        dataset = self.write(tmp_path / "Dataset903_Work", "LPI")
+        made = plan(dataset, tmp_path / "w")
+        file = made.file(Fingerprint)
+        content = json.loads(file.read_text())
+        del content["orientations"]
+        file.write_text(json.dumps(content))
+        before = {path: path.stat().st_mtime_ns for path in made.preprocessed("3d_fullres").iterdir()}
+        plan(dataset, tmp_path / "w")
+        assert made.load(Fingerprint).orientations == ("LPI",) * 4
+        assert {path: path.stat().st_mtime_ns for path in made.preprocessed("3d_fullres").iterdir()} == before
+
+
+@pytest.mark.parametrize("root", [".", "Dataset903_Work/imagesTr"])
+def test_no_workspace_lies_in_a_data_set(dataset: Path, tmp_path: Path, root: str) -> None:
+    before = (dataset / "dataset.json").read_bytes()
+    with pytest.raises(UserError, match="would lie in a data set"):
+        plan(dataset, tmp_path / root)
+    assert (dataset / "dataset.json").read_bytes() == before
+
+
+def test_a_workspace_that_is_a_file(dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "w").write_text("mine")
+    with pytest.raises(UserError, match="not a folder") as caught:
+        plan(dataset, tmp_path / "w")
+    assert caught.value.file == str(tmp_path / "w")

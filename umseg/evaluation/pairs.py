@@ -133,7 +133,7 @@ def _label_maps(folder: Path, ending: str) -> dict[str, Path]:
 
 def _predictions(folder: Path, ending: str, references: Collection[str]) -> dict[str, Path]:
     """Case name to file: of the references' format or, where there is none of it, of another one."""
-    endings = {found for path in _files(folder) if (found := _ending(path.name)) is not None}
+    endings = {known for path in _files(folder) if (known := _ending(path.name)) is not None}
     by_ending = {other: _with_ending(folder, other) for other in sorted(endings)}
     same = by_ending.pop(ending, {})
     others: dict[str, list[Path]] = {}

@@ -26,7 +26,7 @@ class FailedCasesError(DatasetError):
     """
 
     def __init__(self, problems: Sequence[Problem], written: Sequence[Path], output: Path) -> None:
-        done = f"{len(written)} label map{'' if len(written) == 1 else 's'}"
+        done = counted(len(written), "label map")
         if len(problems) == 1:
             (only,) = problems
             super().__init__(

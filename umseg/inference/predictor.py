@@ -297,11 +297,10 @@ class Predictor:
     def _tell_turned(self, turned: Mapping[str, str]) -> None:
         if turned:
             log.warning(
-                "%d image%s turned to %s, the orientation of the training images, and the label map%s turned back: %s.",
-                len(turned),
-                " was" if len(turned) == 1 else "s were",
+                "%s turned to %s, the orientation of the training images, and %s back: %s.",
+                f"{counted(len(turned), 'image')} {'was' if len(turned) == 1 else 'were'}",
                 self.card.orientation,
-                "" if len(turned) == 1 else "s were",
+                "its label map" if len(turned) == 1 else "their label maps",
                 few(f"{case} ({axes})" for case, axes in turned.items()),
             )
 

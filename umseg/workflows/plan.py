@@ -17,7 +17,7 @@ from umseg.common.text import counted
 from umseg.dataset.check.fix_headers import fix_geometry as with_fixed_geometry
 from umseg.dataset.check.problems import Problem
 from umseg.dataset.check.report import report_problems
-from umseg.dataset.dataset import survey_dataset
+from umseg.dataset.dataset import Dataset, survey_dataset
 from umseg.dataset.io.orientation import common_axes, count_axes, parse_axes
 from umseg.models.card import load_card
 from umseg.models.measured_memory import MemoryMeter
@@ -102,14 +102,12 @@ def plan_dataset(
         )
     # The options are checked before the images, which take long.
     other = None if like is None else load_card(like)
-    other_plan = None if other is None else other.plan
     axes = parse_axes(reorient) if reorient is not None else other.orientation if other is not None else None
-    _check_names(configurations or [], CONFIGURATIONS if other_plan is None else other_plan.configurations)
+    _check_names(configurations or [], CONFIGURATIONS if other is None else other.plan.configurations)
     dataset, structural = survey_dataset(dataset_folder)
     given_splits = None if splits is None else read_splits(splits, [case.id for case in dataset.cases])
     dataset = dataset.model_copy(update={"orientation": axes})
-    workspace = Workspace.to_be(Path(dataset.name), root)
-    _refuse_place(workspace, dataset.folder)
+    workspace = _place(dataset, root)
     with (
         claim(workspace.folder, "plans this data set", wait=LONGEST_WAIT),
         _kept_if_killed(workspace.measured) as kept,
@@ -134,9 +132,8 @@ def plan_dataset(
         fingerprint = extract_fingerprint(
             dataset, workers=workers, quiet=quiet, report=report, earlier=earlier, kept=kept
         )
-        dataset = dataset.model_copy(update={"orientation": axes or common_axes(fingerprint.orientations)})
-        _tell_orientation(fingerprint.orientations, axes)
-        if like is None or other_plan is None:
+        dataset = _oriented(dataset, fingerprint.orientations, axes)
+        if like is None or other is None:
             plan = make_plan(
                 fingerprint,
                 dataset.description,
@@ -147,12 +144,12 @@ def plan_dataset(
                 measure=MemoryMeter(workspace.memory_file),
             )
         else:
-            plan = transfer_plan(other_plan, fingerprint, dataset.description, like)
+            plan = transfer_plan(other.plan, fingerprint, dataset.description, like)
         # A configuration that inherits uses the images of another one.
         chosen = {plan.configuration(name).inherits_from or name for name in configurations or plan.configurations}
         folds = settle_folds(workspace, list(fingerprint.case_ids), case_groups, given_splits)
         warn_of_findings(fingerprint, dataset.description, folds)
-        protect_models(workspace, plan, fingerprint, dataset.description)
+        protect_models(workspace, plan, fingerprint, dataset)
 
         origins = {
             name: case_origins(dataset, fingerprint.case_digests, plan, configuration, fingerprint.orientations)
@@ -218,11 +215,15 @@ def _keep(record: Record, path: Path) -> None:
     record.save(path)
 
 
-def _refuse_place(workspace: Workspace, dataset: Path) -> None:
-    """Keep a workspace off files, data sets and their folders of images.
+def _place(dataset: Dataset, root: Path) -> Workspace:
+    """The workspace of a data set, which is kept off files, data sets and their folders of images.
 
     Another folder inside a data set is a fine place: ``umseg plan .`` works there.
+
+    Raises:
+        UserError: The workspace would lie in one of those places.
     """
+    workspace = Workspace.to_be(Path(dataset.name), root)
     folder = workspace.folder
     taken = next((path for path in (folder, *folder.parents) if path.exists()), folder)
     if not taken.is_dir():
@@ -232,19 +233,26 @@ def _refuse_place(workspace: Workspace, dataset: Path) -> None:
             expected="a folder",
             remedy="Choose another folder with --workspace.",
         )
-    place = folder.resolve()
-    images = any(dataset.resolve() / name in place.parents for name in IMAGE_FOLDERS)
-    if place == dataset.resolve() or images or any((folder / name).is_dir() for name in IMAGE_FOLDERS):
+    place, own = folder.resolve(), dataset.folder.resolve()
+    images = any(own / name in place.parents for name in IMAGE_FOLDERS)
+    if place == own or images or any((folder / name).is_dir() for name in IMAGE_FOLDERS):
         raise UserError(
             "The workspace would lie in a data set, whose files it would replace.",
             file=folder,
             expected="a folder beside the data sets",
             remedy="Choose another folder with --workspace.",
         )
+    return workspace
 
 
-def _tell_orientation(stored: Sequence[str | None], axes: str | None) -> None:
-    """Say which images are turned, or that the network will see images of different orientations."""
+def _oriented(dataset: Dataset, stored: Sequence[str | None], axes: str | None) -> Dataset:
+    """The data set with the orientation in which it is used; says which images are turned, or that they differ.
+
+    Args:
+        dataset: The data set.
+        stored: Orientation in which each image is stored.
+        axes: Orientation that the user, or the model of --like, asks for.
+    """
     counts = count_axes(stored)
     listed = ", ".join(f"{number} {codes}" for codes, number in counts)
     if axes is not None and not counts:
@@ -258,6 +266,7 @@ def _tell_orientation(stored: Sequence[str | None], axes: str | None) -> None:
             listed,
             counts[0][0],
         )
+    return dataset.model_copy(update={"orientation": axes or common_axes(stored)})
 
 
 def _check_names(names: Sequence[str], known: Collection[str]) -> None:

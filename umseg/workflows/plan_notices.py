@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 
 from umseg.common.errors import UserError
+from umseg.dataset.dataset import Dataset
 from umseg.dataset.description import DatasetDescription
 from umseg.models.card import ModelCard
 from umseg.planning import Fingerprint, Plan
@@ -35,7 +36,7 @@ def warn_of_findings(fingerprint: Fingerprint, description: DatasetDescription, 
         log.warning("%s", sentence)
 
 
-def protect_models(workspace: Workspace, plan: Plan, fingerprint: Fingerprint, description: DatasetDescription) -> None:
+def protect_models(workspace: Workspace, plan: Plan, fingerprint: Fingerprint, dataset: Dataset) -> None:
     """Warn of trained models that the new plan does not fit; refuse it while a model is being trained.
 
     Raises:
@@ -43,7 +44,7 @@ def protect_models(workspace: Workspace, plan: Plan, fingerprint: Fingerprint, d
     """
     if not workspace.plan_file.exists():
         return
-    for sentence in _outdated(workspace, plan, description):
+    for sentence in _outdated(workspace, plan, dataset):
         log.warning("%s", sentence)
     if _unchanged(workspace, plan, fingerprint):
         return
@@ -64,16 +65,16 @@ def _unchanged(workspace: Workspace, plan: Plan, fingerprint: Fingerprint) -> bo
     return earlier == (plan, fingerprint.content_hash)
 
 
-def _outdated(workspace: Workspace, plan: Plan, description: DatasetDescription) -> Iterator[str]:
+def _outdated(workspace: Workspace, plan: Plan, dataset: Dataset) -> Iterator[str]:
     """A sentence about every trained model that could not be continued under another plan.
 
     Args:
         workspace: The data set's workspace.
         plan: The plan that it is to have.
-        description: Description of the data set.
+        dataset: The data set.
     """
     for models in dict.fromkeys(fold.models for fold in trained_folds(workspace)):
-        difference = _difference(models, plan, description)
+        difference = _difference(models, plan, dataset)
         if difference:
             yield (
                 f"{models.path.name} was trained under another plan and can only be used for prediction, not "
@@ -81,7 +82,7 @@ def _outdated(workspace: Workspace, plan: Plan, description: DatasetDescription)
             )
 
 
-def _difference(models: ModelFolder, plan: Plan, description: DatasetDescription) -> str | None:
+def _difference(models: ModelFolder, plan: Plan, dataset: Dataset) -> str | None:
     try:
         card = ModelCard.load(models.card_file, _REMEDY)
         folds = [fold for fold in models.folds() if fold.trained]
@@ -96,9 +97,13 @@ def _difference(models: ModelFolder, plan: Plan, description: DatasetDescription
     options = {option: value for option, value in chosen.items() if value is not None}
     configuration = plan.configurations[name].model_copy(update=options)
     configurations = {**plan.configurations, name: configuration}
-    now = card.model_copy(
-        update={"plan": plan.model_copy(update={"configurations": configurations}), "dataset": description}
-    )
+    changes: dict[str, object] = {
+        "plan": plan.model_copy(update={"configurations": configurations}),
+        "dataset": dataset.description,
+    }
+    if "orientation" in card.model_fields_set:
+        changes["orientation"] = dataset.orientation
+    now = card.model_copy(update=changes)
     if now == card:
         return None
     trained, planned = differences(card, now)

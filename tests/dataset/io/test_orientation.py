@@ -22,7 +22,7 @@ def oblique() -> np.ndarray:
     turned, _ = np.linalg.qr(np.array([[0.95, -0.2, 0.1], [0.2, 0.95, -0.1], [-0.1, 0.1, 0.95]]))
     affine = AFFINE.copy()
     affine[:3, :3] = turned * np.sign(np.diag(turned)) @ np.diag([1.5, 0.8, 2])
-    return affine
+    return np.asarray(affine)
 
 
 @pytest.mark.parametrize("affine", [AFFINE, oblique()], ids=["straight", "oblique"])

@@ -1,0 +1,324 @@
+"""What prediction reads and writes: other orientations, failures, what is kept, and where nothing may be written."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from typer.testing import CliRunner
+
+from tests.dataset.builder import names_in, write_dataset, write_image
+from tests.inference.test_predictor import make_image, write_model, write_weights
+from tests.orientations import values_in_space, write_along
+from tests.training.factories import make_network
+from umseg.cli.app import app
+from umseg.common.claims import holder
+from umseg.common.errors import UserError
+from umseg.common.files import write_text
+from umseg.dataset.dataset import survey_cases
+from umseg.inference import Predictor
+from umseg.inference.failures import FailedCasesError
+from umseg.inference.output import refuse_place
+from umseg.models.card import load_card
+
+IMAGES = ("a", "b", "c")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write_model(tmp_path / "nnunet__small")
+
+
+@pytest.fixture
+def predictor(model: Path) -> Predictor:
+    return Predictor(model, "cpu", precision="fp32")
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Path:
+    for seed, case in enumerate(IMAGES):
+        write_image(tmp_path / "in" / f"{case}_0000.nii.gz", make_image(seed=seed))
+    return tmp_path / "in"
+
+
+def stamps(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob("*.nii.gz")}
+
+
+def orient(model: Path, axes: str | None) -> Predictor:
+    load_card(model).model_copy(update={"orientation": axes}).save(model / "model.json")
+    return Predictor(model, "cpu", precision="fp32")
+
+
+class TestOrientation:
+    @pytest.mark.parametrize("axes", ["LAS", "LPI", "PSR", "SAR"])
+    def test_images_are_turned_and_label_maps_back(
+        self, model: Path, tmp_path: Path, axes: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        predictor, image = orient(model, "RAS"), make_image((8, 8, 8))
+        for name, stored in (("same", "RAS"), ("other", axes)):
+            write_along(tmp_path / "in" / f"{name}_0000.nii.gz", image, stored, np.eye(4))
+        with caplog.at_level(logging.WARNING):
+            other, same = predictor.predict_files(tmp_path / "in", tmp_path / "out", quiet=True)
+        np.testing.assert_array_equal(values_in_space(other), values_in_space(same))
+        assert len(np.unique(values_in_space(same))) > 1
+        (line,) = (record.getMessage() for record in caplog.records if "turned" in record.getMessage())
+        assert "1 image was turned to RAS" in line
+        assert f"other ({axes})" in line
+
+    def test_a_model_of_mixed_or_unknown_images_takes_them_as_they_are(
+        self, model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        path = write_along(tmp_path / "in" / "a.nii.gz", make_image(), "LPI")
+        with caplog.at_level(logging.WARNING):
+            (as_stored,) = orient(model, None).predict_files(path, tmp_path / "out", quiet=True)
+            (same,) = orient(model, "LPI").predict_files(path, tmp_path / "same", quiet=True)
+        assert as_stored.read_bytes() == same.read_bytes()
+        assert "turned" not in caplog.text
+
+    def test_an_array_is_taken_as_it_is(self, model: Path) -> None:
+        image = make_image()[None]
+        expected = orient(model, None).predict(image, (1.0, 1.0, 1.0))
+        np.testing.assert_array_equal(orient(model, "LPI").predict(image, (1.0, 1.0, 1.0)), expected)
+
+    def test_the_card_says_in_which_order_axes_are(self, model: Path) -> None:
+        assert '"orientation": null' in (model / "model.json").read_text()
+        earlier = (model / "model.json").read_text().replace(',\n  "orientation": null', "")
+        assert "orientation" not in earlier
+        write_text(model / "model.json", earlier)
+        assert load_card(model).orientation is None
+
+
+class TestFailures:
+    def test_all_failures_are_listed_and_the_others_are_written(
+        self, model: Path, inputs: Path, tmp_path: Path
+    ) -> None:
+        (inputs / "a_0000.nii.gz").write_bytes(b"no image")
+        write_image(inputs / "d_0000.nii.gz", make_image())
+        write_image(inputs / "d_0001.nii.gz", make_image())
+        done = run(model, inputs, tmp_path / "out")
+        assert done.exit_code == 1
+        assert "2 cases could not be segmented" in done.output
+        assert "wrong number of channels" in done.output
+        assert str(inputs / "a_0000.nii.gz") in done.output
+        assert names_in(tmp_path / "out") == ["b.nii.gz", "c.nii.gz", "dataset.json", "predictions.jsonl"]
+
+    def test_an_unexpected_error_concerns_one_case(
+        self, predictor: Predictor, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real = Predictor._segment
+        calls = iter(range(9))
+
+        def fail_once(self: Predictor, *arguments: Any) -> NDArray[Any]:
+            if next(calls) == 1:
+                raise MemoryError("no 5 GB")
+            return real(self, *arguments)
+
+        monkeypatch.setattr(Predictor, "_segment", fail_once)
+        with pytest.raises(FailedCasesError, match=r"Case b was not segmented: .*memory") as caught:
+            predictor.predict_files(inputs, tmp_path / "out", quiet=True)
+        assert caught.value.found == "no 5 GB"
+        assert [path.name for path in caught.value.written] == ["a.nii.gz", "c.nii.gz"]
+
+    def test_nothing_that_could_be_segmented_is_an_error_at_the_start(self, model: Path, tmp_path: Path) -> None:
+        (tmp_path / "in").mkdir()
+        done = run(model, tmp_path / "in", tmp_path / "out")
+        assert done.exit_code == 2
+        assert not (tmp_path / "out").exists()
+
+    def test_a_full_disk_ends_the_run(
+        self, predictor: Predictor, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(path: Path, *arguments: object) -> None:
+            error = UserError("The disk is full: the file was not written.", file=path)
+            raise error from OSError(28, "No space left on device")
+
+        monkeypatch.setattr("umseg.inference.cases.write_label", full)
+        with pytest.raises(UserError, match="disk is full") as caught:
+            predictor.predict_files(inputs, tmp_path / "out", quiet=True)
+        assert not isinstance(caught.value, FailedCasesError)
+        assert caught.value.file == str(tmp_path / "out" / "a.nii.gz")
+
+    def test_an_interrupted_run_says_how_to_go_on(
+        self,
+        predictor: Predictor,
+        inputs: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        real = Predictor._segment
+        calls = iter(range(9))
+
+        def interrupt(self: Predictor, *arguments: Any) -> NDArray[Any]:
+            if next(calls) == 2:
+                raise KeyboardInterrupt
+            return real(self, *arguments)
+
+        monkeypatch.setattr(Predictor, "_segment", interrupt)
+        with pytest.raises(KeyboardInterrupt), caplog.at_level(logging.WARNING):
+            predictor.predict_files(inputs, tmp_path / "out", quiet=True)
+        assert "Stopped: 2 of 3 label maps are written" in caplog.text
+        before = stamps(tmp_path / "out")
+        assert sorted(before) == ["a.nii.gz", "b.nii.gz"]
+        predictor.predict_files(inputs, tmp_path / "out", quiet=True, resume=True)
+        assert stamps(tmp_path / "out").items() > before.items()
+
+
+class TestResume:
+    def test_what_is_there_is_kept(self, predictor: Predictor, inputs: Path, tmp_path: Path) -> None:
+        written = predictor.predict_files(inputs, tmp_path / "out", quiet=True)
+        before = stamps(tmp_path / "out")
+        assert predictor.predict_files(inputs, tmp_path / "out", quiet=True, resume=True) == written
+        assert stamps(tmp_path / "out") == before
+
+    @pytest.mark.parametrize("change", ["model", "step", "image", "label map", "removed"])
+    def test_what_no_longer_fits_is_made_again(
+        self, predictor: Predictor, model: Path, inputs: Path, tmp_path: Path, change: str
+    ) -> None:
+        output = tmp_path / "out"
+        predictor.predict_files(inputs, output, quiet=True)
+        before = stamps(output)
+        step = 0.5
+        if change == "model":
+            write_weights(model, "0", make_network(seed=5))
+        elif change == "step":
+            step = 0.25
+        elif change == "image":
+            write_image(inputs / "b_0000.nii.gz", make_image(seed=9))
+        elif change == "label map":
+            # As a killed run leaves it: begun, and not recorded as whole.
+            with (output / "predictions.jsonl").open("a") as handle:
+                handle.write('{"file": "b.nii.gz"}\n{"file": "c.n')
+        else:
+            (output / "b.nii.gz").unlink()
+        again = Predictor(model, "cpu", precision="fp32", step=step)
+        again.predict_files(inputs, output, quiet=True, resume=True)
+        made = {name for name, stamp in stamps(output).items() if stamp != before[name]}
+        assert made == ({"a.nii.gz", "b.nii.gz", "c.nii.gz"} if change in ("model", "step") else {"b.nii.gz"})
+
+
+class TestOutput:
+    def test_an_earlier_prediction_is_replaced(self, predictor: Predictor, inputs: Path, tmp_path: Path) -> None:
+        written = predictor.predict_files(inputs, tmp_path / "out", quiet=True)
+        before = {path: path.read_bytes() for path in written}
+        (tmp_path / "out" / ".tmp-1234-c.nii.gz").write_text("left by a killed run")
+        assert predictor.predict_files(inputs, tmp_path / "out", quiet=True) == written
+        assert {path: path.read_bytes() for path in written} == before
+        assert names_in(tmp_path / "out") == [
+            *(f"{case}.nii.gz" for case in IMAGES),
+            "dataset.json",
+            "predictions.jsonl",
+        ]
+
+    @pytest.mark.parametrize("name", ["b.nii.gz", "dataset.json"])
+    def test_what_umseg_did_not_write_is_kept(
+        self, predictor: Predictor, inputs: Path, tmp_path: Path, name: str
+    ) -> None:
+        output = tmp_path / "out"
+        predictor.predict_files(inputs, output, quiet=True)
+        (output / name).write_bytes(b"corrected by hand")
+        for resume in (False, True):
+            with pytest.raises(UserError, match="umseg did not write") as caught:
+                predictor.predict_files(inputs, output, quiet=True, resume=resume)
+            assert caught.value.found == name
+            assert "--overwrite" in str(caught.value.remedy)
+        assert (output / name).read_bytes() == b"corrected by hand"
+        predictor.predict_files(inputs, output, quiet=True, overwrite=True)
+        assert (output / name).read_bytes() != b"corrected by hand"
+
+    @pytest.mark.parametrize(
+        ("place", "message"),
+        [
+            ("in", "is the input folder"),
+            ("Dataset1", "is a data set"),
+            ("Dataset1/labelsTr", "is part of a data set"),
+            ("Dataset1/imagesTr", "is part of a data set"),
+            ("Dataset1/labelsTs", "is part of a data set"),
+            ("ws/Dataset1", "is a workspace"),
+            ("ws/Dataset1/preprocessed/2d", "part of one"),
+            ("ws/Dataset1/models/new", "part of one"),
+            ("nnunet__small", "is a model folder"),
+            ("nnunet__small/fold_0/validation", "part of one"),
+            ("link", "is part of a data set"),
+            ("note.txt", "is a file"),
+        ],
+    )
+    def test_places_that_are_never_written(
+        self, predictor: Predictor, inputs: Path, tmp_path: Path, place: str, message: str
+    ) -> None:
+        write_dataset(tmp_path / "Dataset1")
+        write_text(tmp_path / "ws" / "Dataset1" / "plan.json", "{}")
+        write_text(tmp_path / "note.txt", "mine")
+        if hasattr(os, "geteuid"):
+            (tmp_path / "link").symlink_to(tmp_path / "Dataset1" / "labelsTr")
+        elif place == "link":
+            pytest.skip("links need rights on Windows")
+        before = sorted(tmp_path.rglob("*"))
+        with pytest.raises(UserError, match=message):
+            predictor.predict_files(inputs, tmp_path / place, quiet=True, overwrite=True)
+        assert sorted(tmp_path.rglob("*")) == before
+
+    def test_folders_beside_models_and_data_are_written(self, model: Path, inputs: Path, tmp_path: Path) -> None:
+        write_dataset(tmp_path / "Dataset1")
+        write_text(tmp_path / "ws" / "Dataset1" / "plan.json", "{}")
+        cases, _ = survey_cases([inputs], 1, ".nii.gz")
+        for place in ("Dataset1/predictions", "ws/Dataset1/predictions", "nnunet__small/predictions", "in/out"):
+            refuse_place(tmp_path / place, [inputs], cases)
+        with pytest.raises(UserError, match="is the input folder"):
+            refuse_place(inputs, [inputs / "a_0000.nii.gz"], cases)
+
+    def test_the_folder_is_claimed(
+        self, predictor: Predictor, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        holders: list[str] = []
+        real = Predictor._segment
+
+        def look(self: Predictor, *arguments: Any) -> NDArray[Any]:
+            holders.append(str(holder(tmp_path / "out")))
+            return real(self, *arguments)
+
+        monkeypatch.setattr(Predictor, "_segment", look)
+        predictor.predict_files(inputs, tmp_path / "out", quiet=True)
+        assert all(f"process {os.getpid()} " in text for text in holders)
+        assert len(holders) == len(IMAGES)
+
+
+def run(model: Path, inputs: Path, output: Path, *more: str) -> Any:
+    arguments = ["--model", str(model), "--input", str(inputs), "--output", str(output), "--quiet", *more]
+    return CliRunner().invoke(app, ["predict", *arguments])
+
+
+def test_several_inputs_on_the_command_line(model: Path, inputs: Path, tmp_path: Path) -> None:
+    shutil.move(inputs / "c_0000.nii.gz", tmp_path / "c_0000.nii.gz")
+    done = run(model, inputs, tmp_path / "out", str(tmp_path / "c_0000.nii.gz"))
+    assert done.exit_code == 0, done.output
+    assert sorted(stamps(tmp_path / "out")) == ["a.nii.gz", "b.nii.gz", "c.nii.gz"]
+
+
+def test_mirroring_that_has_no_effect_is_told(model: Path, caplog: pytest.LogCaptureFixture) -> None:
+    load_card(model).model_copy(update={"mirror_axes": ()}).save(model / "model.json")
+    with caplog.at_level(logging.WARNING):
+        Predictor(model, "cpu", mirror=True)
+    assert "--mirror has no effect" in caplog.text
+
+
+def test_all_folds_are_not_fold_all(model: Path) -> None:
+    with pytest.raises(UserError, match="incomplete") as caught:
+        Predictor(model, "cpu", folds=["all"])
+    assert "Leave out --folds" in str(caught.value.remedy)
+
+
+def test_progress_within_a_case(predictor: Predictor) -> None:
+    told: list[tuple[int, int]] = []
+    stages = predictor._prepare(make_image((20, 9, 9))[None], (1.0, 1.0, 1.0))
+    predictor._segment(stages, lambda done, total: told.append((done, total)))
+    assert told[-1][0] == told[-1][1] == told[0][1]
+    assert [done for done, _ in told] == sorted({done for done, _ in told})
+    assert len(told) > 1
