@@ -33,17 +33,13 @@ def test_no_name_leads_out_of_its_folder(name: str) -> None:
             check(name)
 
 
-@pytest.mark.parametrize(
-    "name", [*RESERVED, "a.", "a ", " a", "-a", ".a", "a:b", "a*"]
-)
+@pytest.mark.parametrize("name", [*RESERVED, "a.", "a ", " a", "-a", ".a", "a:b", "a*"])
 def test_names_that_windows_or_a_shell_takes_differently(name: str) -> None:
     with pytest.raises(ValueError, match="letters"):
         check_name(name)
 
 
-@pytest.mark.parametrize(
-    "name", ["3d_fullres", "2d", "nnUNetResEncUNetLPlans", "umamba_enc-no-ssm", "Größe 2", "a+b"]
-)
+@pytest.mark.parametrize("name", ["3d_fullres", "2d", "nnUNetResEncUNetLPlans", "umamba_enc-no-ssm", "Größe 2", "a+b"])
 def test_names_in_use(name: str) -> None:
     assert check_name(name) == name
     assert require_name(name, "--tag") == name
