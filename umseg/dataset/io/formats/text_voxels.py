@@ -17,6 +17,8 @@ from umseg.dataset.io.source import DamagedFileError
 
 Encoding = Literal["raw", "gzip", "bzip2", "text", "hex"]
 
+_MOST_SURPLUS = 2**20
+"""Decompressed bytes behind the voxels that are read, because the checksum of the stream follows them."""
 _BLOCK = 1 << 18
 _ZLIB_OR_GZIP = 47
 # Deflate makes at most 1032 bytes of one.
@@ -171,9 +173,9 @@ _UNPACKERS: dict[str, Callable[[], _Unpacker]] = {"gzip": _Inflate, "bzip2": bz2
 
 
 def _unpack(handle: BinaryIO, stored: StoredVoxels, into: memoryview | None) -> None:
-    """Decompress the promised voxels, and verify the checksum where nothing follows them.
+    """Decompress the promised voxels, and verify the checksum behind them.
 
-    No more is decompressed than the header promises, whatever the data would give.
+    Little more is decompressed than the header promises, whatever the data would give.
 
     Args:
         handle: The file, at the beginning of the compressed data.
@@ -182,7 +184,7 @@ def _unpack(handle: BinaryIO, stored: StoredVoxels, into: memoryview | None) -> 
     """
     begin = handle.tell()
     needed = max(stored.skip, 0) + stored.num_bytes
-    filled = 0
+    filled = surplus = 0
     unpacker = _UNPACKERS[stored.encoding]()
     try:
         for plain in _unpacked(handle, unpacker, stored):
@@ -193,9 +195,9 @@ def _unpack(handle: BinaryIO, stored: StoredVoxels, into: memoryview | None) -> 
                 part = take[skipped:]
                 into[at : at + len(part)] = part
             filled += len(take)
-            if len(take) < len(plain):
-                # The stream goes on behind the voxels.
-                return
+            surplus += len(plain) - len(take)
+            if surplus > _MOST_SURPLUS:
+                raise DamagedFileError(f"the compressed data hold more than the {needed:,} bytes that the header promises")
     except (INFLATE_ERROR, OSError, EOFError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
