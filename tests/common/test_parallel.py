@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from umseg.common.errors import UserError
@@ -179,6 +180,40 @@ def test_a_worker_that_hangs_is_reported_and_given_up(
     assert "stopped" in str(caught.value.found)
     assert "Still test: case_2 (" in caplog.text
     assert not multiprocessing.active_children()
+
+
+INTERRUPTED = """
+import sys
+from umseg.common.parallel import map_cases
+
+def work(item):
+    return item
+
+if __name__ == "__main__":
+    print("begun", flush=True)
+    list(map_cases(work, range(1000), [str(i) for i in range(1000)], workers=2, title="", quiet=True))
+else:
+    import time
+    time.sleep(0.5)  # as importing torch takes time
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_workers_that_are_starting_say_nothing_to_ctrl_c(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(INTERRUPTED)
+    parent = subprocess.Popen(
+        [sys.executable, str(tmp_path / "script.py")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    family = psutil.Process(parent.pid)
+    wait_until(lambda: sum("spawn_main" in " ".join(child.cmdline()) for child in family.children()) == 2)
+    os.killpg(parent.pid, signal.SIGINT)
+    _, errors = parent.communicate(timeout=60)
+    assert errors.count("Traceback") == 1, errors
+    assert errors.rstrip().endswith("KeyboardInterrupt")
 
 
 def test_consumer_that_stops_early_leaves_no_process() -> None:

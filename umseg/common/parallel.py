@@ -26,6 +26,7 @@ from umseg.common.workers import (
     SECONDS_TO_END,
     Board,
     cpu_seconds,
+    deaf_to_interrupts,
     end_with_parent,
     join_board,
     kill,
@@ -181,7 +182,7 @@ class _Pool:
     def submit(self, function: Callable[..., ResultT], *arguments: Any) -> Future[ResultT]:
         """Let a worker call a function; this starts the worker if there is none to spare."""
         others = set(multiprocessing.active_children())
-        with _one_thread_each():
+        with _one_thread_each(), deaf_to_interrupts():
             future = self.executor.submit(function, *arguments)
         self.workers += set(multiprocessing.active_children()) - others
         return future

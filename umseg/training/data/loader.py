@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from umseg.common.errors import UserError
 from umseg.common.memory import keep_freed_memory
-from umseg.common.workers import Board, end_with_parent, join_board, kill, note_case
+from umseg.common.workers import Board, end_with_parent, join_board, kill, note_case, wait_for_ends
 from umseg.training.augmentation.pipelines import require_picklable
 from umseg.training.data.batches import PHASES, Batch, BatchFactory, Key, Patches, Phase, close_cases
 from umseg.training.data.pool import SECONDS_BETWEEN_LOOKS, SHARED_MEMORY, Pool
@@ -214,6 +214,8 @@ def load_batches(
         # The workers live as long as the iterator; a traceback that a notebook keeps must not keep the iterator.
         processes = pool.workers
         del pool
+        # One that is slow to end may end by itself; one that hangs never does.
+        wait_for_ends(processes)
         kill(processes)
         atexit.unregister(ending)
 

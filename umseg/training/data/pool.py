@@ -23,7 +23,7 @@ from umseg.common.errors import UserError
 from umseg.common.memory import available_memory
 from umseg.common.patience import Patience
 from umseg.common.text import counted, duration, few
-from umseg.common.workers import Board, End, kill, states, unexpected_ends
+from umseg.common.workers import Board, End, deaf_to_interrupts, kill, states, unexpected_ends
 
 log = logging.getLogger(__name__)
 
@@ -61,11 +61,11 @@ class Pool(Generic[MessageT]):
         worker is noticed when the next batch is requested, where it can be explained.
         """
         others = set(multiprocessing.active_children())
-        if not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():
+        listens = hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread()
+        handler = signal.getsignal(signal.SIGCHLD) if listens else None
+        with deaf_to_interrupts():
             batches = iter(loader)
-        else:
-            handler = signal.getsignal(signal.SIGCHLD)
-            batches = iter(loader)
+        if listens:
             signal.signal(signal.SIGCHLD, handler or signal.SIG_DFL)
         return cls(batches, tuple(set(multiprocessing.active_children()) - others), board)
 
