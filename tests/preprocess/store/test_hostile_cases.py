@@ -161,3 +161,13 @@ def test_a_file_that_is_cut_while_it_is_open(store: CaseStore, ending: str) -> N
     with pytest.raises(UserError, match="is damaged") as caught:
         array[...]
     assert str(caught.value.found).startswith("100 bytes")
+
+
+def test_a_block_that_cannot_be_decompressed(store: CaseStore) -> None:
+    file = store.folder / "one.data.b2nd"
+    content = bytearray(file.read_bytes())
+    content[1000:1400] = b"\xff" * 400
+    file.write_bytes(bytes(content))
+    with pytest.raises(UserError, match="is damaged") as caught:
+        store.open("one").data[...]
+    assert caught.value.expected == "blocks that can be decompressed"

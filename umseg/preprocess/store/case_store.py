@@ -373,7 +373,11 @@ class _StoredArray:
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
         self._check_size()
-        return self.array[key].astype(self.dtype, copy=False)
+        try:
+            return self.array[key].astype(self.dtype, copy=False)
+        except RuntimeError as error:
+            # Only where nobody has verified the checksums.
+            raise _damaged(self.path, str(error), "blocks that can be decompressed") from error
 
     def _check_size(self) -> None:
         """Refuse a file that was cut meanwhile: reading beyond the end of a mapped file kills the process.

@@ -467,7 +467,7 @@ def test_little_more_is_unpacked_than_promised(tmp_path: Path, encoding: str) ->
     path.write_bytes(header + pack(values.tobytes() + noise(1 << 21)))
     with pytest.raises(UserError) as caught:
         read_image([path])
-    assert "hold more than the" in str(caught.value.found)
+    assert "hold more than the promised" in str(caught.value.found)
 
 
 @pytest.mark.parametrize("size", ["-6 5 4", "6 -5 -4", "99999999999999999999 5 4", "6 5 4.5", "6 5"])

@@ -197,7 +197,7 @@ def _unpack(handle: BinaryIO, stored: StoredVoxels, into: memoryview | None) -> 
             filled += len(take)
             surplus += len(plain) - len(take)
             if surplus > _MOST_SURPLUS:
-                raise DamagedFileError(f"the compressed data hold more than the {needed:,} bytes that the header promises")
+                raise DamagedFileError(f"the compressed data hold more than the promised {needed:,} bytes")
     except (INFLATE_ERROR, OSError, EOFError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
