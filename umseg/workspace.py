@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from umseg.common.errors import UserError
+from umseg.common.files import plain_path
 from umseg.common.json_file import read_json
 from umseg.common.names import require_component
 from umseg.common.registry import nearest
@@ -88,7 +89,7 @@ class Workspace:
         Raises:
             UserError: The folder of the workspaces is a file, or the data set has no name.
         """
-        root = Path(root).absolute()
+        root = plain_path(root)
         if root.exists() and not root.is_dir():
             raise UserError(
                 "The folder of the workspaces is not a folder.",

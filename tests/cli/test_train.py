@@ -202,9 +202,10 @@ def test_several_folds_one_after_another(root: Path) -> None:
 def refused(root: Path, *options: str) -> str:
     """The message with which a training is refused before it begins."""
     arguments = ["train", "Dataset903_Options", "--workspace", str(root), "--device", "cpu", "--workers", "0"]
+    before = sorted((root / "Dataset903_Options").glob("models/*/fold_*"))
     result = CliRunner().invoke(app, [*arguments, "--quiet", *options])
     assert result.exit_code == 2, result.output
-    assert not list((root / "Dataset903_Options").glob("models/*/fold_*"))
+    assert sorted((root / "Dataset903_Options").glob("models/*/fold_*")) == before
     return result.output
 
 
@@ -257,7 +258,7 @@ def test_a_validation_that_is_interrupted_keeps_the_weights_and_says_how_to_go_o
     fold = Workspace(root / "Dataset903_Options").model("nnunet-stopped", "3d_fullres").fold(0)
 
     def trained(*_: object, **__: object) -> Path:
-        fold.path.mkdir(parents=True)
+        fold.path.mkdir(parents=True, exist_ok=True)
         fold.weights("final").touch()
         return fold.path
 

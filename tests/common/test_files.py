@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from umseg.common.errors import UserError
-from umseg.common.files import atomic_path, remove_leftovers, write_csv, write_text
+from umseg.common.files import atomic_path, plain_path, remove_leftovers, write_csv, write_text
 
 
 @pytest.fixture(params=[False, True], ids=["new", "existing"])
@@ -177,3 +178,13 @@ def test_a_table_is_written_with_plain_line_ends(tmp_path: Path) -> None:
     write_csv(tmp_path / "t.csv", [("case", "score"), ("a,b", 0.5), ("ü", None)])
     assert (tmp_path / "t.csv").read_bytes() == 'case,score\n"a,b",0.5\nü,\n'.encode()
     assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
+def test_a_plain_path_has_no_dots(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    assert plain_path(tmp_path / "a" / ".." / "b") == (tmp_path / "b").resolve()
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    # A link in a path that needs no explanation keeps its name.
+    assert plain_path(tmp_path / "link" / "c") == tmp_path / "link" / "c"
+    assert plain_path("x").is_absolute()

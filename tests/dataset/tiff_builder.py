@@ -34,7 +34,7 @@ CCITT = (2, 3, 4)
 LAYOUTS = ("one strip", "strips", "tiles", "planes", "pages")
 MIN_IS_WHITE, MIN_IS_BLACK, RGB, PALETTE = 0, 1, 2, 3
 NO_PREDICTOR, DIFFERENCES, FLOATING_POINT = 1, 2, 3
-STRIP, TILE = 5, 16
+STRIP, TILE = 10, 16
 
 
 @dataclass(frozen=True)

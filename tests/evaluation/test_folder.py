@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.dataset.builder import write_image
 from tests.evaluation.conftest import Writer
 from tests.orientations import AFFINE, write_along
 from umseg.common.errors import UserError
@@ -440,3 +441,15 @@ def test_tolerances_by_name(folders: Folders) -> None:
     assert evaluate(folders, labels=labels, tolerance={"cyst": 2.5}).tolerance == {"liver": 1.0, "cyst": 2.5}
     with pytest.raises(UserError, match="Unknown class 'cist'"):
         evaluate(folders, labels=labels, tolerance={"cist": 2.5})
+
+
+def test_what_was_noticed_in_label_maps_is_told_once(
+    tmp_path: Path, block: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    for folder, values in (("p", block), ("r", block * np.float32(1.0001))):
+        for name in ("a", "b"):
+            write_image(tmp_path / folder / f"{name}.nii.gz", values)
+    metrics = evaluate((tmp_path / "p", tmp_path / "r"))
+    assert [case.classes["1"].scores["dsc"] for case in metrics.cases] == [1.0, 1.0]
+    (message,) = [record.getMessage() for record in caplog.records if "almost whole" in record.getMessage()]
+    assert "concerned: 2: a.nii.gz (2.0002 and" in message

@@ -87,7 +87,7 @@ def test_cases_in_no_fold_and_runs_with_other_cases_are_told(tmp_path: Path) -> 
     description = DatasetDescription(
         channel_names={"0": "MRI"}, labels={"background": 0, "a": 1}, numTraining=4, file_ending=".nii.gz"
     )
-    cases = tuple(Case(id=name, images=()) for name in "abcd")
+    cases = tuple(Case(id=name, images=(tmp_path / f"{name}.nii.gz",)) for name in "abcd")
     Dataset(name="d", folder=tmp_path, description=description, cases=cases).save(workspace.file(Dataset))
     Splits(folds=(Split(train=("a", "b"), validation=("c",)),), given=True).save(workspace.file(Splits))
     folder = tmp_path / "models" / "nnunet__2d" / "fold_0"
@@ -124,3 +124,13 @@ def test_the_command_that_resumes_a_run_gives_its_options(tmp_path: Path) -> Non
         "--fold", "3", "--tag", "b", "--epochs", "7", "--lr", "0.0002", "--patch-size", "16,24", "--mirror-axes",
         "none", "--compile",
     ]  # fmt: skip
+
+
+def test_values_that_a_run_recorded_are_not_repeated_in_its_command(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "w" / "Dataset900_Blobs")
+    config = TrainingConfig.from_options({"model": "nnunet", "epochs": 7}).resolved()
+    folder = model_folder(workspace, config).fold(0)
+    folder.path.mkdir(parents=True)
+    config.save(folder.config_file)
+    command = format_runs(find_runs(workspace)).splitlines()[-1].split()
+    assert command[-4:] == ["--fold", "0", "--epochs", "7"]

@@ -44,6 +44,7 @@ def read_options(file: Path) -> Mapping[str, Any]:
             found=type(content).__name__,
             expected=_EXPECTED,
         )
+    content = _flat(content)
     for name, value in content.items():
         parts = value if isinstance(value, list) else [value]
         for part in (name, *parts):
@@ -56,6 +57,16 @@ def read_options(file: Path) -> Mapping[str, Any]:
                     expected=_EXPECTED,
                 )
     return {str(name).replace("-", "_"): _number(value) for name, value in content.items()}
+
+
+def _flat(content: dict[Any, Any]) -> dict[Any, Any]:
+    """Names as on the command line, also of a record: ``config.json``, or the output of --show-config."""
+    flat = {name: value for name, value in content.items() if name != "schema_version"}
+    if "configuration" in flat:
+        flat["config"] = flat.pop("configuration")
+    if isinstance(flat.get("options"), dict):
+        flat |= flat.pop("options")
+    return flat
 
 
 class _PlainLoader(yaml.SafeLoader):

@@ -50,7 +50,7 @@ def chosen_options(context: typer.Context, names: Collection[str], file: Path | 
         UserError: The file cannot be read, or names an unknown option.
     """
     options: dict[str, Any] = {}
-    for name, value in (_flat(read_options(file)) if file else {}).items():
+    for name, value in (read_options(file) if file else {}).items():
         if name not in names:
             raise unknown_name("training option", printable(name), sorted(names)).at(file or "")
         if value is not None:
@@ -63,17 +63,6 @@ def chosen_options(context: typer.Context, names: Collection[str], file: Path | 
     if "config" in options:
         options["configuration"] = options.pop("config")
     return options
-
-
-def _flat(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options by their names on the command line, also from a record such as ``config.json`` or ``--show-config``."""
-    flat = {name: value for name, value in options.items() if name not in ("schema_version", "options")}
-    if "configuration" in flat:
-        flat["config"] = flat.pop("configuration")
-    nested = options.get("options", {})
-    if not isinstance(nested, dict):
-        raise UserError("The options of the network are not valid.", found=nested, expected="names and values")
-    return flat | nested
 
 
 def fold_settings(planned: Workspace, options: dict[str, Any]) -> list[TrainingConfig]:

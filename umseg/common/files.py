@@ -180,6 +180,12 @@ def _settle(path: Path, sync: bool = True) -> None:
         path.chmod(FILE_MODE)
 
 
+def plain_path(path: str | os.PathLike[str]) -> Path:
+    """The absolute path without "..": links are followed only where that is necessary to know what ".." means."""
+    path = Path(path).absolute()
+    return path.resolve() if ".." in path.parts else path
+
+
 def _default_permissions() -> int:
     """Permissions of new files. The mask can only be read by setting it, which threads see: done once, on import."""
     mask = os.umask(0o077)

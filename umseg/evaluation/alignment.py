@@ -16,6 +16,7 @@ from umseg.common.text import by, few
 from umseg.dataset.io.grid import Geometry, Unit, most_telling, placement_difference, spacings_agree
 from umseg.dataset.io.images import LabelMap, read_label
 from umseg.dataset.io.orientation import stored_axes, turn_onto
+from umseg.dataset.io.source import Notice
 from umseg.dataset.training_case import turned_label
 from umseg.evaluation.pairs import Pair
 
@@ -37,6 +38,7 @@ class LabelPair:
             turned.
         turned: The orientation in which the prediction is stored, and that of the reference, to which it was turned;
             None if both are stored along the same axes.
+        notices: What the user should know about the two files.
     """
 
     prediction: NDArray[np.signedinteger[Any]]
@@ -45,6 +47,7 @@ class LabelPair:
     unit: Unit
     aligned: bool
     turned: tuple[str, str] | None = None
+    notices: tuple[Notice, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -71,6 +74,7 @@ class ScoredPair(Generic[ScoresT]):
     scores: ScoresT
     aligned: bool
     turned: tuple[str, str] | None = None
+    notices: tuple[Notice, ...] = ()
 
 
 def score_pairs(
@@ -102,7 +106,18 @@ def score_pairs(
             len(turned),
             few(turned.values()),
         )
+    _tell([notice for entry in scored for notice in entry.notices])
     return [entry.scores for entry in scored]
+
+
+def _tell(notices: Sequence[Notice]) -> None:
+    """Log each kind of notice once, with the files that it is about."""
+    kinds: dict[str, list[Notice]] = {}
+    for notice in notices:
+        kinds.setdefault(notice.problem, []).append(notice)
+    for problem, found in kinds.items():
+        files = few(f"{notice.file.name} ({notice.found})" for notice in found)
+        log.warning("%s Label maps concerned: %d: %s. %s", problem, len(found), files, found[0].remedy)
 
 
 def read_pair(pair: Pair) -> LabelPair:
@@ -123,6 +138,7 @@ def read_pair(pair: Pair) -> LabelPair:
         unit="mm" if stated.unit == "mm" else "px",
         aligned=_same_place(prediction.geometry, reference.geometry),
         turned=turned,
+        notices=(*prediction.notices, *reference.notices),
     )
 
 

@@ -251,4 +251,4 @@ def _score_pair(
     classes.check(maps.reference, pair.reference, is_reference=True)
     scores = score_labels(maps.prediction, maps.reference, maps.spacing, classes, tolerances, maps.unit, metrics)
     case = summarise_case(pair.case, maps.shape, maps.spacing, maps.unit, scores, maps.notes)
-    return ScoredPair(case, maps.aligned, maps.turned)
+    return ScoredPair(case, maps.aligned, maps.turned, maps.notices)

@@ -70,7 +70,7 @@ def _score_pair(pair: Pair, threshold: float, border: int) -> ScoredPair[Instanc
         Dice=dice(maps.prediction > 0, maps.reference > 0),
         notes=maps.notes,
     )
-    return ScoredPair(case, maps.aligned, maps.turned)
+    return ScoredPair(case, maps.aligned, maps.turned, maps.notices)
 
 
 def _refuse_negative(array: NDArray[np.integer[Any]], path: Path) -> None:

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from umseg.common.errors import UserError
+from umseg.common.patience import said_when_slow
+from umseg.common.progress import Progress as CaseProgress
 from umseg.dataset.dataset import Case
 from umseg.dataset.io.grid import Geometry
 from umseg.dataset.io.images import write_label
@@ -81,14 +83,15 @@ def segment_cases(
         UserError: The output folder can no longer be written, e.g. because the disk is full.
     """
     with (
-        tqdm(total=len(cases), desc="Predicting", unit="case", disable=quiet) as bar,
+        CaseProgress(len(cases), "Predicting", quiet=quiet) as bar,
         _read_ahead(cases, steps.prepare) as reading,
     ):
         for case, path, future in zip(cases, targets, reading, strict=True):
             prepared: PreparedT | None = None
             failure: Exception | None = None
             try:
-                prepared = future.result()
+                with said_when_slow(log, f"reading case {case.id}"):
+                    prepared = future.result()
                 with _window_bar(case.id, quiet) as progress:
                     label_map = steps.segment(prepared, progress)
                 with steps.writing(case, path):
@@ -126,10 +129,14 @@ def _read_ahead(cases: Sequence[Case], prepare: Callable[[Case], PreparedT]) -> 
 
 @contextlib.contextmanager
 def _window_bar(case: str, quiet: bool) -> Iterator[Progress]:
-    """A bar over the windows of a case that takes long, on a terminal."""
+    """A bar over the windows of a case that takes long, on a terminal, and a message if none is finished for long."""
     bars: list[tqdm[Any]] = []
+    where = f"segmenting case {case}"
 
     def progress(done: int, total: int) -> None:
+        nonlocal where
+        where = f"segmenting case {case}, window {min(done + 1, total):,} of {total:,}"
+        patience.restart()
         # The stages of a cascade begin anew.
         if not bars or done < bars[-1].n:
             for bar in bars:
@@ -143,7 +150,8 @@ def _window_bar(case: str, quiet: bool) -> Iterator[Progress]:
         bars[-1].update(done - bars[-1].n)
 
     try:
-        yield progress
+        with said_when_slow(log, lambda: where) as patience:
+            yield progress
     finally:
         for bar in bars:
             bar.close()

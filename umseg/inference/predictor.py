@@ -18,7 +18,7 @@ from torch import nn
 
 from umseg.common.claims import claim
 from umseg.common.errors import UserError
-from umseg.common.files import remove_leftovers
+from umseg.common.files import plain_path, remove_leftovers
 from umseg.common.text import counted, few
 from umseg.dataset.check.digest import digest_of_file, digest_of_record
 from umseg.dataset.check.problems import Problem
@@ -196,7 +196,7 @@ class Predictor:
         cases, problems = survey_cases(named, description.num_channels, description.file_ending)
         if not cases:
             report_problems(problems, named[0].absolute())
-        output = Path(output).absolute()
+        output = plain_path(output)
         refuse_place(output, named, cases)
         targets = [self.target(case, output) for case in cases]
         refuse_replacing_inputs(cases, [*targets, output / "dataset.json", output / RECORD])
@@ -233,7 +233,7 @@ class Predictor:
         Raises:
             UserError: A case cannot be segmented. Label maps that were written before are kept.
         """
-        output = Path(output).absolute()
+        output = plain_path(output)
         targets = [self.target(case, output) for case in cases]
         refuse_replacing_inputs(cases, [*targets, output / "dataset.json"])
         self.card.dataset.save(output / "dataset.json")

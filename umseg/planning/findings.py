@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umseg.common.record import Record
-from umseg.common.text import few
+from umseg.common.text import counted, few
 from umseg.dataset.crop import BoundingBox, box_slices
 
 MOST_OUTSIDE = 0.01
@@ -139,7 +139,7 @@ def _share(cases: Sequence[str], findings: Mapping[str, CaseFindings]) -> str:
 
 
 def _of(count: int, total: int) -> str:
-    return f"{count} of {total} {'case' if total == 1 else 'cases'}"
+    return f"{count:,} of {counted(total, 'case')}"
 
 
 def _is_constant(channel: NDArray[np.float32]) -> bool:

@@ -139,11 +139,18 @@ def _colors(labels: dict[str, int]) -> dict[int, NDArray[np.float64]]:
     return {value: np.array(colour) for value, colour in zip(labels.values(), class_colours(len(labels)), strict=True)}
 
 
+_PLACES = (
+    (0.02, 0.5, "left", "center"),
+    (0.98, 0.5, "right", "center"),
+    (0.5, 0.98, "center", "top"),
+    (0.5, 0.02, "center", "bottom"),
+)
+"""Where the letters of a panel stand: position and alignment at the left, right, top and bottom edge."""
+
+
 def _write_edges(axis: Any, edges: str) -> None:
     """Write the letters of the patient's sides at the edges of a panel."""
-    places = ((0.02, 0.5, "left", "center"), (0.98, 0.5, "right", "center"))
-    places += ((0.5, 0.98, "center", "top"), (0.5, 0.02, "center", "bottom"))
-    for letter, (x, y, horizontal, vertical) in zip(edges, places, strict=False):
+    for letter, (x, y, horizontal, vertical) in zip(edges, _PLACES, strict=False):
         axis.text(
             x, y, letter, transform=axis.transAxes, ha=horizontal, va=vertical, color="yellow", fontsize=9,
             fontweight="bold", path_effects=[withStroke(linewidth=2, foreground="black")],

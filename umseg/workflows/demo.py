@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from umseg.architectures.options import ModelOptions
 from umseg.common.errors import UserError
+from umseg.common.files import plain_path
 from umseg.common.text import few
 from umseg.dataset.io.images import read_label
 from umseg.evaluation import InstanceMetrics, Metrics, evaluate_folder, write_metrics
@@ -63,7 +64,7 @@ def run_demo(output: Path, *, workers: int = 0, quiet: bool = False) -> DemoResu
     Raises:
         UserError: nilearn is missing, or ``output`` holds files that are not a demo's.
     """
-    output = Path(output).absolute()
+    output = plain_path(output)
     _clear(output)
     data = write_demo_data(output / "data")
     workspace, _, _ = plan_dataset(

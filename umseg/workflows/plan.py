@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from umseg.common.claims import claim
@@ -88,8 +89,8 @@ def plan_dataset(
 
     Raises:
         UserError: Something is wrong with the data. Before the whole data set has been checked, only the table of all
-            problems (``problems.csv``), fixed label maps, and measurements for the next plan are written. The
-            workspace belongs to another data set, or is in use for too long.
+            problems (``problems.csv``) and fixed label maps are written. The workspace belongs to another data set,
+            or is in use for too long.
     """
     check_rules(preset, memory_gb, for_model)
     chosen_rules = (preset, memory_gb, for_model, overrides or Overrides())
@@ -107,10 +108,11 @@ def plan_dataset(
     given_splits = None if splits is None else read_splits(splits, [case.id for case in dataset.cases])
     dataset = dataset.model_copy(update={"orientation": axes})
     workspace = _place(dataset, root)
-    with claim(workspace.folder, "plans this data set", wait=LONGEST_WAIT):
-        moved_from = workspace.moved_from(dataset.folder)
-        if moved_from is not None:
-            log.warning("The data set has moved from %s to %s; its workspace goes with it.", moved_from, dataset.folder)
+    with (
+        claim(workspace.folder, "plans this data set", wait=LONGEST_WAIT),
+        _kept_if_killed(workspace.measured) as kept,
+    ):
+        _tell_moved(workspace, dataset.folder)
         # Options are checked before the images, which take long, unless files are missing: all of that is told later.
         faulty = any(problem.severity == "error" for problem in structural)
         case_groups = {} if faulty else find_groups(workspace, dataset, groups)
@@ -127,7 +129,6 @@ def plan_dataset(
 
         # The hash does not cover missing or surplus files; with such problems all is checked and reported together.
         earlier = None if faulty else _earlier_fingerprint(workspace)
-        kept = workspace.measured
         fingerprint = extract_fingerprint(
             dataset, workers=workers, quiet=quiet, report=report, earlier=earlier, kept=kept
         )
@@ -161,11 +162,7 @@ def plan_dataset(
             report([Problem.from_error(case_id, images[case_id], error) for case_id, error in too_large.items()])
         _remove_stale(workspace, origins, chosen, store_dtype)
         _warn_of_small_disk(workspace, fingerprint, plan, chosen, store_dtype)
-        for record in (dataset, fingerprint, plan, folds):
-            _keep(record, workspace.file(type(record)))
-        if groups is not None:
-            save_groups(workspace, case_groups)
-        shutil.rmtree(kept, ignore_errors=True)
+        _write(workspace, (dataset, fingerprint, plan, folds), case_groups if groups is not None else None)
         preprocess_dataset(
             dataset,
             plan,
@@ -176,6 +173,35 @@ def plan_dataset(
             dtype=store_dtype,
         )
     return workspace, fingerprint, plan
+
+
+@contextlib.contextmanager
+def _kept_if_killed(folder: Path) -> Iterator[Path]:
+    """Remove a folder at the end of the block, also after an error in the data; only an interruption leaves it."""
+    try:
+        yield folder
+    except UserError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _tell_moved(workspace: Workspace, dataset: Path) -> None:
+    """Say that the workspace goes with a data set that has moved.
+
+    Raises:
+        UserError: The workspace belongs to another data set.
+    """
+    moved_from = workspace.moved_from(dataset)
+    if moved_from is not None:
+        log.warning("The data set has moved from %s to %s; its workspace goes with it.", moved_from, dataset)
+
+
+def _write(workspace: Workspace, records: Sequence[Record], groups: Mapping[str, str] | None) -> None:
+    for record in records:
+        _keep(record, workspace.file(type(record)))
+    if groups is not None:
+        save_groups(workspace, groups)
 
 
 def _keep(record: Record, path: Path) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from umseg.dataset.groups import read_groups
 from umseg.training.data.split_update import divided_groups, update_splits
 from umseg.training.data.splits import Split, Splits, make_splits
 
@@ -118,3 +122,14 @@ def test_folds_of_which_none_can_be_trained_are_made_anew(gone: tuple[str, ...])
     updated, notices = update_splits(edited, now)
     assert updated == make_splits(now)
     assert "made anew" in notices[-1]
+
+
+def test_no_field_of_view_of_real_nuclei_is_divided(shared: Path) -> None:
+    manifest = shared / "data" / "Dataset703_DSB2018" / "manifest.csv"
+    with manifest.open(newline="") as handle:
+        cases = [row["id"] for row in csv.DictReader(handle) if row["split"] == "train"]
+    fields = read_groups(manifest, cases)
+    assert len(divided_groups(make_splits(cases), fields)) > 50
+    splits = make_splits(cases, fields)
+    assert divided_groups(splits, fields) == []
+    assert sorted(len(fold.validation) for fold in splits.folds) == [93, 93, 93, 94, 94]

@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 
 from umseg.common.errors import UserError
-from umseg.training.watch.log import EpochLog, draw_progress, unlearned_classes, write_json_lines, write_log_table
+from umseg.training.watch.log import (
+    EpochLog,
+    draw_progress,
+    epoch_line,
+    unlearned_classes,
+    write_json_lines,
+    write_log_table,
+)
 
 
 def make_row(epoch: int, **fields: Any) -> EpochLog:
@@ -94,3 +101,18 @@ def test_classes_that_are_never_found_are_named_seldom() -> None:
     named = {epoch: unlearned_classes(rows[:epoch]) for epoch in range(1, 81)}
     assert {epoch for epoch, names in named.items() if names} == {10, 20, 40, 80}
     assert all(names in ([], ["tumour"]) for names in named.values())
+
+
+def test_an_epoch_in_a_line() -> None:
+    assert epoch_line(make_row(3, skipped_steps=1, seconds=60.0), 10) == (
+        "Epoch 3/10: loss -0.123, validation loss 0.333, Dice 0.500, 60 s, 1 step skipped, about 7 min to go"
+    )
+    assert epoch_line(make_row(10), 10).endswith("Dice 0.500, 12 s")
+
+
+def test_the_names_of_many_classes_stand_below_the_curves(tmp_path: Path) -> None:
+    many = {f"gyrus number {number}": number / 118 for number in range(118)}
+    draw_progress(tmp_path / "progress.png", [make_row(1, dice=many), make_row(2, dice=many)], "umamba_enc", "dice_ce")
+    picture = matplotlib.image.imread(tmp_path / "progress.png")
+    assert picture.shape[1] == 900
+    assert picture.shape[0] > 1300

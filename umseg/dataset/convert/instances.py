@@ -162,13 +162,13 @@ def read_colours(path: Path) -> NDArray[np.float32]:
         UserError: The file cannot be read, or has another number of channels.
     """
     values = read_image([path]).array
-    colours, _ = fit_channels(values, 3, path)
+    colours, _ = fit_channels(values, 1 if len(values) == 2 else 3, path)
     if len(colours) not in _COLOURS:
-        transparency = f", the fourth from {values[3].min():g} to {values[3].max():g}" if len(values) == 4 else ""
+        last = f", the last from {values[-1].min():g} to {values[-1].max():g}" if len(values) in (2, 4) else ""
         raise UserError(
             "A picture is neither greyscale nor RGB.",
             file=path,
-            found=f"{len(colours)} channels{transparency}",
+            found=f"{len(colours)} channels{last}",
             expected="1 or 3 channels, and a transparency only if it is the same everywhere",
             remedy="Save the picture as greyscale or RGB without transparency.",
         )

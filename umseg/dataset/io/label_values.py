@@ -14,7 +14,7 @@ from umseg.dataset.io.source import Notice
 _ROUNDING = 1e-3
 """How far a value may lie from a whole number: scale factors in a header (scl_slope) shift it by less."""
 
-_LARGEST = np.iinfo(np.int64).max
+_LIMITS = np.iinfo(np.int64)
 
 
 def whole_numbers(values: NDArray[Any], path: Path) -> tuple[NDArray[Any], tuple[Notice, ...]]:
@@ -41,7 +41,8 @@ def whole_numbers(values: NDArray[Any], path: Path) -> tuple[NDArray[Any], tuple
             file=path,
             found=f"{worst!s} and {count - 1} more such voxels",
             expected="whole numbers",
-            remedy="Save the labels as integers; resample label maps with nearest-neighbour interpolation only.",
+            remedy="Save the labels as integers, in NIfTI without scale factors (scl_slope 1, scl_inter 0); resample "
+            "label maps with nearest-neighbour interpolation only.",
         )
     count = int(np.count_nonzero(distance))
     if not count:
@@ -63,13 +64,13 @@ def to_smallest_signed(values: NDArray[Any], path: Path) -> NDArray[np.signedint
         UserError: A value needs more than 64 bits.
     """
     low, high = int(values.min()), int(values.max())
-    if high > _LARGEST or low < -_LARGEST:
+    if high > _LIMITS.max or low < _LIMITS.min:
         raise UserError(
             "A label map has values that are too large.",
             file=path,
-            found=f"{high if high > _LARGEST else low}",
-            expected=f"at most {_LARGEST}",
-            remedy="Renumber the labels from 0.",
+            found=f"values from {low} to {high}",
+            expected=f"whole numbers of 64 bits, at most {_LIMITS.max}",
+            remedy="Renumber the labels, e.g. from 0.",
         )
     for dtype in (np.int8, np.int16, np.int32):
         if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:

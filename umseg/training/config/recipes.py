@@ -32,7 +32,7 @@ _OWN = (
     Recipe("paper", "the U-Mamba paper's settings", {}),
     Recipe(
         "quick",
-        "umseg's own, for a tenth of the iterations",
+        "umseg's own, for a tenth of the iterations, each slower by the steps of Muon",
         {
             "epochs": 100,
             "optimizer": "muon",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from umseg.common.text import few
+from umseg.common.text import counted, few
 from umseg.training.data.splits import Split, Splits, cross_validation, fill_folds, make_splits
 
 
@@ -82,4 +82,4 @@ def _without(gone: set[str], fold: Split) -> Split:
 
 
 def _cases(count: int) -> str:
-    return "1 case is" if count == 1 else f"{count} cases are"
+    return f"{counted(count, 'case')} {'is' if count == 1 else 'are'}"

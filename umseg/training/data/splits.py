@@ -11,7 +11,7 @@ import numpy as np
 from umseg.common.errors import UserError
 from umseg.common.json_file import read_json
 from umseg.common.record import Record, SparseRecord
-from umseg.common.text import few
+from umseg.common.text import counted, few
 
 FOLDS = 5
 SEED = 12345
@@ -159,7 +159,7 @@ def fold_cases(splits: Splits, fold: int | Literal["all"], case_ids: Sequence[st
         raise UserError(
             f"Fold {fold} cannot be trained: there is no cross-validation of so few cases or groups.",
             file=file,
-            found=f"{len(ids)} {'case' if len(ids) == 1 else 'cases'}",
+            found=counted(len(ids), "case"),
             expected="at least 2 cases, of different groups if there are groups",
             remedy="Train with --fold all, which uses every case; or add cases and run `umseg plan` again.",
         )
@@ -200,12 +200,13 @@ def split_of(splits: Splits, fold: str, case_ids: Iterable[str]) -> Split | None
 
 def in_no_fold(splits: Splits, case_ids: Iterable[str], file: Path) -> str | None:
     """A sentence about the cases that no fold uses, or None if there are none."""
-    missing = sorted(set(case_ids) - splits.cases)
+    missing = sorted({*case_ids} - splits.cases)
     if not missing or not splits.folds:
         return None
+    total = counted(len(missing) + len(splits.cases), "case")
     return (
-        f"{len(missing)} of {len(missing) + len(splits.cases)} cases are in no fold of {file}, so that they are "
-        f"neither trained nor validated on: {few(missing)}."
+        f"{len(missing):,} of {total} are in no fold of {file}, so that they are neither trained nor validated on: "
+        f"{few(missing)}."
     )
 
 

@@ -151,7 +151,7 @@ def train(
         with RunLog(folder.fold.log_text if processes.first else None) as run_log:
             trainer.say = run_log
             run_log.note(_versions())
-            run_log.note(_options(config, card, workers))
+            run_log.note(_options(config, card, precision_name(precision), workers))
             trainer.say(_description(trainer, split))
             if beginning:
                 trainer.say(beginning)
@@ -203,10 +203,10 @@ def _versions() -> str:
     return f"umseg {__version__}, PyTorch {torch.__version__}, Python {platform.python_version()}, {platform.system()}"
 
 
-def _options(config: TrainingConfig, card: ModelCard, workers: int) -> str:
+def _options(config: TrainingConfig, card: ModelCard, precision: str, workers: int) -> str:
     """All options with the values that hold, for the log."""
     values = config.resolved(card.configuration).model_dump(mode="json", exclude={"schema_version"})
-    values |= values.pop("options")
+    values |= {**values.pop("options"), "precision": precision}
     text = ", ".join(f"{name} {json.dumps(value)}" for name, value in values.items())
     return "\n".join(wrapped(f"{text}, workers {workers}", indent="  ", first="Options: "))
 

@@ -25,7 +25,7 @@ from umseg.dataset.check.case import check_case
 from umseg.dataset.check.digest import case_digest
 from umseg.dataset.check.fix_headers import fix_geometry
 from umseg.dataset.dataset import find_cases, load_dataset
-from umseg.dataset.io.formats.tiff import guard, write
+from umseg.dataset.io.formats.tiff import guard, pages, write
 from umseg.dataset.io.grid import Geometry
 from umseg.dataset.io.images import read_image, read_label, write_label
 
@@ -328,6 +328,10 @@ class TestStoredValues:
 
 
 class TestEncodingsThatCannotBeRead:
+    @pytest.fixture(autouse=True)
+    def without_imagecodecs(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(pages, "_has_imagecodecs", lambda: False)
+
     def refused(self, path: Path) -> str:
         with pytest.raises(UserError, match="stored in a way that cannot be read") as raised:
             read_image([path])
@@ -455,14 +459,14 @@ class TestHostileFiles:
         (count,) = struct.unpack_from("<H", content, 8)
         link = 10 + 12 * count
         table = content[8:link]
-        for pages in (2, 3):
+        for count in (2, 3):
             struct.pack_into("<I", content, link, len(content))
             link = len(content) + len(table)
             content += table + bytes(4)
             path.write_bytes(content)
             with pytest.raises(UserError, match="damaged") as raised:
                 read_image([path])
-            assert "lie over each other" in str(raised.value.found), pages
+            assert "lie over each other" in str(raised.value.found), count
 
     @pytest.mark.parametrize("tag", [256, 277])
     def test_sizes_are_single_numbers(self, tmp_path: Path, tag: int) -> None:

@@ -26,6 +26,7 @@ from tests.dataset.tiff_builder import (
     Tiff,
 )
 from umseg.common.errors import UserError
+from umseg.dataset.io.formats.tiff import pages
 from umseg.dataset.io.formats.tiff.decode import _libtiff_knows
 from umseg.dataset.io.images import read_image, read_label
 
@@ -35,6 +36,12 @@ GROUPS = {"1 bit": ("?",), "whole numbers": WHOLE, "half, single, double": REAL}
 REFUSED = "The pixels of a TIFF file are stored in a way that cannot be read."
 UNKNOWN = {"JPEG 2000": 34712, "WebP": 50001, "LERC": 34887}
 LOSSLESS = [name for name in COMPRESSIONS if name != "JPEG"]
+
+
+@pytest.fixture(autouse=True)
+def without_imagecodecs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page is about what umseg reads by itself."""
+    monkeypatch.setattr(pages, "_has_imagecodecs", lambda: False)
 
 
 def some_values(dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:

@@ -119,18 +119,14 @@ class TextHeaderFormat(Format):
     def write_label(self, path: Path, values: NDArray[np.unsignedinteger[Any]], geometry: Geometry) -> None:
         """As in :class:`Format`. The voxels of a header without voxels go to a file beside it."""
         # Some names mean something to ITK or in a header: it writes under one that means nothing.
-        plain = path.with_name(f"umseg{uuid.uuid4().hex}{path.suffix}")
-        try:
-            write_itk(plain, self.image_io, values, geometry)
-            voxels = self.read_header(plain).stored.file
-            if voxels != plain:
-                final = path.with_name(_voxel_stem(path.stem) + voxels.name.removeprefix(plain.stem))
-                plain.write_bytes(plain.read_bytes().replace(voxels.name.encode(), os.fsencode(final.name)))
-                voxels.replace(final)
-            plain.replace(path)
-        finally:
-            for ending in (path.suffix, *_VOXEL_ENDINGS):
-                plain.with_suffix(ending).unlink(missing_ok=True)
+        plain = path.with_name(f"umseg{uuid.uuid4().hex}{path.suffix.lower()}")
+        write_itk(plain, self.image_io, values, geometry)
+        voxels = self.read_header(plain).stored.file
+        if voxels != plain:
+            final = path.with_name(_voxel_stem(path.stem) + voxels.name.removeprefix(plain.stem))
+            plain.write_bytes(plain.read_bytes().replace(voxels.name.encode(), os.fsencode(final.name)))
+            voxels.replace(final)
+        plain.replace(path)
 
 
 def _voxel_stem(stem: str) -> str:

@@ -57,15 +57,19 @@ def placement(forms: NiftiForms, dimensions: int) -> Placement:
         if matrix is None:
             return _cut(_of_affine(_header_with(forms).get_best_affine()[:3] * scale), dimensions)
     if forms.sform_code > 0:
-        # The sform states the lengths, too.
-        lengths = np.linalg.norm(np.reshape(forms.sform, (3, 4))[:, :3], axis=0) * scale
         spacing = tuple(
-            size if math.isfinite(size) and size else float(length)
-            for size, length in zip(spacing, lengths, strict=True)
+            size if math.isfinite(size) and size else length * scale
+            for size, length in zip(spacing, sform_lengths(forms), strict=True)
         )
     axes = matrix.astype(np.float64) * np.diag(TO_ITK)[:, None]
     direction = np.stack([_unit(axes[:dimensions, axis].tolist()) for axis in range(dimensions)], axis=1)
     return Placement(spacing[:dimensions], tuple((axes[:dimensions, 3] * scale).tolist()), _directions(direction))
+
+
+def sform_lengths(forms: NiftiForms) -> tuple[float, ...]:
+    """The lengths of the sform's axes, in the header's unit: the size of a voxel, if the header agrees with itself."""
+    lengths: list[float] = np.linalg.norm(np.reshape(forms.sform, (3, 4))[:, :3], axis=0).tolist()
+    return tuple(lengths)
 
 
 def label_header(geometry: Geometry, large: bool = False) -> Any:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,8 +18,8 @@ from numpy.typing import NDArray
 from umseg.dataset.io.formats.byte_stream import ByteStream
 from umseg.dataset.io.formats.damage import expect_bytes
 from umseg.dataset.io.formats.nifti.header import Header, read_header
-from umseg.dataset.io.formats.nifti.placement import label_header
-from umseg.dataset.io.grid import Geometry
+from umseg.dataset.io.formats.nifti.placement import label_header, sform_lengths
+from umseg.dataset.io.grid import SPACING_TOLERANCE, Geometry
 from umseg.dataset.io.source import DamagedFileError, Notice, Source
 
 # Deflate makes no file smaller than this part of its content.
@@ -41,7 +42,11 @@ def open_nifti(path: Path) -> Source:
         OSError: The file cannot be read.
     """
     header = read_header(path)
-    notices = [*_name_notice(path, header.packed), *_shear_notice(path, header.geometry)]
+    notices = [
+        *_name_notice(path, header.packed),
+        *_length_notice(path, header.geometry),
+        *_shear_notice(path, header.geometry),
+    ]
     late: list[Notice] = []
 
     def read() -> NDArray[Any]:
@@ -204,6 +209,30 @@ def _name_notice(path: Path, packed: bool) -> list[Notice]:
             remedy=f"Rename the file to {ending}, because other programs may not read it.",
         )
     ]
+
+
+def _length_notice(path: Path, geometry: Geometry) -> list[Notice]:
+    """A notice for two different sizes of a voxel in one header."""
+    forms, axes = geometry.nifti, geometry.dimensions
+    if forms is None or forms.sform_code <= 0:
+        return []
+    stated, lengths = np.abs(forms.pixdim[:axes]), sform_lengths(forms)[:axes]
+    usable = np.isfinite(stated) & (stated > 0)
+    if np.allclose(np.where(usable, stated, lengths), lengths, rtol=SPACING_TOLERANCE, atol=0):
+        return []
+    return [
+        Notice(
+            "The header of a NIfTI file states two sizes of a voxel: that of pixdim and that of the sform.",
+            path,
+            found=f"pixdim {_sizes(forms.pixdim[:axes])}, sform {_sizes(lengths)}",
+            expected="the same sizes",
+            remedy=f"{_sizes(geometry.spacing)} mm is taken. Correct the header if that is not the size of a voxel.",
+        )
+    ]
+
+
+def _sizes(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values)
 
 
 def _shear_notice(path: Path, geometry: Geometry) -> list[Notice]:

@@ -132,4 +132,4 @@ def _indices(path: Path) -> NDArray[Any]:
     from PIL.BmpImagePlugin import BmpImageFile
 
     with BmpImageFile(path) as picture:
-        return np.asarray(picture).astype(np.uint8)
+        return np.asarray(picture).astype(np.uint8, copy=False)

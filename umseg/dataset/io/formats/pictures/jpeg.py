@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from umseg.common.errors import UserError
-from umseg.dataset.io.formats.orientation import UPRIGHT, exif_orientation, upright
 from umseg.dataset.io.formats.pictures.base import Picture
+from umseg.dataset.io.formats.upright import UPRIGHT, exif_orientation, upright
 from umseg.dataset.io.source import DamagedFileError, Source
 
 _START, _SCAN, _END, _EXIF = 0xD8, 0xDA, 0xD9, 0xE1

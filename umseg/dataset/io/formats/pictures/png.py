@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
 from umseg.dataset.io.formats.damage import INFLATE_ERROR, expect_bytes
-from umseg.dataset.io.formats.orientation import upright
 from umseg.dataset.io.formats.pictures.base import Picture, flat_source
 from umseg.dataset.io.formats.pictures.png_chunks import (
     COLOURS_ALPHA,
@@ -29,6 +28,7 @@ from umseg.dataset.io.formats.pictures.png_chunks import (
     plain_png,
     read_header,
 )
+from umseg.dataset.io.formats.upright import upright
 from umseg.dataset.io.grid import Geometry
 from umseg.dataset.io.source import DamagedFileError, Source
 
@@ -109,7 +109,7 @@ def _stored(path: Path, header: PngHeader) -> NDArray[Any]:
     if header.colours == GREY and header.bits in (2, 4):
         # Pillow shows the largest number as 255.
         values = values // (255 // ((1 << header.bits) - 1))
-    return values.astype(np.uint16 if header.bits == 16 else np.uint8)
+    return values.astype(np.uint16 if header.bits == 16 else np.uint8, copy=False)
 
 
 def _with_transparency(values: NDArray[Any], header: PngHeader) -> NDArray[Any]:

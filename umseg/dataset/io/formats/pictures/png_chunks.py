@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from umseg.dataset.io.formats.orientation import UPRIGHT, exif_orientation
+from umseg.dataset.io.formats.upright import UPRIGHT, exif_orientation
 from umseg.dataset.io.source import DamagedFileError
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umseg.dataset.io.format import Format
-from umseg.dataset.io.formats.orientation import upright
 from umseg.dataset.io.formats.tiff import stack
 from umseg.dataset.io.formats.tiff.axes import StackAxes, stack_axes
+from umseg.dataset.io.formats.upright import upright
 from umseg.dataset.io.grid import Geometry
 from umseg.dataset.io.source import Notice, Source
 

@@ -21,9 +21,9 @@ from umseg.common.memory import require_memory
 from umseg.common.text import by, few
 from umseg.dataset.io.formats.damage import check_compression
 from umseg.dataset.io.formats.itk import complex_values, open_itk
-from umseg.dataset.io.formats.orientation import TAG, UPRIGHT, orientation_of
 from umseg.dataset.io.formats.tiff.decode import can_decode, decode_page, segment_count
 from umseg.dataset.io.formats.tiff.guard import follow_pages, has_single_strip
+from umseg.dataset.io.formats.upright import TAG, UPRIGHT, orientation_of
 from umseg.dataset.io.source import DamagedFileError, last_line
 
 # What is wrong with a file is checked here and raised; tifffile would print it.
@@ -35,6 +35,8 @@ _COLOURS_OF_PALETTE = 320
 _METAMORPH = 33629
 _MM_PER_UNIT = {2: 25.4, 3: 10.0}
 _JPEG = 7
+# JPEG, JPEG 2000 of three kinds, LERC, LZMA, WebP, JPEG XL and Zstandard: tifffile needs imagecodecs for them.
+_BY_IMAGECODECS = (_JPEG, 33003, 33005, 34712, 34887, 34925, 50000, 50001, 50002)
 _SHOWN_AS_STORED = (1, 2, 6)
 _WHITE_IS_ZERO, _PALETTE = 0, 3
 _ALPHA = (1, 2)
@@ -231,7 +233,7 @@ def _check_encoding(path: Path, page: TiffPage) -> None:
     subsampled = page.is_subsampled and page.compression != _JPEG
     if page.dtype is None or page.imagedepth > 1 or subsampled:
         raise _not_decoded(path, page, "whole or floating-point numbers in pages of one slice")
-    if not (can_decode(page) or _suits_itk(page) or _has_imagecodecs()):
+    if not (can_decode(page) or _suits_itk(page) or (page.compression in _BY_IMAGECODECS and _has_imagecodecs())):
         raise _not_decoded(
             path,
             page,

@@ -59,7 +59,8 @@ def upright(path: Path, source: Source, orientation: int) -> Source:
         expected="orientation 1: upright",
         remedy="Label maps must be upright, too. To be sure, compare one of them with its image in a viewer.",
     )
-    return Source(geometry, source.components, lambda: turned(source.read(), orientation), (*source.notices, notice))
+    notices = (*source.notices, notice)
+    return replace(source, geometry=geometry, read=lambda: turned(source.read(), orientation), notices=notices)
 
 
 def turned(values: NDArray[Any], orientation: int) -> NDArray[Any]:
