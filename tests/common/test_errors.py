@@ -51,3 +51,15 @@ def test_file_is_added_where_none_is_named() -> None:
         UserError("Wrong.", file="a.nii.gz", found=1, expected=2, remedy="Mend it.")
     )
     assert UserError("Wrong.", file="b").at("a").file == "b"
+
+
+def test_texts_from_elsewhere_send_no_commands_to_the_terminal() -> None:
+    error = UserError("Class \x1b[31mred.", file="a\nremedy: \x9b2J.nii", found="\u202egnp\udc80", remedy="x" * 10_000)
+    lines = str(error).splitlines()
+    assert lines[:3] == [
+        "Class \\x1b[31mred.",
+        "  file:     a\\nremedy: \\x9b2J.nii",
+        "  found:    \\u202egnp\\udc80",
+    ]
+    assert lines[3].endswith("x ... (10012 letters)")
+    assert (error.file, error.remedy) == ("a\nremedy: \x9b2J.nii", "x" * 10_000)

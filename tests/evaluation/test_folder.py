@@ -374,6 +374,18 @@ def test_a_shift_that_is_rounding_is_not_reported(
     assert bool(caplog.records) == reported
 
 
+def test_what_was_noticed_in_label_maps_is_told_once(
+    tmp_path: Path, block: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    for folder, values in (("p", block), ("r", block * np.float32(1.0001))):
+        for name in ("a", "b"):
+            write_image(tmp_path / folder / f"{name}.nii.gz", values)
+    metrics = evaluate((tmp_path / "p", tmp_path / "r"))
+    assert [case.classes["1"].scores["dsc"] for case in metrics.cases] == [1.0, 1.0]
+    (message,) = [record.getMessage() for record in caplog.records if "almost whole" in record.getMessage()]
+    assert "concerned: 2: a.nii.gz (2.0002 and" in message
+
+
 class TestOrientation:
     def test_a_prediction_along_other_axes_is_turned(
         self, folders: Folders, block: np.ndarray, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -441,15 +453,3 @@ def test_tolerances_by_name(folders: Folders) -> None:
     assert evaluate(folders, labels=labels, tolerance={"cyst": 2.5}).tolerance == {"liver": 1.0, "cyst": 2.5}
     with pytest.raises(UserError, match="Unknown class 'cist'"):
         evaluate(folders, labels=labels, tolerance={"cist": 2.5})
-
-
-def test_what_was_noticed_in_label_maps_is_told_once(
-    tmp_path: Path, block: np.ndarray, caplog: pytest.LogCaptureFixture
-) -> None:
-    for folder, values in (("p", block), ("r", block * np.float32(1.0001))):
-        for name in ("a", "b"):
-            write_image(tmp_path / folder / f"{name}.nii.gz", values)
-    metrics = evaluate((tmp_path / "p", tmp_path / "r"))
-    assert [case.classes["1"].scores["dsc"] for case in metrics.cases] == [1.0, 1.0]
-    (message,) = [record.getMessage() for record in caplog.records if "almost whole" in record.getMessage()]
-    assert "concerned: 2: a.nii.gz (2.0002 and" in message

@@ -45,7 +45,7 @@ def test_an_outlier_among_the_spacings_is_a_row_of_problems(tmp_path: Path) -> N
     images = sorted(folder.glob("imagesTr/*.nii.gz"))
     labels = sorted(folder.glob("labelsTr/*.nii.gz"))
     for file in (images[2], labels[2]):
-        volume = nib.load(file)  # type: ignore[attr-defined]
+        volume = nib.load(file)
         affine = np.diag([1e5, 1e5, 1e5, 1.0])
         nib.save(nib.Nifti1Image(np.asanyarray(volume.dataobj), affine), file)  # type: ignore[attr-defined]
     with pytest.raises(DatasetError, match="Resampling the image needs more memory"):

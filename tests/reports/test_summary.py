@@ -88,3 +88,10 @@ def test_the_model_that_was_planned_for_is_listed_though_it_was_measured() -> No
     )
     assert text.count(", swin_unetr 2.0") == 2
     assert "unetr 2.0" not in text.replace("swin_unetr", "")
+
+
+def test_control_characters_of_names_do_not_reach_the_terminal() -> None:
+    fingerprint = fingerprint_of([(1, 1, 1)], [(40, 40, 40)])
+    size = ClassStatistics(cases=1, median_size=1, min_size=1, max_size=1)
+    fingerprint = fingerprint.model_copy(update={"classes": {"liver\x1b[2J": size}})
+    assert "\x1b" not in plan_summary(fingerprint, make_plan(fingerprint, describe()), describe())

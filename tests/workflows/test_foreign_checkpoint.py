@@ -55,7 +55,7 @@ def test_a_checkpoint_is_read(tmp_path: Path) -> None:
     found = read_foreign_checkpoint(saved(tmp_path / "checkpoint_final.pth", content), REMEDY)
     assert found["loss"] == 0.5
     tensors = plain_tensors(found["network_weights"], tmp_path, REMEDY)
-    assert all(torch.equal(tensors[name], value) for name, value in content["network_weights"].items())  # type: ignore[attr-defined]
+    assert all(torch.equal(tensors[name], value) for name, value in content["network_weights"].items())
     assert read_foreign_checkpoint(rewritten(tmp_path / "checkpoint_final.pth"), REMEDY)["epoch"] == 3
 
 
@@ -80,7 +80,7 @@ def tar(path: Path) -> None:
 
 
 def torchscript(path: Path) -> None:
-    torch.jit.save(torch.jit.trace(nn.Linear(2, 2), torch.ones(1, 2)), path)  # type: ignore[no-untyped-call]
+    torch.jit.save(torch.jit.trace(nn.Linear(2, 2), torch.ones(1, 2)), path)
 
 
 def deflated(path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, get_args
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from umseg.cli.console import show_messages
+from umseg.cli.console import say, show_messages
 from umseg.common.errors import UserError
 from umseg.common.registry import nearest
 
@@ -129,11 +129,11 @@ def command_of(
                 function(*args, **kwargs)
             except UserError as error:
                 if debug:
-                    traceback.print_exc()
-                typer.echo(f"error: {error}", err=True)
+                    say(traceback.format_exc(), err=True)
+                say(f"error: {error}", err=True)
                 raise typer.Exit(2) from None
             except KeyboardInterrupt:
-                typer.echo("interrupted", err=True)
+                say("interrupted", err=True)
                 raise typer.Exit(130) from None
 
         if parameters:

@@ -1,4 +1,4 @@
-"""Messages on the terminal: above the progress bars, and a trace of the interpreter where it crashes."""
+"""Texts on the terminal, without control characters and above the progress bars, and where the interpreter crashed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ import faulthandler
 import io
 import logging
 import sys
+
+import typer
+
+from umseg.common.text import visible
 
 
 def show_crashes() -> None:
@@ -20,9 +24,22 @@ def show_messages(level: int) -> None:
     root = logging.getLogger()
     if not root.handlers:
         handler = _AboveBars()
-        handler.setFormatter(logging.Formatter("%(message)s"))
+        handler.setFormatter(_Visible("%(message)s"))
         root.addHandler(handler)
     logging.getLogger("umseg").setLevel(level)
+
+
+def say(text: str, err: bool = False) -> None:
+    """Print a text, without what could send commands to the terminal, on stdout or stderr."""
+    typer.echo(visible(text), err=err)
+
+
+class _Visible(logging.Formatter):
+    """Formats messages without what could send commands to the terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The text of a message."""
+        return visible(super().format(record))
 
 
 class _AboveBars(logging.StreamHandler):  # type: ignore[type-arg]

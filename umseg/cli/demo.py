@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from umseg.cli.console import say
 from umseg.cli.options import Debug, LoaderWorkers, Quiet
 
 
@@ -25,5 +26,5 @@ def demo(
 
     workers = default_loader_workers() if workers is None else workers
     result = run_demo(output, workers=workers, quiet=quiet)
-    typer.echo(format_table(result.metrics))
-    typer.echo("Pictures: " + ", ".join(str(picture) for picture in result.pictures))
+    say(format_table(result.metrics))
+    say("Pictures: " + ", ".join(str(picture) for picture in result.pictures))

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from umseg.cli.console import say
 from umseg.cli.next_step import next_step
 from umseg.cli.options import (
     Debug,
@@ -91,11 +92,11 @@ def evaluate(
         quiet=quiet,
     )
     files = write_metrics(scores, folder)
-    typer.echo(format_table(scores))
-    typer.echo("Wrote " + " and ".join(str(file) for file in files) + ".")
+    say(format_table(scores))
+    say("Wrote " + " and ".join(str(file) for file in files) + ".")
     if chosen is None and not isinstance(scores, InstanceMetrics):
         more = ["--metrics", ",".join(METRICS)]
-        typer.echo(next_step("evaluate", "--predictions", predictions, "--reference", reference, more))
+        say(next_step("evaluate", "--predictions", predictions, "--reference", reference, more))
 
 
 def metric_parameters() -> tuple[inspect.Parameter, ...]:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from umseg.cli.commands import command_of, new_group
+from umseg.cli.console import say
 from umseg.cli.next_step import next_step
 from umseg.cli.options import Debug, Quiet, Workers, worker_count
 from umseg.common.text import counted
@@ -70,7 +71,7 @@ def instances(
 def _report(folder: Path) -> None:
     from umseg.dataset.convert.target import summary
 
-    typer.echo(f"{summary(folder)}. {next_step('plan', folder)}")
+    say(f"{summary(folder)}. {next_step('plan', folder)}")
 
 
 @command_of(imports, "nnunet")
@@ -88,4 +89,4 @@ def nnunet(
     folder = import_nnunet(source, destination)
     folds = counted(len(ModelFolder(folder).folds()), "fold")
     following = next_step("predict", "--model", folder, "--input", "FOLDER", "--output", "FOLDER")
-    typer.echo(f"Imported {folds} of {load_card(folder).model} to {folder}. {following}")
+    say(f"Imported {folds} of {load_card(folder).model} to {folder}. {following}")

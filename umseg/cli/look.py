@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from umseg.cli.console import say
 from umseg.cli.options import (
     WORKSPACE_ROOT,
     Config,
@@ -47,14 +48,14 @@ def models(
 
     facts = describe_models(configuration, description, MemoryMeter(planned.memory_file))
     for line in format_models(facts, configuration.batch_size):
-        typer.echo(line)
+        say(line)
     if draw is not None:
         from umseg.reports.drawing import draw_models
 
         drawn, missing = draw_models(draw, configuration, description)
-        typer.echo("Pictures: " + (", ".join(str(file) for file in drawn) or "none"))
+        say("Pictures: " + (", ".join(str(file) for file in drawn) or "none"))
         for name, reason in missing.items():
-            typer.echo(f"No picture of {name}: {reason}")
+            say(f"No picture of {name}: {reason}")
 
 
 def inspect(
@@ -74,7 +75,7 @@ def inspect(
     from umseg.workspace import Workspace as PlannedWorkspace
 
     path = inspect_training(PlannedWorkspace.of(dataset, workspace), config, patches=patches, seed=seed)
-    typer.echo(f"Picture: {path}")
+    say(f"Picture: {path}")
 
 
 def status(
@@ -88,7 +89,7 @@ def status(
     from umseg.workspace import Workspace as PlannedWorkspace
 
     planned = PlannedWorkspace.of(dataset, workspace)
-    typer.echo(format_runs(find_runs(planned), notices=find_notices(planned)))
+    say(format_runs(find_runs(planned), notices=find_notices(planned)))
 
 
 def doctor(quiet: Quiet = False, debug: Debug = False) -> None:
@@ -96,9 +97,9 @@ def doctor(quiet: Quiet = False, debug: Debug = False) -> None:
     from umseg.reports.packages import package_lines
 
     for line in package_lines():
-        typer.echo(line)
+        say(line)
     # torch is imported here, while the first lines are read.
     from umseg.reports.doctor import device_lines
 
     for line in device_lines():
-        typer.echo(line)
+        say(line)

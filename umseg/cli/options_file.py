@@ -69,7 +69,7 @@ def _flat(content: dict[Any, Any]) -> dict[Any, Any]:
     return flat
 
 
-class _PlainLoader(yaml.SafeLoader):
+class _PlainLoader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
     """Reads plain values only: an alias can stand for a billion values, and a name that is written twice for two."""
 
     def __init__(self, stream: str) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from umseg.architectures.registry import NETWORKS
+from umseg.cli.console import say
 from umseg.cli.next_step import next_step, of_workspace
 from umseg.cli.options import WORKSPACE_ROOT, Debug, Quiet, Workers, Workspace, worker_count
 from umseg.planning.rules.presets import PRESETS
@@ -112,7 +113,7 @@ def plan(
         quiet=quiet,
     )
     measure = MemoryMeter(planned.memory_file)
-    typer.echo(plan_summary(fingerprint, decided, planned.load(Dataset).description, measure))
-    typer.echo(f"Workspace: {planned.folder}")
+    say(plan_summary(fingerprint, decided, planned.load(Dataset).description, measure))
+    say(f"Workspace: {planned.folder}")
     chosen = [] if not config or decided.default_configuration in config else ["--config", config[0]]
-    typer.echo(next_step("train", of_workspace(planned.folder), chosen))
+    say(next_step("train", of_workspace(planned.folder), chosen))

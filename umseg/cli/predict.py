@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from umseg.cli.console import say
 from umseg.cli.next_step import next_step
 from umseg.cli.options import (
     Debug,
@@ -88,9 +89,9 @@ def predict(
             [*inputs, *(more or [])], output, quiet=quiet, resume=resume, overwrite=overwrite
         )
     except FailedCasesError as error:
-        typer.echo(f"error: {error}", err=True)
+        say(f"error: {error}", err=True)
         raise typer.Exit(1) from error
     maps = counted(len(there), "label map")
     took = f"{time.perf_counter() - start:.1f} s"
-    typer.echo(f"{output} has {maps}, after {took}." if resume else f"Wrote {maps} to {output} in {took}.")
-    typer.echo(next_step("evaluate", "--predictions", output, "--reference", "FOLDER"))
+    say(f"{output} has {maps}, after {took}." if resume else f"Wrote {maps} to {output} in {took}.")
+    say(next_step("evaluate", "--predictions", output, "--reference", "FOLDER"))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from umseg.cli.console import say
 from umseg.cli.options import WORKSPACE_ROOT, Debug, Device, LoaderWorkers, Planned, Quiet, Workspace
 from umseg.common.errors import UserError
 from umseg.common.text import printable
@@ -92,7 +93,7 @@ def train(
     check_device_name(device)
     settings = fold_settings(planned, chosen_options(context, training, options))
     if show_config:
-        typer.echo(_resolved(planned, settings[0]))
+        say(_resolved(planned, settings[0]))
         return
     # All folds share one limit, because it is the scheduler's.
     end = math.inf if max_time is None else time.monotonic() + parse_duration(max_time)
@@ -112,11 +113,11 @@ def train(
         )  # fmt: skip
         if not finished:
             if processes.first:
-                typer.echo("To resume: " + _command(processes.count))
+                say("To resume: " + _command(processes.count))
             return
     if processes.first:
         model = model_folder(planned, settings[0], tag).path
-        typer.echo(next_step("predict", "--model", model, "--input", "FOLDER", "--output", "FOLDER"))
+        say(next_step("predict", "--model", model, "--input", "FOLDER", "--output", "FOLDER"))
 
 
 def parse_duration(text: str) -> float:
@@ -177,14 +178,14 @@ def _train_fold(workspace: Path, setting: TrainingConfig, *, validate: bool, dev
                     )
                     if metrics is not None and first:
                         table = format_table(metrics)
-                        typer.echo(table)
+                        say(table)
                         run_log.note(f"Validation of fold {setting.fold}:\n{table}")
             except KeyboardInterrupt:
                 if first:
                     log.warning("Stopped in the validation of fold %s; the trained weights are saved.", setting.fold)
                 return False
     if first:
-        typer.echo(f"Model: {folder.parent}")
+        say(f"Model: {folder.parent}")
     return True
 
 

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from umseg.common.text import visible
+
+# Of a part of a message; values from a file may have any length.
+_LONGEST = 4000
+
 
 class UserError(Exception):
     """Something is wrong with the input, and the user can mend it.
@@ -35,8 +40,11 @@ class UserError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        rows = [("file", self.file), ("found", self.found), ("expected", self.expected), ("remedy", self.remedy)]
-        return "\n".join([self.problem, *(f"  {name + ':':<10}{text}" for name, text in rows if text)])
+        # A line break in the name of a file would look like the end of the message.
+        file = self.file and self.file.replace("\n", "\\n")
+        rows = [("file", file), ("found", self.found), ("expected", self.expected), ("remedy", self.remedy)]
+        lines = [self.problem, *(f"  {name + ':':<10}{text}" for name, text in rows if text)]
+        return "\n".join(_shortened(visible(line)) for line in lines)
 
     def at(self, file: str | Path) -> UserError:
         """The same error with the file concerned, where it names none."""
@@ -47,6 +55,10 @@ class UserError(Exception):
     def __reduce__(self) -> tuple[object, ...]:
         # Exceptions pickle by their positional arguments only; a worker's error must arrive whole.
         return _rebuild, (self.problem, self.file, self.found, self.expected, self.remedy)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ... ({len(text)} letters)"
 
 
 def _rebuild(problem: str, file: str | None, found: str | None, expected: str | None, remedy: str | None) -> UserError:

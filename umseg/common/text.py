@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Collection, Iterable, Sequence
 
 LINE = 80
 """Number of characters that fit a line of a terminal."""
+
+
+# What moves the cursor, changes colours, hides letters or turns the direction of writing on a terminal, and halves of
+# letters, which no terminal can show.
+_INVISIBLE = re.compile(
+    "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u200b-\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ufeff\\ud800-\\udfff]"
+)
+
+
+def visible(text: str) -> str:
+    """A text without control characters but line breaks and tabs: others are shown by their codes.
+
+    Names of files and classes come from elsewhere; printed as they are, they could send commands to the terminal.
+    """
+    return _INVISIBLE.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def few(names: Iterable[str], most: int = 5) -> str:

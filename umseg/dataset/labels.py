@@ -99,7 +99,7 @@ def check_class_order(order: tuple[int, ...] | None, labels: Mapping[str, Any]) 
 
 def _check_entry(name: str, value: object) -> None:
     for part in value if isinstance(value, Sequence) else [value]:
-        if _is_whole(part) and not -_MOST <= part <= _MOST:
+        if isinstance(part, int) and not -_MOST <= part <= _MOST:
             raise ValueError(f"label values of at most {_MOST:,}, for '{name}'")
     if _is_whole(value):
         return

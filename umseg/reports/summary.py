@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from umseg.architectures.memory.model import Measure, described_models
-from umseg.common.text import LINE, counted, wrapped
+from umseg.common.text import LINE, counted, printable, wrapped
 from umseg.dataset.description import DatasetDescription
 from umseg.dataset.io.grid import NO_SLICE_SPACING
 from umseg.planning import Configuration, Fingerprint, Plan
@@ -59,10 +59,10 @@ def _dataset(fingerprint: Fingerprint, plan: Plan, description: DatasetDescripti
     names = ", ".join("zyx"[axis] for axis in axes)
     spacing, shape = spacing[:, axes], shape[:, axes]
     names_and_schemes = zip(description.channel_names.values(), _schemes(plan), strict=True)
-    channels = [f"{name} ({scheme})" for name, scheme in names_and_schemes]
+    channels = [f"{printable(name)} ({scheme})" for name, scheme in names_and_schemes]
     unit = "pixels" if flat else "voxels"
     lines = [
-        f"{plan.dataset_name}: {counted(len(spacing), 'case')}, {'2-D' if flat else '3-D'}",
+        f"{printable(plan.dataset_name)}: {counted(len(spacing), 'case')}, {'2-D' if flat else '3-D'}",
         f"  channels:          {', '.join(channels)}",
     ]
     if not _natural(fingerprint):
@@ -88,11 +88,12 @@ def _classes(fingerprint: Fingerprint) -> list[str]:
         return []
     volumes = any(min(shape) > 1 for shape in fingerprint.shapes_after_crop)
     unit = "ml" if volumes else "px" if _natural(fingerprint) else "mm²"
-    present = {name: statistics for name, statistics in fingerprint.classes.items() if statistics.cases}
+    classes = {printable(name): statistics for name, statistics in fingerprint.classes.items()}
+    present = {name: statistics for name, statistics in classes.items() if statistics.cases}
     width = max((len(name) for name in present), default=0)
     total = len(fingerprint.case_ids)
     lines = ["  classes:", *(_class(name, statistics, total, unit, width) for name, statistics in present.items())]
-    if missing := [name for name in fingerprint.classes if name not in present]:
+    if missing := [name for name in classes if name not in present]:
         lines.append(f"    Warning: these classes occur in no case and cannot be learned: {', '.join(missing)}")
     return lines
 

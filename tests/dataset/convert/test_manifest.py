@@ -72,3 +72,9 @@ def test_groups_are_sorted_and_complete(tmp_path: Path) -> None:
 )
 def test_case_name(text: str, name: str) -> None:
     assert case_name(text) == name
+
+
+def test_a_long_manifest_with_one_case_twice(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="more than once") as raised:
+        read_manifest(manifest(tmp_path, "id", *map(str, range(100_000)), "7"), USUAL_COLUMNS)
+    assert raised.value.found == "7"

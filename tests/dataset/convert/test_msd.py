@@ -4,6 +4,7 @@ import gzip
 import json
 import logging
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -259,6 +260,32 @@ def test_paths_stay_in_the_folder(tmp_path: Path, entry: str, where: str) -> Non
         convert_msd(source, tmp_path / "d", quiet=True)
     assert error.value.found == entry
     assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need permission there")
+@pytest.mark.parametrize("folder", [False, True])
+def test_links_out_of_the_folder_are_not_followed(tmp_path: Path, folder: bool) -> None:
+    source = write_task(tmp_path / "t")
+    if folder:
+        (source / "imagesTr").rename(tmp_path / "elsewhere")
+        (source / "imagesTr").symlink_to(tmp_path / "elsewhere")
+    else:
+        (source / "imagesTr" / "a.nii.gz").rename(tmp_path / "elsewhere")
+        (source / "imagesTr" / "a.nii.gz").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DatasetError, match="outside of the data set") as error:
+        convert_msd(source, tmp_path / "d", quiet=True)
+    assert "a link to" in str(error.value)
+    assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need permission there")
+def test_links_within_the_folder_are_followed(tmp_path: Path) -> None:
+    write_task(tmp_path / "t")
+    (tmp_path / "t" / "objects").mkdir()
+    (tmp_path / "t" / "imagesTr" / "a.nii.gz").rename(tmp_path / "t" / "objects" / "1")
+    (tmp_path / "t" / "imagesTr" / "a.nii.gz").symlink_to(Path("..") / "objects" / "1")
+    (tmp_path / "link").symlink_to(tmp_path / "t")
+    assert (convert_msd(tmp_path / "link", tmp_path / "d", quiet=True) / "imagesTr" / "a_0000.nii.gz").is_file()
 
 
 def test_all_problems_are_reported_together(tmp_path: Path) -> None:

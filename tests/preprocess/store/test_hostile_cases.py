@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,20 @@ def test_arrays_that_do_not_fit_are_refused(store: CaseStore, name: str) -> None
         store.open("one")
     assert str(caught.value.file).endswith(ending)
     assert "voxels" in str(caught.value.expected)
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_they_are_found_when_a_store_is_verified_and_made_again(store: CaseStore, name: str) -> None:
+    ending, array = ARRAYS[name]
+    content = compress(array, (16, 16, 16))
+    (store.folder / f"one{ending}").write_bytes(content)
+    file = store.folder / "one.json"
+    record = json.loads(file.read_text(encoding="utf-8"))
+    record["checksums"][ending] = f"{zlib.crc32(content):08x}"
+    file.write_text(json.dumps(record), encoding="utf-8")
+    with pytest.raises(UserError, match="is damaged"):
+        store.verify(["one"], quiet=True)
+    assert store.keep({"one": Origin(source="files", recipe="plan")}, "float32", quiet=True) == ()
 
 
 LOCATIONS: dict[str, dict[str, NDArray[Any]]] = {

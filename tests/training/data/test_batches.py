@@ -216,6 +216,15 @@ def test_without_augmentation_a_patch_is_a_piece_of_the_image(folder: Path, phas
         np.testing.assert_array_equal(target, np.pad(np.maximum(case.label, 0), 8)[place])
 
 
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_case_that_does_not_fit_the_plan_is_named(tmp_path: Path, channels: int) -> None:
+    case = make_case(channels=channels)
+    write_store(tmp_path, [dataclasses.replace(case, label=None) if channels == 1 else case] * 3)
+    with pytest.raises(UserError, match=r"case_\d does not fit the plan") as caught:
+        make(make_factory(tmp_path), 0, "train", 0)
+    assert caught.value.expected == "1 channels and a label map"
+
+
 @pytest.mark.parametrize("ending", [".data.b2nd", ".label.b2nd"])
 def test_a_damaged_case_is_named(tmp_path: Path, ending: str) -> None:
     case = make_case((32, 32, 32))

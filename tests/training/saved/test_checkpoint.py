@@ -135,6 +135,7 @@ def test_file_is_a_json_header_and_numbers(tmp_path: Path) -> None:
     header = json.loads(file[8 : 8 + length])
     content = json.loads(header.pop("__metadata__")["umseg"])
     assert len(content.pop("sha256")) == 64
+    assert content["state"].pop("optimizer_tensors") > 0
     assert content == {"state": {"epoch": 1}}
     assert max(entry["data_offsets"][1] for entry in header.values()) == len(file) - 8 - length
 

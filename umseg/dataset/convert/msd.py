@@ -214,13 +214,10 @@ def _located(source: Path, entry: str) -> Path:
     path = os.path.normpath(entry)
     # A path with an anchor is absolute; on Windows also one that has only a drive or only a leading slash.
     if Path(path).anchor or Path(path).parts[:1] == ("..",) or "\\" in entry:
-        raise UserError(
-            "dataset.json names a file outside of the data set.",
-            file=source / "dataset.json",
-            found=entry,
-            expected="a path within the folder, such as ./imagesTr/x.nii.gz",
-            remedy="Copy the file into the folder and correct dataset.json.",
-        )
+        raise _outside(source, entry)
+    target = Path(os.path.realpath(source / path))
+    if not target.is_relative_to(os.path.realpath(source)):
+        raise _outside(source, f"{entry}, a link to {target}")
     if not path.lower().endswith(Nifti.endings):
         raise UserError(
             "dataset.json names a file that is not NIfTI.",
@@ -230,6 +227,16 @@ def _located(source: Path, entry: str) -> Path:
             remedy="Convert the file to .nii.gz and correct dataset.json.",
         )
     return source / path
+
+
+def _outside(source: Path, found: str) -> UserError:
+    return UserError(
+        "dataset.json names a file outside of the data set.",
+        file=source / "dataset.json",
+        found=found,
+        expected="a path within the folder, such as ./imagesTr/x.nii.gz",
+        remedy="Copy the file into the folder and correct dataset.json.",
+    )
 
 
 def _listed_twice(case: Case, source: Path) -> Problem:

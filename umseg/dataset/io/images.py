@@ -126,7 +126,8 @@ def read_label(path: Path) -> LabelMap:
             found=f"{values.shape[0]} components",
             expected="one whole number per voxel",
             remedy="Save the label map as a greyscale image whose values are the labels, or with a palette whose "
-            "indices are the labels. Colours and a transparency that varies are no labels.",
+            "indices are the labels. Colours and a transparency that varies are no labels; layers of segments "
+            "that overlap have to be merged into one.",
         )
     labels, rounded = whole_numbers(values[0], path)
     array = to_smallest_signed(labels, path)

@@ -235,7 +235,7 @@ class CaseStore:
             raise error
 
     def damage(self, case_ids: Collection[str], quiet: bool = False) -> dict[str, UserError]:
-        """The error of each case of which a file is missing or does not have its checksum."""
+        """The error of each case of which a file is missing, has another checksum, or is not what it should be."""
         # In this process, as checksums are computed faster than disks read.
         ids = list(case_ids)
         found = map_cases(self._damage, ids, ids, workers=0, title=f"Verifying {self.folder.name}", quiet=quiet)
@@ -290,6 +290,8 @@ class CaseStore:
                 found = self._read(case_id, ending, _file_checksum)
                 if found != expected:
                     return _damaged(path, f"CRC-32 {found}", f"CRC-32 {expected}")
+            # Whoever writes a case also writes its checksums.
+            self.open(case_id)
         except UserError as error:
             return error
         return None

@@ -237,7 +237,14 @@ class BatchFactory:
     ) -> None:
         """Fill ``data`` (channels, *size) and ``label`` (planes, *size); a 2-D patch is a slice across axis 0."""
         case, final = _open(self.folder, name), tuple(self.configuration.patch_size)
-        assert case.label is not None
+        if case.label is None or case.data.shape[0] != len(data):
+            raise UserError(
+                f"Preprocessed case {name} does not fit the plan.",
+                file=self.folder,
+                found=f"{case.data.shape[0]} channels, {'no' if case.label is None else 'a'} label map",
+                expected=f"{len(data)} channels and a label map",
+                remedy=REMEDY,
+            )
         if len(final) == 2:
             data, label, initial, final = data[:, None], label[:, None], (1, *initial), (1, *final)
         centres = patch_centres(case.class_locations, forced)

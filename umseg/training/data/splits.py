@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field
 
 from umseg.common.errors import UserError
 from umseg.common.json_file import read_json
+from umseg.common.names import Component
 from umseg.common.record import Record, SparseRecord
 from umseg.common.text import counted, few
 
 FOLDS = 5
 SEED = 12345
+MOST_FOLDS = 10_000
 
 
 class Split(Record):
     """The case ids of one fold."""
 
-    train: tuple[str, ...]
-    validation: tuple[str, ...]
+    train: tuple[Component, ...]
+    validation: tuple[Component, ...]
 
 
 class Splits(SparseRecord):
@@ -35,7 +38,7 @@ class Splits(SparseRecord):
     sparse = ("given",)
 
     schema_version: Literal[1] = 1
-    folds: tuple[Split, ...]
+    folds: Annotated[tuple[Split, ...], Field(max_length=MOST_FOLDS)]
     given: bool = False
 
     @property

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 
+from pydantic import ValidationError
+
 import umseg
 from umseg.common.errors import UserError
+from umseg.common.record import invalid
 from umseg.dataset.dataset import Dataset
 from umseg.models.card import ModelCard
 from umseg.models.registry import check_model, has_mamba_layers
@@ -44,17 +47,26 @@ def model_card(workspace: Workspace, config: TrainingConfig, tag: str | None = N
             or "a plan with a cascade, which this one has not",
             remedy="Leave the option out, or choose the second stage with --config.",
         )
-    return ModelCard(
-        umseg_version=umseg.__version__,
-        model=config.model,
-        options=config.options,
-        configuration_name=config.configuration,
-        dataset=dataset.description,
-        plan=plan.model_copy(update={"configurations": {**plan.configurations, config.configuration: configuration}}),
-        mirror_axes=patch_geometry(configuration.patch_size, config.mirror_axes).mirror_axes,
-        first_stage=first_stage,
-        orientation=dataset.orientation,
-    )
+    changed = plan.model_copy(update={"configurations": {**plan.configurations, config.configuration: configuration}})
+    try:
+        return ModelCard(
+            umseg_version=umseg.__version__,
+            model=config.model,
+            options=config.options,
+            configuration_name=config.configuration,
+            dataset=dataset.description,
+            plan=changed,
+            mirror_axes=patch_geometry(configuration.patch_size, config.mirror_axes).mirror_axes,
+            first_stage=first_stage,
+            orientation=dataset.orientation,
+        )
+    except ValidationError as error:
+        raise invalid(
+            "plan.json and dataset.json of the workspace do not fit each other",
+            error,
+            file=workspace.plan_file,
+            remedy="Run `umseg plan` again.",
+        ) from error
 
 
 def _overridden(configuration: Configuration, config: TrainingConfig) -> Configuration:
@@ -77,7 +89,11 @@ def _overridden(configuration: Configuration, config: TrainingConfig) -> Configu
             + ",".join(map(str, configuration.patch_size))
             + "), or plan another network with `umseg plan --patch-size`.",
         )
-    return configuration.model_copy(update={"patch_size": tuple(patch), "batch_size": batch})
+    changes = {"patch_size": tuple(patch), "batch_size": batch}
+    try:
+        return Configuration.model_validate({**configuration.model_dump(), **changes})
+    except ValidationError as error:
+        raise invalid("--patch-size or --batch-size does not fit the plan", error) from error
 
 
 def _check_ssm_options(config: TrainingConfig) -> None:

@@ -53,8 +53,20 @@ class FirstStage:
         return cls(workspace, model_folder(workspace, same, tag), configuration)
 
     def relative_to(self, models: ModelFolder) -> str:
-        """The path by which a model card names this folder, so that both can be moved together."""
-        return Path(os.path.relpath(self.models.path, models.path)).as_posix()
+        """The path by which a model card names this folder, so that both can be moved together.
+
+        Raises:
+            UserError: Windows has them on different drives.
+        """
+        try:
+            return Path(os.path.relpath(self.models.path, models.path)).as_posix()
+        except ValueError as error:
+            raise UserError(
+                "The first stage lies on another drive than the second one.",
+                file=self.models.path,
+                expected=f"a folder on the drive of {models.path}",
+                remedy="Copy the first stage's model folder to this drive, and name the copy with --first-stage.",
+            ) from error
 
     def store(self, card: ModelCard) -> CaseStore:
         """The store of the segmentations for the second stage: images with one channel of label values."""

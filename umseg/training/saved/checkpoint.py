@@ -28,7 +28,8 @@ __all__ = [
     "weights_hash",
 ]
 
-_NETWORK, _AVERAGE, _UPDATES = "network.", "average.", "average_updates"
+_NETWORK, _AVERAGE, _OPTIMIZER = "network.", "average.", "optimizer."
+_UPDATES, _COUNT = "average_updates", "optimizer_tensors"
 _SLOT = re.compile(r"optimizer\.(\d{1,3})\.(\d{1,7})\.(.+)")
 _ELEMENTWISE = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, Muon)
 """Optimisers whose state has, for each parameter, tensors of its shape and the number of steps."""
@@ -75,8 +76,9 @@ def save_training(
         for index, slots in optimizer.state_dict()["state"].items():
             for slot, value in slots.items():
                 if isinstance(value, Tensor):
-                    tensors[f"optimizer.{number}.{index}.{slot}"] = value
-    save_tensors(path, tensors, state)
+                    tensors[f"{_OPTIMIZER}{number}.{index}.{slot}"] = value
+    count = sum(name.startswith(_OPTIMIZER) for name in tensors)
+    save_tensors(path, tensors, {**state, _COUNT: count})
 
 
 def load_training(
@@ -102,6 +104,10 @@ def load_training(
     weights, averaged = _named(tensors, _NETWORK), _named(tensors, _AVERAGE)
     check_weights(weights, network.state_dict(), path, remedy)
     slots = _slots(tensors, optimizers, path, remedy)
+    count = sum(name.startswith(_OPTIMIZER) for name in tensors)
+    # Earlier versions did not count. Which parameters have a state depends on which of them the network uses.
+    if (expected := state.pop(_COUNT, count)) != count:
+        raise _incomplete(path, f"{count} tensors of the optimisers", f"{expected!r:.40}, as were saved", remedy)
     updates = state.pop(_UPDATES, None)
     if average is not None:
         check_weights(averaged, average.weights, path, remedy)

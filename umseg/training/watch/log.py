@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import BeforeValidator
 
 from umseg.common.colours import class_colours
 from umseg.common.files import atomic_path, write_csv, write_text
@@ -14,6 +18,14 @@ MOST_IN_PANEL = 8
 """Number of classes up to which their names stand among the curves."""
 PATIENCE = 10
 """Number of epochs after which a class should have been found at least once."""
+
+
+def _number(value: object) -> object:
+    # A loss that is not a number is written as null.
+    return math.nan if value is None else value
+
+
+Loss = Annotated[float, BeforeValidator(_number)]
 
 
 class EpochLog(Record):
@@ -35,8 +47,8 @@ class EpochLog(Record):
 
     epoch: int
     lr: float
-    train_loss: float
-    validation_loss: float
+    train_loss: Loss
+    validation_loss: Loss
     dice: dict[str, float | None]
     mean_dice: float
     ema_dice: float

@@ -26,12 +26,13 @@ from pydicom.uid import (
 from scipy.spatial.transform import Rotation
 
 from tests.dataset.builder import write_description, write_image
-from tests.dataset.dicom_builder import PATIENT, write_series
+from tests.dataset.dicom_builder import PATIENT, write_series, write_slice
 from umseg.common.errors import UserError
 from umseg.dataset.check.case import check_case
 from umseg.dataset.check.digest import case_digest
 from umseg.dataset.check.problems import DatasetError
 from umseg.dataset.dataset import find_cases, load_dataset, survey_dataset
+from umseg.dataset.io.formats.dicom.format import Dicom
 from umseg.dataset.io.formats.lazy_sitk import same_locale
 from umseg.dataset.io.images import count_components, read_image, read_label, write_label
 
@@ -223,10 +224,21 @@ class TestHeaders:
         assert image.geometry.dimensions == 2
         assert image.geometry.spacing == (0.1, 0.2)
 
-    def test_pixels_without_a_stated_size_count_as_squares_of_1_mm(self, tmp_path: Path) -> None:
+    def test_pixels_of_an_unstated_size_count_as_squares_of_1_mm_with_a_notice(self, tmp_path: Path) -> None:
         for path in write_series(tmp_path, noise()):
             rewrite(path, PixelSpacing=None)
-        assert read_image([tmp_path]).spacing == (2.0, 1.0, 1.0)
+        image = read_image([tmp_path])
+        assert image.spacing == (2.0, 1.0, 1.0)
+        assert [notice.found for notice in image.notices] == ["no PixelSpacing"]
+
+    @pytest.mark.parametrize("spacing", [(0, 0.5), (-0.5, 0.5), (float("nan"), 0.5)])
+    def test_an_unusable_size_is_handed_on_as_it_is_stated(self, tmp_path: Path, spacing: tuple[float, float]) -> None:
+        write_slice(tmp_path / "0.dcm", noise((6, 7)), spacing=spacing)
+        np.testing.assert_equal(Dicom().open(tmp_path).geometry.spacing[:2], spacing[::-1])
+
+    def test_the_size_on_the_detector_stands_in_for_an_unusable_one(self, tmp_path: Path) -> None:
+        write_slice(tmp_path / "0.dcm", noise((6, 7)), spacing=(0, 0), ImagerPixelSpacing=[0.2, 0.1])
+        assert read_image([tmp_path]).geometry.spacing[:2] == (0.1, 0.2)
 
     @pytest.mark.parametrize("spacing", [[0, 0], [0, 1]])
     def test_pixels_whose_stated_size_is_zero_are_refused(self, tmp_path: Path, spacing: list[int]) -> None:
@@ -351,7 +363,7 @@ class TestRefusal:
         self.refused(tmp_path, "where their slices lie")
 
     def test_several_frames_in_one_file(self, tmp_path: Path) -> None:
-        sitk.WriteImage(sitk.GetImageFromArray(noise((3, 6, 7), np.uint8)), str(tmp_path / "a.dcm"))
+        write_slice(tmp_path / "a.dcm", noise((3, 6, 7)), NumberOfFrames=3)
         assert self.refused(tmp_path, "several frames").found == "3 frames"
 
     def test_unknown_compression_is_named(self, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -112,7 +113,7 @@ def test_voxels_anywhere_else_are_refused_with_advice(folder: Path, name: str, p
 )
 def test_what_may_be_understood_in_two_ways_is_refused(folder: Path, name: str, place: str) -> None:
     path = write(folder / name, place)
-    with pytest.raises(DamagedFileError, match="voxels|ElementDataFile"):
+    with pytest.raises(DamagedFileError, match=r"voxels|ElementDataFile"):
         read_header(path)
     with pytest.raises(UserError, match="damaged"):
         read_image([path])
@@ -122,6 +123,15 @@ def test_voxels_that_are_missing_are_named(folder: Path) -> None:
     with pytest.raises(UserError, match="damaged") as raised:
         read_image([write(folder / "a.mhd", "ElementDataFile = b.raw")])
     assert raised.value.found == "the file of its voxels is missing: b.raw"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+@pytest.mark.parametrize(("name", "place"), [("a.mhd", "ElementDataFile = b.raw"), ("a.nhdr", "data file: b.raw")])
+def test_voxels_that_are_no_file_are_not_waited_for(folder: Path, name: str, place: str) -> None:
+    os.mkfifo(folder / "b.raw")
+    with pytest.raises(UserError, match="damaged") as raised:
+        read_image([write(folder / name, place)])
+    assert raised.value.found == "the file of its voxels is no file: b.raw"
 
 
 @pytest.mark.parametrize(("name", "voxels"), [("b.mhd", "b.zraw"), ("b.nhdr", "b.raw.gz")])

@@ -26,8 +26,7 @@ from tests.dataset.tiff_builder import (
     Tiff,
 )
 from umseg.common.errors import UserError
-from umseg.dataset.io.formats.tiff import pages
-from umseg.dataset.io.formats.tiff.decode import _libtiff_knows
+from umseg.dataset.io.formats.tiff import decode, pages
 from umseg.dataset.io.images import read_image, read_label
 
 WHOLE = ("u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8")
@@ -76,7 +75,7 @@ def predictors(dtype: str, compression: str) -> list[int]:
 @pytest.mark.parametrize("compression", LOSSLESS)
 def test_types_and_layouts(tmp_path: Path, compression: str) -> None:
     number = COMPRESSIONS[compression]
-    if number == COMPRESSIONS["Zstandard"] and not _libtiff_knows(number):
+    if number == COMPRESSIONS["Zstandard"] and not decode._libtiff_knows(number):
         pytest.skip("this Pillow knows no Zstandard")
     path = tmp_path / "a.tif"
     found: dict[str, set[str]] = {group: set() for group in GROUPS}
@@ -170,11 +169,23 @@ def test_what_is_written_here_is_what_tifffile_reads(tmp_path: Path, big: bool, 
         assert outcome(path, values) == "read"
 
 
+@pytest.mark.parametrize("block", [1, 300, 700])
+@pytest.mark.parametrize("layout", ["strips", "tiles", "planes"])
+@pytest.mark.parametrize("compression", ["none", "deflate", "LZW"])
+def test_strips_and_tiles_are_read_in_groups(
+    tmp_path: Path, compression: str, layout: str, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decode, "_BLOCK", block)
+    values = some_values("u1", (1, 45, 53, 3 if layout == "planes" else 1))
+    path = Tiff(values, compression=COMPRESSIONS[compression], layout=layout, predictor=DIFFERENCES)
+    assert outcome(path.write(tmp_path / "a.tif"), values) == "read"
+
+
 @pytest.mark.parametrize("fill", [1, 2])
 @pytest.mark.parametrize("compression", LOSSLESS)
 def test_order_of_bits(tmp_path: Path, fill: int, compression: str) -> None:
     number = COMPRESSIONS[compression]
-    if not _libtiff_knows(number):
+    if not decode._libtiff_knows(number):
         pytest.skip("this Pillow does not know the compression")
     values = some_values("?", (1, 19, 23, 1))
     content = Tiff(values, compression=number, tags={266: [fill]}).content()

@@ -13,13 +13,14 @@ import numpy as np
 from umseg.dataset.io.formats.text_header import (
     TextHeader,
     TextHeaderFormat,
+    extents,
     integers,
     numbers,
     printable,
     unit_notices,
     unusable,
-    usable_geometry,
     voxels_beside,
+    without_single_axes,
 )
 from umseg.dataset.io.formats.text_voxels import Encoding, StoredVoxels
 from umseg.dataset.io.grid import Geometry
@@ -76,11 +77,11 @@ class MetaImage(TextHeaderFormat):
         if kind.lower() != b"image":
             raise unusable(path, "The MetaImage file holds no image.", printable(kind), "ObjectType = Image")
         axes = int(dimensions)
-        size = integers("DimSize", fields.get("DimSize", b""), axes)
+        size = extents("DimSize", fields.get("DimSize", b""), axes)
         channels = integers("ElementNumberOfChannels", fields.get("ElementNumberOfChannels", b"1"), 1)[0]
         if channels < 1:
             raise DamagedFileError("the field ElementNumberOfChannels is less than 1")
-        geometry = usable_geometry(path, _geometry(fields, size))
+        geometry = without_single_axes(_geometry(fields, size))
         place = fields["ElementDataFile"]
         inside = place in _IN_THE_FILE
         stored = _stored(

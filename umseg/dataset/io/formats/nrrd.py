@@ -14,12 +14,13 @@ from umseg.dataset.io.formats.text_header import (
     MOST_AXES,
     TextHeader,
     TextHeaderFormat,
+    extents,
     integers,
     printable,
     unit_notices,
     unusable,
-    usable_geometry,
     voxels_beside,
+    without_single_axes,
 )
 from umseg.dataset.io.formats.text_voxels import Encoding, StoredVoxels
 from umseg.dataset.io.source import DamagedFileError
@@ -82,12 +83,12 @@ class Nrrd(TextHeaderFormat):
         axes = integers("dimension", fields.get("dimension", b""), 1)[0]
         if not 1 <= axes <= MOST_AXES:
             raise DamagedFileError(f"the field dimension is {axes}")
-        sizes = integers("sizes", fields.get("sizes", b""), axes)
+        sizes = extents("sizes", fields.get("sizes", b""), axes)
         kinds = _words("kinds", fields, axes)
         if "complex" in kinds:
             raise complex_values(path, "kind complex")
         components = component_axis(path, fields, kinds)
-        geometry = usable_geometry(path, nrrd_geometry(path, fields, sizes, components))
+        geometry = without_single_axes(nrrd_geometry(path, fields, sizes, components))
         if components is not None and sizes[components] < 1:
             raise unusable(path, "The image has no voxels.", "no components", "at least one number per voxel")
         stored = _stored(path, fields, len(header), math.prod(sizes))

@@ -7,14 +7,13 @@ for them trust what a header says; ITK writes label maps.
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import uuid
 import zlib
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
-from umseg.common.text import by
 from umseg.dataset.io.format import Format
 from umseg.dataset.io.formats.itk import write_itk
 from umseg.dataset.io.formats.text_voxels import StoredVoxels, read_voxels, verify_voxels
@@ -30,10 +28,10 @@ from umseg.dataset.io.grid import Geometry
 from umseg.dataset.io.source import DamagedFileError, Notice, Source
 
 _VOXEL_ENDINGS = (".raw", ".zraw", ".raw.gz", ".raw.bz2", ".txt", ".hex")
-# Headers of segmentations with hundreds of described segments have some hundred kilobytes.
 # Spaces at the ends are lost in a header, % makes a pattern.
 _PLAIN_STEM = re.compile(r"(?! )[^%\x00-\x1f]+(?<! )")
 _LONGEST_STEM = 100
+# Headers of segmentations with hundreds of described segments have some hundred kilobytes.
 _STEPS = (1 << 14, 1 << 18, 1 << 24)
 _MILLIMETRES = ("", "?", "mm", "millimeter", "millimeters", "millimetre", "millimetres")
 MOST_AXES = 16
@@ -214,6 +212,18 @@ def integers(field: str, text: bytes, count: int | None = None) -> tuple[int, ..
     return tuple(map(int, _expect_count(field, words, count)))
 
 
+def extents(field: str, text: bytes, count: int) -> tuple[int, ...]:
+    """The numbers of voxels along each axis.
+
+    Raises:
+        DamagedFileError: They are others, negative, or not so many.
+    """
+    sizes = integers(field, text, count)
+    if min(sizes) < 0:
+        raise DamagedFileError(f"the field {field} has a negative number: {printable(text)}")
+    return sizes
+
+
 def numbers(field: str, text: bytes, count: int) -> tuple[float, ...]:
     """The numbers of a field; NaN and infinity are numbers.
 
@@ -232,33 +242,16 @@ def _expect_count(field: str, words: Sequence[bytes], count: int | None) -> Sequ
     return words
 
 
-def usable_geometry(path: Path, geometry: Geometry) -> Geometry:
-    """The geometry without trailing axes of one voxel: a 4-D file of a single volume is a 3-D image.
-
-    Raises:
-        UserError: There are no voxels, or the axes or the origin do not place them in space.
-    """
-    size, stored = geometry.size, geometry.dimensions
-    if not all(extent > 0 for extent in size):
-        raise unusable(path, "The image has no voxels.", f"size {by(size)}", "at least one voxel along every axis")
-    axes = stored
-    while axes > 3 and size[axes - 1] == 1:
+def without_single_axes(geometry: Geometry) -> Geometry:
+    """The geometry without trailing axes of one voxel: a 4-D file of a single volume is a 3-D image."""
+    stored = axes = geometry.dimensions
+    while axes > 3 and geometry.size[axes - 1] == 1:
         axes -= 1
-    matrix = np.reshape(geometry.direction, (stored, stored))[:axes, :axes]
-    if not np.isfinite(matrix).all() or np.linalg.det(matrix) == 0:
-        raise unusable(
-            path,
-            "The axes of an image do not span space.",
-            f"directions {by(matrix.ravel().tolist())}",
-            "axes that point in different directions",
-        )
-    if not all(map(math.isfinite, geometry.origin)):
-        raise unusable(
-            path,
-            "The origin of an image is no place.",
-            f"origin {', '.join(f'{value:g}' for value in geometry.origin)}",
-            "finite numbers",
-        )
-    return Geometry(
-        size[:axes], geometry.spacing[:axes], geometry.origin[:axes], tuple(map(float, matrix.ravel())), geometry.unit
+    direction = np.reshape(geometry.direction, (stored, stored))[:axes, :axes]
+    return replace(
+        geometry,
+        size=geometry.size[:axes],
+        spacing=geometry.spacing[:axes],
+        origin=geometry.origin[:axes],
+        direction=tuple(map(float, direction.ravel())),
     )

@@ -6,18 +6,25 @@ warns of text that it cannot decode, and quotes it.
 
 from __future__ import annotations
 
+import contextlib
 import io
+import logging
+import warnings
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from pydicom import Dataset, dcmread
+from pydicom.datadict import keyword_for_tag
 from pydicom.filereader import read_dataset, read_preamble
 from pydicom.tag import BaseTag, Tag
 
 from umseg.dataset.io.source import DamagedFileError
+
+# pydicom warns of values that it finds odd, and quotes them; what matters here is checked and raised instead.
+logging.getLogger("pydicom").setLevel(logging.ERROR)
 
 # Uncompressed transfer syntaxes; the name of the first begins those of all others in the standard.
 IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
@@ -32,6 +39,14 @@ _META_GROUP = 2
 _MOST_INFLATED = 1 << 24
 # pydicom looks for the end of an element in blocks, which may go beyond the end of a file.
 _BLOCK = 1 << 16
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep pydicom's warnings from the user: they quote what a file says, perhaps of the patient."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning)
+        yield
 
 
 @dataclass(frozen=True)
@@ -84,7 +99,7 @@ def read_elements(path: Path, tags: Iterable[BaseTag], pixel_bytes: int | None =
         OSError: The file cannot be read.
         Exception: Whatever pydicom trips over.
     """
-    wanted: list[BaseTag | int | str | tuple[int, int]] = [*tags, *(PIXELS if pixel_bytes is not None else ())]
+    wanted: list[BaseTag] = [*tags, *(PIXELS if pixel_bytes is not None else ())]
     try:
         with path.open("rb") as handle:
             meta = _read_meta(cast("BinaryIO", _Bounded(handle)))
@@ -101,16 +116,14 @@ def read_elements(path: Path, tags: Iterable[BaseTag], pixel_bytes: int | None =
                 syntax == IMPLICIT,
                 syntax != BIG_ENDIAN,
                 stop_when=_is_pixels if pixel_bytes is None else None,
-                specific_tags=wanted,
+                specific_tags=[*wanted],
             )
             return Elements(meta, found, syntax)
     except RecursionError as error:
         raise DamagedFileError("its sequences are nested too deeply") from error
 
 
-def _read_guessed(
-    handle: BinaryIO, meta: Dataset, syntax: str, wanted: list[BaseTag | int | str | tuple[int, int]], header: bool
-) -> Elements:
+def _read_guessed(handle: BinaryIO, meta: Dataset, syntax: str, wanted: list[BaseTag], header: bool) -> Elements:
     """A private transfer syntax, or none, which pydicom tries to guess."""
     handle.seek(0)
     found = dcmread(cast("BinaryIO", _Bounded(handle)), stop_before_pixels=header, specific_tags=wanted, force=True)
@@ -171,9 +184,19 @@ def integer_of(found: Dataset, tag: BaseTag) -> int:
 
 
 def numbers_of(found: Dataset, tag: BaseTag, count: int) -> tuple[float, ...] | None:
-    """The numbers that a text lists, among them NaN and infinity; None if it lists others or not so many."""
-    try:
-        values = tuple(map(float, text_of(found, tag).split("\\")))
-    except ValueError:
+    """The numbers that a text lists, among them NaN and infinity; None if it is not there, or empty.
+
+    Raises:
+        DamagedFileError: It lists others, or not so many.
+    """
+    text = text_of(found, tag)
+    if not text:
         return None
-    return values if len(values) == count else None
+    try:
+        values = tuple(map(float, text.split("\\")))
+    except ValueError:
+        values = ()
+    if len(values) != count:
+        expected = "a number" if count == 1 else f"{count} numbers"
+        raise DamagedFileError(f"the value of {keyword_for_tag(tag)} is not {expected}")
+    return values

@@ -28,7 +28,8 @@ from umseg.dataset.io.source import DamagedFileError
 NO_IMAGE = tuple(f"1.2.840.10008.5.1.4.1.1.{part}" for part in ("88.", "11.", "66", "481.3", "481.5", "481.8", "104."))
 _DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
 
-_SERIES, _DESCRIPTION, _MODALITY = Tag("SeriesInstanceUID"), Tag("SeriesDescription"), Tag("Modality")
+_INSTANCE, _SERIES = Tag("SOPInstanceUID"), Tag("SeriesInstanceUID")
+_DESCRIPTION, _MODALITY = Tag("SeriesDescription"), Tag("Modality")
 _ROWS, _COLUMNS, _COMPONENTS = Tag("Rows"), Tag("Columns"), Tag("SamplesPerPixel")
 _COLOURS, _BITS = Tag("PhotometricInterpretation"), Tag("BitsAllocated")
 _FRAMES, _THICKNESS = Tag("NumberOfFrames"), Tag("SliceThickness")
@@ -47,7 +48,7 @@ _GROUP_OF = {
     _INTERCEPT: Tag("PixelValueTransformationSequence"),
 }
 _TAGS: tuple[BaseTag, ...] = (
-    *(_SERIES, _DESCRIPTION, _MODALITY, _ROWS, _COLUMNS, _COMPONENTS, _COLOURS, _BITS, _FRAMES, _THICKNESS),
+    *(_INSTANCE, _SERIES, _DESCRIPTION, _MODALITY, _ROWS, _COLUMNS, _COMPONENTS, _COLOURS, _BITS, _FRAMES, _THICKNESS),
     *(_POSITION, _ORIENTATION, _SPACING, _SPACING_OF_DETECTOR, _SLOPE, _INTERCEPT, _DOSE_SCALE, _LOOKUP),
     *(_SHARED, _PER_FRAME),
 )
@@ -60,6 +61,7 @@ class Frame:
     Attributes:
         path: The file.
         number: The image's number in the file, from 0.
+        instance: Identifier of the file's content; "" where it has none.
         series: Identifier of its series.
         label: Description of its series, for messages.
         grid: Size and spacing of the pixels (x, y), the position of the first pixel, and the directions of x and y. The
@@ -75,6 +77,7 @@ class Frame:
 
     path: Path
     number: int
+    instance: str
     series: str
     label: str
     grid: Geometry
@@ -127,6 +130,7 @@ def read_frames(path: Path) -> list[Frame]:
             Frame(
                 path,
                 number,
+                instance=text_of(found, _INSTANCE),
                 series=text_of(found, _SERIES),
                 label=f"'{description}' ({printable(text_of(found, _MODALITY))})",
                 grid=Geometry(
@@ -169,10 +173,12 @@ def _stated(groups: Sequence[Dataset], tag: BaseTag, count: int) -> tuple[float,
 
 def _spacing(groups: Sequence[Dataset]) -> tuple[float, ...] | None:
     """Distance of rows and of columns: what is stated, even if it is of no use; None if nothing is."""
-    stated = [_stated(groups, _SPACING, 2), numbers_of(groups[-1], _SPACING_OF_DETECTOR, 2)]
-    present = [values for values in stated if values is not None]
-    usable = [values for values in present if all(math.isfinite(value) and value for value in values)]
-    return next(iter([*usable, *present]), None)
+    stated = _stated(groups, _SPACING, 2)
+    if stated is not None and all(math.isfinite(value) and value for value in stated):
+        return stated
+    on_detector = numbers_of(groups[-1], _SPACING_OF_DETECTOR, 2)
+    usable = on_detector is not None and all(math.isfinite(value) and value for value in on_detector)
+    return on_detector if usable or stated is None else stated
 
 
 def _scale(path: Path, groups: Sequence[Dataset], kind: str) -> tuple[float, float]:

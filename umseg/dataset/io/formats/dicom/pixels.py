@@ -1,4 +1,4 @@
-"""The pixels of a DICOM file: uncompressed ones through pydicom, compressed ones through GDCM.
+"""The pixels of a DICOM file: uncompressed ones and RLE through pydicom, other compressed ones through GDCM.
 
 GDCM trusts what a file says: nested sequences overflow its stack, and a length becomes memory. It is therefore given a
 new file with nothing in it but the pixels and their description.
@@ -10,7 +10,6 @@ new file with nothing in it but the pixels and their description.
 from __future__ import annotations
 
 import tempfile
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,10 @@ from numpy.typing import NDArray
 from pydicom import Dataset, dcmwrite
 from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate, generate_frames
-from pydicom.pixels import apply_color_lut, pixel_array
+from pydicom.pixels.processing import apply_color_lut
+from pydicom.pixels.utils import pixel_array
 from pydicom.tag import BaseTag, Tag
-from pydicom.uid import UID, SecondaryCaptureImageStorage
+from pydicom.uid import UID, RLELossless, SecondaryCaptureImageStorage
 
 from umseg.common.errors import UserError
 from umseg.dataset.io.formats.dicom.elements import PIXELS, PLAIN_SYNTAXES, read_elements
@@ -37,6 +37,7 @@ _PALETTE = tuple(
 _TAGS: tuple[BaseTag, ...] = tuple(map(Tag, (*_DESCRIPTION, *_PALETTE)))
 _GREY = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
 _COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422")
+_BY_PYDICOM = (*PLAIN_SYNTAXES, str(RLELossless))
 _DEPTHS = (1, 8, 16, 32, 64)
 
 
@@ -74,7 +75,7 @@ class Pixels:
             # Some programs shift the numbers to this bit, others only state it.
             raise _unknown_kind(path, f"highest bit {high} of {stored} stored bits", f"highest bit {stored - 1}")
         self._compressed: list[bytes] | None = None
-        if self._syntax in PLAIN_SYNTAXES:
+        if self._syntax in _BY_PYDICOM:
             self._content.file_meta = FileMetaDataset()
             self._content.file_meta.TransferSyntaxUID = UID(self._syntax)
             self._content.set_original_encoding(*_encoding(self._syntax))
@@ -88,13 +89,8 @@ class Pixels:
             RuntimeError: GDCM cannot decode them.
             Exception: Whatever pydicom trips over.
         """
-        with warnings.catch_warnings():
-            # Of padding and of texts; what matters is checked.
-            warnings.simplefilter("ignore")
-            plane = self._plain(number) if self._syntax in PLAIN_SYNTAXES else self._decoded(number)
-            if self._colours == "PALETTE COLOR":
-                plane = apply_color_lut(plane, self._content)
-        return plane
+        plane = self._plain(number) if self._syntax in _BY_PYDICOM else self._decoded(number)
+        return apply_color_lut(plane, self._content) if self._colours == "PALETTE COLOR" else plane
 
     def _plain(self, number: int) -> NDArray[Any]:
         if self._colours not in (*_GREY, *_COLOURS):

@@ -5,6 +5,7 @@ No text of a file gets into messages except the description of a series, its mod
 
 from __future__ import annotations
 
+import filecmp
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
+from umseg.common.text import few
 from umseg.dataset.io.formats.damage import check_compression
-from umseg.dataset.io.formats.dicom.elements import PLAIN_SYNTAXES, file_meta
+from umseg.dataset.io.formats.dicom.elements import PLAIN_SYNTAXES, file_meta, quiet
 from umseg.dataset.io.formats.dicom.frames import NO_IMAGE, Frame, printable, read_frames
 from umseg.dataset.io.formats.dicom.pixels import Pixels
 from umseg.dataset.io.formats.dicom.slices import arrange_slices
@@ -48,7 +50,7 @@ def open_series(path: Path, files: Sequence[Path]) -> Source:
     Raises:
         UserError: A header is unreadable; there are several series, or slices that make no even, upright volume.
     """
-    slices = [frame for file in files for frame in _frames_of(file)]
+    slices, copies = _without_copies([frame for file in files for frame in _frames_of(file)])
     if not slices:
         raise UserError(
             "The folder has no DICOM image.",
@@ -63,17 +65,43 @@ def open_series(path: Path, files: Sequence[Path]) -> Source:
     ordered = [slices[index] for index in order]
     components = slices[0].components
     return Source(
-        geometry, components, lambda: _read_slices(ordered, geometry, components), (*notices, *_notices(path, slices))
+        geometry,
+        components,
+        lambda: _read_slices(ordered, geometry, components),
+        (*notices, *copies, *_notices(path, slices)),
     )
 
 
 def _frames_of(path: Path) -> list[Frame]:
     try:
-        return read_frames(path)
+        with quiet():
+            return read_frames(path)
     except (UserError, MemoryError):
         raise
     except Exception as error:  # whatever pydicom trips over
         raise _unreadable(path, error) from error
+
+
+def _without_copies(slices: Sequence[Frame]) -> tuple[list[Frame], tuple[Notice, ...]]:
+    """The slices without those of files that are there twice, byte for byte, and a notice of them."""
+    firsts: dict[str, Path] = {}
+    kept, copies = [], []
+    for item in slices:
+        first = firsts.setdefault(item.instance, item.path) if item.instance else item.path
+        if first == item.path or not filecmp.cmp(first, item.path, shallow=False):
+            kept.append(item)
+        elif item.number == 0:
+            copies.append(item.path)
+    if not copies:
+        return kept, ()
+    notice = Notice(
+        "A DICOM series has files twice: one of each is taken.",
+        copies[0].parent,
+        found=few(copy.name for copy in copies),
+        expected="every slice once",
+        remedy="Nothing need be done: the copies are equal in every byte.",
+    )
+    return kept, (notice,)
 
 
 def _notices(path: Path, slices: Sequence[Frame]) -> tuple[Notice, ...]:
@@ -197,9 +225,10 @@ def _read_slices(slices: Sequence[Frame], geometry: Geometry, components: int) -
     pixels: Pixels | None = None
     for index, item in enumerate(slices):
         try:
-            if pixels is None or pixels.path != item.path:
-                pixels = Pixels(item.path, item.pixel_bytes)
-            plane = pixels.frame(item.number)
+            with quiet():
+                if pixels is None or pixels.path != item.path:
+                    pixels = Pixels(item.path, item.pixel_bytes)
+                plane = pixels.frame(item.number)
         except (UserError, MemoryError):
             raise
         except Exception as error:  # whatever the libraries trip over

@@ -30,6 +30,8 @@ _PLAIN, _DEFLATE, _CCITT = 1, (8, 32946), (2, 3, 4)
 # CCITT's codes of fax machines, LZW, PackBits, LZMA and Zstandard.
 _LIBTIFF = (*_CCITT, 5, 32773, 34925, 50000)
 _NO_PREDICTOR, _DIFFERENCES, _FLOATING_POINT = 1, 2, 3
+# Bytes of strips or tiles that are decompressed together: each call of libtiff takes its time, all need memory.
+_BLOCK = 1 << 24
 _WHOLE_BYTES = (8, 16, 32, 64)
 _REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 # How the codes of fax machines use two dimensions.
@@ -78,15 +80,17 @@ def decode_page(handle: FileHandle, page: TiffPage, places: Places) -> NDArray[A
     rows = page.tilelength if page.is_tiled else min(page.rowsperstrip, height)
     columns = page.tilewidth if page.is_tiled else width
     values = np.empty((planes, height, width, contiguous), _number_type(page))
-    for plane in range(planes):
-        of_plane = places[plane * down * across : (plane + 1) * down * across]
+    # All strips are equally long but for the last one of a plane.
+    lengths = [rows if page.is_tiled else min(rows, height - index * rows) for index in range(down * across)]
+    together = max(1, _BLOCK // max(1, rows * columns * contiguous * page.bitspersample // 8))
+    for plane, first in itertools.product(range(planes), range(0, down * across, together)):
+        group = range(first, min(first + together, down * across))
         data = []
-        for offset, size in of_plane:
+        for offset, size in places[plane * down * across + group.start : plane * down * across + group.stop]:
             handle.seek(offset)
             data.append(handle.read(size))
-        # All strips are equally long but for the last one.
-        lengths = [rows] * len(data) if page.is_tiled else [min(rows, height - index * rows) for index in range(down)]
-        for index, plain in enumerate(_decompress(page, data, lengths, columns * contiguous)):
+        counts = [lengths[index] for index in group]
+        for index, plain in zip(group, _decompress(page, data, counts, columns * contiguous), strict=True):
             y, x = index // across * rows, index % across * columns
             part = _numbers(page, plain, (lengths[index], columns, contiguous))
             area = values[plane, y:, x:]
