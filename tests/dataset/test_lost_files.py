@@ -98,6 +98,20 @@ def test_links_that_go_round_in_circles(tmp_path: Path) -> None:
         survey_cases([loop], 1, ".nii.gz")
 
 
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", "Git LFS"),
+        ("/annex/objects/MD5E-s27314--0b1d.nii.gz\n", "git-annex"),
+    ],
+)
+def test_a_pointer_is_not_the_file(tmp_path: Path, text: str, name: str) -> None:
+    (tmp_path / "a.nii.gz").write_text(text)
+    with pytest.raises(UserError, match="only a pointer") as raised:
+        read_image([tmp_path / "a.nii.gz"])
+    assert raised.value.found == f"a pointer of {name}"
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes")
 def test_a_pipe_is_no_image(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.nii.gz")

@@ -46,7 +46,7 @@ def whole_job(
         configuration,
     )
     trained = umseg("train", dataset, "--workspace", root / "w", *SHORT.split())
-    model = Path(trained.splitlines()[-1].removeprefix("Model: "))
+    (model,) = (Path(line.removeprefix("Model: ")) for line in trained.splitlines() if line.startswith("Model: "))
     predictions = root / "predictions"
     umseg("predict", "--model", model, "--input", dataset / "imagesTr", "--output", predictions, "--device", "cpu")
     table = umseg("evaluate", "--predictions", predictions, "--reference", dataset / "labelsTr", "--workers", 0)

@@ -17,6 +17,9 @@ _FETCH = (
     "the link."
 )
 
+_LONGEST_POINTER = 400
+_POINTERS = {b"version https://git-lfs.github.com/spec/": "Git LFS", b"/annex/objects/": "git-annex"}
+
 
 def list_folder(folder: Path) -> tuple[list[Path], list[Path]]:
     """The files and the folders in a folder, each sorted.
@@ -67,7 +70,7 @@ def refuse_missing(path: Path, *, folders: bool = False) -> None:
         UserError: There is none; the message names the target of a link that leads nowhere.
     """
     try:
-        kind = path.stat().st_mode
+        found = path.stat()
     except OSError as error:
         if is_lost(path):
             raise UserError(
@@ -80,10 +83,31 @@ def refuse_missing(path: Path, *, folders: bool = False) -> None:
         if not isinstance(error, FileNotFoundError | NotADirectoryError):
             raise not_readable(path, error) from error
         raise _no_file(path, None) from error
+    kind = found.st_mode
     if stat.S_ISDIR(kind) and not folders:
         raise _no_file(path, "a folder")
     if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
         raise _no_file(path, "a device or pipe")
+    if stat.S_ISREG(kind) and found.st_size <= _LONGEST_POINTER:
+        _refuse_pointer(path)
+
+
+def _refuse_pointer(path: Path) -> None:
+    """Raise a UserError for the small text that stands for a file whose content was never fetched."""
+    try:
+        with path.open("rb") as handle:
+            head = handle.read(_LONGEST_POINTER)
+    except OSError as error:
+        raise not_readable(path, error) from error
+    for beginning, name in _POINTERS.items():
+        if head.startswith(beginning):
+            raise UserError(
+                "A file has only a pointer to its content, which has not been fetched.",
+                file=path,
+                found=f"a pointer of {name}",
+                expected="the content of the file",
+                remedy="Fetch the content (git lfs pull, git annex get, datalad get).",
+            )
 
 
 def not_readable(path: Path, error: OSError) -> UserError:

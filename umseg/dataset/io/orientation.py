@@ -91,6 +91,7 @@ class Turn:
         origin = np.asarray(grid.origin) - axes @ np.asarray(ends)
         return replace(
             grid,
+            nifti=None,
             size=self._moved(grid.size),
             spacing=self._moved(grid.spacing),
             origin=tuple(float(value) for value in origin),
@@ -110,11 +111,15 @@ def stored_axes(path: Path, grid: Geometry) -> str | None:
         grid: Its grid.
 
     Returns:
-        Axis codes; None for 2-D images and for formats that state no place in space, such as TIFF stacks.
+        Axis codes; None for 2-D images and for files that state no place in space, such as TIFF stacks and NIfTI files
+        without qform and sform.
     """
     from nibabel.orientations import io_orientation, ornt2axcodes
 
     if grid.dimensions != 3 or format_of(path).is_picture or not np.isfinite(grid.direction).all():
+        return None
+    if grid.nifti is not None and not (grid.nifti.qform_code or grid.nifti.sform_code):
+        # The header has neither form: the axes that readers then assume differ from one to the other.
         return None
     # From ITK's axes (to the left, back and top) to nibabel's (to the right, front and top).
     axes = np.diag([-1.0, -1.0, 1.0]) @ np.reshape(grid.direction, (3, 3))
