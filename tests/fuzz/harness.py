@@ -75,7 +75,8 @@ def _work(target: str, folder: Path, start: int, end: int) -> Iterator[tuple[int
         )
         lines: queue.Queue[str | None] = queue.Queue()
         assert process.stdout is not None
-        threading.Thread(target=_forward, args=(process.stdout, lines), daemon=True).start()
+        reader = threading.Thread(target=_forward, args=(process.stdout, lines), daemon=True)
+        reader.start()
         number, begun = start, False
         try:
             while (line := _next_line(lines, process, begun)) is not None:
@@ -89,14 +90,16 @@ def _work(target: str, folder: Path, start: int, end: int) -> Iterator[tuple[int
         finally:
             process.kill()
             process.wait()
+            reader.join()
         if begun or number < end - 1:
             errors.seek(0)
             yield number, "crashed", f"exit status {process.returncode}\n{errors.read()[-4000:]}"
 
 
 def _forward(pipe: IO[str], lines: queue.Queue[str | None]) -> None:
-    for line in pipe:
-        lines.put(line)
+    with pipe:
+        for line in pipe:
+            lines.put(line)
     lines.put(None)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from tests.preprocess.cases import make_configuration, make_image, make_label, make_plan, write_dataset
 from umseg.common.errors import UserError
+from umseg.dataset import training_case
 from umseg.dataset.check.digest import case_digest
 from umseg.dataset.dataset import Dataset
 from umseg.dataset.io.images import Image, read_image
@@ -178,7 +179,7 @@ def test_an_image_is_read_once_unless_it_is_large(
         read.extend(paths)
         return read_image(paths, channels)
 
-    monkeypatch.setattr(module, "read_image", counted)
+    monkeypatch.setattr(training_case, "read_image", counted)
     monkeypatch.setattr(module, "_MOST_KEPT_BYTES", most_kept)
     folders = {store.folder.name: tmp_path / "together" / store.folder.name for store in one_by_one}
     preprocess(dataset, plan, folders)

@@ -55,6 +55,9 @@ def test_a_plan_that_is_taken_over_leaves_no_choice(source: Path, tmp_path: Path
 
 def test_other_channels_do_not_fit(source: Path, tmp_path: Path) -> None:
     card = json.loads((source / "model.json").read_text())
+    card["dataset"]["channel_names"] = {"0": "MRI", "1": "CT"}
+    statistics = card["plan"]["foreground_intensity_properties_per_channel"]
+    statistics["1"] = statistics["0"]
     for configuration in card["plan"]["configurations"].values():
         configuration["normalization_schemes"] = ["ZScoreNormalization"] * 2
         configuration["use_mask_for_norm"] = [False] * 2

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -165,8 +164,6 @@ def test_the_final_validation_is_shared(workspace: Path, tmp_path: Path) -> None
     together = load_metrics(fold / "validation" / "metrics.json")
     assert out.stdout.count("Model:") == 1
     assert out.stdout.count(format_table(together)) == 1
-    shown = set(re.findall(r"Predicting: 100%.*?\| \d+/(\d+) ", out.stderr))
-    assert shown == {"2"}, "the bar of the first process, which had two of three cases"
     assert len(list((fold / "validation").glob("*.nii.gz"))) == 3
     assert validate_fold(planned, fold, device="cpu", precision="fp32", quiet=True) == together
 
