@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
 from umseg.common.errors import UserError
-from umseg.common.names import check_component, check_name, require_component, require_name
+from umseg.common.names import check_component, check_name, check_path, require_component, require_name
 
 RESERVED = ["con", "NUL", "aux.txt", "COM1", "lpt9.nii.gz"]
 ESCAPES = [
@@ -28,7 +29,7 @@ ESCAPES = [
 
 @pytest.mark.parametrize("name", ESCAPES)
 def test_no_name_leads_out_of_its_folder(name: str) -> None:
-    for check in (check_name, check_component):
+    for check in (check_name, check_path, check_component):
         with pytest.raises(ValueError, match="at most"):
             check(name)
 
@@ -61,3 +62,15 @@ def test_name_that_is_no_unicode_is_refused_and_shown() -> None:
     assert caught.value.found == "'a\\udcff'"
     with pytest.raises(UserError, match="--tag is not a valid name"):
         require_name("a/b", "--tag")
+
+
+@pytest.mark.parametrize("path", ["a\0b.nii", "x" * 256, "a/" * 3000])
+def test_paths_that_no_file_can_have(path: str) -> None:
+    for given in (path, Path(path)):
+        with pytest.raises(ValueError, match="null characters"):
+            check_path(given)
+
+
+@pytest.mark.parametrize("path", ["/data/Fälle, 3/x.nii", "..\\x", "", "a\nb"])
+def test_paths_of_files(path: str) -> None:
+    assert check_path(path) == path

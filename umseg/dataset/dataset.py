@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import Field
 
 from umseg.common.errors import UserError
-from umseg.common.names import Component, require_component
+from umseg.common.names import Component, FilePath, require_component
 from umseg.common.record import Record
 from umseg.common.text import counted
 from umseg.dataset.check.problems import Problem
@@ -35,8 +35,8 @@ class Case(Record):
     """
 
     id: Component
-    images: tuple[Path, ...] = Field(min_length=1)
-    label: Path | None = None
+    images: tuple[FilePath, ...] = Field(min_length=1)
+    label: FilePath | None = None
 
     def label_ending(self, file_ending: str) -> str:
         """Ending of a label map that is made for this case.
@@ -61,7 +61,7 @@ class Dataset(Record):
 
     schema_version: Literal[1] = 1
     name: Component
-    folder: Path
+    folder: FilePath
     description: DatasetDescription
     cases: tuple[Case, ...]
     orientation: AxisCodes | None = None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import ConfigDict, Field, field_validator
 
-from umseg.common.names import check_component
+from umseg.common.names import FileText, check_component
 from umseg.common.record import Record
 from umseg.dataset.check.problems import Problem
 from umseg.dataset.description import read_description_fields
@@ -26,8 +26,8 @@ class FileEntry(Record):
     # Other tools may say more about a case.
     model_config = ConfigDict(extra="ignore")
 
-    images: tuple[str, ...] = Field(min_length=1)
-    label: str
+    images: tuple[FileText, ...] = Field(min_length=1)
+    label: FileText
 
 
 class _FileMap(Record):

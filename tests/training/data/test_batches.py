@@ -235,9 +235,9 @@ def test_a_damaged_case_is_named(tmp_path: Path, ending: str) -> None:
     write_store(tmp_path, [case, case, case])
     damage(tmp_path / f"case_1{ending}")
     factory = make_factory(tmp_path, make_configuration((32, 32, 32), batch_size=4))
-    with pytest.raises(UserError, match="case_1") as caught:
+    with pytest.raises(UserError, match="is damaged") as caught:
         [factory.prepare(0, "validation", index) for index in range(8)]
-    assert caught.value.file == str(tmp_path)
+    assert caught.value.file == str(tmp_path / f"case_1{ending}")
     assert "umseg plan" in str(caught.value.remedy)
 
 

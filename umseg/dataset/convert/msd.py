@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field, field_validator
 
 from umseg.common.errors import UserError
 from umseg.common.json_file import read_json
+from umseg.common.names import FileText
 from umseg.common.parallel import map_cases
 from umseg.common.record import Record
 from umseg.common.text import by
@@ -40,8 +41,8 @@ class _Foreign(Record):
 class MsdPair(_Foreign):
     """A training case: paths within the folder."""
 
-    image: str
-    label: str
+    image: FileText
+    label: FileText
 
 
 class MsdDescription(_Foreign):
@@ -60,7 +61,7 @@ class MsdDescription(_Foreign):
     modality: dict[str, str] = Field(min_length=1)
     labels: dict[str, str]
     training: tuple[MsdPair, ...]
-    test: tuple[str, ...] = ()
+    test: tuple[FileText, ...] = ()
     numTraining: int | None = None
 
     @field_validator("modality")
@@ -92,7 +93,7 @@ class MsdDescription(_Foreign):
 
     @field_validator("test")
     @classmethod
-    def _only_visible(cls, test: tuple[str, ...]) -> tuple[str, ...]:
+    def _only_visible(cls, test: tuple[FileText, ...]) -> tuple[str, ...]:
         return tuple(image for image in test if not _is_hidden(image))
 
     @property

@@ -250,16 +250,10 @@ class BatchFactory:
         centres = patch_centres(case.class_locations, forced)
         corner = patch_corner(rng, case.label.shape, initial, final, centres)
         centred = [c + (whole - part) // 2 for c, whole, part in zip(corner, initial, label.shape[1:], strict=True)]
-        try:
-            cut(case.data, centred, data, 0)
-            cut(case.label, centred, label[0], -1)
-            if self.first_stage is not None:
-                cut(_open(self.first_stage, name).data, centred, label[1:], 0)
-        except RuntimeError as error:
-            # blosc2 raises nothing more specific when a block cannot be decompressed; opening a case reads no block.
-            raise UserError(
-                f"Preprocessed case {name} is damaged.", file=self.folder, found=str(error), remedy=REMEDY
-            ) from error
+        cut(case.data, centred, data, 0)
+        cut(case.label, centred, label[0], -1)
+        if self.first_stage is not None:
+            cut(_open(self.first_stage, name).data, centred, label[1:], 0)
 
 
 def deep_supervision_targets(label: Tensor, strides: Sequence[Sequence[int]]) -> tuple[Tensor, ...]:
