@@ -103,6 +103,14 @@ def test_encodings_of_editors(tmp_path: Path, encoding: str) -> None:
     assert read_json(tmp_path / "d.json", REMEDY) == {"ä": "\U0001f600"}
 
 
+def test_another_encoding_is_refused_with_advice(tmp_path: Path) -> None:
+    (tmp_path / "d.json").write_text('{"ä": 1}', encoding="latin-1")
+    with pytest.raises(UserError, match="is not valid JSON") as caught:
+        read_json(tmp_path / "d.json", REMEDY)
+    assert caught.value.found == "byte 0xe4 at position 2, which is not utf-8"
+    assert caught.value.expected == "a text that is saved as UTF-8"
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [

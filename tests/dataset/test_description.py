@@ -100,8 +100,9 @@ def test_reader_of_another_tool_is_a_warning(tmp_path: Path, caplog: pytest.LogC
 
 @pytest.mark.parametrize("field", list(GOOD))
 def test_every_field_is_needed(tmp_path: Path, field: str) -> None:
-    with pytest.raises(UserError, match=f"field '{field}'"):
+    with pytest.raises(UserError, match=f"lacks a field: {field}") as caught:
         load_description(save(tmp_path, **{field: None}))
+    assert f'"{field}": ' in str(caught.value.expected)
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,9 @@ def read(folder: Path, content: dict[str, Any]) -> DatasetDescription:
         ({**COMMON, "labels": {"0": "background", "1": "k1", "2": "k2"}}, "names by their values"),
         ({**COMMON, "labels": {"Background": 0, "k1": 1, "k2": 2}}, "'Background' is taken for 'background'"),
         ({**COMMON, "file_ending": "nii.gz"}, "file_ending is taken for .nii.gz"),
+        ({**COMMON, "file_ending": "*.nii.gz"}, "file_ending is taken for .nii.gz"),
+        ({**COMMON, "file_ending": " .nii.gz "}, "file_ending is taken for .nii.gz"),
+        ({**COMMON, "channel_names": "MRI"}, "name of the only channel"),
     ],
 )
 def test_other_forms_are_read_with_a_warning(
@@ -56,6 +59,7 @@ def test_other_forms_are_read_with_a_warning(
         {},
         {"labels": {"background": "0", "k1": "1", "k2": "2"}},
         {"labels": {"background": 0, "k1": 1.0, "k2": 2.0}},
+        {"channel_names": {"0000": "MRI"}},
         {"numTraining": "3"},
         {"numTraining": 3.0},
     ],
@@ -86,7 +90,7 @@ def test_a_class_called_ignore_in_capitals_stays_a_class(tmp_path: Path, caplog:
 
 
 def test_what_cannot_be_read_of_the_first_version_is_explained(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="field 'labels'") as caught:
+    with pytest.raises(UserError, match="lacks a field: labels") as caught:
         read(tmp_path, {name: value for name, value in FIRST.items() if name != "labels"})
     assert "nnU-Net v1" in str(caught.value.remedy)
     assert "umseg convert msd" in str(caught.value.remedy)
@@ -102,6 +106,7 @@ def test_what_cannot_be_read_of_the_first_version_is_explained(tmp_path: Path) -
         {"channel_names": {"MRI": 1}},
         {"channel_names": [["MRI"]]},
         {"channel_names": {}},
+        {"channel_names": {"0": "MRI", "00": "CT"}},
         {"numTraining": "three"},
         {"numTraining": 3.5},
         {"file_ending": "."},

@@ -39,6 +39,15 @@ def read_json(path: Path, remedy: str, most: int = MOST_BYTES) -> Any:
         return parse_json(content.decode(json.detect_encoding(content)))
     except FileNotFoundError as error:
         raise UserError(f"{path.name} does not exist.", file=path, remedy=remedy) from error
+    except UnicodeDecodeError as error:
+        found = f"byte {error.object[error.start]:#04x} at position {error.start}, which is not {error.encoding}"
+        raise UserError(
+            f"{path.name} is not valid JSON.",
+            file=path,
+            found=found,
+            expected="a text that is saved as UTF-8",
+            remedy=remedy,
+        ) from error
     except ValueError as error:
         raise UserError(f"{path.name} is not valid JSON.", file=path, found=str(error), remedy=remedy) from error
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -40,6 +41,15 @@ ShownName = Annotated[str, AfterValidator(_shown)]
 """A name that messages, tables and pictures show."""
 
 
+_EXAMPLES = {
+    "channel_names": '{"0": "CT"}',
+    "labels": '{"background": 0, "liver": 1}',
+    "numTraining": "20",
+    "file_ending": '".nii.gz"',
+}
+"""The fields that every dataset.json has, each with a value that it may have."""
+
+
 class DatasetDescription(Record):
     """The channels and labels that ``dataset.json`` declares, under nnU-Net's field names.
 
@@ -67,7 +77,7 @@ class DatasetDescription(Record):
     labels: dict[ShownName, int | tuple[int, ...]] = Field(max_length=MOST_LABELS)
     regions_class_order: tuple[int, ...] | None = Field(default=None, validate_default=True)
     numTraining: int = Field(ge=1, le=10**9)
-    file_ending: str = Field(pattern=r"^\.[A-Za-z0-9.]+$", max_length=50)
+    file_ending: str = Field(max_length=50)
 
     @field_validator("channel_names")
     @classmethod
@@ -91,6 +101,13 @@ class DatasetDescription(Record):
     def _every_region_has_a_value(cls, order: tuple[int, ...] | None, info: ValidationInfo) -> tuple[int, ...] | None:
         # Wrong labels are reported by their own validator.
         return check_class_order(order, info.data["labels"]) if "labels" in info.data else order
+
+    @field_validator("file_ending")
+    @classmethod
+    def _ending_has_letters_behind_a_dot(cls, ending: str) -> str:
+        if not re.fullmatch(r"\.[A-Za-z0-9.]+", ending):
+            raise ValueError('the ending of the files, with its dot, e.g. ".nii.gz"')
+        return ending
 
     @property
     def num_channels(self) -> int:
@@ -176,6 +193,15 @@ def load_description(path: Path) -> DatasetDescription:
     if skipped:
         log.debug("%s: fields not used: %s", path, few(map(printable, skipped), 20))
     remedy = FIRST_REMEDY if is_first_version(content) else "Correct this field in dataset.json."
+    missing = [field for field in _EXAMPLES if field not in fields]
+    if missing:
+        raise UserError(
+            f"dataset.json lacks {'a field' if len(missing) == 1 else 'fields'}: {', '.join(missing)}.",
+            file=path,
+            found="the fields " + few([printable(field) for field in content], 20) if content else "no fields",
+            expected=", ".join(f'"{field}": {_EXAMPLES[field]}' for field in missing) + ", for example",
+            remedy=FIRST_REMEDY if is_first_version(content) else "Add what is missing, as it is in this data set.",
+        )
     return DatasetDescription.from_json(fields, path, remedy)
 
 

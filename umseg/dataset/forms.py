@@ -1,7 +1,7 @@
 """Forms of ``dataset.json`` that mean the same as nnU-Net v2's, and are read as it.
 
 These are the form of nnU-Net v1 and of the Medical Segmentation Decathlon, numbers that are written as texts or with a
-point, names and values that changed places, and an ending without its dot.
+point, names and values that changed places, and an ending without its dot or with the asterisk of a search.
 """
 
 from __future__ import annotations
@@ -50,23 +50,29 @@ def in_common_form(content: Mapping[str, Any]) -> tuple[dict[str, Any], list[str
         if field in fields:
             fields[field] = _whole(fields[field])
     ending = fields.get("file_ending")
-    if isinstance(ending, str) and re.fullmatch(r"\s*[A-Za-z0-9][A-Za-z0-9.]*\s*", ending):
-        fields["file_ending"] = "." + ending.strip()
+    written = re.fullmatch(r"\s*\*?\.?([A-Za-z0-9][A-Za-z0-9.]*)\s*", ending) if isinstance(ending, str) else None
+    if written is not None and ending != "." + written[1]:
+        fields["file_ending"] = "." + written[1]
         notes.append(f"file_ending is taken for {fields['file_ending']}")
     return fields, notes
 
 
 def _channels(names: object, notes: list[str]) -> object:
     """Channel names by number, in order."""
-    if isinstance(names, list):
+    if isinstance(names, str):
+        notes.append("the text in channel_names is taken for the name of the only channel")
+        names = [names]
+    elif isinstance(names, list):
         notes.append("the list in channel_names is taken for the names of the channels from 0 on")
+    if isinstance(names, list):
         names = {str(number): name for number, name in enumerate(names)}
     if not isinstance(names, Mapping):
         return names
     if _swapped(names):
         notes.append("names and numbers in channel_names are taken in the other order")
         names = {str(_whole(number)): name for name, number in names.items()}
-    if all(re.fullmatch("0|[1-9][0-9]{0,8}", number) for number in names):
+    if all(re.fullmatch("[0-9]{1,9}", number) for number in names) and len(set(map(int, names))) == len(names):
+        names = {str(int(number)): name for number, name in names.items()}
         names = dict(sorted(names.items(), key=lambda item: int(item[0])))
     stripped = {number: name.strip() if isinstance(name, str) else name for number, name in names.items()}
     if stripped != names:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -243,9 +246,54 @@ def test_nifti_of_both_versions_and_byte_orders(tmp_path: Path, kind: type, endi
     np.testing.assert_array_equal(read_image([tmp_path / "a.nii"]).array[0], values.T)
 
 
-@pytest.mark.parametrize(("real", "claimed"), [(".png", ".nrrd"), (".tif", ".png"), (".png", ".jpg")])
-def test_a_file_of_another_format_than_its_ending_says(tmp_path: Path, real: str, claimed: str) -> None:
-    Picture.fromarray(noise((7, 9))).save(tmp_path / f"a{real}")
-    (tmp_path / f"a{real}").rename(tmp_path / f"b{claimed}")
-    with pytest.raises(UserError, match="damaged"):
-        read_image([tmp_path / f"b{claimed}"])
+def _content_of(kind: str, folder: Path) -> bytes:
+    """What a file of a kind holds, made by the library that writes it."""
+    path = folder / f"made.{kind}"
+    if kind in ("png", "jpg", "bmp", "tif", "webp", "gif"):
+        Picture.fromarray(noise((6, 5))).save(path)
+    elif kind in ("nrrd", "mha", "dcm"):
+        sitk.WriteImage(sitk.GetImageFromArray(noise((6, 5))), str(path))
+    elif kind == "npy":
+        np.save(path, noise((6, 5)))
+    elif kind == "html":
+        path.write_text("\n<!DOCTYPE html><html>Sign in</html>")
+    else:
+        packed: dict[str, Callable[[bytes], bytes]] = {
+            "xz": lzma.compress,
+            "bz2": bz2.compress,
+            "gz": gzip.compress,
+            "nii": bytes,
+        }
+        path.write_bytes(packed[kind](save_nifti(folder / "plain.nii", noise((6, 5, 4))).read_bytes()))
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("kind", "ending", "found", "remedy"),
+    [
+        ("jpg", ".png", "a JPEG file", "Rename the file to .jpg"),
+        ("png", ".jpg", "a PNG file", "Rename the file to .png"),
+        ("bmp", ".png", "a BMP file", "Rename the file to .bmp"),
+        ("png", ".TIF", "a PNG file", "Rename the file to .png"),
+        ("png", ".nrrd", "a PNG file", "Rename the file to .png"),
+        ("tif", ".png", "a TIFF file", "Rename the file to .tif"),
+        ("nrrd", ".nii.gz", "a NRRD file", "Rename the file to .nrrd"),
+        ("mha", ".nrrd", "a MetaImage file", "Rename the file to .mha"),
+        ("dcm", ".nii.gz", "a DICOM file", "Rename the file to .dcm"),
+        ("nii", ".mha", "a NIfTI file", "Rename the file to .nii"),
+        ("gz", ".nrrd", "a gzip file", "Decompress"),
+        ("xz", ".nii.gz", "an xz file", "Decompress"),
+        ("bz2", ".nii.gz", "a bzip2 file", "Decompress"),
+        ("webp", ".png", "a WebP file", "Convert"),
+        ("gif", ".bmp", "a GIF file", "Convert"),
+        ("npy", ".nii", "a NumPy file", "Convert"),
+        ("html", ".nii.gz", "a web page", "Download"),
+    ],
+)
+def test_a_file_of_another_kind_is_named(tmp_path: Path, kind: str, ending: str, found: str, remedy: str) -> None:
+    path = tmp_path / f"a{ending}"
+    path.write_bytes(_content_of(kind, tmp_path))
+    with pytest.raises(UserError, match="another kind than its ending says") as raised:
+        read_image([path])
+    assert (raised.value.file, raised.value.found) == (str(path), found)
+    assert remedy in str(raised.value.remedy)

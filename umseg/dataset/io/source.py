@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from umseg.common.errors import UserError
 from umseg.common.memory import explained_memory, require_memory
 from umseg.common.text import by
+from umseg.dataset.io.content import foreign_content
 from umseg.dataset.io.grid import Geometry
 from umseg.dataset.listing import not_readable
 
@@ -86,6 +87,16 @@ def unreadable(path: Path, error: Exception) -> UserError:
     """The error for a file that its format's library could not read."""
     if isinstance(error, PermissionError):
         return not_readable(path, error)
+    other = foreign_content(path)
+    if other is not None:
+        return UserError(
+            "A file is of another kind than its ending says.",
+            file=path,
+            found=other.name,
+            expected="what the ending of its name says",
+            remedy=other.remedy
+            or f"Rename the file to {other.endings[0]}, or convert it to the kind of the other files.",
+        )
     return UserError(
         "An image file is damaged, incomplete or in an unknown format.",
         file=path,

@@ -470,6 +470,22 @@ def test_little_more_is_unpacked_than_promised(tmp_path: Path, encoding: str) ->
     assert "hold more than the promised" in str(caught.value.found)
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "bzip2"])
+@pytest.mark.parametrize(
+    ("rest", "found"), [(b"", None), (bytes(300_000), None), (b"xx", 2), (b"x" * 600_000, 600_000)]
+)
+def test_bytes_behind_compressed_voxels_are_left_out(
+    tmp_path: Path, encoding: str, rest: bytes, found: int | None
+) -> None:
+    values = some_values("<i2")
+    path = write_nrrd(tmp_path / "a.nrrd", values, encoding)
+    path.write_bytes(path.read_bytes() + rest)
+    image = read_image([path])
+    np.testing.assert_array_equal(image.array[0], values)
+    behind = [notice.found for notice in image.notices if "behind its compressed data" in notice.problem]
+    assert behind == ([f"{len(rest):,} further bytes"] if rest.strip(b"\0") else [])
+
+
 @pytest.mark.parametrize("size", ["-6 5 4", "6 -5 -4", "99999999999999999999 5 4", "6 5 4.5", "6 5"])
 def test_sizes_that_are_none(tmp_path: Path, size: str) -> None:
     values = some_values("<i2")

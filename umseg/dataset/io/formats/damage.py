@@ -7,10 +7,13 @@ from typing import cast
 
 from isal import isal_zlib
 
-from umseg.dataset.io.source import DamagedFileError
+from umseg.dataset.io.source import DamagedFileError, Notice
 
 INFLATE_ERROR = cast("type[Exception]", isal_zlib.error)
 """What isal raises for damaged data; its stubs take it for an instance."""
+
+CHECK_REMEDY = "Compare the file with its source, or write it again, e.g. with nibabel."
+"""What helps with a file whose voxels were read, but that holds more than them."""
 
 # No picture is smaller than this part of its pixels: deflate reaches 1:1030, LZW about 1:2600, JPEG less.
 _BEST_COMPRESSION = 4096
@@ -35,6 +38,21 @@ def check_compression(path: Path, voxel_bytes: int) -> None:
     size = path.stat().st_size
     if voxel_bytes > size * _BEST_COMPRESSION:
         raise DamagedFileError(f"the header promises {voxel_bytes} bytes of pixels, more than {size} bytes can hold")
+
+
+def trailing_notices(path: Path, trailing: int) -> list[Notice]:
+    """A notice for bytes behind compressed data that belong to no such data."""
+    if not trailing:
+        return []
+    return [
+        Notice(
+            "A file has bytes behind its compressed data: they are left out.",
+            path,
+            found=f"{trailing:,} further bytes",
+            expected="nothing behind the compressed data",
+            remedy=CHECK_REMEDY,
+        )
+    ]
 
 
 def inflate(data: bytes, size: int) -> bytes:

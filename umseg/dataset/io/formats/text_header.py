@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
 from umseg.dataset.io.format import Format
+from umseg.dataset.io.formats.damage import trailing_notices
 from umseg.dataset.io.formats.itk import write_itk
 from umseg.dataset.io.formats.text_voxels import StoredVoxels, read_voxels, verify_voxels
 from umseg.dataset.io.grid import Geometry
@@ -100,7 +101,14 @@ class TextHeaderFormat(Format):
     def open(self, path: Path) -> Source:
         """As in :class:`Format`."""
         header = self.read_header(path)
-        return Source(header.geometry, header.components, lambda: _read(header), header.notices)
+        late: list[Notice] = []
+
+        def read() -> NDArray[Any]:
+            values, trailing = _read(header)
+            late[:] = trailing_notices(header.stored.file, trailing)
+            return values
+
+        return Source(header.geometry, header.components, read, header.notices, lambda: tuple(late))
 
     def check(self, path: Path, voxel_bytes: int = 0) -> None:
         """As in :class:`Format`."""
@@ -134,12 +142,13 @@ def _voxel_stem(stem: str) -> str:
     return f"voxels-{re.sub(r'[^A-Za-z0-9._-]+', '_', stem)[:_LONGEST_STEM]}-{zlib.crc32(os.fsencode(stem)):08x}"
 
 
-def _read(header: TextHeader) -> NDArray[Any]:
-    """The voxels, (components, z, y, x)."""
-    values = read_voxels(header.stored).reshape(header.sizes[::-1])
+def _read(header: TextHeader) -> tuple[NDArray[Any], int]:
+    """The voxels, (components, z, y, x), and the number of bytes behind them that belong to nothing."""
+    values, trailing = read_voxels(header.stored)
+    values = values.reshape(header.sizes[::-1])
     if header.component_axis is not None:
         values = np.moveaxis(values, len(header.sizes) - 1 - header.component_axis, 0)
-    return values.reshape(header.components, *header.geometry.shape)
+    return values.reshape(header.components, *header.geometry.shape), trailing
 
 
 def voxels_beside(path: Path, named: bytes) -> Path:

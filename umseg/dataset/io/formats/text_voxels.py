@@ -59,8 +59,11 @@ class StoredVoxels:
         return self.count * self.dtype.itemsize
 
 
-def read_voxels(stored: StoredVoxels) -> NDArray[Any]:
+def read_voxels(stored: StoredVoxels) -> tuple[NDArray[Any], int]:
     """The numbers in the order of the file, in the byte order of the machine.
+
+    Returns:
+        The numbers, and how many bytes behind the compressed data belong to no such data.
 
     Raises:
         DamagedFileError: The file does not hold what its header promises.
@@ -69,8 +72,11 @@ def read_voxels(stored: StoredVoxels) -> NDArray[Any]:
     """
     with stored.file.open("rb") as handle:
         _skip_lines(handle, stored)
-        values = _READERS[stored.encoding](handle, stored)
-    return values.astype(values.dtype.newbyteorder("="), copy=False)
+        if stored.encoding in _UNPACKERS:
+            values, trailing = _read_packed(handle, stored)
+        else:
+            values, trailing = _READERS[stored.encoding](handle, stored), 0
+    return values.astype(values.dtype.newbyteorder("="), copy=False), trailing
 
 
 def verify_voxels(stored: StoredVoxels) -> None:
@@ -117,14 +123,13 @@ def _read_raw(handle: BinaryIO, stored: StoredVoxels) -> NDArray[Any]:
     return values
 
 
-def _read_packed(handle: BinaryIO, stored: StoredVoxels) -> NDArray[Any]:
+def _read_packed(handle: BinaryIO, stored: StoredVoxels) -> tuple[NDArray[Any], int]:
     size = stored.file.stat().st_size
     if stored.encoding == "gzip" and stored.num_bytes > size * _BEST_DEFLATION:
         # Such a file cannot hold what its header promises: no memory is asked for.
         _unpack(handle, stored, None)
     values = np.empty(stored.count, stored.dtype)
-    _unpack(handle, stored, _memory_of(values))
-    return values
+    return values, _unpack(handle, stored, _memory_of(values))
 
 
 def _memory_of(values: NDArray[Any]) -> memoryview:
@@ -170,12 +175,15 @@ class _Inflate:
 
 
 _UNPACKERS: dict[str, Callable[[], _Unpacker]] = {"gzip": _Inflate, "bzip2": bz2.BZ2Decompressor}
+_BEGINS = {"gzip": (b"\x1f\x8b", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda"), "bzip2": (b"BZh",)}
+"""What a compressed stream begins with: other bytes behind one are not part of the data."""
 
 
-def _unpack(handle: BinaryIO, stored: StoredVoxels, into: memoryview | None) -> None:
+def _unpack(handle: BinaryIO, stored: StoredVoxels, into: memoryview | None) -> int:
     """Decompress the promised voxels, and verify the checksum behind them.
 
-    Little more is decompressed than the header promises, whatever the data would give.
+    Little more is decompressed than the header promises, whatever the data would give. Returns the number of bytes
+    behind the compressed data that belong to no such data.
 
     Args:
         handle: The file, at the beginning of the compressed data.
@@ -185,9 +193,9 @@ def _unpack(handle: BinaryIO, stored: StoredVoxels, into: memoryview | None) -> 
     begin = handle.tell()
     needed = max(stored.skip, 0) + stored.num_bytes
     filled = surplus = 0
-    unpacker = _UNPACKERS[stored.encoding]()
+    trailing: list[int] = []
     try:
-        for plain in _unpacked(handle, unpacker, stored):
+        for plain in _unpacked(handle, stored, trailing):
             take = plain[: needed - filled]
             if into is not None:
                 skipped = max(0, max(stored.skip, 0) - filled)
@@ -204,24 +212,35 @@ def _unpack(handle: BinaryIO, stored: StoredVoxels, into: memoryview | None) -> 
         raise DamagedFileError(f"the compressed data are damaged: {error}") from error
     expect_bytes(filled, needed)
     _expect_packed(handle.tell() - begin, stored)
+    return sum(trailing)
 
 
-def _unpacked(handle: BinaryIO, unpacker: _Unpacker, stored: StoredVoxels) -> Iterator[bytes]:
-    """The decompressed parts of a stream, and of those that follow it; zeros behind a stream are padding."""
+def _unpacked(handle: BinaryIO, stored: StoredVoxels, trailing: list[int]) -> Iterator[bytes]:
+    """The decompressed parts of a stream, and of those that follow it; zeros behind a stream are padding.
+
+    Other bytes behind a stream are read to the end and counted in ``trailing``.
+    """
+    unpacker = _UNPACKERS[stored.encoding]()
     left = stored.packed_length
     while block := handle.read(_BLOCK if left is None else min(_BLOCK, left)):
         left = None if left is None else left - len(block)
+        if trailing:
+            trailing.append(len(block))
+            continue
         while True:
-            plain = unpacker.decompress(block, _BLOCK)
-            block = b""
-            if plain:
-                yield plain
             if unpacker.eof:
-                block = unpacker.unused_data.lstrip(b"\0")
+                block = block.lstrip(b"\0")
                 if not block:
                     break
+                if not any(begin.startswith(block[: len(begin)]) for begin in _BEGINS[stored.encoding]):
+                    trailing.append(len(block))
+                    break
                 unpacker = _UNPACKERS[stored.encoding]()
-            elif len(plain) < _BLOCK:
+            plain = unpacker.decompress(block, _BLOCK)
+            block = unpacker.unused_data if unpacker.eof else b""
+            if plain:
+                yield plain
+            if not unpacker.eof and len(plain) < _BLOCK:
                 break
     if not unpacker.eof:
         raise DamagedFileError("the compressed data end too early")
@@ -269,8 +288,6 @@ def _rest(handle: BinaryIO, most: int) -> bytes:
 
 _READERS: dict[Encoding, Callable[[BinaryIO, StoredVoxels], NDArray[Any]]] = {
     "raw": _read_raw,
-    "gzip": _read_packed,
-    "bzip2": _read_packed,
     "text": _read_text,
     "hex": _read_hex,
 }

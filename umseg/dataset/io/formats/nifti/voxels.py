@@ -16,7 +16,7 @@ from nibabel.volumeutils import array_from_file
 from numpy.typing import NDArray
 
 from umseg.dataset.io.formats.byte_stream import ByteStream
-from umseg.dataset.io.formats.damage import expect_bytes
+from umseg.dataset.io.formats.damage import CHECK_REMEDY, expect_bytes, trailing_notices
 from umseg.dataset.io.formats.nifti.header import Header, read_header
 from umseg.dataset.io.formats.nifti.placement import label_header, sform_lengths
 from umseg.dataset.io.grid import SPACING_TOLERANCE, Geometry
@@ -172,17 +172,8 @@ def _scaled(stored: NDArray[Any], slope: float, inter: float) -> NDArray[Any]:
 
 
 def _end_notice(path: Path, trailing: int, at_end: bool) -> list[Notice]:
-    remedy = "Compare the file with its source, or write it again, e.g. with nibabel."
     if trailing:
-        return [
-            Notice(
-                "A file has bytes behind its compressed data: they are left out.",
-                path,
-                found=f"{trailing} bytes that are not gzip",
-                expected="nothing behind the compressed data",
-                remedy=remedy,
-            )
-        ]
+        return trailing_notices(path, trailing)
     if not at_end:
         return [
             Notice(
@@ -190,7 +181,7 @@ def _end_notice(path: Path, trailing: int, at_end: bool) -> list[Notice]:
                 path,
                 found=f"more than {_MOST_BEHIND} further bytes",
                 expected="as many voxels as the header states",
-                remedy=remedy,
+                remedy=CHECK_REMEDY,
             )
         ]
     return []
