@@ -72,6 +72,7 @@ def predict(
     check_device_name(device)
     check_precision_name(precision)
     chosen = [fold.strip() for fold in folds.split(",")] if folds else None
+    ModelFolder(model).require()
     if ModelFolder(model).card_file.exists():
         find_weights(model, chosen, weights)
     from umseg.inference import Predictor
