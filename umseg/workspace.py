@@ -213,6 +213,15 @@ class ModelFolder:
 
     path: Path
 
+    def require(self) -> None:
+        """Refuse a folder that does not exist.
+
+        Raises:
+            UserError: There is no such folder.
+        """
+        if not self.path.is_dir():
+            raise UserError("The model folder does not exist.", file=self.path, remedy=MODEL_REMEDY)
+
     @property
     def card_file(self) -> Path:
         """All that prediction needs to know: a ``ModelCard``."""

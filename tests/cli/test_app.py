@@ -371,15 +371,23 @@ def test_help_imports_nothing_heavy(arguments: list[str], forbidden: set[str]) -
     assert not heavy & set(done.stdout.split())
 
 
-@pytest.mark.parametrize("arguments", [["--preset", "defaul"], ["--for-model", "nnunett"]])
-def test_plan_checks_names_before_torch_is_imported(arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["plan", "nothing", "--preset", "defaul"], "Did you mean"),
+        (["plan", "nothing", "--for-model", "nnunett"], "Did you mean"),
+        (["predict", "--model", "nothing", "--input", "a", "--output", "b"], "The model folder does not exist"),
+        (["inspect", "nothing"], "There is no workspace for 'nothing'"),
+    ],
+)
+def test_names_are_checked_before_torch_is_imported(arguments: list[str], message: str) -> None:
     code = (
         "import sys\n"
         "from typer.testing import CliRunner\n"
         "from umseg.cli.app import app\n"
-        "result = CliRunner().invoke(app, sys.argv[1:])\n"
-        "assert 'Did you mean' in result.output\n"
+        "result = CliRunner().invoke(app, sys.argv[2:])\n"
+        "assert sys.argv[1] in result.output\n"
         "sys.exit(10 * ('torch' in sys.modules) + result.exit_code)"
     )
-    done = subprocess.run([sys.executable, "-c", code, "plan", "nothing", *arguments], check=False)
+    done = subprocess.run([sys.executable, "-c", code, message, *arguments], check=False)
     assert done.returncode == 2

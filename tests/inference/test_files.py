@@ -109,6 +109,16 @@ class TestFailures:
         assert str(inputs / "a_0000.nii.gz") in done.output
         assert names_in(tmp_path / "out") == ["b.nii.gz", "c.nii.gz", "dataset.json", "predictions.jsonl"]
 
+    @pytest.mark.parametrize("count", [1, 2])
+    def test_that_no_case_could_be_segmented_is_an_error(self, model: Path, tmp_path: Path, count: int) -> None:
+        for name in ("a", "b")[:count]:
+            path = write_image(tmp_path / "in" / f"{name}_0000.nii.gz", make_image())
+            path.write_bytes(b"no image")
+        done = run(model, tmp_path / "in", tmp_path / "out")
+        assert done.exit_code == 2
+        assert ("Case a was not segmented" if count == 1 else "None of the 2 cases could be segmented") in done.output
+        assert "--resume" not in done.output
+
     def test_an_unexpected_error_concerns_one_case(
         self, predictor: Predictor, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -71,10 +71,13 @@ def inspect(
     debug: Debug = False,
 ) -> None:
     """Draw training patches as the network sees them, before and after augmentation, with their labels."""
-    from umseg.reports.inspect import inspect_training
     from umseg.workspace import Workspace as PlannedWorkspace
 
-    path = inspect_training(PlannedWorkspace.of(dataset, workspace), config, patches=patches, seed=seed)
+    planned = PlannedWorkspace.of(dataset, workspace)
+    # torch is imported here, after the name has been checked.
+    from umseg.reports.inspect import inspect_training
+
+    path = inspect_training(planned, config, patches=patches, seed=seed)
     say(f"Picture: {path}")
 
 

@@ -60,7 +60,10 @@ def predict(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Segment images; the label maps have the geometry of the input."""
+    """Segment images; the label maps have the geometry of the input.
+
+    The exit code is 1 if some cases could not be segmented, and 2 if none could.
+    """
     from umseg.common.hardware_names import check_device_name, check_precision_name
     from umseg.inference.weights import find_weights
     from umseg.workspace import ModelFolder
@@ -69,6 +72,7 @@ def predict(
     check_device_name(device)
     check_precision_name(precision)
     chosen = [fold.strip() for fold in folds.split(",")] if folds else None
+    ModelFolder(model).require()
     if ModelFolder(model).card_file.exists():
         find_weights(model, chosen, weights)
     from umseg.inference import Predictor
@@ -89,6 +93,9 @@ def predict(
             [*inputs, *(more or [])], output, quiet=quiet, resume=resume, overwrite=overwrite
         )
     except FailedCasesError as error:
+        if not error.written:
+            # Nothing was done, as after any other error.
+            raise
         say(f"error: {error}", err=True)
         raise typer.Exit(1) from error
     maps = counted(len(there), "label map")

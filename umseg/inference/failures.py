@@ -13,20 +13,24 @@ from umseg.dataset.dataset import Case
 
 _RESUME = "Run the same command again with --resume, which keeps the label maps that are there."
 
+_ALL_FAILED = "Correct these cases. If every reason is the same, look at the model and the options first."
+
 _LESS_MEMORY = "Segment it where there is more memory, or in parts."
 
 
 class FailedCasesError(DatasetError):
-    """Some cases could not be segmented; the label maps of all others are written.
+    """Some cases could not be segmented, or none; the label maps of all others are written.
 
     Args:
         problems: One problem for each case that failed.
-        written: The files of the label maps that are there.
+        written: The files of the label maps that are there; empty if every case failed.
         output: Their folder.
     """
 
     def __init__(self, problems: Sequence[Problem], written: Sequence[Path], output: Path) -> None:
         done = counted(len(written), "label map")
+        some = f"{counted(len(problems), 'case')} could not be segmented:"
+        none = f"None of the {counted(len(problems), 'case')} could be segmented:"
         if len(problems) == 1:
             (only,) = problems
             super().__init__(
@@ -43,12 +47,10 @@ class FailedCasesError(DatasetError):
             rows = [(problem.case, _reason(problem), str(problem.file)) for problem in problems]
             lines = table([("case", "reason", "file"), *rows], underlined=(0,))
             super().__init__(
-                "\n".join(
-                    [f"{counted(len(problems), 'case')} could not be segmented:", *(f"  {line}" for line in lines)]
-                ),
+                "\n".join([some if written else none, *(f"  {line}" for line in lines)]),
                 problems,
-                found=f"{done} of the other cases in {output}",
-                remedy=f"Correct these cases, or take them out. {_RESUME}",
+                found=f"{done} of the other cases in {output}" if written else None,
+                remedy=f"Correct these cases, or take them out. {_RESUME}" if written else _ALL_FAILED,
             )
         self.written = tuple(written)
         self.output = output

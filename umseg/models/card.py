@@ -112,9 +112,9 @@ def load_card(model_folder: Path) -> ModelCard:
     Raises:
         UserError: The folder does not exist or has no valid ``model.json``.
     """
-    if not Path(model_folder).is_dir():
-        raise UserError("The model folder does not exist.", file=model_folder, remedy=MODEL_REMEDY)
-    return ModelCard.load(ModelFolder(Path(model_folder)).card_file, MODEL_REMEDY)
+    folder = ModelFolder(Path(model_folder))
+    folder.require()
+    return ModelCard.load(folder.card_file, MODEL_REMEDY)
 
 
 def first_stage_folder(model_folder: Path, card: ModelCard) -> Path | None:
