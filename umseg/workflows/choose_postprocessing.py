@@ -42,8 +42,7 @@ def choose_postprocessing(pairs: Sequence[Pair], *, workers: int = 0, quiet: boo
     scores = map_cases(score, pairs, names, workers=workers, title="Choosing post-processing", quiet=quiet)
     means = [_mean(column) for column in zip(*scores, strict=True)]
     best = best_of(means)
-    chosen = Postprocessing(**candidates[best].model_dump(), cases=len(pairs), F1_before=means[0], F1_after=means[best])
-    return chosen
+    return Postprocessing(**candidates[best].model_dump(), cases=len(pairs), F1_before=means[0], F1_after=means[best])
 
 
 def choice_message(chosen: Postprocessing) -> str:
@@ -100,7 +99,8 @@ def best_of(means: Sequence[float | None]) -> int:
 
 def _reference_sizes(pair: Pair) -> NDArray[np.intp]:
     reference = read_label(pair.reference).array
-    return np.unique(reference[reference > 0], return_counts=True)[1]
+    sizes: NDArray[np.intp] = np.unique(reference[reference > 0], return_counts=True)[1]
+    return sizes
 
 
 def _scores(pair: Pair, candidates: Sequence[Cleaning]) -> list[float]:
