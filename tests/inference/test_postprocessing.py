@@ -79,7 +79,7 @@ def test_folds_without_a_choice_stay_as_they_are(tmp_path: Path, caplog: pytest.
     assert "ost-processing" not in caplog.text
     choose(model, "0", 10**6)
     np.testing.assert_array_equal(segment(model), plain)
-    assert "not every fold has one: fold 1." in caplog.text
+    assert "its choice is missing in fold 1." in caplog.text
     assert not segment(model, folds=["0"]).any()
 
 

@@ -67,7 +67,8 @@ def find_cleaning(folds: Sequence[FoldFolder]) -> Cleaning | None:
     if missing:
         if len(missing) < len(folds):
             log.warning(
-                "No post-processing, because not every fold has one: %s. Scoring these folds again chooses it.",
+                "No post-processing, because its choice is missing in %s. Remove validation/metrics.json there and run "
+                "the same `umseg train` command to choose it, or name other --folds.",
                 few(f"fold {name}" for name in missing),
             )
         return None
