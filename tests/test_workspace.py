@@ -49,12 +49,14 @@ def test_names_on_disk() -> None:
     fold = ModelFolder(Path("m")).fold(3)
     assert fold == FoldFolder(Path("m/fold_3"))
     names = [fold.config_file, fold.checkpoint, fold.weights("final"), fold.weights("best"), fold.metrics_file]
+    names.append(fold.postprocessing_file)
     assert [path.relative_to(fold.path).as_posix() for path in names] == [
         "config.json",
         "checkpoint_latest.safetensors",
         "weights_final.safetensors",
         "weights_best.safetensors",
         "validation/metrics.json",
+        "postprocessing.json",
     ]
 
 

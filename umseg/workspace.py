@@ -29,6 +29,7 @@ LATEST = "checkpoint_latest.safetensors"
 BEST = "weights_best.safetensors"
 FINAL = "weights_final.safetensors"
 METRICS = "metrics.json"
+POSTPROCESSING = "postprocessing.json"
 _FOLD = "fold_"
 _RECORDS = {
     "Dataset": "dataset.json",
@@ -274,6 +275,11 @@ class FoldFolder:
     def weights(self, name: WeightsName) -> Path:
         """The weights of the last epoch, or those of the best."""
         return self.path / {"final": FINAL, "best": BEST}[name]
+
+    @property
+    def postprocessing_file(self) -> Path:
+        """How label maps of objects are cleaned, which the validation chose: a ``Postprocessing``."""
+        return self.path / POSTPROCESSING
 
     @property
     def trained(self) -> bool:

@@ -15,6 +15,7 @@ from umseg.cli.app import app
 from umseg.dataset.io.images import read_label, write_label
 from umseg.evaluation import InstanceMetrics, Metrics
 from umseg.evaluation.records import load_metrics
+from umseg.inference.postprocessing import Postprocessing
 
 SHORT = (
     "--model nnunet --optimizer adamw --lr 3e-3 --epochs 2 --iterations 20 --workers 0 --device cpu --precision fp32"
@@ -131,3 +132,11 @@ def test_instances(tmp_path: Path) -> None:
     assert metrics.total.F1 > 0.5
     found = read_label(predictions / "discs_0.png").array
     assert found.max() > 2, "the numbers of objects, not of classes"
+    # What was validated is what prediction gives, post-processing included.
+    (file,) = tmp_path.glob("w/*/models/*/fold_0/postprocessing.json")
+    assert validation.F1.mean == Postprocessing.load(file, "").F1_after
+    assert "Post-processing: " in (file.parent / "log.txt").read_text()
+    (case,) = validation.cases
+    assert case in metrics.cases
+    validated = read_label(file.parent / "validation" / f"{case.case}.png").array
+    np.testing.assert_array_equal(validated, read_label(predictions / f"{case.case}.png").array)

@@ -48,6 +48,13 @@ def predict(
     step: Annotated[
         float, typer.Option(help="Distance of neighbouring windows as a fraction of the patch, from 0.05 to 1.")
     ] = 0.5,
+    postprocessing: Annotated[
+        bool,
+        typer.Option(
+            "--postprocessing/--no-postprocessing",
+            help="Remove small objects and fill holes as the validation chose it, in tasks of objects.",
+        ),
+    ] = True,
     resume: Annotated[
         bool,
         typer.Option("--resume", help="Keep label maps that the same model and options made of the same images."),
@@ -86,6 +93,7 @@ def predict(
         mirror=mirror,
         step=step,
         precision=precision,
+        postprocessing=postprocessing,
     )
     start = time.perf_counter()
     try:

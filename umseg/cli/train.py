@@ -175,6 +175,7 @@ def _train_fold(workspace: Path, setting: TrainingConfig, *, validate: bool, dev
                         precision=setting.precision,
                         workers=how["workers"],
                         quiet=how["quiet"],
+                        say=run_log,
                     )
                     if metrics is not None and first:
                         table = format_table(metrics)

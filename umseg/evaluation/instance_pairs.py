@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
 from umseg.evaluation.aggregate import summarise_instances
-from umseg.evaluation.alignment import ScoredPair, read_pair, score_pairs
+from umseg.evaluation.alignment import LabelPair, ScoredPair, read_pair, score_pairs
 from umseg.evaluation.metrics.instances import instance_f1
 from umseg.evaluation.metrics.overlap import dice
 from umseg.evaluation.pairs import Pair
@@ -57,10 +57,20 @@ def evaluate_instances(
     return summarise_instances(score_pairs(score, pairs, workers, quiet), object_name, threshold, border)
 
 
-def _score_pair(pair: Pair, threshold: float, border: int) -> ScoredPair[InstanceCase]:
+def read_instances(pair: Pair) -> LabelPair:
+    """Read both instance maps.
+
+    Raises:
+        UserError: As ``read_pair``, or a value is negative.
+    """
     maps = read_pair(pair)
     for path, array in ((pair.prediction, maps.prediction), (pair.reference, maps.reference)):
         _refuse_negative(array, path)
+    return maps
+
+
+def _score_pair(pair: Pair, threshold: float, border: int) -> ScoredPair[InstanceCase]:
+    maps = read_instances(pair)
     case = InstanceCase(
         case=pair.case,
         shape=maps.shape,

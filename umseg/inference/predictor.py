@@ -30,6 +30,7 @@ from umseg.dataset.io.orientation import Turn, stored_axes
 from umseg.inference.cases import Outcome, Progress, Steps, segment_cases
 from umseg.inference.failures import FailedCasesError, problem_of
 from umseg.inference.output import refuse_place, refuse_replacing_inputs
+from umseg.inference.postprocessing import find_cleaning
 from umseg.inference.record import RECORD, PredictionRecord, Settings
 from umseg.inference.sliding_window import SlidingWindow, predict_logits
 from umseg.inference.weights import WEIGHTS_REMEDY, find_weights, loaded_message
@@ -88,6 +89,8 @@ class Predictor:
             axes times as long. The paper does not do it.
         step: Distance of neighbouring patches as a fraction of the patch, from 0.05 to 1.
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+        postprocessing: Whether small objects are removed and holes are filled as the validation of the folds chose it;
+            only in an instance task.
 
     Raises:
         UserError: The model folder is incomplete, or the device is missing.
@@ -103,6 +106,7 @@ class Predictor:
         mirror: bool = False,
         step: float = 0.5,
         precision: str = "auto",
+        postprocessing: bool = True,
     ) -> None:
         if not SMALLEST_STEP <= step <= 1:
             raise UserError(
@@ -140,6 +144,8 @@ class Predictor:
                 precision=precision,
             )
         log.info(loaded_message(Path(model_folder), files, self.device))
+        cleaned = postprocessing and self.card.dataset.task == "instance"
+        self.cleaning = find_cleaning([FoldFolder(file.parent) for file in files]) if cleaned else None
 
     def predict(self, array: NDArray[np.floating[Any]], spacing: tuple[float, float, float]) -> NDArray[Any]:
         """Segment one image.
@@ -259,6 +265,7 @@ class Predictor:
             mirror_axes=self.window.mirror_axes,
             precision=str(self.precision),
             first_stage=None if self.first_stage is None else self.first_stage.settings,
+            cleaning=self.cleaning,
         )
 
     def _predict_recorded(
@@ -370,7 +377,9 @@ class Predictor:
             region_values=tuple(dataset.foreground.values()) if dataset.has_regions else None,
             device=self.device,
         )
-        return turn.inverse.array(find_instances(label_map) if dataset.task == "instance" else label_map)
+        if dataset.task == "instance":
+            label_map = find_instances(label_map)
+        return turn.inverse.array(label_map if self.cleaning is None else self.cleaning.apply(label_map))
 
     def _load(self, file: Path) -> nn.Module:
         network = self.card.build_network()

@@ -14,17 +14,18 @@ from pydantic import ValidationError
 from umseg.common.errors import UserError
 from umseg.common.files import write_text
 from umseg.common.json_file import parse_json
-from umseg.common.record import Record
+from umseg.common.record import Record, SparseRecord
 from umseg.common.text import few
 from umseg.dataset.check.digest import digest_of_file, digest_of_record
 from umseg.dataset.dataset import Case
 from umseg.dataset.io.registry import format_of
 from umseg.dataset.listing import is_folder, list_folder, not_readable
+from umseg.preprocess.instance_cleaning import Cleaning
 
 RECORD = "predictions.jsonl"
 
 
-class Settings(Record):
+class Settings(SparseRecord):
     """What a label map depends on besides its image.
 
     Attributes:
@@ -34,7 +35,10 @@ class Settings(Record):
         mirror_axes: Axes over whose flips predictions are averaged.
         precision: Number format of the convolutions.
         first_stage: The same of a cascade's first stage.
+        cleaning: How objects are cleaned; None if they stay as they are.
     """
+
+    sparse = ("cleaning",)
 
     card: str
     weights: dict[str, str]
@@ -42,6 +46,7 @@ class Settings(Record):
     mirror_axes: tuple[int, ...]
     precision: str
     first_stage: Settings | None = None
+    cleaning: Cleaning | None = None
 
 
 class Written(Record):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +15,10 @@ from umseg.inference import Predictor
 from umseg.training.data.splits import Splits, fold_cases
 from umseg.training.loop.processes import environment, joined
 from umseg.training.saved.tensor_file import weights_hash
+from umseg.workflows.choose_postprocessing import choice_message, choose_postprocessing, clean_files
 from umseg.workspace import FoldFolder, Workspace
+
+log = logging.getLogger(__name__)
 
 _METRICS_REMEDY = "Remove the file; the same command then scores the fold again."
 _WEIGHTS_REMEDY = "Train this fold from the beginning with --restart."
@@ -57,8 +61,12 @@ def validate_fold(
     tolerance: float = 1.0,
     workers: int = 0,
     quiet: bool = False,
+    say: Callable[[str], None] = log.info,
 ) -> Metrics | InstanceMetrics | None:
     """Predict the validation cases of a trained fold from their original images and evaluate them.
+
+    In an instance task the label maps also decide the post-processing of the fold's predictions, which is saved beside
+    the weights. The label maps and scores that are kept are those after it.
 
     Processes that ``torchrun`` started each predict some of the cases; the first one evaluates them all.
 
@@ -71,6 +79,7 @@ def validate_fold(
         tolerance: Tolerance of the NSD in mm; ignored in an instance task.
         workers: Number of processes that compute scores; 0 works in this process.
         quiet: Whether to show no progress bars.
+        say: Function that is told which post-processing was chosen.
 
     Returns:
         The scores in the first process, None in every other one.
@@ -83,7 +92,9 @@ def validate_fold(
     cases = _validation_cases(workspace, dataset, folder)
     _require_files(dataset, cases)
     target = environment().device(device)
-    predictor = Predictor(folder.models.path, str(target), folds=[folder.name], precision=precision)
+    predictor = Predictor(
+        folder.models.path, str(target), folds=[folder.name], precision=precision, postprocessing=False
+    )
     output = folder.validation
     with joined(environment(), target) as processes:
         share = cases[processes.rank :: processes.count]
@@ -93,6 +104,11 @@ def validate_fold(
             return None
     # The label maps are those of the plan, which may come from a file map or be corrected copies.
     pairs = [Pair(case.id, predictor.target(case, output), case.label) for case in cases if case.label]
+    if dataset.description.task == "instance":
+        chosen = choose_postprocessing(pairs, workers=workers, quiet=quiet)
+        say(choice_message(chosen))
+        chosen.save(folder.postprocessing_file)
+        clean_files([pair.prediction for pair in pairs], chosen)
     metrics = evaluate_described(pairs, dataset.description, tolerance=tolerance, workers=workers, quiet=quiet)
     metrics = metrics.model_copy(update={"weights": weights_hash(folder.weights("final"), _WEIGHTS_REMEDY)})
     write_metrics(metrics, output)

@@ -123,9 +123,9 @@ class RunFolder:
         self.config.resolved(card.configuration).model_copy(update={"precision": precision}).save(self.fold.config_file)
         self._all_cases().save(self.fold.split_file)
         if self.begun and not self.complete:
-            # The run is extended by more epochs: its weights are no longer final, and its scores not theirs.
-            self.fold.weights("final").unlink(missing_ok=True)
-            self.fold.metrics_file.unlink(missing_ok=True)
+            # The run is extended by more epochs: its weights are no longer final, and what they led to is not theirs.
+            for file in (self.fold.weights("final"), self.fold.metrics_file, self.fold.postprocessing_file):
+                file.unlink(missing_ok=True)
 
     def _all_cases(self) -> Split:
         """The cases of the fold, and those that an earlier part of the run was trained with."""
