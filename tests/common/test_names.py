@@ -66,9 +66,10 @@ def test_name_that_is_no_unicode_is_refused_and_shown() -> None:
 
 @pytest.mark.parametrize("path", ["a\0b.nii", "x" * 256, "a/" * 3000])
 def test_paths_that_no_file_can_have(path: str) -> None:
-    for given in (path, Path(path)):
-        with pytest.raises(ValueError, match="null characters"):
-            check_path(given)
+    with pytest.raises(ValueError, match="null characters"):
+        check_path(path)
+    with pytest.raises(ValueError, match="null characters"):
+        check_path(Path(path))
 
 
 @pytest.mark.parametrize("path", ["/data/Fälle, 3/x.nii", "..\\x", "", "a\nb"])
