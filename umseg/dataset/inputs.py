@@ -98,7 +98,7 @@ def _in_folder(folder: Path, num_channels: int, file_ending: str) -> Grouped:
     images, others = list_images(folder, file_ending)
     if others:
         names = few(path.name for path in others)
-        log.warning("%s: %d files do not end in %s and are skipped: %s", folder, len(others), file_ending, names)
+        log.warning("%s: files without the ending %s are skipped: %s", folder, file_ending, names)
     for entry in FORMATS.values():
         # What cannot be read (lost+found) is none of the model's images.
         with contextlib.suppress(UserError):
@@ -111,7 +111,7 @@ def _warn_of_skipped(folder: Path, entry: Format) -> None:
     found = entry.images_in(folder, entry.endings[0])
     if found:
         description = entry.describe_images(entry.endings[0])
-        log.warning("%s: %d %s are skipped: %s", folder, len(found), description, few(path.name for path in found))
+        log.warning("%s: %s are skipped: %s", folder, description, few(path.name for path in found))
 
 
 def _of_any_model(path: Path, entry: Format, num_channels: int) -> list[Path]:

@@ -93,7 +93,7 @@ def skip_strays(
             f"Files in {path.parent.name} that are no images of the data set are skipped.",
             "",
             path,
-            found=path.name,
+            found=f"{path.name}, a second copy" if path in copies else path.name,
             expected=expected,
             remedy="Remove them, so that nothing else takes them for images.",
             severity="warning",

@@ -7,7 +7,7 @@ from collections.abc import Container, Mapping
 from pathlib import Path
 
 from umseg.common.errors import UserError
-from umseg.common.text import counted
+from umseg.common.text import counted, few
 from umseg.dataset.check.problems import Problem
 from umseg.dataset.convert.manifest import USUAL_COLUMNS, Columns, Row, case_name, read_manifest
 from umseg.dataset.dataset import Case
@@ -113,10 +113,8 @@ def _pictures(folder: Path) -> tuple[dict[str, Path], list[Problem]]:
             remedy=REMEDY,
         )
     if len(pictures) < len(files):
-        other = next(path.name for path in files if path not in pictures)
-        log.warning(
-            "%s: %d files are not pictures and are skipped, first: %s", folder, len(files) - len(pictures), other
-        )
+        others = few(path.name for path in files if path not in pictures)
+        log.warning("%s: files that are no pictures are skipped: %s", folder, others)
     found: dict[str, Path] = {}
     problems = [
         Problem(
