@@ -15,7 +15,7 @@ from umseg.dataset.check.problems import Problem
 from umseg.dataset.io.format import Format
 from umseg.dataset.io.images import read_geometry
 from umseg.dataset.io.registry import FORMATS, format_with_ending, is_image
-from umseg.dataset.listing import is_folder, is_lost, list_folder, refuse_missing
+from umseg.dataset.listing import is_folder, list_folder, refuse_lost
 from umseg.dataset.naming import Grouped, group_inputs, list_images, sibling_channels
 
 log = logging.getLogger(__name__)
@@ -69,8 +69,7 @@ def find_inputs(folder_or_file: Path, num_channels: int, file_ending: str) -> Gr
     """
     # Links are not resolved, because a link is known by its own name; `Path.absolute` would keep ".." in the path.
     path = Path(os.path.abspath(folder_or_file))  # noqa: PTH100
-    if is_lost(path):
-        refuse_missing(path)
+    refuse_lost(path)
     if not is_folder(path) and not path.is_file():
         raise UserError(
             "The input does not exist.",
