@@ -45,6 +45,18 @@ def test_a_training_case_whose_file_is_lost(tmp_path: Path, place: str) -> None:
 
 
 @links
+@pytest.mark.parametrize("place", ["imagesTr", "labelsTr", "dataset.json", "."])
+def test_a_part_of_a_data_set_that_is_lost(tmp_path: Path, place: str) -> None:
+    folder = write_dataset(tmp_path / "Dataset1")
+    path = folder / place
+    path.rename(tmp_path / "elsewhere")
+    lose(path)
+    with pytest.raises(UserError, match="A link leads to a file that cannot be reached") as raised:
+        survey_dataset(folder)
+    assert raised.value.file == str(path)
+
+
+@links
 def test_a_file_that_is_lost_after_planning_is_a_problem_of_its_case(tmp_path: Path) -> None:
     dataset, _ = survey_dataset(write_dataset(tmp_path / "Dataset1"))
     earlier = extract_fingerprint(dataset, quiet=True)

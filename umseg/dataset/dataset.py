@@ -20,7 +20,7 @@ from umseg.dataset.filemap import load_file_map, mapped_files
 from umseg.dataset.inputs import find_all_inputs
 from umseg.dataset.io.orientation import AxisCodes
 from umseg.dataset.io.registry import format_of, format_with_ending
-from umseg.dataset.listing import is_folder
+from umseg.dataset.listing import is_folder, refuse_lost
 from umseg.dataset.naming import group_training, list_images, same_names, skip_strays, stem
 
 
@@ -91,6 +91,7 @@ def survey_dataset(folder: Path) -> tuple[Dataset, list[Problem]]:
     """
     # `Path.absolute` would keep ".." in the path, and with it in the data set's name.
     folder = Path(os.path.abspath(folder))  # noqa: PTH100
+    refuse_lost(folder)
     if not is_folder(folder):
         raise UserError("The data set folder does not exist.", file=folder, remedy=REMEDY)
     require_component(folder.name, "The name of the data set's folder")

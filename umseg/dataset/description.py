@@ -15,6 +15,7 @@ from umseg.common.record import Record
 from umseg.common.text import few, printable
 from umseg.dataset.forms import FIRST_REMEDY, in_common_form, is_first_version
 from umseg.dataset.labels import check_class_order, check_instance_labels, check_labels
+from umseg.dataset.listing import refuse_lost
 
 log = logging.getLogger(__name__)
 
@@ -211,6 +212,7 @@ def read_description_fields(path: Path) -> dict[str, Any]:
     Raises:
         UserError: The file is missing or holds something else.
     """
+    refuse_lost(path)
     content = read_json(path, REMEDY)
     if not isinstance(content, dict):
         raise UserError("dataset.json is not a JSON object.", file=path, found=type(content).__name__, remedy=REMEDY)

@@ -15,7 +15,7 @@ from umseg.dataset.check.problems import Problem
 from umseg.dataset.io.format import Format
 from umseg.dataset.io.images import read_geometry
 from umseg.dataset.io.registry import FORMATS, format_with_ending, is_image
-from umseg.dataset.listing import is_folder, is_lost, list_folder, refuse_missing
+from umseg.dataset.listing import is_folder, list_folder, refuse_lost
 from umseg.dataset.naming import Grouped, group_inputs, list_images, sibling_channels
 
 log = logging.getLogger(__name__)
@@ -69,8 +69,7 @@ def find_inputs(folder_or_file: Path, num_channels: int, file_ending: str) -> Gr
     """
     # Links are not resolved, because a link is known by its own name; `Path.absolute` would keep ".." in the path.
     path = Path(os.path.abspath(folder_or_file))  # noqa: PTH100
-    if is_lost(path):
-        refuse_missing(path)
+    refuse_lost(path)
     if not is_folder(path) and not path.is_file():
         raise UserError(
             "The input does not exist.",
@@ -98,7 +97,7 @@ def _in_folder(folder: Path, num_channels: int, file_ending: str) -> Grouped:
     images, others = list_images(folder, file_ending)
     if others:
         names = few(path.name for path in others)
-        log.warning("%s: %d files do not end in %s and are skipped: %s", folder, len(others), file_ending, names)
+        log.warning("%s: files without the ending %s are skipped: %s", folder, file_ending, names)
     for entry in FORMATS.values():
         # What cannot be read (lost+found) is none of the model's images.
         with contextlib.suppress(UserError):
@@ -111,7 +110,7 @@ def _warn_of_skipped(folder: Path, entry: Format) -> None:
     found = entry.images_in(folder, entry.endings[0])
     if found:
         description = entry.describe_images(entry.endings[0])
-        log.warning("%s: %d %s are skipped: %s", folder, len(found), description, few(path.name for path in found))
+        log.warning("%s: %s are skipped: %s", folder, description, few(path.name for path in found))
 
 
 def _of_any_model(path: Path, entry: Format, num_channels: int) -> list[Path]:

@@ -47,6 +47,16 @@ def is_lost(path: Path) -> bool:
     return False
 
 
+def refuse_lost(path: Path) -> None:
+    """Require that a path is no link that leads nowhere; nothing need be there at all.
+
+    Raises:
+        UserError: It is one; the message names its target.
+    """
+    if is_lost(path):
+        refuse_missing(path)
+
+
 def is_folder(path: Path) -> bool:
     """Whether there is a folder.
 

@@ -17,7 +17,7 @@ from umseg.dataset.description import REMEDY
 from umseg.dataset.io.channels import may_hold
 from umseg.dataset.io.images import count_components
 from umseg.dataset.io.registry import FORMATS, format_of, format_with_ending
-from umseg.dataset.listing import is_folder, list_folder
+from umseg.dataset.listing import is_folder, list_folder, refuse_lost
 
 Grouped = tuple[dict[str, tuple[Path, ...]], list[Problem]]
 """The files of each complete case in channel order, and what is wrong with the other cases."""
@@ -37,6 +37,7 @@ def list_images(folder: Path, ending: str) -> tuple[list[Path], list[Path]]:
     Raises:
         UserError: The folder is missing, empty or unreadable.
     """
+    refuse_lost(folder)
     if not is_folder(folder):
         raise UserError(f"The folder {folder.name} does not exist.", file=folder, remedy=REMEDY)
     entry = format_with_ending(ending)
@@ -93,7 +94,7 @@ def skip_strays(
             f"Files in {path.parent.name} that are no images of the data set are skipped.",
             "",
             path,
-            found=path.name,
+            found=f"{path.name}, a second copy" if path in copies else path.name,
             expected=expected,
             remedy="Remove them, so that nothing else takes them for images.",
             severity="warning",

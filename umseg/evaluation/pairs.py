@@ -10,7 +10,7 @@ from pathlib import Path
 from umseg.common.errors import UserError
 from umseg.common.text import few
 from umseg.dataset.io.registry import label_endings
-from umseg.dataset.listing import is_folder, is_lost, list_folder, refuse_missing
+from umseg.dataset.listing import is_folder, list_folder, refuse_lost
 from umseg.dataset.naming import second_copies
 
 log = logging.getLogger(__name__)
@@ -170,8 +170,7 @@ def _is_named(name: str, ending: str) -> bool:
 
 
 def _files(folder: Path) -> list[Path]:
-    if is_lost(folder):
-        refuse_missing(folder)
+    refuse_lost(folder)
     if not is_folder(folder):
         raise UserError(
             "The folder does not exist.",

@@ -121,3 +121,25 @@ def test_warnings_are_logged_once_per_kind_and_do_not_stop(caplog: pytest.LogCap
     (record,) = caplog.records
     assert "Shifted. 30 cases" in record.getMessage()
     assert "case_0" in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("files", "cases", "beginning"),
+    [
+        (["Thumbs.db"], [""], "Skipped. 1 file: Thumbs.db; expected"),
+        (["b.ini", "c.ini"], ["", ""], "Skipped. 2 files, first: b.ini; expected"),
+        (["a_0000.nii", "a.nii"], ["a", "a"], "Skipped. 2 files of 1 case, first: a_0000.nii; expected"),
+        (["a.nii", "b.nii"], ["a", "b"], "Skipped. 2 cases, first: a.nii; expected"),
+    ],
+)
+def test_a_warning_says_how_many_files_it_is_about(
+    files: list[str], cases: list[str], beginning: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    warning = problem(1, "Skipped.", "warning")
+    found = [
+        dataclasses.replace(warning, case=case, file=Path(file), found=file)
+        for file, case in zip(files, cases, strict=True)
+    ]
+    report_problems(found, tmp_path, tmp_path / "problems.csv")
+    assert beginning in caplog.text
+    assert ("The warning: " if len(files) == 1 else f"All {len(files)} warnings: ") in caplog.text

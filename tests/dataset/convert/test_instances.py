@@ -286,7 +286,7 @@ def test_other_files_are_said(source: Path, tmp_path: Path, caplog: pytest.LogCa
     (source / "images" / "Thumbs.db").touch()
     with caplog.at_level(logging.WARNING):
         convert_instances(source, tmp_path / "d", quiet=True)
-    assert "1 files are not pictures and are skipped, first: Thumbs.db" in caplog.text
+    assert "files that are no pictures are skipped: Thumbs.db" in caplog.text
 
 
 def test_real_nuclei(shared: Path, tmp_path: Path) -> None:

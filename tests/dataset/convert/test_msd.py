@@ -154,7 +154,7 @@ def test_surplus_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> No
     save(source / "imagesTr" / "c.nii.gz", np.zeros(SHAPE, np.int16))
     with caplog.at_level(logging.WARNING):
         convert_msd(source, tmp_path / "d", quiet=True)
-    assert "1 files are not listed in dataset.json and left out, first: c.nii.gz" in caplog.text
+    assert "dataset.json does not list are left out: c.nii.gz" in caplog.text
     assert "numTraining is 3, but 2 training cases are listed" in caplog.text
 
 

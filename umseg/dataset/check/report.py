@@ -49,11 +49,9 @@ def report_problems(problems: Sequence[Problem], folder: Path | None = None, tab
     if any(problem.severity == "error" for problem in problems):
         raise _error(_errors_first(problems), folder, table)
     for kind, of_kind in _by_kind(problems).items():
-        log.warning(
-            "%s %s, first: %s. %s", kind, counted(len(of_kind), "case"), _summary(of_kind[0]), of_kind[0].remedy
-        )
+        log.warning("%s %s%s. %s", kind, _places(of_kind), _summary(of_kind[0]), of_kind[0].remedy)
     if problems and table is not None:
-        log.warning("All %d warnings: %s", len(problems), table)
+        log.warning("%s: %s", "The warning" if len(problems) == 1 else f"All {len(problems):,} warnings", table)
 
 
 def _error(problems: Sequence[Problem], folder: Path | None, table: Path | None) -> DatasetError:
@@ -123,8 +121,20 @@ def _by_kind(problems: Sequence[Problem]) -> dict[str, list[Problem]]:
     return kinds
 
 
+def _places(problems: Sequence[Problem]) -> str:
+    """How many files and cases have a problem, as the beginning of a sentence about the first of them."""
+    files, cases = {problem.file for problem in problems}, {problem.case for problem in problems if problem.case}
+    if not cases:
+        number = counted(len(files), "file")
+    else:
+        number = counted(len(cases), "case")
+        if len(files) > len(cases):
+            number = f"{counted(len(files), 'file')} of {number}"
+    return f"{number}: " if len(files) == 1 else f"{number}, first: "
+
+
 def _summary(problem: Problem) -> str:
-    text = f"{_name(problem)}: {problem.found}"
+    text = problem.found if problem.found.startswith(_name(problem)) else f"{_name(problem)}: {problem.found}"
     return _cut(text + f"; expected {problem.expected}" if problem.expected else text)
 
 

@@ -16,7 +16,7 @@ from umseg.common.json_file import read_json
 from umseg.common.names import FileText
 from umseg.common.parallel import map_cases
 from umseg.common.record import Record
-from umseg.common.text import by
+from umseg.common.text import by, few
 from umseg.dataset.check.problems import Problem
 from umseg.dataset.check.report import report_problems
 from umseg.dataset.convert.nifti import FILE_ENDING, checked_grid, write_channels
@@ -257,7 +257,7 @@ def _warn_of_surplus(source: Path, description: MsdDescription, cases: Sequence[
     others = [path for folder in folders for path in sorted(folder.iterdir()) if path not in listed]
     visible = [path.name for path in others if path.is_file() and not _is_hidden(path.name)]
     if visible:
-        log.warning("%d files are not listed in dataset.json and left out, first: %s", len(visible), visible[0])
+        log.warning("Files that dataset.json does not list are left out: %s", few(visible))
     if description.numTraining not in (None, len(description.training)):
         log.warning(
             "%s: numTraining is %s, but %d training cases are listed: the list is followed",

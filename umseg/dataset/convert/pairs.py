@@ -7,12 +7,12 @@ from collections.abc import Container, Mapping
 from pathlib import Path
 
 from umseg.common.errors import UserError
-from umseg.common.text import counted
+from umseg.common.text import counted, few
 from umseg.dataset.check.problems import Problem
 from umseg.dataset.convert.manifest import USUAL_COLUMNS, Columns, Row, case_name, read_manifest
 from umseg.dataset.dataset import Case
 from umseg.dataset.io.registry import format_of, picture_endings
-from umseg.dataset.listing import list_folder
+from umseg.dataset.listing import list_folder, refuse_lost
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +100,7 @@ def pair_files(source: Path) -> tuple[list[Case], list[Problem]]:
 
 def _pictures(folder: Path) -> tuple[dict[str, Path], list[Problem]]:
     """The file of each case, and a problem for each further file of the same case. Hidden files do not count."""
+    refuse_lost(folder)
     if not folder.is_dir():
         raise UserError(f"The folder {folder.name} does not exist.", file=folder, remedy=REMEDY)
     files, _ = list_folder(folder)
@@ -113,10 +114,8 @@ def _pictures(folder: Path) -> tuple[dict[str, Path], list[Problem]]:
             remedy=REMEDY,
         )
     if len(pictures) < len(files):
-        other = next(path.name for path in files if path not in pictures)
-        log.warning(
-            "%s: %d files are not pictures and are skipped, first: %s", folder, len(files) - len(pictures), other
-        )
+        others = few(path.name for path in files if path not in pictures)
+        log.warning("%s: files that are no pictures are skipped: %s", folder, others)
     found: dict[str, Path] = {}
     problems = [
         Problem(

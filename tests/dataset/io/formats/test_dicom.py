@@ -461,7 +461,7 @@ class TestCases:
         (case,) = find_cases(tmp_path, 1, ".nii.gz")
         assert case.id == "a"
         assert case.label_ending(".nii.gz") == ".nii.gz"
-        assert "1 folders of DICOM slices are skipped: dicom" in caplog.text
+        assert "folders of DICOM slices are skipped: dicom" in caplog.text
 
     def test_series_that_are_no_volumes_are_all_told_before_anything_is_computed(self, tmp_path: Path) -> None:
         write_at(tmp_path / "gap", [0, 2, 4, 8, 10])
