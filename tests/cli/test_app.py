@@ -377,6 +377,7 @@ def test_help_imports_nothing_heavy(arguments: list[str], forbidden: set[str]) -
         (["plan", "nothing", "--preset", "defaul"], "Did you mean"),
         (["plan", "nothing", "--for-model", "nnunett"], "Did you mean"),
         (["predict", "--model", "nothing", "--input", "a", "--output", "b"], "The model folder does not exist"),
+        (["plan", "nothing"], "The data set folder does not exist"),
         (["inspect", "nothing"], "There is no workspace for 'nothing'"),
     ],
 )

@@ -88,7 +88,10 @@ def plan(
     PRESETS.look_up(preset, "--preset")
     if for_model is not None:
         NETWORKS.look_up(for_model, "--for-model")
-    from umseg.dataset.dataset import Dataset
+    from umseg.dataset.dataset import Dataset, require_folder
+
+    # torch is imported after this.
+    require_folder(dataset)
     from umseg.models.measured_memory import MemoryMeter
     from umseg.planning import Overrides
     from umseg.preprocess.store.case_store import as_store_dtype

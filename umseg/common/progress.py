@@ -43,6 +43,7 @@ class Progress:
         self.done = 0
         self._bar: tqdm[None] = tqdm(total=total, desc=title, unit=unit, disable=quiet or not has_terminal())
         self._start = self._said = time.monotonic()
+        self._first = self._start
         self._stated = False
 
     def __enter__(self) -> Progress:
@@ -63,10 +64,14 @@ class Progress:
         """Note that one more piece is finished."""
         self.done += 1
         self._bar.update()
+        if self.done == 1:
+            # Workers start before the first piece is finished, which says nothing of the others.
+            self._first = time.monotonic()
         if self.quiet or self.done == self.total:
             return
-        left = self._passed / self.done * (self.total - self.done)
-        if not self._stated and self._passed >= SECONDS_TO_MEASURE and left > LONG:
+        measured = time.monotonic() - self._first
+        left = measured / max(self.done - 1, 1) * (self.total - self.done)
+        if not self._stated and measured >= SECONDS_TO_MEASURE and left > LONG:
             self._stated = True
             self._said = time.monotonic()
             log.info("%s %s: about %s.", self.title, counted(self.total, self.unit), duration(self._passed + left))

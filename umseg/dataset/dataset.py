@@ -80,6 +80,20 @@ def load_dataset(folder: Path) -> Dataset:
     return dataset
 
 
+def require_folder(folder: Path) -> Path:
+    """The absolute path of a data set's folder.
+
+    Raises:
+        UserError: There is no such folder.
+    """
+    # `Path.absolute` would keep ".." in the path, and with it in the data set's name.
+    folder = Path(os.path.abspath(folder))  # noqa: PTH100
+    refuse_lost(folder)
+    if not is_folder(folder):
+        raise UserError("The data set folder does not exist.", file=folder, remedy=REMEDY)
+    return folder
+
+
 def survey_dataset(folder: Path) -> tuple[Dataset, list[Problem]]:
     """List the training cases that have all their files, and what is wrong with the others; no image is read.
 
@@ -89,11 +103,7 @@ def survey_dataset(folder: Path) -> tuple[Dataset, list[Problem]]:
     Raises:
         UserError: The folder, ``dataset.json`` or a folder of images or labels is missing, empty or wrong.
     """
-    # `Path.absolute` would keep ".." in the path, and with it in the data set's name.
-    folder = Path(os.path.abspath(folder))  # noqa: PTH100
-    refuse_lost(folder)
-    if not is_folder(folder):
-        raise UserError("The data set folder does not exist.", file=folder, remedy=REMEDY)
+    folder = require_folder(folder)
     require_component(folder.name, "The name of the data set's folder")
     description = load_description(folder / "dataset.json")
     entries = load_file_map(folder / "dataset.json")

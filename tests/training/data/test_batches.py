@@ -222,7 +222,7 @@ def test_a_case_that_does_not_fit_the_plan_is_named(tmp_path: Path, channels: in
     write_store(tmp_path, [dataclasses.replace(case, label=None) if channels == 1 else case] * 3)
     with pytest.raises(UserError, match=r"case_\d does not fit the plan") as caught:
         make(make_factory(tmp_path), 0, "train", 0)
-    assert caught.value.expected == "1 channels and a label map"
+    assert caught.value.expected == "1 channel and a label map"
 
 
 @pytest.mark.parametrize("ending", [".data.b2nd", ".label.b2nd"])

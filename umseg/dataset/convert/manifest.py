@@ -120,7 +120,11 @@ def read_table(path: Path, what: str) -> tuple[Sequence[str], list[dict[str, str
         # Spreadsheets put a byte order mark first.
         reader = csv.DictReader(io.StringIO(read_text(path, _MOST_BYTES, "utf-8-sig"), newline=""), restval="")
         return reader.fieldnames or (), list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except OSError as error:
+        raise UserError(
+            f"{what} cannot be read.", file=path, found=error.strerror or str(error), remedy="Check its path and rights."
+        ) from error
+    except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(
             f"{what} cannot be read.", file=path, found=str(error), remedy="Save it as CSV in UTF-8."
         ) from error

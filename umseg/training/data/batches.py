@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from umseg.common.errors import UserError
+from umseg.common.text import counted
 from umseg.common.workers import note_case
 from umseg.planning.plan import Configuration
 from umseg.preprocess.store.case_store import REMEDY, CaseStore, StoredCase
@@ -241,8 +242,8 @@ class BatchFactory:
             raise UserError(
                 f"Preprocessed case {name} does not fit the plan.",
                 file=self.folder,
-                found=f"{case.data.shape[0]} channels, {'no' if case.label is None else 'a'} label map",
-                expected=f"{len(data)} channels and a label map",
+                found=f"{counted(case.data.shape[0], 'channel')}, {'no' if case.label is None else 'a'} label map",
+                expected=f"{counted(len(data), 'channel')} and a label map",
                 remedy=REMEDY,
             )
         if len(final) == 2:
