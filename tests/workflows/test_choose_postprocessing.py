@@ -42,7 +42,7 @@ def squares(size: int = 8, count: int = 3) -> NDArray[np.uint16]:
 
 
 def with_specks(instances: NDArray[np.uint16], count: int = 5) -> NDArray[np.uint16]:
-    found = instances.copy()
+    found: NDArray[np.uint16] = instances.copy()
     for number in range(count):
         found[17, 3 * number + 1 : 3 * number + 3] = instances.max() + 1 + number
     return found
