@@ -9,12 +9,18 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.dataset.builder import write_image
+from tests.inference.test_postprocessing import OBJECTS
+from tests.inference.test_predictor import write_model
 from umseg.common.errors import UserError
+from umseg.dataset.dataset import Case, Dataset
 from umseg.dataset.io.images import read_geometry, read_label
-from umseg.evaluation import Pair, instance_f1
+from umseg.evaluation import InstanceMetrics, Pair, instance_f1
 from umseg.evaluation.instance_pairs import evaluate_instances
+from umseg.inference import Predictor
 from umseg.inference.postprocessing import Postprocessing
-from umseg.preprocess.instance_cleaning import Cleaning
+from umseg.models.card import ModelCard
+from umseg.preprocess.instance_cleaning import Cleaning, remove_small_objects
+from umseg.training.data.splits import Split, Splits
 from umseg.workflows.choose_postprocessing import (
     best_of,
     candidate_sizes,
@@ -23,6 +29,8 @@ from umseg.workflows.choose_postprocessing import (
     clean_files,
     cleanings,
 )
+from umseg.workflows.validate import earlier_validation, validate_fold
+from umseg.workspace import FoldFolder, Workspace
 
 
 def squares(size: int = 8, count: int = 3) -> NDArray[np.uint16]:
@@ -80,6 +88,40 @@ def test_holes_are_filled_where_that_finds_more_objects(tmp_path: Path) -> None:
     chosen = choose_postprocessing(pairs_of(tmp_path, (rings, squares())))
     assert choice(chosen) == (0, True)
     assert (chosen.F1_before, chosen.F1_after) == (0.0, 1.0)
+
+
+def test_what_is_validated_is_what_prediction_gives(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "w")
+    fold = workspace.model("nnunet", "small").fold(0)
+    write_model(fold.models.path, dimensions=2, **OBJECTS)
+    image = write_image(
+        tmp_path / "in" / "a_0000.png", np.random.default_rng(0).integers(0, 4, (24, 30)).astype(np.uint8)
+    )
+    plain = read_label(predict(fold, image, tmp_path / "plain")).array[0]
+    smallest = int(np.median(np.bincount(plain.ravel())[1:])) + 1
+    reference = write_image(tmp_path / "a.png", remove_small_objects(plain, smallest).astype(np.uint16))
+    case = Case(id="a", images=(image,), label=reference)
+    description = ModelCard.load(fold.models.card_file, "").dataset
+    Dataset(name="d", folder=tmp_path, description=description, cases=(case,)).save(workspace.file(Dataset))
+    Splits(folds=(Split(train=("a",), validation=("a",)),)).save(workspace.file(Splits))
+    said: list[str] = []
+    metrics = validate_fold(workspace, fold.path, device="cpu", precision="fp32", quiet=True, say=said.append)
+    assert isinstance(metrics, InstanceMetrics)
+    chosen = Postprocessing.load(fold.postprocessing_file, "")
+    assert chosen.F1_before is not None
+    assert chosen.F1_before < metrics.F1.mean == chosen.F1_after == 1
+    assert said == [choice_message(chosen)]
+    assert earlier_validation(workspace, fold.path) == metrics
+    validated = read_label(fold.validation / "a.png").array
+    np.testing.assert_array_equal(validated, read_label(predict(fold, image, tmp_path / "out")).array)
+    # A second validation begins with label maps that are not cleaned.
+    assert validate_fold(workspace, fold.path, device="cpu", precision="fp32", quiet=True) == metrics
+    assert Postprocessing.load(fold.postprocessing_file, "") == chosen
+
+
+def predict(fold: FoldFolder, image: Path, output: Path) -> Path:
+    (written,) = Predictor(fold.models.path, "cpu", precision="fp32").predict_files(image, output, quiet=True)
+    return written
 
 
 def test_small_objects_that_are_right_are_kept(tmp_path: Path) -> None:

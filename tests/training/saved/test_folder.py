@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.claimants import claimed_elsewhere
+from tests.training.loop.test_memory import make_card
 from umseg.common import claims
 from umseg.common.claims import holder
 from umseg.common.errors import UserError
@@ -14,7 +15,7 @@ from umseg.training.config.training_config import TrainingConfig
 from umseg.training.data.splits import Split
 from umseg.training.saved.claimed import claimed_folds
 from umseg.training.saved.folder import RunFolder
-from umseg.workspace import BEST, FINAL, LATEST, FoldFolder, ModelFolder, Workspace
+from umseg.workspace import BEST, FINAL, LATEST, POSTPROCESSING, FoldFolder, ModelFolder, Workspace
 
 CONFIG = TrainingConfig(epochs=3)
 SPLIT = Split(train=("a", "b"), validation=("c",))
@@ -50,6 +51,18 @@ def test_weights_without_a_checkpoint_are_not_overwritten(models: ModelFolder, f
 def test_a_complete_run_stays_complete_without_its_checkpoint(models: ModelFolder) -> None:
     begin(models, FINAL)
     assert RunFolder(models, CONFIG, SPLIT).complete
+
+
+def test_a_run_that_is_extended_loses_what_its_weights_led_to(models: ModelFolder) -> None:
+    fold = begin(models, FINAL, LATEST, POSTPROCESSING)
+    fold.validation.mkdir()
+    fold.metrics_file.touch()
+    gone = (fold.weights("final"), fold.metrics_file, fold.postprocessing_file)
+    card = make_card()
+    RunFolder(models, CONFIG, SPLIT).prepare(card, "fp32")
+    assert all(file.exists() for file in gone)
+    RunFolder(models, CONFIG.model_copy(update={"epochs": 6}), SPLIT).prepare(card, "fp32")
+    assert not any(file.exists() for file in gone)
 
 
 def test_weights_with_other_options_are_refused(models: ModelFolder) -> None:
