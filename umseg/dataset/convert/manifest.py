@@ -122,7 +122,7 @@ def read_table(path: Path, what: str) -> tuple[Sequence[str], list[dict[str, str
         return reader.fieldnames or (), list(reader)
     except OSError as error:
         raise UserError(
-            f"{what} cannot be read.", file=path, found=error.strerror or str(error), remedy="Check its path and rights."
+            f"{what} cannot be read.", file=path, found=error.strerror or str(error), remedy="Check the path."
         ) from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(
