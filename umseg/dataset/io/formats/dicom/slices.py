@@ -118,7 +118,7 @@ def _check_tilt(
     spacing: tuple[float, float],
 ) -> None:
     shifts = np.abs((positions - positions[0]) @ axes.T)
-    if not np.any(shifts > np.asarray(spacing)):
+    if not np.any(shifts > np.abs(spacing)):
         return
     furthest = int(np.argmax(np.linalg.norm(shifts, axis=1)))
     shift, height = float(np.linalg.norm(shifts[furthest])), float(heights[furthest] - heights[0])
