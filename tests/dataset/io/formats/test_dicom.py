@@ -247,6 +247,11 @@ class TestHeaders:
         with pytest.raises(UserError, match="size of a voxel is not usable"):
             read_image([tmp_path])
 
+    def test_the_absolute_value_of_a_negative_pixel_size_is_taken(self, tmp_path: Path) -> None:
+        for path in write_series(tmp_path, noise()):
+            rewrite(path, PixelSpacing=[-1, 1])
+        assert "negative" in read_image([tmp_path]).notices[0].problem
+
     def test_text_of_any_character_set(self, tmp_path: Path) -> None:
         write_series(tmp_path, noise((2, 6, 7)), uid="1.2.3")
         for path in write_series(tmp_path, noise(), uid="1.2.4", first=10):
