@@ -26,8 +26,8 @@ def test_long_work_states_its_time_first_and_a_line_every_minute(
 ) -> None:
     assert run(caplog, monkeypatch, 1.5, quiet=False) == [
         "Preprocessing 100 cases: about 2 min.",
-        "Preprocessing: 44 of 100 cases, about 84 s to go.",
-        "Preprocessing: 84 of 100 cases, about 24 s to go.",
+        "Preprocessing: 45 of 100 cases, about 82 s to go.",
+        "Preprocessing: 85 of 100 cases, about 22 s to go.",
         "Preprocessing: 100 cases in 2 min.",
     ]
     assert "\r" not in capsys.readouterr().err, "no bar, because there is no terminal"

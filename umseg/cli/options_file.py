@@ -11,6 +11,7 @@ import yaml
 
 from umseg.common.errors import UserError
 from umseg.common.files import read_text
+from umseg.common.json_file import without_advice
 from umseg.common.text import printable
 
 MOST_BYTES = 2**16
@@ -34,7 +35,7 @@ def read_options(file: Path) -> Mapping[str, Any]:
         raise UserError(
             "The file of options cannot be read.",
             file=file,
-            found="; ".join(printable(line.strip()) for line in str(error).splitlines()[:6]),
+            found="; ".join(printable(line.strip()) for line in without_advice(error).splitlines()[:6]),
             expected=_EXPECTED,
         ) from error
     if not isinstance(content, dict):

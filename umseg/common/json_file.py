@@ -69,12 +69,20 @@ def parse_json(text: str) -> Any:
         raise ValueError(_explain(error)) from error
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
+    except ValueError as error:
+        raise ValueError(without_advice(error)) from None
     _limit_depth(content)
     if _SURROGATE.search(text):
         _require_unicode(content)
     return content
 
 
+def without_advice(error: Exception) -> str:
+    """The message of an error, without Python's advice to its programmers about numbers of many digits."""
+    return _DIGITS if str(error).startswith("Exceeds the limit") else str(error)
+
+
+_DIGITS = "a number of thousands of digits"
 _TOO_DEEP = f"more than {MOST_DEPTH} lists or objects within each other"
 
 

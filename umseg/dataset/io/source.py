@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from umseg.common.text import by
 from umseg.dataset.io.content import foreign_content
 from umseg.dataset.io.grid import Geometry
 from umseg.dataset.listing import not_readable
+
+_ITK_OBJECT = re.compile(r"^ITK ERROR: \w+\(0x[0-9a-f]+\): ")
 
 
 class DamagedFileError(Exception):
@@ -106,9 +109,9 @@ def unreadable(path: Path, error: Exception) -> UserError:
 
 
 def last_line(error: Exception) -> str:
-    """The last line of an error's message; ITK begins with lines about its own source code."""
+    """The last line of an error's message; ITK begins with lines about its own source code and objects."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    return _ITK_OBJECT.sub("", lines[-1]) if lines else type(error).__name__
 
 
 @contextlib.contextmanager
