@@ -142,3 +142,17 @@ def test_links_that_lead_nowhere_count(folders: MakeFolders) -> None:
     (reference / "link").symlink_to("/nowhere")
     with pytest.raises(UserError, match="A link leads to a file that cannot be reached"):
         cases(predictions, reference / "link", None, None)
+
+
+def test_names_with_commas_are_put_together_again(tmp_path: Path) -> None:
+    for folder in ("p", "r"):
+        (tmp_path / folder).mkdir()
+        for name in ("a, b", "a", "c"):
+            (tmp_path / folder / f"{name}.nii.gz").touch()
+    for given, expected in (
+        (["a", "b"], ["a, b"]),
+        (["c", "a", "b", "a"], ["a", "a, b", "c"]),
+        (["a", "c"], ["a", "c"]),
+    ):
+        pairs, _ = find_pairs(tmp_path / "p", tmp_path / "r", ".nii.gz", given)
+        assert [pair.case for pair in pairs] == expected
