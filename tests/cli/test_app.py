@@ -308,7 +308,7 @@ class TestBadInput:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 2
         assert "Traceback" in done.stderr
-        assert "survey_dataset" in done.stderr
+        assert "require_folder" in done.stderr
 
 
 def test_every_verb_is_listed_with_the_beginning_of_its_own_help() -> None:
