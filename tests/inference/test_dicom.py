@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from tests.dataset.builder import write_image
 from tests.dataset.dicom_builder import PATIENT, write_series
-from tests.inference.test_predictor import write_model
+from tests.inference.models import write_model
 from umseg.cli.app import app
 from umseg.dataset.io.images import read_image, read_label
 

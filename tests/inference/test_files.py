@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from tests.dataset.builder import names_in, write_dataset, write_image
-from tests.inference.test_predictor import make_image, write_model, write_weights
+from tests.inference.models import make_image, write_weights
 from tests.orientations import values_in_space, write_along
 from tests.training.factories import make_network
 from umseg.cli.app import app
@@ -28,16 +28,6 @@ from umseg.inference.output import refuse_place
 from umseg.models.card import load_card
 
 IMAGES = ("a", "b", "c")
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    return write_model(tmp_path / "nnunet__small")
-
-
-@pytest.fixture
-def predictor(model: Path) -> Predictor:
-    return Predictor(model, "cpu", precision="fp32")
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.dataset.builder import write_image
-from tests.inference.test_predictor import write_model
+from tests.inference.models import write_model
 from umseg.common.errors import UserError
 from umseg.dataset.check.digest import digest_of_record
 from umseg.inference import Predictor

@@ -38,7 +38,7 @@ def test_a_gpu_and_why_it_does_not_run_the_faster_scan(monkeypatch: pytest.Monke
     known = {"triton": Obstacle("triton is not installed", "pip install it"), "mamba_ssm": None, "reference": None}
     monkeypatch.setattr(interface, "OBSTACLES", known | {"cpu": None})
     monkeypatch.setattr(doctor, "OBSTACLES", known)
-    report = doctor.examine()
+    report = "\n".join(doctor.device_lines())
     assert "cuda:0: NVIDIA Test, 80 GB, compute capability 9.0, 132 multiprocessors" in report
     gpu = report.partition("cuda:0")[2]
     assert "precision auto: bf16" in gpu
@@ -54,7 +54,7 @@ def test_why_there_is_no_gpu(cuda: str | None, reason: str, monkeypatch: pytest.
     monkeypatch.setattr(torch.version, "cuda", cuda)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    report = doctor.examine()
+    report = "\n".join(doctor.device_lines())
     assert f"cuda: none; {reason}" in report
     assert "selective scan: would be " in report
 

@@ -11,8 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from umseg.architectures.options import ModelOptions
+from umseg.dataset.description import DatasetDescription
+from umseg.models.card import ModelCard
 from umseg.models.registry import build_network
-from umseg.planning.plan import Configuration
+from umseg.planning.plan import Configuration, Plan
 from umseg.preprocess import CaseProperties, CaseStore, Origin, PreprocessedCase
 
 
@@ -88,3 +91,28 @@ def write_store(folder: Path, cases: Sequence[PreprocessedCase]) -> CaseStore:
     for number, case in enumerate(cases):
         store.write(f"case_{number}", case, Origin(source="files", recipe="plan"), (8, 8, 8))
     return store
+
+
+def make_card(model: str = "nnunet", mirror_axes: tuple[int, ...] = ()) -> ModelCard:
+    """The card of a small model of two classes."""
+    plan = Plan(
+        dataset_name="Dataset001_Other",
+        preset="default",
+        original_median_spacing_after_transp=(1.0, 1.0, 1.0),
+        original_median_shape_after_transp=(8, 8, 8),
+        transpose_forward=(0, 1, 2),
+        transpose_backward=(0, 1, 2),
+        foreground_intensity_properties_per_channel={},
+        configurations={"3d_fullres": make_configuration()},
+    )
+    return ModelCard(
+        umseg_version="0",
+        model=model,
+        options=ModelOptions(),
+        configuration_name="3d_fullres",
+        dataset=DatasetDescription(
+            channel_names={"0": "MRI"}, labels={"background": 0, "a": 1, "b": 2}, numTraining=1, file_ending=".nii.gz"
+        ),
+        plan=plan,
+        mirror_axes=mirror_axes,
+    )

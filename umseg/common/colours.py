@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 # Matplotlib's "tab10".
 _FIRST = ("1f77b4", "ff7f0e", "2ca02c", "d62728", "9467bd", "8c564b", "e377c2", "7f7f7f", "bcbd22", "17becf")
-_TO_XYZ = np.array([[0.412456, 0.357576, 0.180438], [0.212673, 0.715152, 0.072175], [0.019334, 0.119192, 0.950304]])
+_TO_XYZ = np.array(
+    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.119192, 0.9503041]]
+)
 _STEPS = 16
 _DARKEST, _LIGHTEST = 30.0, 88.0
 """Lightness (0 to 100) between which colours stand out from black, and from white."""
@@ -39,10 +41,7 @@ def class_colours(count: int) -> tuple[tuple[float, float, float], ...]:
 def _lab(colours: NDArray[np.float64]) -> NDArray[np.float64]:
     """CIE L*a*b* values of sRGB colours (n, 3), in which equal distances look equally large."""
     linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
-    matrix = np.array(
-        [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.119192, 0.9503041]]
-    )
-    xyz = linear @ matrix.T / np.array([0.95047, 1.0, 1.08883])
+    xyz = linear @ _TO_XYZ.T / np.array([0.95047, 1.0, 1.08883])
     root = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
     x, y, z = root.T
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from umseg.dataset.dataset import Case
 from umseg.dataset.io.images import Image, LabelMap, read_image, read_label
 from umseg.dataset.io.orientation import Turn, stored_axes, turn_onto
 from umseg.dataset.io.source import Notice
+
+ValuesT = TypeVar("ValuesT", Image, LabelMap)
 
 
 @dataclass(frozen=True)
@@ -52,30 +55,18 @@ def read_training_case(case: Case, num_channels: int, axes: str | None) -> Train
             expected=f"{stored}, as the image",
             remedy="Both lie on the same grid in space: the label map is turned to the axes of the image.",
         )
-        image, label = replace(image, notices=(*image.notices, notice)), turned_label(label, turn)
+        image, label = replace(image, notices=(*image.notices, notice)), turned(label, turn)
     turn = Turn.between(stored, axes)
-    return TrainingCase(turned_image(image, turn), turned_label(label, turn), stored)
+    return TrainingCase(turned(image, turn), turned(label, turn), stored)
 
 
-def turned_image(image: Image, turn: Turn) -> Image:
-    """The image along other axes."""
+def turned(values: ValuesT, turn: Turn) -> ValuesT:
+    """An image or a label map along other axes."""
     if not turn:
-        return image
+        return values
     return replace(
-        image,
-        array=turn.array(image.array),
-        spacing=turn.spacing(image.spacing),
-        geometry=turn.geometry(image.geometry),
-    )
-
-
-def turned_label(label: LabelMap, turn: Turn) -> LabelMap:
-    """The label map along other axes."""
-    if not turn:
-        return label
-    return replace(
-        label,
-        array=turn.array(label.array),
-        spacing=turn.spacing(label.spacing),
-        geometry=turn.geometry(label.geometry),
+        values,
+        array=turn.array(values.array),
+        spacing=turn.spacing(values.spacing),
+        geometry=turn.geometry(values.geometry),
     )

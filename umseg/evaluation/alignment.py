@@ -17,7 +17,7 @@ from umseg.dataset.io.grid import Geometry, Unit, most_telling, placement_differ
 from umseg.dataset.io.images import LabelMap, read_label
 from umseg.dataset.io.orientation import stored_axes, turn_onto
 from umseg.dataset.io.source import Notice
-from umseg.dataset.training_case import turned_label
+from umseg.dataset.training_case import turned
 from umseg.evaluation.pairs import Pair
 
 log = logging.getLogger(__name__)
@@ -161,7 +161,7 @@ def _along_reference(prediction: LabelMap, reference: LabelMap, pair: Pair) -> t
             remedy="Resample the prediction to the grid of the reference. If its header is wrong and its voxels are "
             "those of the reference, copy the reference's header.",
         )
-    return turned_label(prediction, turn), (stored, axes)
+    return turned(prediction, turn), (stored, axes)
 
 
 def _grid(grid: Geometry) -> str:

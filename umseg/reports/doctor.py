@@ -15,12 +15,6 @@ from umseg.kernels.scan import selective_scan
 from umseg.kernels.scan.interface import OBSTACLES, choose_backend, fitting_backends
 from umseg.kernels.scan.reference import scan as reference
 from umseg.models.device import PRECISIONS, resolve_precision
-from umseg.reports.packages import package_lines
-
-
-def examine() -> str:
-    """The report: versions, devices, and for each device the precision and the backend of the scan."""
-    return "\n".join([*package_lines(), *device_lines()])
 
 
 def device_lines() -> Iterator[str]:

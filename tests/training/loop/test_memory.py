@@ -8,12 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from tests.training.factories import make_configuration
+from tests.training.factories import make_card
 from umseg.common.errors import UserError
-from umseg.dataset import DatasetDescription
-from umseg.models import ModelOptions
 from umseg.models.card import ModelCard
-from umseg.planning import Plan
 from umseg.planning.training_memory import training_memory
 from umseg.training.config.training_config import TrainingConfig
 from umseg.training.loop.memory import check_training_memory
@@ -23,28 +20,8 @@ CPU = torch.device("cpu")
 GB = 10**9
 
 
-def make_card(model: str = "nnunet", **fields: Any) -> ModelCard:
-    plan: dict[str, Any] = {
-        "dataset_name": "Dataset001_A",
-        "preset": "default",
-        "original_median_spacing_after_transp": (1.0, 1.0, 1.0),
-        "original_median_shape_after_transp": (8, 8, 8),
-        "transpose_forward": (0, 1, 2),
-        "transpose_backward": (0, 1, 2),
-        "foreground_intensity_properties_per_channel": {},
-        "configurations": {"3d_fullres": make_configuration()},
-    }
-    card = ModelCard(
-        umseg_version="0",
-        model=model,
-        options=ModelOptions(),
-        configuration_name="3d_fullres",
-        dataset=DatasetDescription(
-            channel_names={"0": "MRI"}, labels={"background": 0, "a": 1, "b": 2}, numTraining=1, file_ending=".nii.gz"
-        ),
-        plan=Plan(**plan),
-        mirror_axes=(),
-    )
+def card_of(model: str = "nnunet", **fields: Any) -> ModelCard:
+    card = make_card(model)
     # Past the limits of a plan, as options and plugins may be.
     configuration = card.plan.configurations["3d_fullres"].model_copy(update=fields)
     plan_copy = card.plan.model_copy(update={"configurations": {"3d_fullres": configuration}})
@@ -59,7 +36,7 @@ def check(card: ModelCard, available: int, processes: Processes | None = None, *
 @pytest.mark.parametrize("model", ["nnunet", "umamba_bot", "segresnet"])
 def test_a_small_training_fits(model: str, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        check(make_card(model), GB)
+        check(card_of(model), GB)
     assert not caplog.records
 
 
@@ -75,20 +52,20 @@ def test_a_small_training_fits(model: str, caplog: pytest.LogCaptureFixture) -> 
 @pytest.mark.parametrize("model", ["nnunet", "umamba_enc"])
 def test_what_cannot_fit_is_refused(model: str, fields: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=f"Training {model} needs more memory") as caught:
-        check(make_card(model, **fields), 24 * GB)
+        check(card_of(model, **fields), 24 * GB)
     assert "this machine has 24.0 GB available" in str(caught.value.found)
     assert "--batch-size" in str(caught.value.remedy)
 
 
 def test_a_network_without_description_is_judged_by_its_batch() -> None:
-    check(make_card("segresnet", batch_size=1000), 24 * GB)
+    check(card_of("segresnet", batch_size=1000), 24 * GB)
     with pytest.raises(UserError, match="needs more memory"):
-        check(make_card("segresnet", batch_size=100_000_000), 24 * GB)
+        check(card_of("segresnet", batch_size=100_000_000), 24 * GB)
 
 
 def test_parts_and_processes_need_less() -> None:
     # 16 x 16 x 16 voxels at least, of each 6 bytes of image and label, and 12 bytes of logits in a part.
-    card = make_card("segresnet", batch_size=1000)
+    card = card_of("segresnet", batch_size=1000)
     with pytest.raises(UserError):
         check(card, 4096 * 18 * 1000 - 1)
     check(card, 4096 * 18 * 1000)
@@ -97,7 +74,7 @@ def test_parts_and_processes_need_less() -> None:
 
 
 def test_what_is_expected_not_to_fit_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
-    card = make_card(batch_size=1000)
+    card = card_of(batch_size=1000)
     expected = training_memory("nnunet", card.configuration, 1, 3, precision="fp32", device="cpu").total
     with caplog.at_level(logging.WARNING):
         check(card, expected)
@@ -112,6 +89,6 @@ def test_what_is_expected_not_to_fit_is_warned_of(caplog: pytest.LogCaptureFixtu
 
 
 def test_weights_that_do_not_fit_are_refused_before_they_are_made() -> None:
-    card = make_card(features_per_stage=(10**7, 10**7))
+    card = card_of(features_per_stage=(10**7, 10**7))
     with pytest.raises(UserError, match="The network nnunet needs more memory"):
         card.build_network()

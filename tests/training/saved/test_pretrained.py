@@ -1,17 +1,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from tests.training.factories import make_configuration, make_network
+from tests.training.factories import make_card, make_configuration, make_network
 from umseg.common.errors import UserError
-from umseg.dataset import DatasetDescription
-from umseg.models import ModelOptions, build_network
-from umseg.models.card import ModelCard
-from umseg.planning import Plan
+from umseg.models import build_network
 from umseg.training.data.splits import Split
 from umseg.training.saved import checkpoint
 from umseg.training.saved.pretrained import load_pretrained
@@ -21,27 +17,7 @@ from umseg.workspace import CARD, FINAL
 @pytest.fixture
 def other(tmp_path: Path) -> Path:
     """A model folder with a network of three classes."""
-    plan: dict[str, Any] = {
-        "dataset_name": "Dataset001_Other",
-        "preset": "default",
-        "original_median_spacing_after_transp": (1.0, 1.0, 1.0),
-        "original_median_shape_after_transp": (8, 8, 8),
-        "transpose_forward": (0, 1, 2),
-        "transpose_backward": (0, 1, 2),
-        "foreground_intensity_properties_per_channel": {},
-        "configurations": {"3d_fullres": make_configuration()},
-    }
-    card = ModelCard(
-        umseg_version="0",
-        model="nnunet",
-        options=ModelOptions(),
-        configuration_name="3d_fullres",
-        dataset=DatasetDescription(
-            channel_names={"0": "MRI"}, labels={"background": 0, "a": 1, "b": 2}, numTraining=1, file_ending=".nii.gz"
-        ),
-        plan=Plan(**plan),
-        mirror_axes=(0, 1, 2),
-    )
+    card = make_card(mirror_axes=(0, 1, 2))
     card.save(tmp_path / CARD)
     for fold, seed in (("0", 5), ("all", 6)):
         network = make_network(seed=seed)

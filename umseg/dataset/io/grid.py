@@ -19,8 +19,6 @@ The slice axis of 2-D images thus always counts as the one of lowest resolution,
 
 SPACING_TOLERANCE = 1e-3
 _DIRECTION_TOLERANCE = 1e-3
-# Cosine of the angle between axes. ITK itself turns down NIfTI files beyond this.
-_RIGHT_ANGLE = 1e-5
 # In voxels: the rounding in a file header, not a shift that anyone would see.
 _ORIGIN_TOLERANCE = 0.01
 _MOST_TELLING_FIRST = ("mm", "px", None)
@@ -83,12 +81,6 @@ class Geometry:
         """Array shape (z, y, x); z is 1 for a 2-D file."""
         z, y, x = (*reversed(self.size),) if self.dimensions == 3 else (1, *reversed(self.size))
         return z, y, x
-
-    @property
-    def is_orthogonal(self) -> bool:
-        """Whether the axes are at right angles."""
-        axes = np.reshape(self.direction, (self.dimensions, self.dimensions))
-        return bool(np.allclose(axes.T @ axes, np.eye(self.dimensions), rtol=0, atol=_RIGHT_ANGLE))
 
 
 def spacings_agree(first: Geometry, second: Geometry) -> bool:

@@ -168,11 +168,4 @@ _LOST = ("Timed out", "Connection closed by peer", "Connection reset by peer", "
 
 
 def _is_lost(error: Exception) -> bool:
-    phrases = (
-        "Timed out",
-        "Connection closed by peer",
-        "Connection reset by peer",
-        "Broken pipe",
-        "remote process exited",
-    )
-    return any(phrase in str(error) for phrase in phrases)
+    return any(phrase in str(error) for phrase in _LOST)

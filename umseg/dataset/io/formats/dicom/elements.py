@@ -63,11 +63,6 @@ class Elements:
     found: Dataset
     syntax: str
 
-    @property
-    def little_endian(self) -> bool:
-        """The order of bytes in numbers."""
-        return self.syntax != BIG_ENDIAN
-
 
 class _Bounded:
     """A file of which no more can be read than there is: a length in it never becomes memory."""

@@ -30,7 +30,6 @@ from umseg.dataset.io.source import DamagedFileError, last_line
 logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
 
 _X_RESOLUTION, _Y_RESOLUTION = 282, 283
-_COLOURS_OF_PALETTE = 320
 # MetaMorph keeps all slices in one page; this tag counts them.
 _METAMORPH = 33629
 _MM_PER_UNIT = {2: 25.4, 3: 10.0}
