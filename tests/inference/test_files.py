@@ -18,9 +18,9 @@ from tests.inference.models import make_image, write_weights
 from tests.orientations import values_in_space, write_along
 from tests.training.factories import make_network
 from umseg.cli.app import app
-from umseg.common.claims import holder
 from umseg.common.errors import UserError
 from umseg.common.files import write_text
+from umseg.common.processes.claims import holder
 from umseg.dataset.dataset import survey_cases
 from umseg.inference import Predictor
 from umseg.inference.failures import FailedCasesError

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from tests.evaluation.factories import make_metrics
-from umseg.common.claims import claim
+from umseg.common.processes.claims import claim
 from umseg.dataset.dataset import Case, Dataset
 from umseg.dataset.description import DatasetDescription
 from umseg.evaluation import write_metrics

@@ -13,8 +13,8 @@ import pytest
 
 from tests.blobs import write_blobs
 from tests.claimants import claimed_elsewhere
-from umseg.common import claims
 from umseg.common.errors import UserError
+from umseg.common.processes import claims
 from umseg.dataset.io.images import read_label, write_label
 from umseg.models import ModelOptions
 from umseg.planning import Overrides, Plan

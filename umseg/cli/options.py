@@ -60,6 +60,6 @@ WORKSPACE_ROOT = DEFAULT_ROOT
 
 def worker_count(given: int | None) -> int:
     """The number of worker processes: the one that the user gave, or the default."""
-    from umseg.common.parallel import default_workers
+    from umseg.common.processes.parallel import default_workers
 
     return default_workers() if given is None else given

@@ -1,1 +1,1 @@
-"""Tools of all packages: user errors, atomic files, JSON records, per-case work, registries, texts."""
+"""Tools of all packages: user errors, atomic files, JSON records, registries, texts, memory, and work in processes."""

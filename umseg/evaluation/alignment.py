@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
-from umseg.common.parallel import map_cases
+from umseg.common.processes.parallel import map_cases
 from umseg.common.text import by, few
 from umseg.dataset.io.grid import Geometry, Unit, most_telling, placement_difference, spacings_agree
 from umseg.dataset.io.images import LabelMap, read_label

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from umseg.common.errors import UserError
-from umseg.common.parallel import map_cases
+from umseg.common.processes.parallel import map_cases
 from umseg.common.text import few
 from umseg.dataset.description import DatasetDescription, load_description
 from umseg.dataset.io.images import read_label

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from umseg.common.errors import UserError
-from umseg.common.patience import said_when_slow
-from umseg.common.progress import Progress as CaseProgress
+from umseg.common.processes.patience import said_when_slow
+from umseg.common.processes.progress import Progress as CaseProgress
 from umseg.dataset.dataset import Case
 from umseg.dataset.io.grid import Geometry
 from umseg.dataset.io.images import write_label

@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from umseg.common.claims import claim
 from umseg.common.errors import UserError
 from umseg.common.files import plain_path, remove_leftovers
+from umseg.common.processes.claims import claim
 from umseg.common.text import counted, few
 from umseg.dataset.check.digest import digest_of_file, digest_of_record
 from umseg.dataset.check.problems import Problem

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from umseg.common.errors import UserError
 from umseg.common.names import Component
-from umseg.common.parallel import map_cases
+from umseg.common.processes.parallel import map_cases
 from umseg.common.record import FieldError, Record
 from umseg.dataset.check.case import expected_values
 from umseg.dataset.check.digest import case_digest, dataset_digest

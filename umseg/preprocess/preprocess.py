@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
 from umseg.common.memory import keep_freed_memory
-from umseg.common.parallel import map_cases
+from umseg.common.processes.parallel import map_cases
 from umseg.common.text import counted
 from umseg.dataset.crop import box_slices, nonzero_region
 from umseg.dataset.dataset import Case, Dataset

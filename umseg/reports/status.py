@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from umseg.architectures.options import ModelOptions
-from umseg.common.claims import Holder, holder
 from umseg.common.errors import UserError
 from umseg.common.files import read_text
 from umseg.common.json_file import MOST_BYTES, parse_json
+from umseg.common.processes.claims import Holder, holder
 from umseg.common.text import table
 from umseg.dataset.dataset import Dataset
 from umseg.evaluation.records import load_metrics

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from umseg.common.parallel import map_cases
+from umseg.common.processes.parallel import map_cases
 from umseg.common.text import counted
 from umseg.dataset.io.images import read_label, write_label
 from umseg.evaluation import Pair, instance_f1

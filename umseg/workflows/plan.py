@@ -8,9 +8,9 @@ import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from umseg.common.claims import claim
 from umseg.common.errors import UserError
 from umseg.common.files import remove_leftovers
+from umseg.common.processes.claims import claim
 from umseg.common.record import Record
 from umseg.common.registry import unknown_name
 from umseg.common.text import counted

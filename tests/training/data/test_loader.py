@@ -22,8 +22,8 @@ import torch
 from tests.training.factories import make_case, make_configuration, write_store
 from umseg.common.errors import UserError
 from umseg.common.memory import available_memory
-from umseg.common.patience import Patience
-from umseg.common.workers import Board, _Membership, join_board, note_case
+from umseg.common.processes.patience import Patience
+from umseg.common.processes.workers import Board, _Membership, join_board, note_case
 from umseg.training.data.batches import Batch, BatchFactory
 from umseg.training.data.loader import BATCHES_AHEAD, load_batches
 from umseg.training.data.pool import NoBatchError, Pool, interrupts_later, largest_child
@@ -200,7 +200,7 @@ def test_a_killed_worker_is_explained_at_the_next_batches(folder: Path) -> None:
 def test_why_a_worker_ended(
     monkeypatch: pytest.MonkeyPatch, codes: list[int | None], end: str, cause: str, remedy: str
 ) -> None:
-    monkeypatch.setattr("umseg.common.workers._MINE", _Membership())
+    monkeypatch.setattr("umseg.common.processes.workers._MINE", _Membership())
     board = Board(1)
     join_board(board)
     note_case("liver_3")

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.claimants import claimed_elsewhere
-from tests.training.loop.test_memory import make_card
-from umseg.common import claims
-from umseg.common.claims import holder
+from tests.training.factories import make_card
 from umseg.common.errors import UserError
+from umseg.common.processes import claims
+from umseg.common.processes.claims import holder
 from umseg.training.config.training_config import TrainingConfig
 from umseg.training.data.splits import Split
 from umseg.training.saved.claimed import claimed_folds

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from umseg.common.errors import UserError
-from umseg.common.parallel import map_cases
+from umseg.common.processes.parallel import map_cases
 from umseg.common.text import counted
 from umseg.dataset.dataset import Case, Dataset
 from umseg.dataset.io.grid import Geometry, placement_difference, spacings_agree

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
-from umseg.common.parallel import map_cases
+from umseg.common.processes.parallel import map_cases
 from umseg.dataset.check.problems import Problem
 from umseg.dataset.check.report import report_problems
 from umseg.dataset.convert.manifest import USUAL_COLUMNS, Columns, write_groups

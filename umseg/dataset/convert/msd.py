@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field, field_validator
 from umseg.common.errors import UserError
 from umseg.common.json_file import read_json
 from umseg.common.names import FileText
-from umseg.common.parallel import map_cases
+from umseg.common.processes.parallel import map_cases
 from umseg.common.record import Record
 from umseg.common.text import by, few
 from umseg.dataset.check.problems import Problem

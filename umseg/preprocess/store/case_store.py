@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import re
 import sys
 import zlib
@@ -12,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar, cast, get_args
+from typing import Literal, TypeVar, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +22,7 @@ from safetensors.numpy import save as save_tensors
 
 from umseg.common.errors import UserError
 from umseg.common.files import atomic_path, open_regular, remove_leftovers
-from umseg.common.parallel import map_cases
+from umseg.common.processes.parallel import map_cases
 from umseg.common.record import Record
 from umseg.common.tensor_header import read_header
 from umseg.common.text import by, few
@@ -31,13 +30,12 @@ from umseg.preprocess.case import CaseProperties, PreprocessedCase
 from umseg.preprocess.store.frame import open_array
 from umseg.preprocess.store.layout import compress
 from umseg.preprocess.store.provenance import Origin
+from umseg.preprocess.store.stored_array import REMEDY, LazyArray, StoredArray, damaged
 
 StoreDtype = Literal["float32", "float16"]
 OpenedT = TypeVar("OpenedT")
 
 log = logging.getLogger(__name__)
-
-REMEDY = "Run `umseg plan` again; it preprocesses this case again and keeps the others."
 
 _RECORD = ".json"
 _DATA = ".data.b2nd"
@@ -64,20 +62,6 @@ def as_store_dtype(name: str) -> StoreDtype:
         expected=" or ".join(get_args(StoreDtype)),
         remedy="Choose one of these types with --store-dtype.",
     )
-
-
-class LazyArray(Protocol):
-    """An array on disk; indexing it with slices reads only the blocks concerned and gives a numpy array."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Voxels per axis."""
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type in which the values are stored."""
-
-    def __getitem__(self, key: Any) -> NDArray[Any]: ...
 
 
 @dataclass(frozen=True)
@@ -289,7 +273,7 @@ class CaseStore:
                 path = self._path(case_id, ending)
                 found = self._read(case_id, ending, _file_checksum)
                 if found != expected:
-                    return _damaged(path, f"CRC-32 {found}", f"CRC-32 {expected}")
+                    return damaged(path, f"CRC-32 {found}", f"CRC-32 {expected}")
             # Whoever writes a case also writes its checksums.
             self.open(case_id)
         except UserError as error:
@@ -330,12 +314,12 @@ class CaseStore:
         array: LazyArray = self._read(case_id, ending, opened)
         axes = len(shape) + (ending == _DATA)
         if array.dtype.name not in dtypes or array.shape[-3:] != shape or len(array.shape) != axes:
-            raise _damaged(
+            raise damaged(
                 path,
                 f"{by(array.shape)} values of the type {array.dtype}",
                 f"{by(shape)} voxels{' per channel' if ending == _DATA else ''}, {' or '.join(dtypes)}",
             )
-        return _StoredArray(path, path.stat(), array)
+        return StoredArray(path, path.stat(), array)
 
     def _read(self, case_id: str, ending: str, read: Callable[[Path], OpenedT]) -> OpenedT:
         path = self._path(case_id, ending)
@@ -346,49 +330,7 @@ class CaseStore:
                 "A file of a preprocessed case is missing.", file=path, found="no such file", remedy=REMEDY
             ) from error
         except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-            raise _damaged(path, str(error) or type(error).__name__, "a readable file") from error
-
-
-@dataclass(frozen=True)
-class _StoredArray:
-    """An open array, and the file that it is read from; half precision is read as single precision.
-
-    Attributes:
-        path: The file.
-        status: The file's state when it was opened.
-        array: The open array.
-    """
-
-    path: Path
-    status: os.stat_result
-    array: LazyArray
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.array.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return np.dtype(np.float32) if self.array.dtype == np.float16 else self.array.dtype
-
-    def __getitem__(self, key: Any) -> NDArray[Any]:
-        self._check_size()
-        try:
-            return self.array[key].astype(self.dtype, copy=False)
-        except RuntimeError as error:
-            # Only where nobody has verified the checksums.
-            raise _damaged(self.path, str(error), "blocks that can be decompressed") from error
-
-    def _check_size(self) -> None:
-        """Refuse a file that was cut meanwhile: reading beyond the end of a mapped file kills the process.
-
-        A file that was replaced or removed stays whole for whoever has it open.
-        """
-        with contextlib.suppress(FileNotFoundError):
-            now = os.stat(self.path)  # noqa: PTH116 - called for every patch
-            if now.st_ino == self.status.st_ino and now.st_size < self.status.st_size:
-                found = f"{now.st_size:,} bytes, which were {self.status.st_size:,} when training began"
-                raise _damaged(self.path, found, "a file that nobody changes")
+            raise damaged(path, str(error) or type(error).__name__, "a readable file") from error
 
 
 def _check_half(case_id: str, data: NDArray[np.float32]) -> None:
@@ -430,9 +372,3 @@ def _file_checksum(path: Path) -> str:
 
 def _hex(checksum: int) -> str:
     return f"{checksum:08x}"
-
-
-def _damaged(path: Path, found: str, expected: str) -> UserError:
-    return UserError(
-        "A file of a preprocessed case is damaged.", file=path, found=found, expected=expected, remedy=REMEDY
-    )

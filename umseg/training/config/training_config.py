@@ -15,7 +15,7 @@ from umseg.architectures.options import ModelOptions
 from umseg.architectures.registry import NETWORKS
 from umseg.common.errors import UserError
 from umseg.common.names import Name, require_name
-from umseg.common.parallel import default_workers
+from umseg.common.processes.parallel import default_workers
 from umseg.common.record import Record, expectation
 from umseg.common.registry import unknown_name
 from umseg.common.text import printable

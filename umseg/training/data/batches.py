@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from umseg.common.errors import UserError
+from umseg.common.processes.workers import note_case
 from umseg.common.text import counted
-from umseg.common.workers import note_case
 from umseg.planning.plan import Configuration
-from umseg.preprocess.store.case_store import REMEDY, CaseStore, StoredCase
+from umseg.preprocess.store.case_store import CaseStore, StoredCase
+from umseg.preprocess.store.stored_array import REMEDY
 from umseg.training.augmentation import Augmentation, Context, empty_batch, patch_geometry
 from umseg.training.augmentation.names import DEFAULT_PIPELINE
 from umseg.training.augmentation.pipelines import CASCADE, PIPELINES, Pipeline

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from umseg.common.errors import UserError
 from umseg.common.memory import keep_freed_memory
-from umseg.common.workers import Board, end_with_parent, join_board, kill, note_case, wait_for_ends
+from umseg.common.processes.workers import Board, end_with_parent, join_board, kill, note_case, wait_for_ends
 from umseg.training.augmentation.pipelines import require_picklable
 from umseg.training.data.batches import PHASES, Batch, BatchFactory, Key, Patches, Phase, close_cases
 from umseg.training.data.pool import SECONDS_BETWEEN_LOOKS, SHARED_MEMORY, Pool

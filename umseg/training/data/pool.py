@@ -21,9 +21,9 @@ from torch.utils.data import DataLoader
 
 from umseg.common.errors import UserError
 from umseg.common.memory import available_memory
-from umseg.common.patience import Patience
+from umseg.common.processes.patience import Patience
+from umseg.common.processes.workers import Board, End, deaf_to_interrupts, kill, states, unexpected_ends
 from umseg.common.text import counted, duration, few
-from umseg.common.workers import Board, End, deaf_to_interrupts, kill, states, unexpected_ends
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from umseg.common.errors import UserError
-from umseg.common.patience import said_when_slow
+from umseg.common.processes.patience import said_when_slow
 from umseg.models.device import resolve_device
 
 log = logging.getLogger(__name__)

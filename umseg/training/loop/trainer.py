@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from umseg.common.errors import UserError
-from umseg.common.patience import said_when_slow
-from umseg.common.progress import has_terminal
+from umseg.common.processes.patience import said_when_slow
+from umseg.common.processes.progress import has_terminal
 from umseg.models.device import place
 from umseg.models.registry import enable_activation_checkpoints
 from umseg.training.config.training_config import TrainingConfig

@@ -8,8 +8,8 @@ import socket
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from umseg.common.claims import claim, holder
 from umseg.common.errors import UserError
+from umseg.common.processes.claims import claim, holder
 from umseg.workspace import ModelFolder, Workspace
 
 

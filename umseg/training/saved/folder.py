@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterable, Iterator
 
-from umseg.common.claims import clear_folder
 from umseg.common.errors import UserError
 from umseg.common.files import remove_leftovers
+from umseg.common.processes.claims import clear_folder
 from umseg.common.text import few
 from umseg.models.card import ModelCard
 from umseg.training.config.training_config import TrainingConfig

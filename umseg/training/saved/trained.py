@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Collection, Iterator
 
-from umseg.common.claims import Holder, holder
 from umseg.common.errors import UserError
+from umseg.common.processes.claims import Holder, holder
 from umseg.training.data.splits import Split, Splits, other_cases, split_of
 from umseg.workspace import FoldFolder, Workspace
 

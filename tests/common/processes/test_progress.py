@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from umseg.common.progress import Progress
+from umseg.common.processes.progress import Progress
 
 
 def run(

@@ -19,10 +19,9 @@ from typing import Any, TypeVar
 
 from umseg.common.errors import UserError
 from umseg.common.memory import available_memory, is_out_of_memory, memory_text, out_of_memory
-from umseg.common.patience import Patience, said_when_slow
-from umseg.common.progress import Progress
-from umseg.common.text import counted, duration, few
-from umseg.common.workers import (
+from umseg.common.processes.patience import Patience, said_when_slow
+from umseg.common.processes.progress import Progress
+from umseg.common.processes.workers import (
     SECONDS_TO_END,
     Board,
     cpu_seconds,
@@ -36,6 +35,7 @@ from umseg.common.workers import (
     unexpected_ends,
     wait_for_ends,
 )
+from umseg.common.text import counted, duration, few
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from umseg.common.errors import UserError
-from umseg.common.parallel import default_workers, map_cases
-from umseg.common.patience import Patience
+from umseg.common.processes.parallel import default_workers, map_cases
+from umseg.common.processes.patience import Patience
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
@@ -171,9 +171,9 @@ def test_a_worker_that_hangs_is_reported_and_given_up(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "umseg")
-    monkeypatch.setattr("umseg.common.parallel.LONGEST_IDLE", 1.0)
-    monkeypatch.setattr("umseg.common.parallel.SECONDS_BETWEEN_LOOKS", 0.1)
-    monkeypatch.setattr("umseg.common.parallel.Patience", functools.partial(Patience, 0.5))
+    monkeypatch.setattr("umseg.common.processes.parallel.LONGEST_IDLE", 1.0)
+    monkeypatch.setattr("umseg.common.processes.parallel.SECONDS_BETWEEN_LOOKS", 0.1)
+    monkeypatch.setattr("umseg.common.processes.parallel.Patience", functools.partial(Patience, 0.5))
     with pytest.raises(UserError, match="make no progress") as caught:
         run(functools.partial(stop_at, 2), 3, 1)
     assert "cases at work: case_2 (" in str(caught.value.found)
@@ -184,7 +184,7 @@ def test_a_worker_that_hangs_is_reported_and_given_up(
 
 INTERRUPTED = """
 import sys
-from umseg.common.parallel import map_cases
+from umseg.common.processes.parallel import map_cases
 
 def work(item):
     return item
@@ -241,7 +241,7 @@ def test_workers_compute_on_one_thread_each(monkeypatch: pytest.MonkeyPatch) -> 
 SCRIPT = """
 import numpy  # in the worker too, before anything of umseg
 import threadpoolctl
-from umseg.common.parallel import map_cases
+from umseg.common.processes.parallel import map_cases
 
 def threads(_):
     return [library["num_threads"] for library in threadpoolctl.threadpool_info()]
@@ -264,7 +264,7 @@ def test_one_thread_each_also_where_the_main_script_imports_numpy(tmp_path: Path
 LONG_SCRIPT = """
 import os, sys, time
 from pathlib import Path
-from umseg.common.parallel import map_cases
+from umseg.common.processes.parallel import map_cases
 
 def work(folder):
     Path(folder, "begun.tmp").write_text(str(os.getpid()))

@@ -12,9 +12,9 @@ import pytest
 from filelock import FileLock
 
 from tests.claimants import claimed_elsewhere
-from umseg.common import claims
-from umseg.common.claims import claim, clear_folder, holder
 from umseg.common.errors import UserError
+from umseg.common.processes import claims
+from umseg.common.processes.claims import claim, clear_folder, holder
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from umseg.common.patience import Patience, said_when_slow
+from umseg.common.processes.patience import Patience, said_when_slow
 
 log = logging.getLogger("umseg.test")
 
