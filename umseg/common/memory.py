@@ -35,6 +35,9 @@ _PHRASES = (
     "Maximum allowed dimension exceeded",  # numpy
 )
 
+SMALL_BYTES = 2**25
+"""A need below this is never refused."""
+
 
 def available_memory() -> int:
     """Bytes of memory that this process can still get, swap included.
@@ -47,6 +50,22 @@ def available_memory() -> int:
     figures = [memory.total if sys.platform == "darwin" else memory.available + _free_swap()]
     figures += [figure for figure in (cgroup_memory(), _free_addresses()) if figure is not None]
     return int(min(figures))
+
+
+def exceeded_memory(needed: int, available: int | None = None) -> int | None:
+    """The bytes that can be had, where ``needed`` is more; None where it fits.
+
+    Small needs are not compared with the machine: asking it takes longer than reading a small image.
+
+    Args:
+        needed: Bytes that are needed at once.
+        available: Bytes that can be had; None asks the machine.
+    """
+    if available is None:
+        if needed < SMALL_BYTES:
+            return None
+        available = available_memory()
+    return available if needed > available else None
 
 
 def require_memory(
@@ -72,8 +91,8 @@ def require_memory(
     Raises:
         UserError: ``needed`` is more than is available.
     """
-    limit = available_memory() if available is None else available
-    if needed > limit:
+    limit = exceeded_memory(needed, available)
+    if limit is not None:
         figures = f"needs {memory_text(needed)}; this machine has {memory_text(limit)} available"
         raise UserError(
             # The figures stand apart, so that tables can count the cases with this problem.

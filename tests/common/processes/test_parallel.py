@@ -15,6 +15,7 @@ import numpy as np
 import psutil
 import pytest
 
+from tests.spawned import count_spawned
 from umseg.common.errors import UserError
 from umseg.common.processes.parallel import default_workers, map_cases
 from umseg.common.processes.patience import Patience
@@ -209,7 +210,7 @@ def test_workers_that_are_starting_say_nothing_to_ctrl_c(tmp_path: Path) -> None
         start_new_session=True,
     )
     family = psutil.Process(parent.pid)
-    wait_until(lambda: sum("spawn_main" in " ".join(child.cmdline()) for child in family.children()) == 2)
+    wait_until(lambda: count_spawned(family) == 2)
     os.killpg(parent.pid, signal.SIGINT)
     _, errors = parent.communicate(timeout=60)
     assert errors.count("Traceback") == 1, errors

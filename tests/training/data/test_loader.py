@@ -19,6 +19,7 @@ import psutil
 import pytest
 import torch
 
+from tests.spawned import count_spawned
 from tests.training.factories import make_case, make_configuration, write_store
 from umseg.common.errors import UserError
 from umseg.common.memory import available_memory
@@ -307,7 +308,7 @@ def test_a_worker_whose_parent_is_killed_while_it_starts_ends_too(folder: Path, 
     parent = subprocess.Popen([sys.executable, str(script), str(folder)], env=environment, start_new_session=True)
     family = psutil.Process(parent.pid)
     # The worker has just been started, and imports torch now.
-    wait_for(lambda: any("spawn_main" in " ".join(child.cmdline()) for child in family.children()))
+    wait_for(lambda: count_spawned(family) > 0)
     parent.kill()
     parent.wait()
     wait_for(lambda: not alive(parent.pid), seconds=60)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
 from umseg.common.files import staged_path
-from umseg.common.memory import available_memory
+from umseg.common.memory import exceeded_memory
 from umseg.common.text import by
 from umseg.dataset.io.channels import fit_channels
 from umseg.dataset.io.grid import NO_SLICE_SPACING, Geometry, most_telling, placement_difference, spacings_agree
@@ -236,7 +236,7 @@ def _read(path: Path, as_label: bool = False) -> tuple[NDArray[Any], Geometry, t
     refuse_many_axes(path, source.geometry.size)
     try:
         needed = source.components * math.prod(source.geometry.size)
-        if needed > available_memory():
+        if exceeded_memory(needed) is not None:
             # A header that promises so much is rather damaged; that is found in little memory.
             format_of(path).check(path, needed)
         with within_memory(path, source.geometry, source.components):

@@ -342,6 +342,7 @@ def test_more_pixels_than_memory_are_refused_beforehand(
     else:
         Picture.fromarray(ASYMMETRIC).save(path)
     monkeypatch.setattr(memory, "available_memory", lambda: 9)
+    monkeypatch.setattr(memory, "SMALL_BYTES", 0)
     with pytest.raises(UserError, match="needs more memory than there is") as raised:
         read_image([path])
     assert raised.value.file == str(path)

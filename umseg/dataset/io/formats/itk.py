@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
 from umseg.dataset.io.grid import Geometry
-from umseg.dataset.io.source import DamagedFileError, Source
+from umseg.dataset.io.source import Source
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -25,7 +25,7 @@ Check = Callable[[Path, int], None]
 
 
 def open_itk(path: Path, image_io: str, check: Check) -> Source:
-    """Read a file's header.
+    """Read the header of a file, whose first bytes were found to be those of its format.
 
     Trailing axes of one voxel are left out: a 4-D file of a single volume is a 3-D image.
 
@@ -35,13 +35,11 @@ def open_itk(path: Path, image_io: str, check: Check) -> Source:
         check: Verifies the file before its voxels are read.
 
     Raises:
-        RuntimeError, DamagedFileError: The file cannot be read.
+        RuntimeError: The file cannot be read.
         UserError: The values are complex.
     """
     from umseg.dataset.io.formats.lazy_sitk import sitk
 
-    if sitk.ImageFileReader.GetImageIOFromFileName(str(path)) != image_io:
-        raise DamagedFileError("the file is not what its ending says")
     reader = sitk.ImageFileReader()
     reader.SetImageIO(image_io)
     reader.SetFileName(str(path))
