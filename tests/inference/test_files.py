@@ -23,8 +23,8 @@ from umseg.common.files import write_text
 from umseg.common.processes.claims import holder
 from umseg.dataset.dataset import survey_cases
 from umseg.inference import Predictor
-from umseg.inference.failures import FailedCasesError
-from umseg.inference.output import refuse_place
+from umseg.inference.pipeline.failures import FailedCasesError
+from umseg.inference.pipeline.output_place import refuse_place
 from umseg.models.card import load_card
 
 IMAGES = ("a", "b", "c")
@@ -139,7 +139,7 @@ class TestFailures:
             error = UserError("The disk is full: the file was not written.", file=path)
             raise error from OSError(28, "No space left on device")
 
-        monkeypatch.setattr("umseg.inference.cases.write_label", full)
+        monkeypatch.setattr("umseg.inference.pipeline.cases.write_label", full)
         with pytest.raises(UserError, match="disk is full") as caught:
             predictor.predict_files(inputs, tmp_path / "out", quiet=True)
         assert not isinstance(caught.value, FailedCasesError)

@@ -16,8 +16,8 @@ from tests.inference.models import write_model
 from umseg.common.errors import UserError
 from umseg.dataset.check.digest import digest_of_record
 from umseg.inference import Predictor
+from umseg.inference.pipeline.record import Settings
 from umseg.inference.postprocessing import Postprocessing, combined, described, find_cleaning
-from umseg.inference.record import Settings
 from umseg.preprocess.instance_cleaning import Cleaning
 from umseg.workspace import FoldFolder
 

@@ -16,7 +16,7 @@ from tests.training.factories import make_configuration, make_network
 from umseg.common.errors import UserError
 from umseg.dataset.dataset import Case
 from umseg.inference import Predictor
-from umseg.inference.failures import FailedCasesError
+from umseg.inference.pipeline.failures import FailedCasesError
 from umseg.preprocess.instances import find_instances
 from umseg.workspace import BEST, FINAL, LATEST
 

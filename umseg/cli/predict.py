@@ -83,7 +83,7 @@ def predict(
     if ModelFolder(model).card_file.exists():
         find_weights(model, chosen, weights)
     from umseg.inference import Predictor
-    from umseg.inference.failures import FailedCasesError
+    from umseg.inference.pipeline.failures import FailedCasesError
 
     predictor = Predictor(
         model,

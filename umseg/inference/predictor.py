@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -27,20 +26,20 @@ from umseg.dataset.dataset import Case, survey_cases
 from umseg.dataset.io.grid import Geometry
 from umseg.dataset.io.images import read_image
 from umseg.dataset.io.orientation import Turn, stored_axes
-from umseg.inference.cases import Outcome, Progress, Steps, segment_cases
-from umseg.inference.failures import FailedCasesError, problem_of
-from umseg.inference.output import refuse_place, refuse_replacing_inputs
+from umseg.inference.pipeline.cases import Outcome, Progress, Steps, segment_cases
+from umseg.inference.pipeline.failures import FailedCasesError, problem_of
+from umseg.inference.pipeline.output_place import refuse_place, refuse_replacing_inputs
+from umseg.inference.pipeline.record import RECORD, PredictionRecord, Settings
 from umseg.inference.postprocessing import find_cleaning
-from umseg.inference.record import RECORD, PredictionRecord, Settings
-from umseg.inference.sliding_window import SlidingWindow, predict_logits
+from umseg.inference.segmentation import segment_case
 from umseg.inference.weights import WEIGHTS_REMEDY, find_weights, loaded_message
+from umseg.inference.windows.sliding_window import SlidingWindow
 from umseg.models.card import first_stage_folder, load_card
 from umseg.models.device import place, resolve_device, resolve_precision
 from umseg.preprocess.cascade_input import fit_label_map, one_hot
 from umseg.preprocess.case import PreprocessedCase
 from umseg.preprocess.instances import find_instances
 from umseg.preprocess.preprocess import preprocess_case
-from umseg.preprocess.restore import restore_label_map
 from umseg.training.saved import checkpoint
 from umseg.workspace import FoldFolder
 
@@ -360,22 +359,8 @@ class Predictor:
             label = turn.array(self.first_stage._segment(stages[:-1], progress))
             fitted = fit_label_map(label, case.properties, self.card.plan, self.configuration)
             data = np.concatenate([data, one_hot(fitted, dataset.foreground_values)])
-        logits = predict_logits(
-            self.networks,
-            torch.from_numpy(data),
-            dataset.num_classes,
-            self.window,
-            self.device,
-            self.precision,
-            progress,
-        )
-        label_map = restore_label_map(
-            logits,
-            case.properties,
-            self.card.plan,
-            self.configuration,
-            region_values=tuple(dataset.foreground.values()) if dataset.has_regions else None,
-            device=self.device,
+        label_map: NDArray[Any] = segment_case(
+            self.networks, data, case.properties, self.card, self.window, self.device, self.precision, progress
         )
         if dataset.task == "instance":
             label_map = find_instances(label_map)

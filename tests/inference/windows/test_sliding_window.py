@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from umseg.common.errors import UserError
-from umseg.inference.sliding_window import (
+from umseg.inference.windows.sliding_window import (
     SlidingWindow,
     _require_finite,
     gaussian_weight,

@@ -1,0 +1,1 @@
+"""What is written beside a label map: statistics, pictures, colours, DICOM."""

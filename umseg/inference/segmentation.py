@@ -1,0 +1,56 @@
+"""The segmentation of one preprocessed image: windows, sums, and labels on the voxels of the original."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from umseg.inference.windows.sliding_window import SlidingWindow, predict_logits
+from umseg.models.card import ModelCard
+from umseg.preprocess.case import CaseProperties
+from umseg.preprocess.restore import restore_label_map
+
+
+def segment_case(
+    networks: Sequence[nn.Module],
+    data: NDArray[np.float32],
+    properties: CaseProperties,
+    card: ModelCard,
+    window: SlidingWindow,
+    device: torch.device,
+    precision: torch.dtype,
+    progress: Callable[[int, int], None] | None = None,
+) -> NDArray[np.unsignedinteger[Any]]:
+    """The label map of a preprocessed image.
+
+    Args:
+        networks: Networks on ``device`` in evaluation mode, one per fold; their logits are averaged.
+        data: (channels, z, y, x), with the channels of a cascade's first stage.
+        properties: Geometry of the image.
+        card: The model's card.
+        window: The way in which the image is covered.
+        device: Device of the networks.
+        precision: Number format of the convolutions.
+        progress: Function that is told how many windows are done, and how many there are.
+
+    Returns:
+        (z, y, x) in the axis order of the image before preprocessing: classes, or with regions their values.
+
+    Raises:
+        UserError: There is not enough memory, or a logit is not finite.
+    """
+    dataset = card.dataset
+    logits = predict_logits(networks, torch.from_numpy(data), dataset.num_classes, window, device, precision, progress)
+    return restore_label_map(
+        logits,
+        properties,
+        card.plan,
+        card.configuration,
+        region_values=tuple(dataset.foreground.values()) if dataset.has_regions else None,
+        device=device,
+    )
