@@ -26,6 +26,7 @@ from umseg.dataset.dataset import Case, survey_cases
 from umseg.dataset.io.grid import Geometry
 from umseg.dataset.io.images import read_image
 from umseg.dataset.io.orientation import Turn, stored_axes
+from umseg.inference.bundle.location import local_model
 from umseg.inference.pipeline.cases import Outcome, Progress, Steps, segment_cases
 from umseg.inference.pipeline.failures import FailedCasesError, problem_of
 from umseg.inference.pipeline.output_place import refuse_place, refuse_replacing_inputs
@@ -80,7 +81,7 @@ class Predictor:
     """Segments images with a trained model.
 
     Args:
-        model_folder: ``.../models/<model>__<configuration>``.
+        model_folder: ``.../models/<model>__<configuration>``, the file of a bundle, or ``hf://organisation/name``.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         folds: Folds whose logits are averaged, e.g. ``("0", "1")`` or ``("all",)``; None: all trained folds.
         weights: ``final`` or ``best`` (highest moving average of the validation Dice).
@@ -97,7 +98,7 @@ class Predictor:
 
     def __init__(
         self,
-        model_folder: Path,
+        model_folder: str | PathLike[str],
         device: str = "auto",
         *,
         folds: Sequence[str] | None = None,
@@ -114,6 +115,7 @@ class Predictor:
                 expected=f"from {SMALLEST_STEP} to 1",
                 remedy="Correct --step; the default is 0.5.",
             )
+        model_folder = local_model(model_folder)
         self.card = load_card(model_folder)
         self.device = resolve_device(device)
         self.precision = resolve_precision(precision, self.device)
@@ -126,10 +128,10 @@ class Predictor:
         )
         if mirror and not self.card.mirror_axes:
             log.warning("--mirror has no effect: this model was trained without mirroring.")
-        self._files = files = find_weights(Path(model_folder), folds, weights)
+        self._files = files = find_weights(model_folder, folds, weights)
         self.networks = [self._load(file) for file in files]
         self.first_stage: Predictor | None = None
-        first = first_stage_folder(Path(model_folder), self.card)
+        first = first_stage_folder(model_folder, self.card)
         if first is not None:
             # The same folds, because they were trained without the same cases.
             same = [FoldFolder(file.parent).name for file in files]
@@ -142,7 +144,7 @@ class Predictor:
                 step=step,
                 precision=precision,
             )
-        log.info(loaded_message(Path(model_folder), files, self.device))
+        log.info(loaded_message(model_folder, files, self.device))
         cleaned = postprocessing and self.card.dataset.task == "instance"
         self.cleaning = find_cleaning([FoldFolder(file.parent) for file in files]) if cleaned else None
 
