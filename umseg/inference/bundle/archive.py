@@ -204,4 +204,4 @@ def _check_places(file: BinaryIO, files: list[zipfile.ZipInfo], end: int) -> Non
             raise ValueError(f"{info.filename} without its beginning")
         place += _LOCAL.size + name_bytes + extra_bytes + info.compress_size
     if place != end:
-        raise ValueError(f"{end - place:,} bytes that belong to no file")
+        raise ValueError(f"files that end at byte {place:,} where {end:,} was expected")

@@ -98,15 +98,16 @@ def require_hub() -> ModuleType:
 @contextlib.contextmanager
 def progress_bars(quiet: bool) -> Iterator[None]:
     """A block in which the hub's package shows its progress bars, or not."""
-    utils = require_hub().utils
-    if not quiet or utils.are_progress_bars_disabled():
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    if not quiet or are_progress_bars_disabled():
         yield
         return
-    utils.disable_progress_bars()
+    disable_progress_bars()
     try:
         yield
     finally:
-        utils.enable_progress_bars()
+        enable_progress_bars()
 
 
 def _require_space(hub: ModuleType, model: HubModel) -> None:
@@ -115,12 +116,14 @@ def _require_space(hub: ModuleType, model: HubModel) -> None:
     Raises:
         UserError: There is not enough space.
     """
+    from huggingface_hub import constants
+
     size = None
     # What is wrong with the model or the connection is said by the download, which may find it in the cache.
     with contextlib.suppress(*_errors()):
         url = hub.hf_hub_url(model.repository, BUNDLE_FILE, revision=model.revision)
         size = hub.get_hf_file_metadata(url).size
-    cache = Path(hub.constants.HF_HUB_CACHE)
+    cache = Path(constants.HF_HUB_CACHE)
     there = next(path for path in (cache, *cache.absolute().parents) if path.exists())
     free = shutil.disk_usage(there).free
     if size is not None and size > free and not isinstance(_cached(hub, model), str):
@@ -222,6 +225,9 @@ def _connection_errors() -> tuple[type[Exception], ...]:
 
 
 def _first_line(error: Exception) -> str:
-    """The first line of an error, without anything that looks like a token."""
+    """The first line of an error, or of what caused it, without anything that looks like a token."""
+    if isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):
+        # What the package says of an upload is only which file failed.
+        error = error.__cause__
     line = (str(error).strip().splitlines() or [""])[0]
     return f"{type(error).__name__}: {_TOKEN.sub('...', line)}"[:300]

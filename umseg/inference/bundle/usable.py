@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
+from umseg.architectures.registry import network_spec
 from umseg.common.errors import UserError
 from umseg.inference.bundle.manifest import FIRST_STAGE, MANIFEST, Manifest, labels_of
 from umseg.inference.postprocessing import Postprocessing
 from umseg.inference.weights import find_weights
 from umseg.models.card import ModelCard, first_stage_folder, load_card
+from umseg.models.weights import check_shapes
 from umseg.training.saved import checkpoint
+from umseg.training.saved.tensor_file import TensorFile
 from umseg.workspace import FoldFolder, ModelFolder
 
 _REMEDY = "Export the model again with `umseg export`."
@@ -35,19 +41,27 @@ def check_usable(folder: Path, manifest: Manifest) -> None:
         find_weights(first, None if folds == ["all"] else folds, "final")
 
 
-def check_weights_of(folder: Path, card: ModelCard, folds: list[Path] | None = None) -> None:
+def check_weights_of(folder: Path, card: ModelCard, files: Sequence[Path] | None = None) -> None:
     """Load the weights of each fold of a model folder into its network, and read how its label maps are cleaned.
 
     Args:
         folder: The model folder.
         card: Its card.
-        folds: Files of the weights; None: the final ones of all folds.
+        files: Files of the weights; None: the final ones of all folds.
 
     Raises:
         UserError: A file is not valid, or its weights do not belong to the network.
     """
+    files = find_weights(folder, None, "final") if files is None else files
+    if network_spec(card.model).describe is not None:
+        # A card may describe a network of many gigabytes, which is not built for files of a few bytes.
+        with torch.device("meta"):
+            expected = card.build_network().state_dict()
+        for file in files:
+            tensors = TensorFile.open(file, _REMEDY).header.tensors
+            check_shapes({name: entry.shape for name, entry in tensors.items()}, expected, file, _REMEDY)
     network = card.build_network()
-    for file in find_weights(folder, None, "final") if folds is None else folds:
+    for file in files:
         checkpoint.load_weights(network, file, _REMEDY)
         cleaning = FoldFolder(file.parent).postprocessing_file
         if cleaning.exists():

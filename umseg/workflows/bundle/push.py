@@ -59,7 +59,7 @@ def push(
         api = hub.HfApi()
         # The first question needs the user's name, so that nothing is written for somebody who is not logged in.
         api.whoami()
-        if not overwrite and api.repo_exists(target.repository) and api.file_exists(target.repository, BUNDLE_FILE):
+        if not overwrite and api.file_exists(target.repository, BUNDLE_FILE):
             raise UserError(f"{target} holds a model already.", remedy="--overwrite replaces it and its model card.")
     name = target.repository.partition("/")[2]
     with tempfile.TemporaryDirectory(prefix="umseg-", ignore_cleanup_errors=True) as folder:
