@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -28,8 +29,8 @@ WEIGHTS = "fold_0/weights_final.safetensors"
 
 def unpack_elsewhere(file: Path, root: Path) -> str:
     """In a process of its own."""
-    module.cache_folder = lambda: root
-    return str(unpacked(file))
+    with mock.patch.object(module, "cache_folder", lambda: root):
+        return str(unpacked(file))
 
 
 def test_a_bundle_predicts_as_its_model_folder_does(small: Path, cache: Path) -> None:

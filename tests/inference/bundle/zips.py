@@ -98,7 +98,12 @@ def write_bundle(folder: Path, **model: Any) -> Path:
 
 def members_of(file: Path) -> dict[str, bytes]:
     """The files of a bundle, the manifest first."""
-    with zipfile.ZipFile(io.BytesIO(file.read_bytes())) as archive:
+    return read(file.read_bytes())
+
+
+def read(content: bytes) -> dict[str, bytes]:
+    """The files of a bundle that is at hand."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
         return {info.filename: archive.read(info) for info in archive.infolist()}
 
 

@@ -23,7 +23,7 @@ _LICENCES = (
 """Identifiers of licences that the hub knows; any other one is "other" there."""
 _SPECIAL = re.compile(r"([\\|<>*_`\[\]#])")
 _LIMITATIONS = (
-    "The scores are those of cross-validation on the training data set. Images of other scanners, protocols, "
+    "Cross-validation tells how well cases of the same data set are segmented. Images of other scanners, protocols, "
     "populations or diseases can be segmented worse, without a warning.",
     "The model is for research. It is no medical device.",
 )
@@ -125,6 +125,8 @@ def _scores(scores: ScoreTable | None) -> list[str]:
         "segmented a case had not seen it. Cases without the class in reference and prediction are not counted.",
         "",
         *_table(("class", "cases", *scores.titles), rows),
+        "",
+        *(f"* {_plain(meaning)}" for meaning in scores.meanings),
     ]
 
 

@@ -38,6 +38,7 @@ class ScoreTable:
     Attributes:
         keys: Name of each metric for programs.
         titles: Heading of each column, with the unit.
+        meanings: What each column means, where that is known.
         rows: One for each class, and one for their mean.
         cases: Number of validation cases.
         folds: Number of folds that they belong to.
@@ -45,6 +46,7 @@ class ScoreTable:
 
     keys: tuple[str, ...]
     titles: tuple[str, ...]
+    meanings: tuple[str, ...]
     rows: tuple[Row, ...]
     cases: int
     folds: int
@@ -77,7 +79,8 @@ def _classes(folds: Sequence[Metrics]) -> ScoreTable:
     means = tuple(_mean(row.means[column] for row in rows) for column in range(len(keys)))
     rows.append(Row(MEAN, over_cases.cases, means, over_cases.deviations))
     titles = tuple(known[key].title + (f" ({known[key].unit})" if known[key].unit else "") for key in keys)
-    return ScoreTable(keys, titles, tuple(rows), sum(len(fold.cases) for fold in folds), len(folds))
+    meanings = tuple(f"{known[key].title}: {known[key].description}" for key in keys)
+    return ScoreTable(keys, titles, meanings, tuple(rows), sum(len(fold.cases) for fold in folds), len(folds))
 
 
 def _objects(folds: Sequence[InstanceMetrics]) -> ScoreTable:
@@ -86,7 +89,12 @@ def _objects(folds: Sequence[InstanceMetrics]) -> ScoreTable:
     evaluable = sum(not math.isnan(case.objects.F1) for case in cases)
     row = _row(folds[0].object_name, evaluable, columns)
     keys = (*(name.lower() for name in _OF_OBJECTS), "dsc")
-    return ScoreTable(keys, (*_OF_OBJECTS, "DSC"), (row,), len(cases), len(folds))
+    meanings = (
+        f"F1, precision, recall: an object is found if its overlap (IoU) with one of the reference is at least "
+        f"{folds[0].threshold:g}.",
+        "DSC: overlap of all objects as one mask.",
+    )
+    return ScoreTable(keys, (*_OF_OBJECTS, "DSC"), meanings, (row,), len(cases), len(folds))
 
 
 def _row(name: str, cases: int, columns: Iterable[Sequence[float]]) -> Row:
