@@ -29,7 +29,7 @@ WEIGHTS = "fold_0/weights_final.safetensors"
 
 def unpack_elsewhere(file: Path, root: Path) -> str:
     """In a process of its own."""
-    with mock.patch.object(module, "cache_folder", lambda: root):
+    with mock.patch.object(module, "cache_folder", return_value=root):
         return str(unpacked(file))
 
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -12,6 +18,7 @@ from tests.inference.bundle.zips import CARD, members_of, write_bundle
 from umseg.common.errors import UserError
 from umseg.common.files import atomic_folder
 from umseg.inference import Predictor
+from umseg.inference.bundle.archive import Archive
 from umseg.workflows.bundle.imported import import_bundle
 
 
@@ -118,6 +125,45 @@ def test_a_folder_that_appears_meanwhile_is_not_replaced(tmp_path: Path) -> None
     with pytest.raises(UserError, match="there already"):
         work()
     assert content(tmp_path) == {"new/file": b"other"}
+
+
+def import_and_die(file: Path, folder: Path) -> None:
+    """In a process of its own, which is killed when all files are written and none is checked."""
+
+    def die(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
+
+    os.chdir(folder)
+    with mock.patch("umseg.inference.bundle.usable.check_usable", die):
+        import_bundle(file)
+
+
+def test_a_killed_import_leaves_no_model_and_is_cleared_up(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=import_and_die, args=(small, tmp_path))
+    process.start()
+    process.join()
+    assert process.exitcode != 0
+    models = tmp_path / "umseg-models"
+    assert list(models.glob(".tmp-*/fold_0/*.safetensors"))
+    assert not list(models.glob("[!.]*"))
+    monkeypatch.chdir(tmp_path)
+    assert content(import_bundle(small).folder) == members_of(small)
+    assert [path.name for path in models.iterdir()] == ["small"]
+
+
+def test_a_full_disk_leaves_nothing(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(archive: Archive, name: str) -> Iterator[bytes]:
+        if name != "bundle.json":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return chunks(archive, name)
+
+    chunks = Archive.chunks
+    monkeypatch.setattr(Archive, "chunks", fail)
+    with pytest.raises(UserError, match="disk is full"):
+        import_bundle(small, tmp_path / "models" / "liver")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_model_of_the_hub(hub: Hub, small: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from umseg.common.errors import UserError
-from umseg.common.files import atomic_folder, plain_path
+from umseg.common.files import atomic_folder, plain_path, remove_leftovers
 from umseg.common.processes.claims import claim
 from umseg.evaluation import load_metrics
 from umseg.inference.bundle.archive import REMEDY, inside
@@ -57,6 +57,9 @@ def import_bundle(
         _check_target(target, overwrite)
         with claim(target.parent, "imports a model", wait=_WAIT):
             _check_target(target, overwrite)
+            if output is None:
+                # What a killed import left; in a folder of the user's choice others may be writing.
+                remove_leftovers(target.parent)
             _unpack(bundle, target)
         return Imported(target, bundle.manifest)
 
