@@ -65,6 +65,7 @@ def test_the_card_says_what_is_known(hub: Hub, trained: Path) -> None:
         "| organ | 4 | 0.800 ± 0.100 | 2.00 ± 0.00 |",
         "| tumour | 4 | 0.400 ± 0.100 | 2.00 ± 0.00 |",
         "| mean of classes | 4 | 0.600 ± 0.100 | 2.00 ± 0.00 |",
+        "* Tolerance: 1.5 mm.",
         "| 0 | 3 | 2 | 50 | 20 |",
         "Research on livers, not on *hearts*.",
         "umseg predict --model hf://clinic/liver --input IMAGES --output LABELS",

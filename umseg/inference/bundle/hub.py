@@ -73,9 +73,12 @@ def fetch(model: HubModel, *, quiet: bool = False) -> Path:
             be reached, or the disk has no space for the bundle.
     """
     hub = require_hub()
-    _require_space(hub, model)
+    from huggingface_hub import constants
+
+    cache = Path(constants.HF_HUB_CACHE)
+    _require_space(hub, model, cache)
     with explained(model, f"{model} cannot be read."), progress_bars(quiet):
-        return Path(hub.hf_hub_download(model.repository, BUNDLE_FILE, revision=model.revision))
+        return Path(hub.hf_hub_download(model.repository, BUNDLE_FILE, revision=model.revision, cache_dir=cache))
 
 
 def require_hub() -> ModuleType:
@@ -110,23 +113,21 @@ def progress_bars(quiet: bool) -> Iterator[None]:
         enable_progress_bars()
 
 
-def _require_space(hub: ModuleType, model: HubModel) -> None:
+def _require_space(hub: ModuleType, model: HubModel, cache: Path) -> None:
     """Refuse a bundle for which the disk has no space: the hub's package would only warn, and fill the disk.
 
     Raises:
         UserError: There is not enough space.
     """
-    from huggingface_hub import constants
-
     size = None
     # What is wrong with the model or the connection is said by the download, which may find it in the cache.
     with contextlib.suppress(*_errors()):
         url = hub.hf_hub_url(model.repository, BUNDLE_FILE, revision=model.revision)
         size = hub.get_hf_file_metadata(url).size
-    cache = Path(constants.HF_HUB_CACHE)
     there = next(path for path in (cache, *cache.absolute().parents) if path.exists())
     free = shutil.disk_usage(there).free
-    if size is not None and size > free and not isinstance(_cached(hub, model), str):
+    known = hub.try_to_load_from_cache(model.repository, BUNDLE_FILE, cache_dir=cache, revision=model.revision)
+    if size is not None and size > free and not isinstance(known, str):
         raise UserError(
             "The bundle does not fit on the disk.",
             file=cache,
@@ -134,11 +135,6 @@ def _require_space(hub: ModuleType, model: HubModel) -> None:
             expected=f"{memory_text(size)} for {model}",
             remedy="Free some space, or set HF_HOME to a folder on another disk.",
         )
-
-
-def _cached(hub: ModuleType, model: HubModel) -> object:
-    """The path of the bundle in the hub's cache, as text, if it is there."""
-    return hub.try_to_load_from_cache(model.repository, BUNDLE_FILE, revision=model.revision)
 
 
 @contextlib.contextmanager

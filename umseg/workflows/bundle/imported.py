@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import uuid
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ def import_bundle(
             if output is None:
                 # What a killed import left; in a folder of the user's choice others may be writing.
                 remove_leftovers(target.parent)
-            _unpack(bundle, target)
+            _unpack(bundle, target, overwrite)
         return Imported(target, bundle.manifest)
 
 
@@ -83,14 +84,18 @@ def _check_target(target: Path, overwrite: bool) -> None:
         )
 
 
-def _unpack(bundle: Bundle, target: Path) -> None:
+def _unpack(bundle: Bundle, target: Path, overwrite: bool) -> None:
+    """Write the model folder; what appears in its place meanwhile is not replaced, unless it may be."""
     aside = target.with_name(f".tmp-{uuid.uuid4().hex[:8]}")
     try:
         with atomic_folder(target) as folder:
             bundle.unpack(folder)
             _check_metrics(bundle, folder)
-            if target.exists():
+            if overwrite and target.exists():
+                _check_target(target, overwrite)
                 target.rename(aside)
+            with contextlib.suppress(OSError):  # it is missing, or not empty
+                target.rmdir()
     except BaseException:
         if aside.exists():
             aside.rename(target)

@@ -80,6 +80,9 @@ def _classes(folds: Sequence[Metrics]) -> ScoreTable:
     rows.append(Row(MEAN, over_cases.cases, means, over_cases.deviations))
     titles = tuple(known[key].title + (f" ({known[key].unit})" if known[key].unit else "") for key in keys)
     meanings = tuple(f"{known[key].title}: {known[key].description}" for key in keys)
+    tolerances = {fold.tolerance.get(name) for fold in folds for name in folds[0].labels} - {None}
+    if len(tolerances) == 1 and folds[0].unit != "mixed":
+        meanings += (f"Tolerance: {tolerances.pop():g} {folds[0].unit}.",)
     return ScoreTable(keys, titles, meanings, tuple(rows), sum(len(fold.cases) for fold in folds), len(folds))
 
 
