@@ -20,7 +20,8 @@ VERBS = {
     "status": Verb("umseg.cli.look:status"),
     "doctor": Verb("umseg.cli.look:doctor"),
     "convert": Verb("umseg.cli.foreign:convert"),
-    "import": Verb("umseg.cli.foreign:imports"),
+    "export": Verb("umseg.cli.bundle:export"),
+    "import": Verb("umseg.cli.bundle:imports"),
 }
 
 app = new_group(
