@@ -30,7 +30,7 @@ from umseg.inference.pipeline.cases import Outcome, Progress, Steps, segment_cas
 from umseg.inference.pipeline.failures import FailedCasesError, problem_of
 from umseg.inference.pipeline.output_place import refuse_place, refuse_replacing_inputs
 from umseg.inference.pipeline.record import RECORD, PredictionRecord, Settings
-from umseg.inference.postprocessing import find_cleaning
+from umseg.inference.postprocessing.instances import find_cleaning
 from umseg.inference.segmentation import segment_case
 from umseg.inference.weights import WEIGHTS_REMEDY, find_weights, loaded_message
 from umseg.inference.windows.sliding_window import SlidingWindow
