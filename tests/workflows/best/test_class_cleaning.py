@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from umseg.dataset.description import DatasetDescription
 from umseg.dataset.io.grid import Geometry
 from umseg.dataset.io.images import read_label, write_label
-from umseg.evaluation import Pair, evaluate_described
+from umseg.evaluation import Metrics, Pair, evaluate_described
 from umseg.inference.postprocessing.classes import ClassRule
 from umseg.workflows.best.class_cleaning import best_rule, candidate_volumes, choose_class_cleaning
 from umseg.workflows.best.components import Maps, class_components, foreground_components
@@ -142,6 +142,7 @@ def test_the_gain_is_what_evaluation_measures(write: Any, tmp_path: Path) -> Non
         cleaned.append(Pair(pair.case, new, pair.reference))
     for found, expected in ((pairs, choice.before), (cleaned, choice.after)):
         metrics = evaluate_described(found, description(), quiet=True)
+        assert isinstance(metrics, Metrics)
         for name, value in expected.items():
             assert metrics.classes[name].scores["dsc"].mean == pytest.approx(value, abs=1e-12)
     assert np.mean(list(choice.after.values())) > np.mean(list(choice.before.values()))

@@ -73,7 +73,7 @@ class ClassCleaning(Record):
         """
         if self.changes_nothing:
             return label_map
-        cleaned = label_map.copy()
+        cleaned: NDArray[Labels] = label_map.copy()
         if self.largest_foreground:
             _keep_largest_foreground(cleaned)
         boxes = ndimage.find_objects(cleaned, max_label=max(values.values(), default=0))

@@ -135,7 +135,8 @@ def _all(volumes: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 def _largest(volumes: NDArray[np.float64]) -> NDArray[np.bool_]:
-    return volumes == volumes.max(initial=0)
+    largest: NDArray[np.bool_] = volumes == volumes.max(initial=0)
+    return largest
 
 
 def _at_least(smallest: float, volumes: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -169,7 +170,7 @@ def _classes(
     cleaned = Maps(cleaning.apply(maps.prediction, values, maps.spacing), maps.reference, maps.known, maps.spacing)
     voxel = float(np.prod(maps.spacing))
     return {
-        name: (found, components(maps.reference == values[name])[1][1:] * voxel)
+        name: (found, (components(maps.reference == values[name])[1][1:] * voxel).astype(np.float64))
         for name, found in class_components(cleaned, values).items()
     }
 

@@ -135,7 +135,7 @@ def _components(
     reference = [np.count_nonzero(np.isin(maps.reference, value)) for value in values]
     return Components(
         # Component 0 is the background.
-        volumes=sizes[1:] * math.prod(maps.spacing),
+        volumes=(sizes[1:] * math.prod(maps.spacing)).astype(np.float64),
         predicted=np.stack(predicted, axis=1)[1:],
         common=np.stack(common, axis=1)[1:],
         reference=np.array(reference, dtype=np.intp),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +50,7 @@ def validate_pair(
         UserError: The images have moved since planning or are no longer readable, or a file is damaged.
     """
     (one,), (other,) = first.models, second.models
-    scores = {}
+    scores: dict[str, Mapping[str, float]] = {}
     for name in first.validated:
         metrics = _validate_fold(workspace, dataset, (one.fold(name), other.fold(name)), resources)
         scores.update(scores_of(metrics))
