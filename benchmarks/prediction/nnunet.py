@@ -14,9 +14,10 @@ TRAIN = """
 import sys, torch
 from nnunetv2.run.run_training import get_trainer_from_args
 if __name__ == "__main__":
-    torch.set_num_threads(torch.get_num_threads())
-    trainer = get_trainer_from_args(sys.argv[1], sys.argv[2], 0, "nnUNetTrainer", "nnUNetPlans", device=torch.device("cpu"))
-    trainer.num_epochs, trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch = 1, int(sys.argv[3]), 1
+    dataset, configuration, iterations = sys.argv[1:]
+    device = torch.device("cpu")
+    trainer = get_trainer_from_args(dataset, configuration, 0, "nnUNetTrainer", "nnUNetPlans", device=device)
+    trainer.num_epochs, trainer.num_iterations_per_epoch, trainer.num_val_iterations_per_epoch = 1, int(iterations), 1
     trainer.run_training()
 """
 
