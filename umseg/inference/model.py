@@ -140,8 +140,25 @@ class LoadedModel:
             cleaning=self.cleaning,
         )
 
-    def prepare(self, array: NDArray[Any], spacing: tuple[float, float, float], axes: str | None = None) -> Stages:
-        """The preprocessed image for each stage; ``axes`` is the orientation of the array, if it is known."""
+    def prepare(
+        self,
+        array: NDArray[Any],
+        spacing: tuple[float, float, float],
+        axes: str | None = None,
+        *,
+        overwrite: bool = False,
+    ) -> Stages:
+        """The preprocessed image for each stage.
+
+        Args:
+            array: (channels, z, y, x).
+            spacing: mm per voxel along z, y, x.
+            axes: Orientation of the array, if it is known.
+            overwrite: Whether the memory of ``array`` may be used, whose values are then lost.
+
+        Raises:
+            UserError: The image does not fit the model, or a value is not finite.
+        """
         expected = self.card.dataset.channel_names
         if array.ndim != 4 or array.shape[0] != len(expected):
             raise UserError(
@@ -165,7 +182,9 @@ class LoadedModel:
             )
         earlier = () if self.first_stage is None else self.first_stage.prepare(array, spacing, axes)
         turn = Turn.between(axes, self.card.orientation)
-        case = preprocess_case(turn.array(array), turn.spacing(spacing), self.card.plan, self.configuration)
+        case = preprocess_case(
+            turn.array(array), turn.spacing(spacing), self.card.plan, self.configuration, overwrite=overwrite
+        )
         return (*earlier, Prepared(case, turn))
 
     def segment(self, stages: Stages, progress: Progress | None = None) -> NDArray[Any]:

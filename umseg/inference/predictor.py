@@ -247,7 +247,8 @@ class Predictor:
             log.warning("%s", notice)
         axes = stored_axes(case.images[0], image.geometry)
         try:
-            return _Read(image.geometry, axes, self.model.prepare(image.array, image.spacing, axes))
+            stages = self.model.prepare(image.array, image.spacing, axes, overwrite=True)
+            return _Read(image.geometry, axes, stages)
         except UserError as error:
             raise error.at(case.images[0]) from error
 
