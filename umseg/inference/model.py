@@ -18,7 +18,7 @@ from umseg.common.text import counted
 from umseg.dataset.check.digest import digest_of_file, digest_of_record
 from umseg.dataset.io.orientation import Turn
 from umseg.inference.pipeline.record import Settings
-from umseg.inference.postprocessing import find_cleaning
+from umseg.inference.postprocessing.instances import find_cleaning
 from umseg.inference.segmentation import segment_case
 from umseg.inference.weights import WEIGHTS_REMEDY, find_weights, loaded_message
 from umseg.inference.windows.sliding_window import SlidingWindow
