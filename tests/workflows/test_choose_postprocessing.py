@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tests.dataset.builder import write_image
 from tests.inference.models import write_model
-from tests.inference.test_postprocessing import OBJECTS
+from tests.inference.postprocessing.test_instances import OBJECTS
 from umseg.common.errors import UserError
 from umseg.dataset.dataset import Case, Dataset
 from umseg.dataset.io.images import read_geometry, read_label

@@ -10,7 +10,7 @@ import torch
 from umseg.architectures.registry import network_spec
 from umseg.common.errors import UserError
 from umseg.inference.bundle.manifest import FIRST_STAGE, MANIFEST, Manifest, labels_of
-from umseg.inference.postprocessing import Postprocessing
+from umseg.inference.postprocessing.instances import Postprocessing
 from umseg.inference.weights import find_weights
 from umseg.models.card import ModelCard, first_stage_folder, load_card
 from umseg.models.weights import check_shapes
