@@ -69,7 +69,9 @@ def test_the_parts_of_the_memory_of_an_image() -> None:
     network = unet("nnunet", (16, 16, 16), 3)
     strips = [Strip(0, 21), Strip(20, 40)]
     found = windows_memory([network], tiles, 1, 3, window, CPU, torch.float32, strips=strips, unit=(4, 4, 4))
-    assert found.sums == 4 * 16 * 21 * 30 * 4
+    # Windows of two successive positions along axis 0, eight planes apart, may be in one batch.
+    assert tiles.starts[0][:3] == (0, 8, 15)
+    assert found.sums == 4 * 24 * 21 * 30 * 4
     assert found.forward == forward_bytes(network, 1, (16, 16, 16), CPU, torch.float32, unit=(4, 4, 4), batch=2)
     assert found.image == 2 * 4 * 16**3
     assert found.total == found.sums + found.forward + found.image

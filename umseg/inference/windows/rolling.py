@@ -15,7 +15,7 @@ from umseg.kernels.accumulate.add import add_weighted
 BYTES = 4
 """Bytes of a sum and of a weight."""
 MORE_BYTES = 2**28
-"""Bytes for the sums of further slices, so that a batch may hold windows of several."""
+"""Bytes up to which the sums may have more planes than a window."""
 
 
 class RollingSums:
@@ -129,16 +129,24 @@ def height(strip: Strip) -> int:
 def depth_of_sums(tiles: Tiles, strips: Sequence[Strip], batch: int, classes: int) -> int:
     """Number of planes whose sums are held at once.
 
-    Windows of a volume need as many as they have. Slices need one, or as many as a batch of windows touches, if that is
-    little memory.
+    These are the planes of a window or, where that is little memory, of as many windows as go through the network
+    together.
     """
-    planes, _, columns = tiles.shape
-    extent = tiles.patch[0]
-    if extent == 1:
-        fewest = min(len(tiles.row_starts(strip)) for strip in strips) * len(tiles.starts[2])
-        touched = -(-(batch - 1) // fewest) + 1
-        extent = min(touched, max(MORE_BYTES // bytes_of_sums(max(map(height, strips)), columns, 1, classes), 1))
-    return min(extent, planes)
+    fewest = min(len(tiles.row_starts(strip)) for strip in strips) * len(tiles.starts[2])
+    plane = bytes_of_sums(max(map(height, strips)), tiles.shape[2], 1, classes)
+    for layers in range(-(-(batch - 1) // fewest) + 1, 1, -1):
+        depth = _planes(tiles, layers)
+        if depth * plane <= MORE_BYTES:
+            return depth
+    return _planes(tiles, 1)
+
+
+def _planes(tiles: Tiles, layers: int) -> int:
+    """The largest number of planes of the image that windows in so many successive positions along axis 0 touch."""
+    starts = tiles.starts[0]
+    stops = [min(start + tiles.patch[0], tiles.shape[0]) for start in starts]
+    last = len(starts) - 1
+    return max(stops[min(at + layers - 1, last)] - max(start, 0) for at, start in enumerate(starts))
 
 
 def bytes_of_sums(rows: int, columns: int, depth: int, classes: int, members: int = 1) -> int:

@@ -22,8 +22,8 @@ def add_weighted(
 ) -> None:
     """Add ``weight * logits`` to sums, where the two overlap.
 
-    118 classes of 96³ voxels in bfloat16 take 53 ms on one core of a server. With classes outermost in the sums, where
-    neighbouring values lie far apart, they take 380 ms, and with torch's operators 790 ms and 0.4 GB.
+    118 classes of 96³ voxels in bfloat16 take 31 ms on one core of a server. With classes outermost in the sums, where
+    neighbouring values lie far apart, they take ten times as long, and with torch's operators twenty times and 0.4 GB.
 
     Args:
         sums: (planes, rows, columns, classes) float32, contiguous; added to.

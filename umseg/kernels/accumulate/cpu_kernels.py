@@ -1,6 +1,9 @@
 # mypy: disable-error-code="no-untyped-def"
 """One plane of a window added to the sums on a CPU, as a numba kernel.
 
+Product and sum are rounded one after the other. A fused operation would break ties: of two classes whose logits are
+swapped between two windows of equal weight, neither would be larger but for the order of the windows.
+
 This module imports numba; import it only inside the functions that need it.
 """
 
@@ -15,7 +18,6 @@ from umseg.kernels.runtime.jit import jit
     " UniTuple(intp, 2))",
     "void(float32[:,:,::1], uint16[:,:,::1], float32[:,::1], UniTuple(intp, 2), UniTuple(intp, 2), UniTuple(intp, 2),"
     " UniTuple(intp, 2))",
-    fastmath={"contract"},
 )
 def add_plane(sums, logits, weight, target, source, first, step):
     """Add a part of a plane of weighted logits.
