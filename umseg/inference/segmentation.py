@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from umseg.inference.export.label_map import LabelExport
 from umseg.inference.windows.batches import BatchSize
 from umseg.inference.windows.sliding_window import Progress, finished_slabs
 from umseg.inference.windows.strips import choose_strips
@@ -17,7 +18,6 @@ from umseg.inference.windows.tiles import Tiles
 from umseg.inference.windows.window import SlidingWindow
 from umseg.models.card import ModelCard
 from umseg.preprocess.case import CaseProperties
-from umseg.preprocess.restore import restore_label_map
 
 
 def segment_case(
@@ -65,15 +65,8 @@ def segment_case(
         batch=batch,
         progress=progress,
     )
-    logits = torch.empty((dataset.num_classes, *data.shape[1:]))
+    region_values = tuple(dataset.foreground.values()) if dataset.has_regions else None
+    export = LabelExport(properties, card.plan, card.configuration, region_values)
     for slab in slabs:
-        planes = slice(slab.start, slab.start + slab.weights.shape[0])
-        logits[:, planes, slab.strip.start : slab.strip.stop] = slab.logits
-    return restore_label_map(
-        logits,
-        properties,
-        card.plan,
-        card.configuration,
-        region_values=tuple(dataset.foreground.values()) if dataset.has_regions else None,
-        device=device,
-    )
+        export.add(slab)
+    return export.label_map()
