@@ -129,7 +129,8 @@ _scan = differentiable(forward_op, backward_op)
 
 def scan(*inputs: Any) -> Tensor:
     """The scan of float32 tensors on a CPU; shapes as in :func:`umseg.kernels.scan.interface.selective_scan`."""
-    return _forward(*inputs, False)[0] if is_direct(inputs[0]) else _scan(*inputs)
+    forward: Callable[..., tuple[Tensor, Tensor]] = _forward
+    return forward(*inputs, False)[0] if is_direct(inputs[0]) else _scan(*inputs)
 
 
 def _padded(states: int) -> int:
