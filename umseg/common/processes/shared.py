@@ -105,13 +105,36 @@ def members(folder: Path) -> list[Member]:
     return living
 
 
+def abandoned_since(path: Path) -> float | None:
+    """When a process claimed a file that was killed before it released it, in seconds since 1970; None if none was.
+
+    To be asked while nobody else works in the folder.
+    """
+    try:
+        return _claim_of(path).stat().st_mtime
+    except OSError:
+        return None
+
+
+def clear_claims(folder: Path) -> None:
+    """Remove what killed processes left of their claims, while nobody else works in the folder."""
+    for path in Path(folder).glob(f"{_CLAIM}*"):
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def _claim_of(path: Path) -> Path:
+    # Not with the ending of an image, for which others may look.
+    return path.with_name(f"{_CLAIM}{path.name}{_LOCK}")
+
+
 def claim_file(path: Path) -> FileClaim | None:
     """Claim a file; None if another process, or another thread, has claimed it.
 
     The folder is made if it is missing. Where there are no locks, or none can be made, everybody may make the file.
     """
     # Claimed by the thread that reads and released by the one that writes.
-    lock = FileLock(path.with_name(_CLAIM + path.name), mode=FILE_MODE, thread_local=False)
+    lock = FileLock(_claim_of(path), mode=FILE_MODE, thread_local=False)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)

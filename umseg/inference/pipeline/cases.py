@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
-from umseg.common.processes.patience import said_when_slow
+from umseg.common.processes.patience import Patience, said_when_slow
 from umseg.dataset.dataset import Case
 from umseg.dataset.io.grid import Geometry
 from umseg.dataset.io.images import read_image, read_label, write_label
@@ -89,6 +89,13 @@ class CaseWork:
         self._stop, self._quiet = stop, quiet
         # Of a label map that is there, only the other files are made.
         self.finished: set[Job] = set()
+        self._reading, self._writing = _Doing(), _Doing()
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Say where reading and writing stand when they take long; at work in this block."""
+        with self._reading.watched(), self._writing.watched():
+            yield
 
     def read(self, job: Job) -> Read:
         """Read and prepare a case.
@@ -98,7 +105,7 @@ class CaseWork:
         """
         if job.refusal is not None:
             raise job.refusal
-        with said_when_slow(log, f"reading case {job.name}"):
+        with self._reading.doing(f"reading case {job.name}"):
             if job in self.finished:
                 geometry = read_image(job.case.images, self._model.card.dataset.num_channels).geometry
                 return Read(geometry, label_map=read_label(job.label.path).array)
@@ -150,7 +157,7 @@ class CaseWork:
         Raises:
             UserError: A file cannot be written.
         """
-        with said_when_slow(log, f"writing case {job.name}"):
+        with self._writing.doing(f"writing case {job.name}"):
             label_map = segmented.label_map
             if segmented.turn is not None:
                 label_map = self._finished(label_map, segmented.turn)
@@ -170,6 +177,28 @@ class CaseWork:
     def _finished(self, label_map: NDArray[Any], turn: Turn) -> NDArray[Any]:
         label_map = self._model.finish(label_map, turn)
         return label_map if self._products.choice is None else self._products.choice.apply(label_map)
+
+
+class _Doing:
+    """What a thread does at present: one watch for all cases, because a thread for each would take longer than some."""
+
+    def __init__(self) -> None:
+        self._what = ""
+        self._patience = Patience()
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        with said_when_slow(log, lambda: self._what) as self._patience:
+            yield
+
+    @contextlib.contextmanager
+    def doing(self, what: str) -> Iterator[None]:
+        self._patience.restart()
+        self._what = what
+        try:
+            yield
+        finally:
+            self._what = ""
 
 
 def _image_of(case: Case, num_channels: int) -> NDArray[np.float32]:

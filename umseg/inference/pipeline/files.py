@@ -132,7 +132,7 @@ def segment_cases(
         errors.append(error)
         stop.set()
 
-    with Progress(len(jobs), "Predicting", quiet=quiet) as bar:
+    with Progress(len(jobs), "Predicting", quiet=quiet) as bar, work.watched():
 
         def write(group: Sequence[tuple[Job, Segmented]]) -> None:
             for job, segmented in group:

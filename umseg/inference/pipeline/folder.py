@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import math
 import os
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -14,7 +15,7 @@ from pathlib import Path
 from umseg.common.errors import UserError
 from umseg.common.files import remove_leftovers
 from umseg.common.processes.progress import Progress
-from umseg.common.processes.shared import FileClaim, claim_file, join, members
+from umseg.common.processes.shared import FileClaim, abandoned_since, claim_file, clear_claims, join, members
 from umseg.common.text import counted, few
 from umseg.dataset.check.problems import Problem
 from umseg.dataset.description import DatasetDescription
@@ -117,7 +118,10 @@ class FolderRun:
             self._failures.begin(everything)
             self._failures.update(wrong, [job.name for job in self._done.kept])
             try:
-                with Progress(len(self._to_do), "Predicting", quiet=self._rules.quiet) as self._bar:
+                with (
+                    Progress(len(self._to_do), "Predicting", quiet=self._rules.quiet) as self._bar,
+                    self._work.watched(),
+                ):
                     run_stages(self._items(), self._stages(), self._stop)
             except KeyboardInterrupt:
                 self._tell_stopped()
@@ -140,6 +144,8 @@ class FolderRun:
             log.warning("Another process predicts into this folder already: what it has written is kept.")
         for job in self._jobs:
             self._sort(job, void)
+        if alone:
+            self._put_off_abandoned()
         if self._done.kept:
             log.info("Keeping %s that this model made of these images.", counted(len(self._done.kept), "label map"))
         again = [made.path for job in self._to_do for made in self._files_to_write(job)]
@@ -151,6 +157,7 @@ class FolderRun:
         if alone:
             for folder in {self._output, *(made.path.parent for job in self._jobs for made in job.files())}:
                 remove_leftovers(folder)
+                clear_claims(folder)
             self._record.compact(again if void else ())
         if not holds_text(dataset_json, description.to_json()) or not self._record.is_own(dataset_json):
             self._record.begin([dataset_json])
@@ -166,6 +173,21 @@ class FolderRun:
         self._to_do.append(job)
         if labelled:
             self._work.finished.add(job)
+
+    def _put_off_abandoned(self) -> None:
+        """Leave cases for the end at which a process was killed: if one was the reason, all others come first.
+
+        The last of them that was begun comes first, because the one before it was at work for longer.
+        """
+        since = {job: abandoned_since(job.label.path) for job in self._to_do}
+        abandoned = [job for job in self._to_do if since[job] is not None]
+        if abandoned:
+            self._to_do.sort(key=lambda job: -(since[job] or math.inf))
+            log.warning(
+                "An earlier run was killed while it worked on %s, which %s last.",
+                few(job.name for job in abandoned),
+                "comes" if len(abandoned) == 1 else "come",
+            )
 
     def _files_to_write(self, job: Job) -> list[Made]:
         return list(job.files())[1 if job in self._work.finished else 0 :]
@@ -191,7 +213,7 @@ class FolderRun:
                 told = True
                 others = [member.process for member in members(self._output.resolve())]
                 names = few(str(process) for process in others if process.pid != os.getpid())
-                log.info("Waiting for %s at work in other processes: %s.", counted(len(later), "case"), names)
+                log.info("Waiting for %s at work elsewhere: %s.", counted(len(later), "case"), names or "in this process")
             waiting = later
             if waiting and self._stop.wait(_SECONDS_BETWEEN_LOOKS):
                 break
