@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -142,6 +143,10 @@ def claim_file(path: Path) -> FileClaim | None:
         return None
     except (OSError, NotImplementedError):
         return FileClaim(None)
+    with contextlib.suppress(OSError):
+        # File systems round the times that they set themselves, so that several claims would seem to be of one moment.
+        now = time.time_ns()
+        os.utime(lock.lock_file, ns=(now, now))
     return FileClaim(lock)
 
 
