@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from umseg.inference.export.restore import restore_label_map
 from umseg.inference.windows.sliding_window import SlidingWindow, predict_logits
 from umseg.models.card import ModelCard
 from umseg.preprocess.case import CaseProperties
-from umseg.preprocess.restore import restore_label_map
 
 
 def segment_case(
