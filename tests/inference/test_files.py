@@ -23,6 +23,7 @@ from umseg.common.files import write_text
 from umseg.common.processes.claims import holder
 from umseg.dataset.dataset import survey_cases
 from umseg.inference import Predictor
+from umseg.inference.model import LoadedModel
 from umseg.inference.pipeline.failures import FailedCasesError
 from umseg.inference.pipeline.output_place import refuse_place
 from umseg.models.card import load_card
@@ -112,15 +113,15 @@ class TestFailures:
     def test_an_unexpected_error_concerns_one_case(
         self, predictor: Predictor, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        real = Predictor._segment
+        real = LoadedModel.segment
         calls = iter(range(9))
 
-        def fail_once(self: Predictor, *arguments: Any) -> NDArray[Any]:
+        def fail_once(self: LoadedModel, *arguments: Any) -> NDArray[Any]:
             if next(calls) == 1:
                 raise MemoryError("no 5 GB")
             return real(self, *arguments)
 
-        monkeypatch.setattr(Predictor, "_segment", fail_once)
+        monkeypatch.setattr(LoadedModel, "segment", fail_once)
         with pytest.raises(FailedCasesError, match=r"Case b was not segmented: .*memory") as caught:
             predictor.predict_files(inputs, tmp_path / "out", quiet=True)
         assert caught.value.found == "no 5 GB"
@@ -153,15 +154,15 @@ class TestFailures:
         monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        real = Predictor._segment
+        real = LoadedModel.segment
         calls = iter(range(9))
 
-        def interrupt(self: Predictor, *arguments: Any) -> NDArray[Any]:
+        def interrupt(self: LoadedModel, *arguments: Any) -> NDArray[Any]:
             if next(calls) == 2:
                 raise KeyboardInterrupt
             return real(self, *arguments)
 
-        monkeypatch.setattr(Predictor, "_segment", interrupt)
+        monkeypatch.setattr(LoadedModel, "segment", interrupt)
         with pytest.raises(KeyboardInterrupt), caplog.at_level(logging.WARNING):
             predictor.predict_files(inputs, tmp_path / "out", quiet=True)
         assert "Stopped: 2 of 3 label maps are written" in caplog.text
@@ -278,13 +279,13 @@ class TestOutput:
         self, predictor: Predictor, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         holders: list[str] = []
-        real = Predictor._segment
+        real = LoadedModel.segment
 
-        def look(self: Predictor, *arguments: Any) -> NDArray[Any]:
+        def look(self: LoadedModel, *arguments: Any) -> NDArray[Any]:
             holders.append(str(holder(tmp_path / "out")))
             return real(self, *arguments)
 
-        monkeypatch.setattr(Predictor, "_segment", look)
+        monkeypatch.setattr(LoadedModel, "segment", look)
         predictor.predict_files(inputs, tmp_path / "out", quiet=True)
         assert all(f"process {os.getpid()} " in text for text in holders)
         assert len(holders) == len(IMAGES)
@@ -317,8 +318,8 @@ def test_all_folds_are_not_fold_all(model: Path) -> None:
 
 def test_progress_within_a_case(predictor: Predictor) -> None:
     told: list[tuple[int, int]] = []
-    stages = predictor._prepare(make_image((20, 9, 9))[None], (1.0, 1.0, 1.0))
-    predictor._segment(stages, lambda done, total: told.append((done, total)))
+    stages = predictor.model.prepare(make_image((20, 9, 9))[None], (1.0, 1.0, 1.0))
+    predictor.model.segment(stages, lambda done, total: told.append((done, total)))
     assert told[-1][0] == told[-1][1] == told[0][1]
     assert [done for done, _ in told] == sorted({done for done, _ in told})
     assert len(told) > 1

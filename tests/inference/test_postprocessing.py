@@ -85,10 +85,10 @@ def test_folds_without_a_choice_stay_as_they_are(tmp_path: Path, caplog: pytest.
 
 def test_a_choice_of_nothing_changes_nothing(tmp_path: Path) -> None:
     model = write_model(tmp_path / "model", dimensions=2, **OBJECTS)
-    settings = Predictor(model, "cpu", precision="fp32").settings
+    settings = Predictor(model, "cpu", precision="fp32").model.settings
     fold = choose(model, "0", 0)
     assert find_cleaning([fold]) is None
-    assert Predictor(model, "cpu", precision="fp32").settings == settings
+    assert Predictor(model, "cpu", precision="fp32").model.settings == settings
 
 
 def test_label_maps_of_classes_are_never_cleaned(tmp_path: Path) -> None:

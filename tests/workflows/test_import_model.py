@@ -82,9 +82,9 @@ def test_imported_network_gives_the_recorded_output(source: Path, tmp_path: Path
     card = load_card(made)
     assert (card.model, card.configuration_name, card.mirror_axes) == ("nnunet", "3d_fullres", (0, 1, 2))
     predictor = Predictor(made, device="cpu", precision="fp32")
-    assert len(predictor.networks) == 2
+    assert len(predictor.model.networks) == 2
     with torch.no_grad():
-        logits = predictor.networks[1](recorded["x"].float())
+        logits = predictor.model.networks[1](recorded["x"].float())
     torch.testing.assert_close(logits, recorded["out_f32"][0], rtol=0, atol=1e-4)
     label_map = predictor.predict(recorded["x"][0].numpy().astype(np.float32), (1.0, 1.0, 1.0))
     assert label_map.shape == tuple(recorded["config"]["patch"])
@@ -103,7 +103,7 @@ def test_outputs_of_a_region_model_are_its_regions_in_their_order(
     with torch.no_grad():
         image = recorded["x"].float()
         normalised = (image - image.mean()) / image.std(unbiased=False)
-        core, whole, rim = predictor.networks[0](normalised)[0].numpy() > 0
+        core, whole, rim = predictor.model.networks[0](normalised)[0].numpy() > 0
     expected = np.where(rim, 3, np.where(whole, 1, np.where(core, 2, 0)))
     assert (label_map == expected).mean() > 0.999
     assert len(np.unique(label_map)) > 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -13,54 +12,26 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from umseg.common.errors import UserError
 from umseg.common.files import plain_path, remove_leftovers
 from umseg.common.processes.claims import claim
 from umseg.common.text import counted, few
-from umseg.dataset.check.digest import digest_of_file, digest_of_record
+from umseg.dataset.check.digest import digest_of_record
 from umseg.dataset.check.problems import Problem
 from umseg.dataset.check.report import report_problems
 from umseg.dataset.dataset import Case, survey_cases
 from umseg.dataset.io.grid import Geometry
 from umseg.dataset.io.images import read_image
-from umseg.dataset.io.orientation import Turn, stored_axes
+from umseg.dataset.io.orientation import stored_axes
+from umseg.inference.model import LoadedModel, Stages
 from umseg.inference.pipeline.cases import Outcome, Progress, Steps, segment_cases
 from umseg.inference.pipeline.failures import FailedCasesError, problem_of
 from umseg.inference.pipeline.output_place import refuse_place, refuse_replacing_inputs
-from umseg.inference.pipeline.record import RECORD, PredictionRecord, Settings
-from umseg.inference.postprocessing import find_cleaning
-from umseg.inference.segmentation import segment_case
-from umseg.inference.weights import WEIGHTS_REMEDY, find_weights, loaded_message
-from umseg.inference.windows.sliding_window import SlidingWindow
-from umseg.models.card import first_stage_folder, load_card
-from umseg.models.device import place, resolve_device, resolve_precision
-from umseg.preprocess.cascade_input import fit_label_map, one_hot
-from umseg.preprocess.case import PreprocessedCase
-from umseg.preprocess.instances import find_instances
-from umseg.preprocess.preprocess import preprocess_case
-from umseg.training.saved import checkpoint
-from umseg.workspace import FoldFolder
+from umseg.inference.pipeline.record import RECORD, PredictionRecord
+from umseg.models.card import ModelCard
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """An image as the network of one stage sees it.
-
-    Attributes:
-        case: The preprocessed image.
-        turn: The turn from the image's axes to those of the training images.
-    """
-
-    case: PreprocessedCase
-    turn: Turn
-
-
-Stages = tuple[Prepared, ...]
-"""The preprocessed image for each stage of a cascade, the first stage first; one entry without a cascade."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +41,6 @@ class _Read:
     geometry: Geometry
     axes: str | None
     stages: Stages
-
-
-SMALLEST_STEP = 0.05
-"""Smallest distance of neighbouring patches as a fraction of the patch: 8,000 windows cover each voxel of a volume."""
 
 
 class Predictor:
@@ -107,44 +74,21 @@ class Predictor:
         precision: str = "auto",
         postprocessing: bool = True,
     ) -> None:
-        if not SMALLEST_STEP <= step <= 1:
-            raise UserError(
-                "The step is not a valid fraction of the patch.",
-                found=step,
-                expected=f"from {SMALLEST_STEP} to 1",
-                remedy="Correct --step; the default is 0.5.",
-            )
-        self.card = load_card(model_folder)
-        self.device = resolve_device(device)
-        self.precision = resolve_precision(precision, self.device)
-        self.configuration = self.card.configuration
-        self.window = SlidingWindow(
-            patch=self.configuration.patch_size,
-            batch_size=self.configuration.batch_size,
+        self.model = LoadedModel(
+            model_folder,
+            device,
+            folds=folds,
+            weights=weights,
+            mirror=mirror,
             step=step,
-            mirror_axes=self.card.mirror_axes if mirror else (),
+            precision=precision,
+            postprocessing=postprocessing,
         )
-        if mirror and not self.card.mirror_axes:
-            log.warning("--mirror has no effect: this model was trained without mirroring.")
-        self._files = files = find_weights(Path(model_folder), folds, weights)
-        self.networks = [self._load(file) for file in files]
-        self.first_stage: Predictor | None = None
-        first = first_stage_folder(Path(model_folder), self.card)
-        if first is not None:
-            # The same folds, because they were trained without the same cases.
-            same = [FoldFolder(file.parent).name for file in files]
-            self.first_stage = Predictor(
-                first,
-                device,
-                folds=None if same == ["all"] else same,
-                weights=weights,
-                mirror=mirror,
-                step=step,
-                precision=precision,
-            )
-        log.info(loaded_message(Path(model_folder), files, self.device))
-        cleaned = postprocessing and self.card.dataset.task == "instance"
-        self.cleaning = find_cleaning([FoldFolder(file.parent) for file in files]) if cleaned else None
+
+    @property
+    def card(self) -> ModelCard:
+        """The model's card."""
+        return self.model.card
 
     def predict(self, array: NDArray[np.floating[Any]], spacing: tuple[float, float, float]) -> NDArray[Any]:
         """Segment one image.
@@ -164,7 +108,7 @@ class Predictor:
             UserError: The image does not have as many channels as the model, a value is not finite, or the spacing is
                 not positive.
         """
-        return self._segment(self._prepare(array, spacing))
+        return self.model.segment(self.model.prepare(array, spacing))
 
     def predict_files(
         self,
@@ -208,7 +152,7 @@ class Predictor:
         with claim(output, "predicts into this folder"):
             remove_leftovers(output)
             record = PredictionRecord(output)
-            settings = digest_of_record(self.settings)
+            settings = digest_of_record(self.model.settings)
             kept = {
                 case.id
                 for case, path in zip(cases, targets, strict=True)
@@ -253,19 +197,6 @@ class Predictor:
     def target(self, case: Case, output: Path) -> Path:
         """The file of a case's label map in an output folder."""
         return output / f"{case.id}{case.label_ending(self.card.dataset.file_ending)}"
-
-    @property
-    def settings(self) -> Settings:
-        """What label maps of this predictor depend on besides their images; reads the weights' files."""
-        return Settings(
-            card=digest_of_record(self.card),
-            weights={FoldFolder(file.parent).name: digest_of_file(file) for file in self._files},
-            step=self.window.step,
-            mirror_axes=self.window.mirror_axes,
-            precision=str(self.precision),
-            first_stage=None if self.first_stage is None else self.first_stage.settings,
-            cleaning=self.cleaning,
-        )
 
     def _predict_recorded(
         self, cases: Sequence[Case], output: Path, record: PredictionRecord, settings: str, quiet: bool
@@ -316,60 +247,13 @@ class Predictor:
             log.warning("%s", notice)
         axes = stored_axes(case.images[0], image.geometry)
         try:
-            return _Read(image.geometry, axes, self._prepare(image.array, image.spacing, axes))
+            stages = self.model.prepare(image.array, image.spacing, axes, overwrite=True)
+            return _Read(image.geometry, axes, stages)
         except UserError as error:
             raise error.at(case.images[0]) from error
 
     def _segment_read(self, read: _Read, progress: Progress) -> NDArray[Any]:
-        return self._segment(read.stages, progress)
-
-    def _prepare(self, array: NDArray[Any], spacing: tuple[float, float, float], axes: str | None = None) -> Stages:
-        """The preprocessed image for each stage; ``axes`` is the orientation of the array, if it is known."""
-        expected = self.card.dataset.channel_names
-        if array.ndim != 4 or array.shape[0] != len(expected):
-            raise UserError(
-                "The image does not have the channels that the model was trained with.",
-                found=f"an array of shape {array.shape}" if array.ndim != 4 else counted(array.shape[0], "channel"),
-                expected=counted(len(expected), "channel") + ": " + ", ".join(expected.values()),
-                remedy="Give all channels of each case, in the order of training.",
-            )
-        # Types are not checked at run time.
-        if len(spacing) != 3 or not all(0 < size < math.inf for size in spacing):  # type: ignore[redundant-expr]
-            raise UserError(
-                "The spacing is not valid.",
-                found=spacing,
-                expected="three positive numbers: the size of a voxel along z, y and x in mm",
-                remedy="Give the spacing of the image's header in the order z, y, x (most headers have x, y, z).",
-            )
-        if not np.isfinite(array).all():
-            raise UserError(
-                "The image contains values that are not finite (NaN or infinity).",
-                remedy="Replace them, for example by the value of air or background.",
-            )
-        earlier = () if self.first_stage is None else self.first_stage._prepare(array, spacing, axes)
-        turn = Turn.between(axes, self.card.orientation)
-        case = preprocess_case(turn.array(array), turn.spacing(spacing), self.card.plan, self.configuration)
-        return (*earlier, Prepared(case, turn))
-
-    def _segment(self, stages: Stages, progress: Progress | None = None) -> NDArray[Any]:
-        """The label map along the image's own axes."""
-        dataset, case, turn = self.card.dataset, stages[-1].case, stages[-1].turn
-        data = case.data
-        if self.first_stage is not None:
-            label = turn.array(self.first_stage._segment(stages[:-1], progress))
-            fitted = fit_label_map(label, case.properties, self.card.plan, self.configuration)
-            data = np.concatenate([data, one_hot(fitted, dataset.foreground_values)])
-        label_map: NDArray[Any] = segment_case(
-            self.networks, data, case.properties, self.card, self.window, self.device, self.precision, progress
-        )
-        if dataset.task == "instance":
-            label_map = find_instances(label_map)
-        return turn.inverse.array(label_map if self.cleaning is None else self.cleaning.apply(label_map))
-
-    def _load(self, file: Path) -> nn.Module:
-        network = self.card.build_network()
-        checkpoint.load_weights(network, file, WEIGHTS_REMEDY)
-        return place(network, self.device).eval()
+        return self.model.segment(read.stages, progress)
 
 
 def _note_turn(turned: dict[str, str], outcome: Outcome[_Read]) -> None:

@@ -113,10 +113,10 @@ def test_prediction_runs_both_stages(workspace: Workspace, first_stage: Path, se
     image, _ = make_blobs(int(case_id.removeprefix("blob_")))
     predictor = Predictor(second_stage.parent, "cpu")
     np.testing.assert_array_equal(predictor.predict(image[None], (2.0, 1.0, 1.5)), written)
-    assert predictor.first_stage is not None
+    assert predictor.model.first_stage is not None
     before = predictor.predict(image[None], (2.0, 1.0, 1.5))
     with torch.no_grad():
-        for network in predictor.first_stage.networks:
+        for network in predictor.model.first_stage.networks:
             assert isinstance(network, UNet)
             bias = network.heads[-1].bias
             assert isinstance(bias, torch.Tensor)

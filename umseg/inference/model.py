@@ -1,0 +1,208 @@
+"""A model folder, loaded: its networks, and the way of an image through them."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from umseg.common.errors import UserError
+from umseg.common.text import counted
+from umseg.dataset.check.digest import digest_of_file, digest_of_record
+from umseg.dataset.io.orientation import Turn
+from umseg.inference.pipeline.record import Settings
+from umseg.inference.postprocessing import find_cleaning
+from umseg.inference.segmentation import segment_case
+from umseg.inference.weights import WEIGHTS_REMEDY, find_weights, loaded_message
+from umseg.inference.windows.sliding_window import SlidingWindow
+from umseg.models.card import first_stage_folder, load_card
+from umseg.models.device import place, resolve_device, resolve_precision
+from umseg.preprocess.cascade_input import fit_label_map, one_hot
+from umseg.preprocess.case import PreprocessedCase
+from umseg.preprocess.instances import find_instances
+from umseg.preprocess.preprocess import preprocess_case
+from umseg.training.saved import checkpoint
+from umseg.workspace import FoldFolder
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[int, int], None]
+"""A function that is told how many windows of an image are done, and how many there are."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An image as the network of one stage sees it.
+
+    Attributes:
+        case: The preprocessed image.
+        turn: The turn from the image's axes to those of the training images.
+    """
+
+    case: PreprocessedCase
+    turn: Turn
+
+
+Stages = tuple[Prepared, ...]
+"""The preprocessed image for each stage of a cascade, the first stage first; one entry without a cascade."""
+
+
+SMALLEST_STEP = 0.05
+"""Smallest distance of neighbouring patches as a fraction of the patch: 8,000 windows cover each voxel of a volume."""
+
+
+class LoadedModel:
+    """The networks of a model folder on a device, with everything that brings images to them and labels back.
+
+    Args:
+        folder: ``.../models/<model>__<configuration>``.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        folds: Folds whose logits are averaged, e.g. ``("0", "1")`` or ``("all",)``; None: all trained folds.
+        weights: ``final`` or ``best`` (highest moving average of the validation Dice).
+        mirror: Whether predictions are averaged over all flips of the mirrored axes.
+        step: Distance of neighbouring patches as a fraction of the patch, from 0.05 to 1.
+        precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+        postprocessing: Whether small objects are removed and holes are filled as the validation of the folds chose it;
+            only in an instance task.
+
+    Raises:
+        UserError: The model folder is incomplete, or the device is missing.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        device: str = "auto",
+        *,
+        folds: Sequence[str] | None = None,
+        weights: str = "final",
+        mirror: bool = False,
+        step: float = 0.5,
+        precision: str = "auto",
+        postprocessing: bool = True,
+    ) -> None:
+        if not SMALLEST_STEP <= step <= 1:
+            raise UserError(
+                "The step is not a valid fraction of the patch.",
+                found=step,
+                expected=f"from {SMALLEST_STEP} to 1",
+                remedy="Correct --step; the default is 0.5.",
+            )
+        self.card = load_card(folder)
+        self.device = resolve_device(device)
+        self.precision = resolve_precision(precision, self.device)
+        self.configuration = self.card.configuration
+        self.window = SlidingWindow(
+            patch=self.configuration.patch_size,
+            batch_size=self.configuration.batch_size,
+            step=step,
+            mirror_axes=self.card.mirror_axes if mirror else (),
+        )
+        if mirror and not self.card.mirror_axes:
+            log.warning("--mirror has no effect: this model was trained without mirroring.")
+        self._files = files = find_weights(Path(folder), folds, weights)
+        self.networks = [self._load(file) for file in files]
+        self.first_stage: LoadedModel | None = None
+        first = first_stage_folder(Path(folder), self.card)
+        if first is not None:
+            # The same folds, because they were trained without the same cases.
+            same = [FoldFolder(file.parent).name for file in files]
+            self.first_stage = LoadedModel(
+                first,
+                device,
+                folds=None if same == ["all"] else same,
+                weights=weights,
+                mirror=mirror,
+                step=step,
+                precision=precision,
+            )
+        log.info(loaded_message(Path(folder), files, self.device))
+        cleaned = postprocessing and self.card.dataset.task == "instance"
+        self.cleaning = find_cleaning([FoldFolder(file.parent) for file in files]) if cleaned else None
+
+    @property
+    def settings(self) -> Settings:
+        """What label maps of this predictor depend on besides their images; reads the weights' files."""
+        return Settings(
+            card=digest_of_record(self.card),
+            weights={FoldFolder(file.parent).name: digest_of_file(file) for file in self._files},
+            step=self.window.step,
+            mirror_axes=self.window.mirror_axes,
+            precision=str(self.precision),
+            first_stage=None if self.first_stage is None else self.first_stage.settings,
+            cleaning=self.cleaning,
+        )
+
+    def prepare(
+        self,
+        array: NDArray[Any],
+        spacing: tuple[float, float, float],
+        axes: str | None = None,
+        *,
+        overwrite: bool = False,
+    ) -> Stages:
+        """The preprocessed image for each stage.
+
+        Args:
+            array: (channels, z, y, x).
+            spacing: mm per voxel along z, y, x.
+            axes: Orientation of the array, if it is known.
+            overwrite: Whether the memory of ``array`` may be used, whose values are then lost.
+
+        Raises:
+            UserError: The image does not fit the model, or a value is not finite.
+        """
+        expected = self.card.dataset.channel_names
+        if array.ndim != 4 or array.shape[0] != len(expected):
+            raise UserError(
+                "The image does not have the channels that the model was trained with.",
+                found=f"an array of shape {array.shape}" if array.ndim != 4 else counted(array.shape[0], "channel"),
+                expected=counted(len(expected), "channel") + ": " + ", ".join(expected.values()),
+                remedy="Give all channels of each case, in the order of training.",
+            )
+        # Types are not checked at run time.
+        if len(spacing) != 3 or not all(0 < size < math.inf for size in spacing):  # type: ignore[redundant-expr]
+            raise UserError(
+                "The spacing is not valid.",
+                found=spacing,
+                expected="three positive numbers: the size of a voxel along z, y and x in mm",
+                remedy="Give the spacing of the image's header in the order z, y, x (most headers have x, y, z).",
+            )
+        if not np.isfinite(array).all():
+            raise UserError(
+                "The image contains values that are not finite (NaN or infinity).",
+                remedy="Replace them, for example by the value of air or background.",
+            )
+        earlier = () if self.first_stage is None else self.first_stage.prepare(array, spacing, axes)
+        turn = Turn.between(axes, self.card.orientation)
+        case = preprocess_case(
+            turn.array(array), turn.spacing(spacing), self.card.plan, self.configuration, overwrite=overwrite
+        )
+        return (*earlier, Prepared(case, turn))
+
+    def segment(self, stages: Stages, progress: Progress | None = None) -> NDArray[Any]:
+        """The label map along the image's own axes."""
+        dataset, case, turn = self.card.dataset, stages[-1].case, stages[-1].turn
+        data = case.data
+        if self.first_stage is not None:
+            label = turn.array(self.first_stage.segment(stages[:-1], progress))
+            fitted = fit_label_map(label, case.properties, self.card.plan, self.configuration)
+            data = np.concatenate([data, one_hot(fitted, dataset.foreground_values)])
+        label_map: NDArray[Any] = segment_case(
+            self.networks, data, case.properties, self.card, self.window, self.device, self.precision, progress
+        )
+        if dataset.task == "instance":
+            label_map = find_instances(label_map)
+        return turn.inverse.array(label_map if self.cleaning is None else self.cleaning.apply(label_map))
+
+    def _load(self, file: Path) -> nn.Module:
+        network = self.card.build_network()
+        checkpoint.load_weights(network, file, WEIGHTS_REMEDY)
+        return place(network, self.device).eval()
