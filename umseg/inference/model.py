@@ -21,7 +21,7 @@ from umseg.inference.pipeline.record import Settings
 from umseg.inference.postprocessing import find_cleaning
 from umseg.inference.segmentation import segment_case
 from umseg.inference.weights import WEIGHTS_REMEDY, find_weights, loaded_message
-from umseg.inference.windows.sliding_window import SlidingWindow
+from umseg.inference.windows.window import SlidingWindow
 from umseg.models.card import first_stage_folder, load_card
 from umseg.models.device import place, resolve_device, resolve_precision
 from umseg.preprocess.cascade_input import fit_label_map, one_hot

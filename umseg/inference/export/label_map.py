@@ -91,8 +91,9 @@ class LabelExport:
         return self._labels
 
     def _add_on_device(self, slab: Slab, last: HostPlane | DevicePlanes | None) -> DevicePlanes | None:
-        """Write a slab on its device; None where there is none, or where its memory does not suffice."""
-        if self._on_device is None or isinstance(last, HostPlane):
+        """Write a slab on its device; None where that is the CPU, or where its memory does not suffice."""
+        # The sums may have moved to the CPU after the slab before.
+        if self._on_device is None or not is_on_device(slab.sums) or isinstance(last, HostPlane):
             return None
         try:
             return self._on_device.add(slab, last)

@@ -29,9 +29,17 @@ class Slab:
         weights: (planes, rows, x) float32, contiguous and positive; ``sums / weights`` are the logits.
         start: First plane, along axis 0 of the network's grid before padding.
         strip: The rows.
+        member_sums: (members, classes, planes, rows, x), the sums of each fold model or, where there is one, of each
+            flip, if they were asked for; ``sums`` is their mean.
     """
 
     sums: Tensor
     weights: Tensor
     start: int
     strip: Strip
+    member_sums: Tensor | None = None
+
+    @property
+    def logits(self) -> Tensor:
+        """(classes, planes, rows, x) float32, in memory of its own."""
+        return self.sums / self.weights
