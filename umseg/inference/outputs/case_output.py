@@ -37,7 +37,11 @@ class CaseOutput(Protocol):
     """One kind of output of every case."""
 
     def files(self, case: Case, folder: Path) -> Sequence[Path]:
-        """The files that are written for a case."""
+        """The files that are written for a case, which is asked before anything is computed.
+
+        Raises:
+            UserError: The case cannot be written in this form, as its image shows.
+        """
         ...
 
     def write(self, result: SegmentedCase, folder: Path) -> None:
