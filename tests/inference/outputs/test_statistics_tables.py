@@ -105,6 +105,19 @@ def test_what_a_killed_run_left_is_no_case(tmp_path: Path) -> None:
     assert [case.case for case in Statistics.load(tmp_path / "statistics.json", "").cases] == ["a"]
 
 
+def test_cases_of_folders_have_the_path_before_their_name(tmp_path: Path) -> None:
+    write_case(tmp_path / "ward 1", "scan")
+    write_case(tmp_path / "ward 2" / "bed", "scan")
+    write_case(tmp_path / "other run", "scan")
+    (tmp_path / "other run" / "predictions.jsonl").write_text("")
+    (tmp_path / "predictions.jsonl").write_text("")
+    gather_statistics(tmp_path)
+    expected = ["ward 1/scan", "ward 2/bed/scan"]
+    assert [case.case for case in Statistics.load(tmp_path / "statistics.json", "").cases] == expected
+    assert sorted({row["case"] for row in read_csv(tmp_path)}) == expected
+    assert not (tmp_path / "statistics").exists()
+
+
 def test_without_statistics_there_are_no_tables(tmp_path: Path) -> None:
     assert gather_statistics(tmp_path) == ()
     assert not list(tmp_path.iterdir())

@@ -92,10 +92,12 @@ def test_grey_values_lie_around_those_of_the_classes() -> None:
     labels = np.zeros((20, 20, 20), np.uint8)
     labels[5:15, 5:15, 5:15] = 1
     image[0, labels > 0] = np.linspace(0, 100, 1000)
-    image[0, :2] = 3000
+    image[0, 0, :10] = 3000
     box = [slice(5, 15)] * 3
     low, high = intensity_window(image, labels, box)
-    assert (low, high) == pytest.approx((5 - 54, 95 + 54), abs=1)
+    assert (low, high) == pytest.approx((10 - 80, 90 + 80), abs=1)
+    image[0, -3:] = 500
+    assert intensity_window(image, labels, box) == (low, 500.0)
     everything = [slice(0, 20)] * 3
     assert intensity_window(image, 0 * labels, everything) == (-1000.0, 3000.0)
     assert intensity_window(image * 0 + 5, labels, box) == (5.0, 5.0)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from umseg.common.errors import UserError
@@ -18,6 +19,7 @@ from umseg.inference.outputs.statistics_records import (
     Statistics,
     StructureStatistics,
 )
+from umseg.inference.pipeline.record import RECORD
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +44,8 @@ def gather_statistics(folder: Path) -> tuple[Path, ...]:
     """Write the two tables of a folder of predictions anew, from the files of all cases that are there.
 
     Every process that predicts into the folder does this at its end, one after the other: the last of them finds the
-    files of all. One case is in memory at a time.
+    files of all. One case is in memory at a time. Cases of folders within the folder, as they are there where images of
+    several folders are segmented, have the path of their folder before their name.
 
     Args:
         folder: The folder of predictions.
@@ -53,16 +56,26 @@ def gather_statistics(folder: Path) -> tuple[Path, ...]:
     Raises:
         UserError: A table cannot be written.
     """
-    cases = folder / FOLDER
-    if not cases.is_dir():
+    if not _case_files(folder):
         return ()
-    with claim(cases, "gathers the statistics of its cases", wait=_PATIENCE):
-        files = [path for path in sorted(cases.glob("*.json")) if not path.name.startswith(".")]
-        if not files:
-            return ()
-        sound, columns = _write_json(folder / JSON_TABLE, files)
+    with claim(folder / FOLDER, "gathers the statistics of its cases", wait=_PATIENCE):
+        sound, columns = _write_json(folder / JSON_TABLE, _case_files(folder))
         _write_csv(folder / CSV_TABLE, sound, columns)
     return folder / JSON_TABLE, folder / CSV_TABLE
+
+
+def _case_files(folder: Path) -> dict[str, Path]:
+    """The name of every case with its file, in the order of the names; not those of other predictions further down."""
+    files: dict[str, Path] = {}
+    for place, folders, names in os.walk(folder):
+        here = Path(place)
+        if here != folder and RECORD in names:
+            folders.clear()
+        elif here.name == FOLDER:
+            above = here.parent.relative_to(folder)
+            found = (name for name in names if name.endswith(".json") and not name.startswith("."))
+            files |= {(above / name.removesuffix(".json")).as_posix(): here / name for name in found}
+    return dict(sorted(files.items()))
 
 
 def rows(case: CaseStatistics) -> Iterator[Row]:
@@ -108,26 +121,26 @@ def _cells(entry: StructureStatistics) -> Row:
     return cells
 
 
-def _write_json(path: Path, files: Sequence[Path]) -> tuple[list[Path], list[str]]:
+def _write_json(path: Path, files: Mapping[str, Path]) -> tuple[dict[str, Path], list[str]]:
     """Write ``statistics.json``.
 
     Returns:
         The files that could be used (a warning names each of the others), and those columns of the other table that
         are not empty.
     """
-    sound: list[Path] = []
+    sound: dict[str, Path] = {}
     columns: dict[str, None] = {}
     version = Statistics.model_fields["schema_version"].default
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as handle:
         handle.write(f'{{"schema_version": {version}, "cases": [')
-        for file in files:
+        for name, file in files.items():
             try:
-                case = CaseStatistics.load(file, _REMEDY)
+                case = _load(name, file)
             except UserError as error:
                 log.warning("The tables of the statistics lack a case. %s", error)
                 continue
             handle.write(("," if sound else "") + "\n" + case.model_dump_json())
-            sound.append(file)
+            sound[name] = file
             for row in rows(case):
                 columns |= dict.fromkeys(row)
         handle.write("\n]}\n")
@@ -135,9 +148,13 @@ def _write_json(path: Path, files: Sequence[Path]) -> tuple[list[Path], list[str
     return sound, [column for column in _COLUMNS if column in columns] + others
 
 
-def _write_csv(path: Path, files: Sequence[Path], columns: Sequence[str]) -> None:
+def _write_csv(path: Path, files: Mapping[str, Path], columns: Sequence[str]) -> None:
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as handle:
         table = csv.DictWriter(handle, columns, lineterminator="\n")
         table.writeheader()
-        for file in files:
-            table.writerows(rows(CaseStatistics.load(file, _REMEDY)))
+        for name, file in files.items():
+            table.writerows(rows(_load(name, file)))
+
+
+def _load(name: str, file: Path) -> CaseStatistics:
+    return CaseStatistics.load(file, _REMEDY).model_copy(update={"case": name})

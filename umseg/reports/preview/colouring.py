@@ -13,9 +13,9 @@ from scipy import ndimage
 from umseg.reports.preview.layout import Place
 from umseg.reports.preview.planes import Panel, Plane, Surface, thinning
 
-_OF_IMAGE, _OF_CLASSES = (0.5, 99.5), (5, 95)
-"""Percentiles of the intensities of an image, and of its classes, between which the grey values lie."""
-_MARGIN = 0.6
+_OF_IMAGE, _OF_CLASSES = (0.5, 95, 99.5), (10, 90)
+"""Percentiles of the intensities of an image, and of those of its classes."""
+_MARGIN = 1.0
 """How far they may lie outside of those of the classes, as a fraction of their range."""
 FILLED = 0.38
 """Opacity of a class inside of its outline."""
@@ -116,8 +116,8 @@ def _blurred(values: NDArray[Any], sigma: Sequence[float]) -> NDArray[np.float32
 def intensity_window(image: NDArray[Any], labels: NDArray[Any], box: Sequence[slice]) -> tuple[float, float]:
     """The intensities that are shown as black and as white.
 
-    They lie around those of the classes, so that these stand out from what is next to them, and within those of the
-    whole image. Without a class they are those of the whole image.
+    They lie around those of the classes, so that these stand out from what is next to them, but within those of the
+    whole image, of which few may be white without a difference. Without a class they are those of the whole image.
 
     Args:
         image: (channels, z, y, x).
@@ -125,13 +125,13 @@ def intensity_window(image: NDArray[Any], labels: NDArray[Any], box: Sequence[sl
         box: The smallest box around all classes, or around the whole image.
     """
     whole = _thin(image, [slice(0, size) for size in labels.shape])
-    lowest, highest = np.percentile(whole, _OF_IMAGE)
+    lowest, bright, highest = np.percentile(whole, _OF_IMAGE)
     inside = _thin(image, box)[:, _thin(labels[None], box)[0] > 0]
     if not inside.size:
         return float(lowest), float(highest)
     low, high = np.percentile(inside, _OF_CLASSES)
     margin = _MARGIN * (high - low)
-    return float(max(lowest, low - margin)), float(min(highest, high + margin))
+    return float(max(lowest, low - margin)), float(min(highest, max(bright, high + margin)))
 
 
 def _thin(values: NDArray[Any], box: Sequence[slice]) -> NDArray[Any]:
