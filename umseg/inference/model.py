@@ -21,6 +21,7 @@ from umseg.inference.pipeline.record import Settings
 from umseg.inference.postprocessing import find_cleaning
 from umseg.inference.segmentation import segment_case
 from umseg.inference.weights import WEIGHTS_REMEDY, find_weights, loaded_message
+from umseg.inference.windows.batches import batch_size
 from umseg.inference.windows.window import SlidingWindow
 from umseg.models.card import first_stage_folder, load_card
 from umseg.models.device import place, resolve_device, resolve_precision
@@ -101,10 +102,10 @@ class LoadedModel:
         self.configuration = self.card.configuration
         self.window = SlidingWindow(
             patch=self.configuration.patch_size,
-            batch_size=self.configuration.batch_size,
             step=step,
             mirror_axes=self.card.mirror_axes if mirror else (),
         )
+        self._batch = batch_size(self.window, self.device)
         if mirror and not self.card.mirror_axes:
             log.warning("--mirror has no effect: this model was trained without mirroring.")
         self._files = files = find_weights(Path(folder), folds, weights)
@@ -177,7 +178,15 @@ class LoadedModel:
             fitted = fit_label_map(label, case.properties, self.card.plan, self.configuration)
             data = np.concatenate([data, one_hot(fitted, dataset.foreground_values)])
         label_map: NDArray[Any] = segment_case(
-            self.networks, data, case.properties, self.card, self.window, self.device, self.precision, progress
+            self.networks,
+            data,
+            case.properties,
+            self.card,
+            self.window,
+            self.device,
+            self.precision,
+            progress,
+            self._batch,
         )
         if dataset.task == "instance":
             label_map = find_instances(label_map)
