@@ -2,15 +2,14 @@
 
 A voxel belongs to the body where a channel exceeds its lowest value in the image by more than a tenth of its range; the
 range ends at the 99.5th percentile. A window without such a voxel is empty. A voxel of the body is covered by no empty
-window, so that leaving them out changes no sum of it; this is the promise. Outside of the body, logits are averaged over
-those windows alone that are not empty, and voxels that no such window covers become background.
+window, so that leaving them out changes no sum of it; this is the promise. Outside of the body, logits are averaged
+over those windows alone that are not empty, and voxels that no such window covers become background.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from umseg.inference.windows.slab import Slab
@@ -38,10 +37,10 @@ def windows_of_body(data: Tensor, tiles: Tiles) -> set[Corner]:
         for starts, extent in zip(tiles.starts, tiles.patch, strict=True)
     ]
     for z, planes in enumerate(inside[0]):
-        body = _seen_from_above(data[:, planes] > limits)
+        body = (data[:, planes] > limits).flatten(0, 1).any(dim=0)
         for y, rows in enumerate(inside[1]):
-            columns = body[rows].any(axis=0)
-            found[z, y] = [columns[span].any() for span in inside[2]]
+            columns = body[rows].any(dim=0)
+            found[z, y] = [bool(columns[span].any()) for span in inside[2]]
     return {(tiles.starts[0][z], tiles.starts[1][y], tiles.starts[2][x]) for z, y, x in np.argwhere(found).tolist()}
 
 
@@ -62,9 +61,3 @@ def _highest_of_air(channel: Tensor) -> Tensor:
     every = max(int((channel.numel() / _SAMPLES) ** (1 / 3)), 1)
     highest = torch.quantile(channel[::every, ::every, ::every].flatten(), 0.995)
     return lowest + FRACTION * (highest - lowest)
-
-
-def _seen_from_above(body: Tensor) -> NDArray[np.bool_]:
-    """(y, x), whether any voxel of (channels, z, y, x) is set."""
-    result: NDArray[np.bool_] = body.flatten(0, 1).any(dim=0).numpy()
-    return result
