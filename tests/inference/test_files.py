@@ -320,7 +320,7 @@ def test_all_folds_are_not_fold_all(model: Path) -> None:
 
 def test_progress_within_a_case(predictor: Predictor) -> None:
     told: list[tuple[int, int]] = []
-    stages = predictor.model.prepare(make_image((20, 9, 9))[None], (1.0, 1.0, 1.0))
+    stages = predictor.model.prepare(make_image((40, 9, 9))[None], (1.0, 1.0, 1.0))
     predictor.model.label_map(stages, lambda done, total: told.append((done, total)))
     assert told[-1][0] == told[-1][1] == told[0][1]
     assert [done for done, _ in told] == sorted({done for done, _ in told})
