@@ -18,7 +18,10 @@ from umseg.models.card import load_card
 from umseg.workspace import BEST_CHOICE
 
 SPACING = (1.3, 1.0, 0.9)
-REGIONS: dict[str, Any] = {"labels": {"background": 0, "all": [1, 2, 3], "core": [2, 3], "rim": 3}, "regions_class_order": (3, 1, 2)}
+REGIONS: dict[str, Any] = {
+    "labels": {"background": 0, "all": [1, 2, 3], "core": [2, 3], "rim": 3},
+    "regions_class_order": (3, 1, 2),
+}
 
 
 def coarser(folder: Path, spacing: tuple[float, float, float], order: tuple[int, int, int] = (0, 1, 2)) -> Path:

@@ -18,8 +18,7 @@ from umseg.common.memory import require_memory
 from umseg.common.text import by, few
 from umseg.dataset.io.orientation import Turn
 from umseg.inference.export.grid import OutputGrid
-from umseg.inference.export.probabilities import probability_chunks
-from umseg.inference.export.restore import collect_probabilities
+from umseg.inference.export.probabilities import collect_probabilities, probability_chunks
 from umseg.inference.export.target import LabelTarget, label_numbers
 from umseg.inference.model import LoadedModel, Stages
 from umseg.inference.pipeline.record import Settings

@@ -19,7 +19,7 @@ from umseg.common.text import counted
 from umseg.dataset.check.digest import digest_of_file, digest_of_record
 from umseg.dataset.io.orientation import Turn
 from umseg.inference.export.label_map import LabelExport
-from umseg.inference.export.restore import collect_probabilities
+from umseg.inference.export.probabilities import collect_probabilities
 from umseg.inference.pipeline.record import Settings
 from umseg.inference.postprocessing.classes import ClassCleaning
 from umseg.inference.postprocessing.instances import find_cleaning
