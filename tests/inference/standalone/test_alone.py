@@ -99,6 +99,10 @@ def test_arrays_of_several_folds_and_channels(tmp_path: Path, capsys: pytest.Cap
     expected = Predictor(model, "cpu", precision="fp32").predict(image, (1, 0.7, 0.9))
     assert expected.max() > 1
     np.testing.assert_array_equal(np.load(tmp_path / "l.npy"), expected)
+    np.save(tmp_path / "both.npy", image)
+    together = [str(tmp_path / "both.npy"), "--spacing", "1", "0.7", "0.9", "--output", str(tmp_path / "m.npy")]
+    assert command.main(tmp_path / "out", together) == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "m.npy"), expected)
 
 
 def test_errors_are_said_without_a_traceback(tmp_path: Path, image: Path, capsys: pytest.CaptureFixture[str]) -> None:

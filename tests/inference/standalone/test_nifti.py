@@ -50,11 +50,11 @@ def test_all_orientations_are_umsegs(tmp_path: Path, oblique: bool) -> None:
         path = save(tmp_path / f"{axes}.nii", axes, oblique=oblique)
         picture, image = nifti.read(path), read_image([path], 1)
         assert picture.axes == stored_axes(path, image.geometry)
-        np.testing.assert_array_equal(picture.voxels, image.array[0])
+        np.testing.assert_array_equal(picture.voxels, image.array)
         assert picture.spacing == image.spacing
         turn = Turn.between(picture.axes, "RAS")
         turned = nifti.turned(picture.voxels, picture.axes, "RAS")
-        np.testing.assert_array_equal(turned, turn.array(image.array)[0])
+        np.testing.assert_array_equal(turned, turn.array(image.array))
         assert nifti.turned_spacing(picture.spacing, picture.axes, "RAS") == turn.spacing(image.spacing)
         np.testing.assert_array_equal(nifti.turned(turned, "RAS", picture.axes), picture.voxels)
 
@@ -79,7 +79,7 @@ def test_the_form_is_the_one_that_umseg_takes(
 @pytest.mark.parametrize("scaling", [(1.0, 0.0), (0.5, -1024.0)])
 def test_voxels_are_umsegs(tmp_path: Path, dtype: Any, scaling: tuple[float, float]) -> None:
     path = scaled(save(tmp_path / "a.nii", dtype=dtype), *scaling)
-    found, expected = nifti.read(path).voxels, read_image([path], 1).array[0]
+    found, expected = nifti.read(path).voxels, read_image([path], 1).array
     assert found.dtype == expected.dtype == np.float32
     np.testing.assert_array_equal(found, expected)
 
@@ -89,7 +89,7 @@ def test_big_endian_files_and_slices_are_read(tmp_path: Path) -> None:
     voxels = np.arange(20, dtype=np.int16).reshape(4, 5)
     nibabel.Nifti1Image(voxels, np.eye(4), header).to_filename(tmp_path / "a.nii")
     picture = nifti.read(tmp_path / "a.nii")
-    np.testing.assert_array_equal(picture.voxels, voxels.T[None])
+    np.testing.assert_array_equal(picture.voxels, voxels.T[None, None])
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32])
@@ -97,7 +97,7 @@ def test_big_endian_files_and_slices_are_read(tmp_path: Path) -> None:
 def test_label_maps_stay_where_the_image_is(tmp_path: Path, dtype: Any, name: str) -> None:
     source = scaled(save(tmp_path / "image.nii", "PIR", oblique=True), 2.0, 0.0)
     picture = nifti.read(source)
-    labels = (np.indices(picture.voxels.shape).sum(0) % 3).astype(dtype)
+    labels = (np.indices(picture.voxels.shape[1:]).sum(0) % 3).astype(dtype)
     nifti.write(tmp_path / name, labels, picture)
     written: Any = nibabel.load(tmp_path / name)
     image: Any = nibabel.load(source)

@@ -31,7 +31,12 @@ def main(folder: Path, arguments: Sequence[str] | None = None) -> int:
         The exit code: 0, or 2 after an error of the user.
     """
     parser = argparse.ArgumentParser(prog="predict.py", description="Segment one image with onnxruntime and numpy.")
-    parser.add_argument("images", nargs="+", type=Path, help="the image: .nii, .nii.gz or .npy, a file per channel")
+    parser.add_argument(
+        "images",
+        nargs="+",
+        type=Path,
+        help="the image: .nii, .nii.gz or .npy, a file per channel; .npy may hold (channels, z, y, x)",
+    )
     parser.add_argument("--output", type=Path, required=True, help="file of the label map, of the image's format")
     parser.add_argument("--model", type=Path, action="append", help="network; repeat for several [all fold_*.onnx]")
     parser.add_argument("--spacing", type=float, nargs=3, metavar=("Z", "Y", "X"), help="mm per voxel of a .npy file")
@@ -82,9 +87,9 @@ def _segment(folder: Path, options: argparse.Namespace) -> None:
     networks, metadata = open_networks(options.model or sorted(folder.glob("fold_*.onnx")), options.threads)
     pictures = [_read(path, options.spacing) for path in options.images]
     first = pictures[0]
-    if any(picture.voxels.shape != first.voxels.shape for picture in pictures):
+    if any(picture.voxels.shape[1:] != first.voxels.shape[1:] for picture in pictures):
         raise PredictionError("The channels of the image have different shapes.")
-    image = np.stack([picture.voxels for picture in pictures])
+    image = np.concatenate([picture.voxels for picture in pictures])
     image = nifti.turned(image, first.axes, metadata.orientation)
     spacing = nifti.turned_spacing(first.spacing, first.axes, metadata.orientation)
     data, properties = preprocess(image, spacing, metadata)
@@ -107,4 +112,5 @@ def _read(path: Path, spacing: Sequence[float] | None) -> nifti.Picture:
     except (OSError, ValueError, EOFError) as error:
         raise PredictionError(f"{path} cannot be read: {error}.") from error
     z, y, x = spacing
-    return nifti.Picture(voxels[None] if voxels.ndim == 2 else voxels, (z, y, x), None, b"")
+    whole = voxels.reshape(*[1] * (4 - voxels.ndim), *voxels.shape)
+    return nifti.Picture(whole, (z, y, x), None, b"")

@@ -28,7 +28,7 @@ class Picture:
     """An image of a file.
 
     Attributes:
-        voxels: (z, y, x) float32.
+        voxels: (channels, z, y, x) float32; a file has one channel.
         spacing: mm per voxel along z, y, x.
         axes: Axis codes of x, y, z, e.g. RAS; None where the file states no place in space.
         header: The first bytes of the file.
@@ -112,7 +112,7 @@ def _parsed(content: bytes) -> Picture:
     count = math.prod(shape)
     if start < _HEADER or len(content) < start + count * dtype.itemsize:
         raise ValueError(f"it ends before its {count:,} voxels do")
-    voxels = np.frombuffer(content, dtype, count, start).reshape(shape[::-1])
+    voxels = np.frombuffer(content, dtype, count, start).reshape(1, *shape[::-1])
     if slope and (slope, inter) != (1.0, 0.0) and math.isfinite(slope):
         voxels = voxels.astype(np.float64) * slope + inter
     image = voxels.astype(np.float32)
