@@ -20,7 +20,13 @@ from umseg.common.text import counted
 
 
 def predict(
-    model: Annotated[Path, typer.Option("--model", help="Model folder: .../models/<model>__<configuration>.")],
+    model: Annotated[
+        Path,
+        typer.Option(
+            "--model",
+            help="Model folder: .../models/<model>__<configuration>; bundle: FILE.umseg; or hf://organisation/name.",
+        ),
+    ],
     inputs: Annotated[
         list[Path],
         typer.Option(
@@ -72,6 +78,7 @@ def predict(
     The exit code is 1 if some cases could not be segmented, and 2 if none could.
     """
     from umseg.common.hardware_names import check_device_name, check_precision_name
+    from umseg.inference.bundle.location import local_model
     from umseg.inference.weights import find_weights
     from umseg.workspace import ModelFolder
 
@@ -79,6 +86,7 @@ def predict(
     check_device_name(device)
     check_precision_name(precision)
     chosen = [fold.strip() for fold in folds.split(",")] if folds else None
+    model = local_model(model, quiet=quiet)
     ModelFolder(model).require()
     if ModelFolder(model).card_file.exists():
         find_weights(model, chosen, weights)

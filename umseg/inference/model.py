@@ -18,10 +18,10 @@ from umseg.common.text import counted
 from umseg.dataset.check.digest import digest_of_file, digest_of_record
 from umseg.dataset.io.orientation import Turn
 from umseg.inference.pipeline.record import Settings
-from umseg.inference.postprocessing import find_cleaning
+from umseg.inference.postprocessing.instances import find_cleaning
 from umseg.inference.segmentation import segment_case
 from umseg.inference.weights import WEIGHTS_REMEDY, find_weights, loaded_message
-from umseg.inference.windows.sliding_window import SlidingWindow
+from umseg.inference.windows.window import SlidingWindow
 from umseg.models.card import first_stage_folder, load_card
 from umseg.models.device import place, resolve_device, resolve_precision
 from umseg.preprocess.cascade_input import fit_label_map, one_hot
@@ -140,8 +140,25 @@ class LoadedModel:
             cleaning=self.cleaning,
         )
 
-    def prepare(self, array: NDArray[Any], spacing: tuple[float, float, float], axes: str | None = None) -> Stages:
-        """The preprocessed image for each stage; ``axes`` is the orientation of the array, if it is known."""
+    def prepare(
+        self,
+        array: NDArray[Any],
+        spacing: tuple[float, float, float],
+        axes: str | None = None,
+        *,
+        overwrite: bool = False,
+    ) -> Stages:
+        """The preprocessed image for each stage.
+
+        Args:
+            array: (channels, z, y, x).
+            spacing: mm per voxel along z, y, x.
+            axes: Orientation of the array, if it is known.
+            overwrite: Whether the memory of ``array`` may be used, whose values are then lost.
+
+        Raises:
+            UserError: The image does not fit the model, or a value is not finite.
+        """
         expected = self.card.dataset.channel_names
         if array.ndim != 4 or array.shape[0] != len(expected):
             raise UserError(
@@ -165,7 +182,9 @@ class LoadedModel:
             )
         earlier = () if self.first_stage is None else self.first_stage.prepare(array, spacing, axes)
         turn = Turn.between(axes, self.card.orientation)
-        case = preprocess_case(turn.array(array), turn.spacing(spacing), self.card.plan, self.configuration)
+        case = preprocess_case(
+            turn.array(array), turn.spacing(spacing), self.card.plan, self.configuration, overwrite=overwrite
+        )
         return (*earlier, Prepared(case, turn))
 
     def segment(self, stages: Stages, progress: Progress | None = None) -> NDArray[Any]:

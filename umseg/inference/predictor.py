@@ -24,6 +24,7 @@ from umseg.dataset.dataset import Case, survey_cases
 from umseg.dataset.io.grid import Geometry
 from umseg.dataset.io.images import read_image
 from umseg.dataset.io.orientation import stored_axes
+from umseg.inference.bundle.location import local_model
 from umseg.inference.model import LoadedModel, Stages
 from umseg.inference.pipeline.cases import Outcome, Progress, Steps, segment_cases
 from umseg.inference.pipeline.failures import FailedCasesError, problem_of
@@ -47,7 +48,7 @@ class Predictor:
     """Segments images with a trained model.
 
     Args:
-        model_folder: ``.../models/<model>__<configuration>``.
+        model_folder: ``.../models/<model>__<configuration>``, the file of a bundle, or ``hf://organisation/name``.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         folds: Folds whose logits are averaged, e.g. ``("0", "1")`` or ``("all",)``; None: all trained folds.
         weights: ``final`` or ``best`` (highest moving average of the validation Dice).
@@ -64,7 +65,7 @@ class Predictor:
 
     def __init__(
         self,
-        model_folder: Path,
+        model_folder: str | PathLike[str],
         device: str = "auto",
         *,
         folds: Sequence[str] | None = None,
@@ -75,7 +76,7 @@ class Predictor:
         postprocessing: bool = True,
     ) -> None:
         self.model = LoadedModel(
-            model_folder,
+            local_model(model_folder),
             device,
             folds=folds,
             weights=weights,
@@ -247,7 +248,8 @@ class Predictor:
             log.warning("%s", notice)
         axes = stored_axes(case.images[0], image.geometry)
         try:
-            return _Read(image.geometry, axes, self.model.prepare(image.array, image.spacing, axes))
+            stages = self.model.prepare(image.array, image.spacing, axes, overwrite=True)
+            return _Read(image.geometry, axes, stages)
         except UserError as error:
             raise error.at(case.images[0]) from error
 
