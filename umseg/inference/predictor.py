@@ -74,6 +74,7 @@ class Predictor:
         step: float = 0.5,
         precision: str = "auto",
         postprocessing: bool = True,
+        runtime: str = "auto",
     ) -> None:
         self.model = LoadedModel(
             local_model(model_folder),

@@ -12,15 +12,13 @@ from umseg.common.files import atomic_path, plain_path, remove_leftovers, write_
 from umseg.common.processes.claims import claim
 from umseg.common.text import few
 from umseg.inference.runtimes.folds import TOLERANCE, converted_fold, largest_difference
+from umseg.inference.runtimes.names import ENDING
+from umseg.inference.runtimes.source import FIRST_STAGE
 from umseg.inference.weights import find_weights
 from umseg.models.card import ModelCard, first_stage_folder, load_card
 from umseg.workspace import FoldFolder, WeightsName
 
 log = logging.getLogger(__name__)
-
-ENDING = ".onnx"
-FIRST_STAGE = "first_stage"
-"""Folder of a cascade's first stage in a folder of ONNX files."""
 
 PROGRAM, PACKAGE = "predict.py", "umseg_standalone"
 _PROGRAM = f'''"""Segment an image with the networks beside this file: numpy and onnxruntime suffice.

@@ -11,7 +11,7 @@ from umseg import __version__
 from umseg.common.errors import UserError
 from umseg.common.memory import memory_text
 from umseg.dataset.check.digest import digest_of_file
-from umseg.inference.postprocessing import Postprocessing
+from umseg.inference.postprocessing.instances import Postprocessing
 from umseg.inference.runtimes.conversion import converted
 from umseg.inference.runtimes.metadata import KEY, OnnxMetadata
 from umseg.inference.runtimes.onnx_file import MOST_BYTES, OnnxFile
