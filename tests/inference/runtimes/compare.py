@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from umseg.inference.runtimes.conversion import INPUT, OPERATORS, OUTPUT, converted
+from umseg.inference.runtimes.conversion import converted
+from umseg.inference.runtimes.form import INPUT, OPERATORS, OUTPUT
 
 
 def run(model: onnx.ModelProto, images: torch.Tensor) -> NDArray[np.float32]:

@@ -23,6 +23,11 @@ _NUMBERS = 2**23
 _MARGIN, _LEAST_MARGIN = 2.0**-18, 2.0**-130
 
 
+def is_on_device(sums: Tensor) -> bool:
+    """Whether sums are where the kernels for CPUs do not reach them."""
+    return sums.device.type != "cpu"
+
+
 @dataclass(frozen=True)
 class DevicePlanes:
     """Neighbouring planes of sums and their leaders.
@@ -123,7 +128,7 @@ class DeviceLabels:
 
 
 @dataclass(frozen=True)
-class _Places:
+class Places:
     """For each voxel of the image along an axis, the two voxels of the planes that it lies between, and their weights.
 
     Attributes:
@@ -136,10 +141,21 @@ class _Places:
     weights: Tensor
 
     @classmethod
-    def of(cls, axis: Axis, part: slice, start: int, device: torch.device) -> _Places:
+    def of(cls, axis: Axis, part: slice, start: int, device: torch.device) -> Places:
+        """Some voxels of an axis, between planes or rows whose first one is ``start``."""
         low, high = (torch.from_numpy(index[part] - start).to(device) for index in (axis.low, axis.high))
         precision = torch.float32 if device.type == "mps" else torch.float64
         return cls(low, high, torch.from_numpy(axis.weights[part]).to(precision).to(device))
+
+    def part(self, part: slice) -> Places:
+        """Some of the voxels."""
+        return Places(self.low[part], self.high[part], self.weights[part])
+
+    def between(self, values: Tensor, dimension: int) -> Tensor:
+        """Values in double precision, interpolated along a dimension."""
+        shape = [-1 if axis == dimension else 1 for axis in range(values.dim())]
+        lower, upper = (values.index_select(dimension, index) for index in (self.low, self.high))
+        return self.weights[:, 0].view(shape) * lower + self.weights[:, 1].view(shape) * upper
 
 
 @dataclass(frozen=True)
@@ -147,18 +163,18 @@ class _Block:
     """Voxels of the image that lie between certain planes of sums."""
 
     planes: DevicePlanes
-    z: _Places
-    y: _Places
-    x: _Places
+    z: Places
+    y: Places
+    x: Places
 
     @classmethod
     def of(cls, planes: DevicePlanes, grid: OutputGrid, z: slice, rows: slice, first_row: int) -> _Block:
         device = planes.sums.device
         return cls(
             planes,
-            _Places.of(grid.z, z, planes.start, device),
-            _Places.of(grid.y, rows, first_row, device),
-            _Places.of(grid.x, slice(None), 0, device),
+            Places.of(grid.z, z, planes.start, device),
+            Places.of(grid.y, rows, first_row, device),
+            Places.of(grid.x, slice(None), 0, device),
         )
 
     def common_leaders(self) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from umseg.inference.export.device import DeviceLabels, DevicePlanes
+from umseg.inference.export.device import DeviceLabels, DevicePlanes, is_on_device
 from umseg.inference.export.grid import OutputGrid
 from umseg.inference.export.host import HostLabels, HostPlane
 from umseg.inference.export.target import LabelArray, LabelTarget, label_numbers
@@ -86,14 +86,14 @@ class LabelExport:
             target = LabelTarget(self._properties, self._plan, numbers.dtype)
             regions = self._region_values is not None
             self._labels = HostLabels(self._grid, target, numbers, regions)
-            if slab.sums.device.type != "cpu":
+            if is_on_device(slab.sums):
                 self._on_device = DeviceLabels(self._grid, target, numbers, regions)
         return self._labels
 
     def _add_on_device(self, slab: Slab, last: HostPlane | DevicePlanes | None) -> DevicePlanes | None:
         """Write a slab on its device; None where that is the CPU, or where its memory does not suffice."""
         # The sums may have moved to the CPU after the slab before.
-        if self._on_device is None or slab.sums.device.type == "cpu" or isinstance(last, HostPlane):
+        if self._on_device is None or not is_on_device(slab.sums) or isinstance(last, HostPlane):
             return None
         try:
             return self._on_device.add(slab, last)

@@ -16,25 +16,11 @@ from torch import Tensor, fx, nn
 
 from umseg import __version__
 from umseg.common.errors import UserError
+from umseg.inference.runtimes.form import BATCH, INPUT, IR_VERSION, OPSET, OUTPUT
 from umseg.inference.runtimes.graph import GraphBuilder, Shape, Symbol
 from umseg.inference.runtimes.operators import convolution, elementwise, layout, mamba, normalization, products
 from umseg.inference.runtimes.operators.table import Handlers, Place
 from umseg.inference.runtimes.tracing import constants_of, traced
-
-OPSET = 18
-IR_VERSION = 8
-"""Versions that every onnxruntime since 1.14 reads."""
-
-_NAMES = """
-Abs Add AveragePool BatchNormalization Concat Conv ConvTranspose Div Einsum Elu Erf Exp Expand
-GlobalAveragePool Identity InstanceNormalization LayerNormalization LeakyRelu MatMul MaxPool Mul Neg PRelu
-Pad ReduceMean ReduceSum Relu Reshape Resize Scan Sigmoid Slice Softmax Softplus Split Sqrt Squeeze Tanh
-Transpose Unsqueeze
-"""
-OPERATORS = frozenset(_NAMES.split())
-"""The operators of ONNX that conversions use."""
-
-INPUT, OUTPUT, BATCH = "image", "logits", "batch"
 
 HANDLERS = Handlers()
 for _kind in (elementwise, layout, convolution, normalization, products, mamba):

@@ -19,7 +19,7 @@ from umseg.common.errors import UserError
 from umseg.common.files import read_bytes
 from umseg.common.memory import require_memory
 from umseg.common.text import by, few
-from umseg.inference.runtimes.conversion import INPUT, OPERATORS, OUTPUT
+from umseg.inference.runtimes.form import INPUT, OPERATORS, OUTPUT
 from umseg.inference.runtimes.metadata import KEY, ONNX_REMEDY, OnnxMetadata, parse_metadata
 
 MOST_BYTES = 2**31 - 1

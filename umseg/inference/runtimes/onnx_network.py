@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from umseg.common.errors import UserError
-from umseg.common.memory import explained_memory, is_out_of_memory
-from umseg.inference.runtimes.conversion import INPUT, OUTPUT
+from umseg.common.memory import explained_memory
+from umseg.inference.runtimes.form import INPUT, OUTPUT
 from umseg.inference.runtimes.metadata import ONNX_REMEDY
 from umseg.inference.runtimes.onnx_file import OnnxFile
 
 _ERRORS_ONLY = 3
+_OUT_OF_MEMORY = ("allocate memory", "bad_alloc", "bad allocation")
 
 
 class OnnxNetwork(nn.Module):
@@ -36,16 +37,14 @@ class OnnxNetwork(nn.Module):
         """Map (batch, channels, *patch) to logits (batch, classes, *patch).
 
         Raises:
-            UserError: onnxruntime cannot compute the network, or there is not enough memory.
+            UserError: onnxruntime cannot compute the network.
+            MemoryError: There is not enough memory.
         """
         values = images.detach().float().contiguous().numpy()
-        with explained_memory("onnxruntime", file=self._path):
-            try:
-                logits = torch.from_numpy(self._session.run([OUTPUT], {INPUT: values})[0])
-            except Exception as error:  # onnxruntime raises many kinds
-                if is_out_of_memory(error):
-                    raise
-                raise _failed(error, "compute", self._path) from error
+        try:
+            logits = torch.from_numpy(self._session.run([OUTPUT], {INPUT: values})[0])
+        except Exception as error:  # onnxruntime raises many kinds
+            raise _failure(error, "compute", self._path) from error
         if logits.shape[1:] != self._output_shape:
             raise UserError(
                 f"The network in {self._path.name} gives an output of another shape than it says.",
@@ -72,13 +71,14 @@ def _session(file: OnnxFile) -> Any:
         try:
             return onnxruntime.InferenceSession(file.content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises many kinds
-            if is_out_of_memory(error):
-                raise
-            raise _failed(error, "open", file.path) from error
+            raise _failure(error, "open", file.path) from error
 
 
-def _failed(error: Exception, verb: str, path: Path) -> UserError:
+def _failure(error: Exception, verb: str, path: Path) -> Exception:
+    """The exception in place of one of onnxruntime's: a ``MemoryError``, or an error for the user."""
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if any(phrase in reason for phrase in _OUT_OF_MEMORY):
+        return MemoryError(reason)
     return UserError(
         f"onnxruntime cannot {verb} the network in {path.name}.",
         file=path,

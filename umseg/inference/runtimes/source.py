@@ -59,6 +59,7 @@ class Source(Protocol):
     def cleaning(self) -> Cleaning | None:
         """How objects are cleaned in an instance task, as the validation of the folds chose it."""
 
+
 def find_source(model: Path, folds: Sequence[str] | None, weights: str, runtime: str) -> Source:
     """The source of a model's networks.
 
@@ -75,6 +76,13 @@ def find_source(model: Path, folds: Sequence[str] | None, weights: str, runtime:
     if chosen == "onnx":
         require_onnx()
     if is_onnx(model):
+        if weights != "final":
+            raise UserError(
+                "ONNX files have one kind of weights.",
+                file=model,
+                found=f"--weights {weights}",
+                remedy=f"Leave out --weights, or export these with `umseg export --onnx --weights {weights}`.",
+            )
         return _OnnxFiles.read(model, folds)
     return _WeightFiles(model, load_card(model), find_weights(model, folds, weights), chosen)
 
