@@ -27,6 +27,7 @@ from umseg.cli.predict_options import (
     Precision,
     Recursive,
     Resume,
+    Runtime,
     Step,
     Weights,
     parse_part,
@@ -53,6 +54,7 @@ def predict(
     part: Part = None,
     device: Device = "auto",
     precision: Precision = "auto",
+    runtime: Runtime = "auto",
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -64,6 +66,7 @@ def predict(
     """
     from umseg.common.hardware_names import check_device_name, check_precision_name
     from umseg.inference.bundle.location import local_model
+    from umseg.inference.runtimes.names import is_onnx, runtime_of
     from umseg.inference.step import check_step
     from umseg.inference.weights import find_weights
     from umseg.workspace import ModelFolder
@@ -76,7 +79,9 @@ def predict(
     named = [*inputs, *(more or [])]
     chosen = [fold.strip() for fold in folds.split(",")] if folds else None
     model = local_model(model, quiet=quiet)
-    ModelFolder(model).require()
+    runtime_of(model, runtime)
+    if not is_onnx(model):
+        ModelFolder(model).require()
     if ModelFolder(model).card_file.exists():
         find_weights(model, chosen, weights)
     _require_inputs(named)
@@ -93,6 +98,7 @@ def predict(
         step=step,
         precision=precision,
         postprocessing=postprocessing,
+        runtime=runtime,
     )
     request = FileRequest(
         inputs=tuple(named),

@@ -17,7 +17,8 @@ Model = Annotated[
     Path,
     typer.Option(
         "--model",
-        help="Model folder: .../models/<model>__<configuration>; bundle: FILE.umseg; or hf://organisation/name.",
+        help="Model folder: .../models/<model>__<configuration>; bundle: FILE.umseg; hf://organisation/name; or what "
+        "`umseg export --onnx` wrote: FILE.onnx or a folder.",
         rich_help_panel=WHAT,
     ),
 ]
@@ -102,6 +103,14 @@ Precision = Annotated[
     str,
     typer.Option(
         "--precision", help="Number format of the convolutions: auto, fp32, bf16 or fp16.", rich_help_panel=RUN
+    ),
+]
+
+Runtime = Annotated[
+    str,
+    typer.Option(
+        help="What computes the network: torch, onnx (onnxruntime, on the CPU), or auto: torch for a model folder.",
+        rich_help_panel=RUN,
     ),
 ]
 

@@ -48,9 +48,11 @@ class Predictor:
         most_bytes: Bytes that the sums of logits may take at once; an image that needs more is worked on in strips.
             None: half of what is available, on a CPU at most 3 GB.
         skip_empty: Whether windows outside of the body are left out.
+        runtime: What computes the networks: ``torch``, ``onnx`` (onnxruntime, on the CPU and in float32), or ``auto``:
+            torch for a model folder, onnxruntime for ONNX files.
 
     Raises:
-        UserError: The model folder is incomplete, or the device is missing.
+        UserError: The model is incomplete, or the device is missing.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Predictor:
         postprocessing: bool = True,
         most_bytes: int | None = None,
         skip_empty: bool = False,
+        runtime: str = "auto",
     ) -> None:
         self.model: Segmenter = (
             load_segmenter(
@@ -79,6 +82,7 @@ class Predictor:
                 postprocessing=postprocessing,
                 most_bytes=most_bytes,
                 skip_empty=skip_empty,
+                runtime=runtime,
             )
             if isinstance(model, (str, PathLike, Sequence))
             else model
