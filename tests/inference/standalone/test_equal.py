@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from tests.inference.standalone.cards import make_card, metadata_of, save_model
 from umseg.inference import Predictor
+from umseg.inference.export.restore import restore_label_map
 from umseg.inference.standalone import PredictionError, postprocess, preprocess, sliding_window
 from umseg.inference.standalone.windows import gaussian_weight
-from umseg.inference.windows import sliding_window as umsegs
+from umseg.inference.windows import tiles as umsegs
 from umseg.models.card import ModelCard
 from umseg.preprocess.instance_cleaning import Cleaning
 from umseg.preprocess.preprocess import preprocess_case
-from umseg.preprocess.restore import restore_label_map
 from umseg.training.saved import checkpoint
 from umseg.workspace import FINAL
 
