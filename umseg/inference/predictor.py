@@ -33,9 +33,9 @@ class Predictor:
     process is started.
 
     Args:
-        model: ``.../models/<model>__<configuration>``, the file of a bundle, ``hf://organisation/name``, or a
-            ``best.json``; several of them, which predict together: their probabilities are averaged; or a model that is
-            loaded already, to which no other argument applies.
+        model: ``.../models/<model>__<configuration>``, the file of a bundle, ``hf://organisation/name``, an ONNX file
+            or a folder of them, or a ``best.json``; several of them, which predict together: their probabilities are
+            averaged; or a model that is loaded already, to which no other argument applies.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         folds: Folds whose logits are averaged, e.g. ``("0", "1")`` or ``("all",)``; None: all trained folds.
         weights: ``final`` or ``best`` (highest moving average of the validation Dice).
