@@ -124,7 +124,6 @@ def test_a_network_without_memory_says_so_as_torch_does(
 
 
 def test_files_are_segmented_and_kept(folds: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    import nibabel
 
     nibabel.save(nibabel.Nifti1Image(make_image(), np.eye(4)), tmp_path / "a_0000.nii.gz")
     export_onnx(folds, tmp_path / "out")
