@@ -23,12 +23,14 @@ from umseg.inference.pipeline.record import Settings
 from umseg.inference.postprocessing.classes import ClassCleaning
 from umseg.inference.runtimes.source import find_source, resolve_place
 from umseg.inference.segmentation import Networks, segment_case
+from umseg.inference.segmenter import Place
 from umseg.inference.step import check_step
 from umseg.inference.weights import loaded_message
 from umseg.inference.windows.batches import batch_size
 from umseg.inference.windows.slab import Slab, Strip
 from umseg.inference.windows.small import predict_small
 from umseg.inference.windows.window import SlidingWindow
+from umseg.models.device import precision_name
 from umseg.preprocess.cascade_input import fit_label_map, one_hot
 from umseg.preprocess.case import CaseProperties, PreprocessedCase
 from umseg.preprocess.instances import find_instances
@@ -141,6 +143,11 @@ class LoadedModel:
         cleaned = postprocessing and self.card.dataset.task == "instance"
         self.cleaning = source.cleaning() if cleaned else None
         self.class_cleaning: ClassCleaning | None = None
+
+    @property
+    def place(self) -> Place:
+        """Where the networks run, and in which number format."""
+        return Place(str(self.device), precision_name(self.precision))
 
     @property
     def settings(self) -> Settings:

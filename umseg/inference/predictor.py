@@ -19,7 +19,7 @@ from umseg.inference.pipeline.files import FileRequest, FileResult, segment_case
 from umseg.inference.pipeline.hand import Hand
 from umseg.inference.pipeline.products import LabelChoice, Products
 from umseg.inference.pipeline.stages import Stages, Stop, result_of, run_stages
-from umseg.inference.segmenter import Segmenter
+from umseg.inference.segmenter import Place, Segmenter
 from umseg.models.card import ModelCard
 
 OnError = Literal["raise", "return"]
@@ -88,6 +88,11 @@ class Predictor:
             else model
         )
         self._network = threading.RLock()
+
+    @property
+    def place(self) -> Place:
+        """Where the networks run, and in which number format."""
+        return self.model.place
 
     @property
     def card(self) -> ModelCard:
