@@ -15,7 +15,7 @@ from tests.inference.models import make_image, write_model
 from tests.inference.windows.reference import CPU, brute_force
 from umseg.common.errors import UserError
 from umseg.inference.model import LoadedModel
-from umseg.inference.segmentation import segment_case
+from umseg.inference.segmentation import Networks, segment_case
 from umseg.inference.windows.strips import bytes_of_row, choose_strips, thinnest
 from umseg.inference.windows.tiles import Tiles
 from umseg.inference.windows.window import SlidingWindow
@@ -57,7 +57,8 @@ def test_label_maps_are_those_of_all_logits_in_double_precision(
     expected = grids.label_map(logits.float().numpy(), regions)
     assert len(np.unique(expected)) > 1, "a constant label map shows nothing"
     for way in (window, in_thinnest_strips(window, data.shape[1:], dataset.num_classes)):
-        found = segment_case(model.networks, case.data, case.properties, model.card, way, CPU, torch.float32)
+        networks = Networks(model.networks, model.card, way, CPU, torch.float32)
+        found = segment_case(networks, case.data, case.properties)
         np.testing.assert_array_equal(found, expected)
 
 

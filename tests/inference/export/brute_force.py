@@ -78,9 +78,10 @@ class Grids:
         else:
             for value, region in zip(region_values, values, strict=True):
                 labels[region > 0] = value
-        whole: NDArray[Any] = np.zeros(self.properties.shape_before_cropping, dtype=np.uint16)
+        whole = np.zeros(self.properties.shape_before_cropping, dtype=np.uint16)
         whole[box_slices(self.properties.bbox)] = labels
-        return whole.transpose(self.plan.transpose_backward)
+        back: NDArray[Any] = whole.transpose(self.plan.transpose_backward)
+        return back
 
 
 def neighbours(operator: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:

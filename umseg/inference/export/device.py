@@ -18,9 +18,19 @@ from umseg.inference.export.host import HostPlane
 from umseg.inference.export.target import LabelArray, LabelTarget
 from umseg.inference.windows.slab import Slab
 
-# Numbers in a temporary array; about six of them, of eight bytes, are alive at a time.
-_NUMBERS = 2**23
+# Numbers of a temporary array.
+_NUMBERS = 2**22
 _MARGIN, _LEAST_MARGIN = 2.0**-18, 2.0**-130
+
+
+def is_on_device(sums: Tensor) -> bool:
+    """Whether sums are where the kernels for CPUs do not reach them."""
+    return sums.device.type != "cpu"
+
+
+def temporary_bytes() -> int:
+    """The most bytes of temporary arrays that are alive at a time: thirteen, with eight bytes a number."""
+    return 13 * 8 * _NUMBERS
 
 
 @dataclass(frozen=True)
@@ -83,9 +93,9 @@ class DeviceLabels:
         return planes.kept()
 
     def _leaders(self, sums: Tensor, weights: Tensor) -> Tensor:
-        step = max(1, _NUMBERS // sums[0].numel())
-        parts = zip(sums.split(step), weights.split(step), strict=True)
-        return torch.cat([self._leading(part / weight[..., None]) for part, weight in parts])
+        step = max(1, _NUMBERS // sums.shape[-1])
+        parts = zip(sums.flatten(0, 2).split(step), weights.flatten().split(step), strict=True)
+        return torch.cat([self._leading(part / weight[:, None]) for part, weight in parts]).view(weights.shape)
 
     def _leading(self, logits: Tensor) -> Tensor:
         if self.regions:
@@ -123,7 +133,7 @@ class DeviceLabels:
 
 
 @dataclass(frozen=True)
-class _Places:
+class Places:
     """For each voxel of the image along an axis, the two voxels of the planes that it lies between, and their weights.
 
     Attributes:
@@ -136,10 +146,21 @@ class _Places:
     weights: Tensor
 
     @classmethod
-    def of(cls, axis: Axis, part: slice, start: int, device: torch.device) -> _Places:
+    def of(cls, axis: Axis, part: slice, start: int, device: torch.device) -> Places:
+        """Some voxels of an axis, between planes or rows whose first one is ``start``."""
         low, high = (torch.from_numpy(index[part] - start).to(device) for index in (axis.low, axis.high))
         precision = torch.float32 if device.type == "mps" else torch.float64
         return cls(low, high, torch.from_numpy(axis.weights[part]).to(precision).to(device))
+
+    def part(self, part: slice) -> Places:
+        """Some of the voxels."""
+        return Places(self.low[part], self.high[part], self.weights[part])
+
+    def between(self, values: Tensor, dimension: int) -> Tensor:
+        """Values in double precision, interpolated along a dimension."""
+        shape = [-1 if axis == dimension else 1 for axis in range(values.dim())]
+        lower, upper = (values.index_select(dimension, index) for index in (self.low, self.high))
+        return self.weights[:, 0].view(shape) * lower + self.weights[:, 1].view(shape) * upper
 
 
 @dataclass(frozen=True)
@@ -147,18 +168,18 @@ class _Block:
     """Voxels of the image that lie between certain planes of sums."""
 
     planes: DevicePlanes
-    z: _Places
-    y: _Places
-    x: _Places
+    z: Places
+    y: Places
+    x: Places
 
     @classmethod
     def of(cls, planes: DevicePlanes, grid: OutputGrid, z: slice, rows: slice, first_row: int) -> _Block:
         device = planes.sums.device
         return cls(
             planes,
-            _Places.of(grid.z, z, planes.start, device),
-            _Places.of(grid.y, rows, first_row, device),
-            _Places.of(grid.x, slice(None), 0, device),
+            Places.of(grid.z, z, planes.start, device),
+            Places.of(grid.y, rows, first_row, device),
+            Places.of(grid.x, slice(None), 0, device),
         )
 
     def common_leaders(self) -> Tensor:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 
-from umseg.inference.export.device import DeviceLabels, DevicePlanes
+from umseg.inference.export.device import DeviceLabels, DevicePlanes, is_on_device
 from umseg.inference.export.grid import OutputGrid
 from umseg.inference.export.host import HostLabels, HostPlane
 from umseg.inference.export.target import LabelArray, LabelTarget, label_numbers
@@ -65,6 +65,12 @@ class LabelExport:
         planes = self._grid.z.span(slab.start if last is None else slab.start - 1, stop)
         labels.target.missing[planes, self._grid.y.span(slab.strip.start, slab.strip.stop)] = False
 
+    def passing(self, slabs: Iterable[Slab]) -> Iterator[Slab]:
+        """Add slabs and hand them on, for those who make something else of them at the same time."""
+        for slab in slabs:
+            self.add(slab)
+            yield slab
+
     def label_map(self) -> LabelArray:
         """The label map of the original image, when all slabs have been added.
 
@@ -86,14 +92,14 @@ class LabelExport:
             target = LabelTarget(self._properties, self._plan, numbers.dtype)
             regions = self._region_values is not None
             self._labels = HostLabels(self._grid, target, numbers, regions)
-            if slab.sums.device.type != "cpu":
+            if is_on_device(slab.sums):
                 self._on_device = DeviceLabels(self._grid, target, numbers, regions)
         return self._labels
 
     def _add_on_device(self, slab: Slab, last: HostPlane | DevicePlanes | None) -> DevicePlanes | None:
         """Write a slab on its device; None where that is the CPU, or where its memory does not suffice."""
         # The sums may have moved to the CPU after the slab before.
-        if self._on_device is None or slab.sums.device.type == "cpu" or isinstance(last, HostPlane):
+        if self._on_device is None or not is_on_device(slab.sums) or isinstance(last, HostPlane):
             return None
         try:
             return self._on_device.add(slab, last)
