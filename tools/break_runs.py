@@ -194,7 +194,7 @@ def kill_verbs(bench: Bench, folder: Path, kills: int, seed: int) -> list[str]:
             killed += status == -signal.SIGKILL
             found = orphans(target)
             os.environ.pop("UMSEG_BROKEN_RUN")
-            status, text = run(again(verb, target))
+            status, text = run(verb.words(target))
             if status:
                 found.append(f"exit status {status} afterwards: {text[-600:]}")
             elif results(target) != results(bench.done / verb.name):
@@ -203,11 +203,6 @@ def kill_verbs(bench: Bench, folder: Path, kills: int, seed: int) -> list[str]:
             shutil.rmtree(target)
         print(f"umseg {verb.name:10}{kills} runs, {killed} of them killed before their end", flush=True)
     return wrong
-
-
-def again(verb: Verb, target: Path) -> list[str]:
-    """The command that is given after a kill: the same, and for a prediction with ``--resume``."""
-    return [*verb.words(target), *(["--resume"] if verb.name == "predict" else [])]
 
 
 def fill_disks(bench: Bench, folder: Path) -> list[str]:
@@ -243,7 +238,7 @@ def _judge(verb: Verb, case: str, status: int, text: str, target: Path, bench: B
             yield f"{where}: {path} is half-written"
     yield from (f"{where}: {path}" for path in leftovers(target))
     remount(target, "rw,size=200m")
-    status, text = run(again(verb, target))
+    status, text = run(verb.words(target))
     if status or results(target) != undisturbed:
         yield f"{where}: once there is room, exit status {status}: {text[-1500:]}"
 

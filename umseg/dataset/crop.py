@@ -13,8 +13,9 @@ BoundingBox = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 """Half-open range of voxels per axis (z, y, x)."""
 
 # Share of background below which a graph of its voxels is faster than labelling the volume: a CT has some scattered
-# voxels of 0 HU.
+# voxels of 0 HU. In a small volume it takes no time to speak of, but the graph needs further parts of scipy.
 _FEW = 0.03
+_SMALL = 2**21
 # Voxels of the largest volume, and of the largest background, whose numbers may all be held: up to 200 bytes for each
 # voxel of such a graph, and 4 for each of a labelled volume.
 _LARGE_VOLUME = 2**25
@@ -69,7 +70,7 @@ def fill_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     if mask.size > _LARGE_VOLUME and count > min(_LARGE_GRAPH, _FEW * mask.size):
         return fill_by_slices(mask)
     empty = np.flatnonzero(~mask)
-    if empty.size < _FEW * mask.size:
+    if empty.size < _FEW * mask.size and mask.size > _SMALL:
         return _fill_few(mask, empty)
     from scipy import ndimage
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -18,16 +19,18 @@ from umseg.common.text import counted
 from umseg.dataset.check.digest import digest_of_file, digest_of_record
 from umseg.dataset.io.orientation import Turn
 from umseg.inference.pipeline.record import Settings
-from umseg.inference.postprocessing import find_cleaning
+from umseg.inference.postprocessing.instances import find_cleaning
 from umseg.inference.segmentation import segment_case
+from umseg.inference.step import check_step
 from umseg.inference.weights import WEIGHTS_REMEDY, find_weights, loaded_message
-from umseg.inference.windows.sliding_window import SlidingWindow
+from umseg.inference.windows.window import SlidingWindow
 from umseg.models.card import first_stage_folder, load_card
 from umseg.models.device import place, resolve_device, resolve_precision
 from umseg.preprocess.cascade_input import fit_label_map, one_hot
 from umseg.preprocess.case import PreprocessedCase
 from umseg.preprocess.instances import find_instances
 from umseg.preprocess.preprocess import preprocess_case
+from umseg.preprocess.restore import restore_label_map, restore_probabilities
 from umseg.training.saved import checkpoint
 from umseg.workspace import FoldFolder
 
@@ -54,8 +57,8 @@ Stages = tuple[Prepared, ...]
 """The preprocessed image for each stage of a cascade, the first stage first; one entry without a cascade."""
 
 
-SMALLEST_STEP = 0.05
-"""Smallest distance of neighbouring patches as a fraction of the patch: 8,000 windows cover each voxel of a volume."""
+SMALL_BYTES = 2**22
+"""Most bytes of a preprocessed picture that goes through the network with others: one megapixel of one channel."""
 
 
 class LoadedModel:
@@ -88,13 +91,7 @@ class LoadedModel:
         precision: str = "auto",
         postprocessing: bool = True,
     ) -> None:
-        if not SMALLEST_STEP <= step <= 1:
-            raise UserError(
-                "The step is not a valid fraction of the patch.",
-                found=step,
-                expected=f"from {SMALLEST_STEP} to 1",
-                remedy="Correct --step; the default is 0.5.",
-            )
+        check_step(step)
         self.card = load_card(folder)
         self.device = resolve_device(device)
         self.precision = resolve_precision(precision, self.device)
@@ -153,11 +150,11 @@ class LoadedModel:
         Args:
             array: (channels, z, y, x).
             spacing: mm per voxel along z, y, x.
-            axes: Orientation of the array, if it is known.
-            overwrite: Whether the memory of ``array`` may be used, whose values are then lost.
+            axes: Orientation of the array; None if it is not known.
+            overwrite: Whether the memory of the array may be used, whose values are then lost.
 
         Raises:
-            UserError: The image does not fit the model, or a value is not finite.
+            UserError: The array does not have the model's channels, a value is not finite, or the spacing is wrong.
         """
         expected = self.card.dataset.channel_names
         if array.ndim != 4 or array.shape[0] != len(expected):
@@ -188,19 +185,74 @@ class LoadedModel:
         return (*earlier, Prepared(case, turn))
 
     def segment(self, stages: Stages, progress: Progress | None = None) -> NDArray[Any]:
-        """The label map along the image's own axes."""
-        dataset, case, turn = self.card.dataset, stages[-1].case, stages[-1].turn
-        data = case.data
-        if self.first_stage is not None:
-            label = turn.array(self.first_stage.segment(stages[:-1], progress))
-            fitted = fit_label_map(label, case.properties, self.card.plan, self.configuration)
-            data = np.concatenate([data, one_hot(fitted, dataset.foreground_values)])
-        label_map: NDArray[Any] = segment_case(
-            self.networks, data, case.properties, self.card, self.window, self.device, self.precision, progress
+        """The label map along the image's own axes: ``label_map`` and then ``finish``."""
+        return self.finish(self.label_map(stages, progress), self.turn_of(stages))
+
+    def label_map(self, stages: Stages, progress: Progress | None = None) -> NDArray[Any]:
+        """The classes that the networks see, along the axes of the training images."""
+        return segment_case(
+            self.networks,
+            self._network_input(stages, progress),
+            stages[-1].case.properties,
+            self.card,
+            self.window,
+            self.device,
+            self.precision,
+            progress,
         )
-        if dataset.task == "instance":
+
+    def label_maps(self, several: Sequence[Stages]) -> list[NDArray[Any]]:
+        """The same of several images that are small (``is_small``)."""
+        return [self.label_map(stages) for stages in several]
+
+    def finish(self, label_map: NDArray[Any], turn: Turn) -> NDArray[Any]:
+        """What is made of ``label_map``: in an instance task its objects; cleaned, along the image's own axes.
+
+        Args:
+            label_map: (z, y, x), along the axes of the training images.
+            turn: The turn from the image's axes to these.
+        """
+        if self.card.dataset.task == "instance":
             label_map = find_instances(label_map)
         return turn.inverse.array(label_map if self.cleaning is None else self.cleaning.apply(label_map))
+
+    def probabilities(self, stages: Stages) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """The label map (z, y, x), and the probability of every class or region (classes, z, y, x).
+
+        Both lie along the image's own axes; the label map is that of ``segment``.
+
+        Raises:
+            UserError: There is not enough memory for all classes of the whole image.
+        """
+        dataset, properties, turn = self.card.dataset, stages[-1].case.properties, self.turn_of(stages)
+        data = torch.from_numpy(self._network_input(stages, None))
+        logits = predict_logits(self.networks, data, dataset.num_classes, self.window, self.device, self.precision)
+        plan, configuration = self.card.plan, self.configuration
+        regions = tuple(dataset.foreground.values()) if dataset.has_regions else None
+        label_map = restore_label_map(logits, properties, plan, configuration, regions, self.device)
+        probabilities = restore_probabilities(
+            logits, properties, plan, configuration, regions=dataset.has_regions, device=self.device
+        )
+        return self.finish(label_map, turn), turn.inverse.array(probabilities)
+
+    def turn_of(self, stages: Stages) -> Turn:
+        """The turn from an image's own axes to those of the training images."""
+        return stages[-1].turn
+
+    def is_small(self, stages: Stages) -> bool:
+        """Whether an image may go through the networks together with others: one slice for a 2-D network."""
+        data = stages[-1].case.data
+        flat = self.configuration.dimensions == 2 and self.first_stage is None
+        return flat and data.shape[1] == 1 and data.nbytes <= SMALL_BYTES
+
+    def _network_input(self, stages: Stages, progress: Progress | None) -> NDArray[np.float32]:
+        """The image with the channels of a cascade's first stage."""
+        case, turn = stages[-1].case, stages[-1].turn
+        if self.first_stage is None:
+            return case.data
+        label = turn.array(self.first_stage.segment(stages[:-1], progress))
+        fitted = fit_label_map(label, case.properties, self.card.plan, self.configuration)
+        return np.concatenate([case.data, one_hot(fitted, self.card.dataset.foreground_values)])
 
     def _load(self, file: Path) -> nn.Module:
         network = self.card.build_network()

@@ -48,7 +48,7 @@ def prepare_channel(
     Raises:
         UserError: The scheme is unknown, needs statistics that are missing, or the values do not fit it.
     """
-    if resampler.identity:
+    if stored.shape == out.shape:
         if not np.may_share_memory(out, stored):
             out[...] = stored
         normalize(out, scheme, mask=mask, statistics=statistics, overwrite=True)
