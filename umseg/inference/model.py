@@ -28,6 +28,7 @@ from umseg.models.card import first_stage_folder, load_card
 from umseg.models.device import place, resolve_device, resolve_precision
 from umseg.preprocess.cascade_input import fit_label_map, one_hot
 from umseg.preprocess.case import PreprocessedCase
+from umseg.preprocess.finite import all_finite
 from umseg.preprocess.instances import find_instances
 from umseg.preprocess.preprocess import preprocess_case
 from umseg.preprocess.restore import restore_label_map, restore_probabilities
@@ -172,7 +173,7 @@ class LoadedModel:
                 expected="three positive numbers: the size of a voxel along z, y and x in mm",
                 remedy="Give the spacing of the image's header in the order z, y, x (most headers have x, y, z).",
             )
-        if not np.isfinite(array).all():
+        if not all_finite(array):
             raise UserError(
                 "The image contains values that are not finite (NaN or infinity).",
                 remedy="Replace them, for example by the value of air or background.",
@@ -180,7 +181,7 @@ class LoadedModel:
         earlier = () if self.first_stage is None else self.first_stage.prepare(array, spacing, axes)
         turn = Turn.between(axes, self.card.orientation)
         case = preprocess_case(
-            turn.array(array), turn.spacing(spacing), self.card.plan, self.configuration, overwrite=overwrite
+            turn.view(array), turn.spacing(spacing), self.card.plan, self.configuration, overwrite=overwrite
         )
         return (*earlier, Prepared(case, turn))
 

@@ -97,7 +97,7 @@ def read_image(paths: Sequence[Path], num_channels: int | None = None, *, as_sto
     dtype = first.dtype if as_stored and first.dtype in _KEPT else np.dtype(np.float32)
     if not others:
         with within_memory(first_path, geometry, len(first)):
-            array = np.require(first, dtype, ("C", "O", "W"))
+            array = np.require(first, dtype, ("C", "W"))
         return Image(array, array_spacing(geometry), geometry, (*notices, *_missing_spacing(first_path, geometry)))
     _check_channel(first, geometry, geometry, first_path, first_path)
     with within_memory(first_path, geometry, len(paths), dtype.itemsize):
