@@ -27,10 +27,10 @@ def held_out(title: str, model: Path, images: Path, references: Path, folds: str
     words = ["--model", model, "--input", images, "--output", scratch, "--folds", folds, "--statistics", "--quiet"]
     subprocess.run([sys.executable, "-m", "umseg", "predict", *(str(word) for word in words)], check=True)
     metrics = evaluate_folder(scratch, references, quiet=True, only_present=True)
-    errors = {
-        case.case: 1 - (case.objects.F1 if isinstance(metrics, InstanceMetrics) else case.scores["dsc"])
-        for case in metrics.cases
-    }
+    if isinstance(metrics, InstanceMetrics):
+        errors = {case.case: 1 - case.objects.F1 for case in metrics.cases}
+    else:
+        errors = {case.case: 1 - case.scores["dsc"] for case in metrics.cases}
     statistics = {
         case["case"]: case["confidence"] for case in json.loads((scratch / "statistics.json").read_text())["cases"]
     }

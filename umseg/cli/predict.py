@@ -13,7 +13,7 @@ import typer
 
 from umseg.cli.console import say
 from umseg.cli.next_step import next_step
-from umseg.cli.options import Debug, Device, Precision, Quiet
+from umseg.cli.options import Debug, Device, Quiet
 from umseg.cli.predict_options import (
     Folds,
     Inputs,
@@ -24,6 +24,7 @@ from umseg.cli.predict_options import (
     Overwrite,
     Part,
     Postprocessing,
+    Precision,
     Recursive,
     Resume,
     Step,

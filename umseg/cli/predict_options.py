@@ -11,7 +11,7 @@ import typer
 from umseg.common.errors import UserError
 from umseg.common.text import printable
 
-WHAT, HOW, RUN, OUTPUT = "What to segment", "How to segment", "How to run", "Output"
+WHAT, HOW, OUTPUT, RUN = "What to segment", "How to segment", "Output", "Memory and speed"
 
 Model = Annotated[
     Path,
@@ -96,6 +96,12 @@ Part = Annotated[
         help="Segment a share of the cases, e.g. 0/4, 1/4, 2/4 and 3/4 on four machines. Without it, processes that "
         "write to one folder share its cases by themselves. [default: all]",
         rich_help_panel=RUN,
+    ),
+]
+Precision = Annotated[
+    str,
+    typer.Option(
+        "--precision", help="Number format of the convolutions: auto, fp32, bf16 or fp16.", rich_help_panel=RUN
     ),
 ]
 

@@ -134,7 +134,7 @@ def test_the_cleaning_of_objects_is_included(tmp_path: Path, cache: Path) -> Non
     chosen = {"smallest": 5, "fill_holes": True, "schema_version": 1, "cases": 2, "F1_before": 0.5, "F1_after": 0.6}
     (models / "fold_0" / "postprocessing.json").write_text(json.dumps(chosen))
     export_bundle(models, tmp_path / "cells.umseg")
-    assert Predictor(tmp_path / "cells.umseg", "cpu").model.cleaning == Predictor(models, "cpu").model.cleaning
+    assert Predictor(tmp_path / "cells.umseg", "cpu").model.settings == Predictor(models, "cpu").model.settings
 
 
 def test_an_imported_model_keeps_its_terms_and_records(trained: Path, tmp_path: Path) -> None:

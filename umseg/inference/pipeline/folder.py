@@ -212,10 +212,8 @@ class FolderRun:
             if later and not told:
                 told = True
                 others = [member.process for member in members(self._output.resolve())]
-                names = few(str(process) for process in others if process.pid != os.getpid())
-                log.info(
-                    "Waiting for %s at work elsewhere: %s.", counted(len(later), "case"), names or "in this process"
-                )
+                names = few(str(process) for process in others if process.pid != os.getpid()) or "in this process"
+                log.info("Waiting for %s at work elsewhere: %s.", counted(len(later), "case"), names)
             waiting = later
             if waiting and self._stop.wait(_SECONDS_BETWEEN_LOOKS):
                 break
