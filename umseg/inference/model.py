@@ -33,6 +33,7 @@ from umseg.inference.windows.window import SlidingWindow
 from umseg.models.device import precision_name
 from umseg.preprocess.cascade_input import fit_label_map, one_hot
 from umseg.preprocess.case import CaseProperties, PreprocessedCase
+from umseg.preprocess.finite import all_finite
 from umseg.preprocess.instances import find_instances
 from umseg.preprocess.preprocess import preprocess_case
 
@@ -199,7 +200,7 @@ class LoadedModel:
                 expected="three positive numbers: the size of a voxel along z, y and x in mm",
                 remedy="Give the spacing of the image's header in the order z, y, x (most headers have x, y, z).",
             )
-        if not np.isfinite(array).all():
+        if not all_finite(array):
             raise UserError(
                 "The image contains values that are not finite (NaN or infinity).",
                 remedy="Replace them, for example by the value of air or background.",
@@ -207,7 +208,7 @@ class LoadedModel:
         earlier = () if self.first_stage is None else self.first_stage.prepare(array, spacing, axes)
         turn = Turn.between(axes, self.card.orientation)
         case = preprocess_case(
-            turn.array(array), turn.spacing(spacing), self.card.plan, self.configuration, overwrite=overwrite
+            turn.view(array), turn.spacing(spacing), self.card.plan, self.configuration, overwrite=overwrite
         )
         return (*earlier, Prepared(case, turn))
 

@@ -116,7 +116,7 @@ class CaseWork:
             return self._prepare(job.case)
 
     def _prepare(self, case: Case) -> Read:
-        image = read_image(case.images, self._model.card.dataset.num_channels)
+        image = read_image(case.images, self._model.card.dataset.num_channels, as_stored=True)
         for notice in image.notices:
             log.warning("%s", notice)
         axes = stored_axes(case.images[0], image.geometry)
