@@ -1,4 +1,4 @@
-"""Resident memory of a process while it works, by stage: ``python -m benchmarks.prediction.resident -- PREDICT OPTIONS``.
+"""Resident memory of a process while it works, by stage: ``python -m benchmarks.prediction.resident -- OPTIONS``.
 
 The stages of ``umseg predict`` say when they begin and end; another process samples the resident memory meanwhile, so
 that nothing waits for Python's lock. A stage that runs in another thread counts what all threads hold.
@@ -89,8 +89,8 @@ def run_predict(arguments: Sequence[str]) -> Measured:
         peak = sample(process, samples)
         seconds = time.perf_counter() - start
         lines = marks.read_text(encoding="utf-8").splitlines() if marks.exists() else []
-    spans = [tuple(json.loads(line)) for line in lines]
-    stages = sorted((_stage(*span, samples) for span in spans), key=lambda stage: stage.start)
+    spans: list[Any] = [json.loads(line) for line in lines]
+    stages = sorted((_stage(span[0], span[1], span[2], samples) for span in spans), key=lambda stage: stage.start)
     return Measured(seconds, peak, tuple(stages), process.returncode)
 
 
@@ -114,10 +114,13 @@ def rows(measured: Measured) -> list[Row]:
     """The stages as a table."""
     begin = measured.stages[0].start if measured.stages else 0.0
     table: list[Row] = [
-        {"stage": s.name, "begin": s.start - begin, "s": s.stop - s.start, "peak MB": s.peak / 1e6, "after MB": s.after / 1e6}
-        for s in measured.stages
-    ]  # fmt: skip
-    return [*table, {"stage": "all", "begin": None, "s": measured.seconds, "peak MB": measured.peak / 1e6, "after MB": None}]  # fmt: skip
+        _row(s.name, s.start - begin, s.stop - s.start, s.peak / 1e6, s.after / 1e6) for s in measured.stages
+    ]
+    return [*table, _row("all", None, measured.seconds, measured.peak / 1e6, None)]
+
+
+def _row(stage: str, begin: float | None, seconds: float, peak: float, after: float | None) -> Row:
+    return {"stage": stage, "begin": begin, "s": seconds, "peak MB": peak, "after MB": after}
 
 
 def _high_water(pid: int) -> int:
