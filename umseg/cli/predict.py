@@ -109,6 +109,7 @@ def predict(
         postprocessing=postprocessing,
         most_bytes=None if memory is None else round(memory * 1e9),
         skip_empty=skip_empty,
+        confidence=statistics,
         runtime=runtime,
     )
     wanted = Wanted(formats, classes, statistics, preview)

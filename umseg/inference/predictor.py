@@ -48,6 +48,7 @@ class Predictor:
         most_bytes: Bytes that the sums of logits may take at once; an image that needs more is worked on in strips.
             None: half of what is available, on a CPU at most 3 GB.
         skip_empty: Whether windows outside of the body are left out.
+        confidence: Whether statistics say how far the folds agree, or with ``mirror`` the flips of a single fold.
         runtime: What computes the networks: ``torch``, ``onnx`` (onnxruntime, on the CPU and in float32), or ``auto``:
             torch for a model folder, onnxruntime for ONNX files.
 
@@ -68,6 +69,7 @@ class Predictor:
         postprocessing: bool = True,
         most_bytes: int | None = None,
         skip_empty: bool = False,
+        confidence: bool = False,
         runtime: str = "auto",
     ) -> None:
         self.model: Segmenter = (
@@ -82,6 +84,7 @@ class Predictor:
                 postprocessing=postprocessing,
                 most_bytes=most_bytes,
                 skip_empty=skip_empty,
+                confidence=confidence,
                 runtime=runtime,
             )
             if isinstance(model, (str, PathLike, Sequence))
@@ -142,7 +145,7 @@ class Predictor:
                 label_map, found = self.model.probabilities(prepared)
             return given.like(label_map), found
         with self._network:
-            label_map = self.model.label_map(prepared)
+            label_map = self.model.segment(prepared).label_map
         return given.like(self.model.finish(label_map, self.model.turn_of(prepared)))
 
     def predict_batch(
@@ -309,10 +312,10 @@ class Predictor:
     ) -> list[tuple[GivenImage, NDArray[Any], Any]]:
         several = [prepared for _, (_, prepared) in group]
         with self._network:
-            label_maps = [self.model.label_map(several[0])] if len(several) == 1 else self.model.label_maps(several)
+            found = [self.model.segment(several[0])] if len(several) == 1 else self.model.segment_small(several)
         return [
-            (given, label_map, self.model.turn_of(prepared))
-            for (_, (given, prepared)), label_map in zip(group, label_maps, strict=True)
+            (given, segmentation.label_map, self.model.turn_of(prepared))
+            for (_, (given, prepared)), segmentation in zip(group, found, strict=True)
         ]
 
     def _next(self, source: Iterator[Any], spacing: Spacing | None) -> tuple[GivenImage, Any] | Exception | None:

@@ -18,6 +18,20 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
+class Segmentation:
+    """What the networks make of an image.
+
+    Attributes:
+        label_map: (z, y, x) as the networks see it.
+        confidence: Agreement of the networks on each foreground class (``confidence.Agreement``), NaN where none of
+            them has it; None where it was not asked for, or there is one network.
+    """
+
+    label_map: NDArray[Any]
+    confidence: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
 class Place:
     """Where networks run, and in which number format.
 
@@ -78,11 +92,11 @@ class Segmenter(Protocol):
         """Whether an image may go through the networks together with others."""
         ...
 
-    def label_map(self, prepared: Any, progress: Progress | None = None) -> NDArray[Any]:
-        """The label map (z, y, x) as the networks see it."""
+    def segment(self, prepared: Any, progress: Progress | None = None) -> Segmentation:
+        """The label map of an image."""
         ...
 
-    def label_maps(self, several: Sequence[Any]) -> Sequence[NDArray[Any]]:
+    def segment_small(self, several: Sequence[Any]) -> Sequence[Segmentation]:
         """The same of several small images, which go through the networks together."""
         ...
 

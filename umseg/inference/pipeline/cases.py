@@ -23,7 +23,7 @@ from umseg.inference.outputs.case_output import SegmentedCase
 from umseg.inference.pipeline.products import Job, Products
 from umseg.inference.pipeline.stages import Stop
 from umseg.inference.pipeline.window_bar import window_bar
-from umseg.inference.segmenter import Segmenter
+from umseg.inference.segmenter import Segmentation, Segmenter
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +60,7 @@ class Segmented:
     axes: str | None
     label_map: NDArray[Any]
     turn: Turn | None
+    confidence: tuple[float, ...] | None = None
 
     @property
     def is_turned(self) -> bool:
@@ -138,8 +139,8 @@ class CaseWork:
             ((job, read),) = group
             return [self._segment(job, read)]
         with said_when_slow(log, f"segmenting case {group[0][0].name} and {len(group) - 1} others"), self._network:
-            label_maps = self._model.label_maps([read.prepared for _, read in group])
-        return [self._result(read, label_map) for (_, read), label_map in zip(group, label_maps, strict=True)]
+            found = self._model.segment_small([read.prepared for _, read in group])
+        return [self._result(read, segmentation) for (_, read), segmentation in zip(group, found, strict=True)]
 
     def _segment(self, job: Job, read: Read) -> Segmented:
         if read.label_map is not None:
@@ -150,10 +151,11 @@ class CaseWork:
                 self._stop.check()
                 progress(done, total)
 
-            return self._result(read, self._model.label_map(read.prepared, checked))
+            return self._result(read, self._model.segment(read.prepared, checked))
 
-    def _result(self, read: Read, label_map: NDArray[Any]) -> Segmented:
-        return Segmented(read.geometry, read.axes, label_map, self._model.turn_of(read.prepared))
+    def _result(self, read: Read, found: Segmentation) -> Segmented:
+        turn = self._model.turn_of(read.prepared)
+        return Segmented(read.geometry, read.axes, found.label_map, turn, found.confidence)
 
     def save(self, job: Job, segmented: Segmented) -> None:
         """Finish a label map, and write it and all else that is made of it.
@@ -170,6 +172,7 @@ class CaseWork:
                 case=job.case,
                 label_map=label_map,
                 geometry=segmented.geometry,
+                confidence=segmented.confidence,
                 description=self._model.card.dataset,
                 # Several outputs need it.
                 read_image=cache(partial(_image_of, job.case, self._model.card.dataset.num_channels)),
