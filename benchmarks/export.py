@@ -156,7 +156,13 @@ def measure_small() -> list[Row]:
 
 
 def _row(image: str, classes: int, side: str, wall: float, cpu: float, rate: float) -> Row:
-    figures = {"classes": classes, "side": side, "seconds": wall, "CPU seconds": cpu, "GB/s of logits": rate}
+    figures: dict[str, str | float | None] = {
+        "classes": classes,
+        "side": side,
+        "seconds": wall,
+        "CPU seconds": cpu,
+        "GB/s of logits": rate,
+    }
     return {"image": image, **figures}
 
 

@@ -79,6 +79,7 @@ def test_few_and_many_background_voxels_are_filled_alike(
     for few in (0.0, 1.0):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(crop, "_FEW", few)
+            patch.setattr(crop, "_SMALL", 0)
             np.testing.assert_array_equal(fill_holes(mask), expected)
 
 

@@ -20,12 +20,13 @@ from tests.training.factories import make_network
 from umseg.cli.app import app
 from umseg.common.errors import UserError
 from umseg.common.files import write_text
-from umseg.common.processes.claims import holder
+from umseg.common.processes.shared import members
 from umseg.dataset.dataset import survey_cases
 from umseg.inference import Predictor
 from umseg.inference.model import LoadedModel
-from umseg.inference.pipeline.failures import FailedCasesError
+from umseg.inference.pipeline.failure_list import FAILURES
 from umseg.inference.pipeline.output_place import refuse_place
+from umseg.inference.pipeline.record import RECORD
 from umseg.models.card import load_card
 
 IMAGES = ("a", "b", "c")
@@ -98,7 +99,7 @@ class TestFailures:
         assert "2 cases could not be segmented" in done.output
         assert "wrong number of channels" in done.output
         assert str(inputs / "a_0000.nii.gz") in done.output
-        assert names_in(tmp_path / "out") == ["b.nii.gz", "c.nii.gz", "dataset.json", "predictions.jsonl"]
+        assert names_in(tmp_path / "out") == [*("b.nii.gz", "c.nii.gz", "dataset.json"), FAILURES, RECORD]
 
     @pytest.mark.parametrize("count", [1, 2])
     def test_that_no_case_could_be_segmented_is_an_error(self, model: Path, tmp_path: Path, count: int) -> None:
@@ -108,43 +109,13 @@ class TestFailures:
         done = run(model, tmp_path / "in", tmp_path / "out")
         assert done.exit_code == 2
         assert ("Case a was not segmented" if count == 1 else "None of the 2 cases could be segmented") in done.output
-        assert "--resume" not in done.output
-
-    def test_an_unexpected_error_concerns_one_case(
-        self, predictor: Predictor, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        real = LoadedModel.segment
-        calls = iter(range(9))
-
-        def fail_once(self: LoadedModel, *arguments: Any) -> NDArray[Any]:
-            if next(calls) == 1:
-                raise MemoryError("no 5 GB")
-            return real(self, *arguments)
-
-        monkeypatch.setattr(LoadedModel, "segment", fail_once)
-        with pytest.raises(FailedCasesError, match=r"Case b was not segmented: .*memory") as caught:
-            predictor.predict_files(inputs, tmp_path / "out", quiet=True)
-        assert caught.value.found == "no 5 GB"
-        assert [path.name for path in caught.value.written] == ["a.nii.gz", "c.nii.gz"]
+        assert "keeps the label maps" not in done.output
 
     def test_nothing_that_could_be_segmented_is_an_error_at_the_start(self, model: Path, tmp_path: Path) -> None:
         (tmp_path / "in").mkdir()
         done = run(model, tmp_path / "in", tmp_path / "out")
         assert done.exit_code == 2
         assert not (tmp_path / "out").exists()
-
-    def test_a_full_disk_ends_the_run(
-        self, predictor: Predictor, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        def full(path: Path, *arguments: object) -> None:
-            error = UserError("The disk is full: the file was not written.", file=path)
-            raise error from OSError(28, "No space left on device")
-
-        monkeypatch.setattr("umseg.inference.pipeline.cases.write_label", full)
-        with pytest.raises(UserError, match="disk is full") as caught:
-            predictor.predict_files(inputs, tmp_path / "out", quiet=True)
-        assert not isinstance(caught.value, FailedCasesError)
-        assert caught.value.file == str(tmp_path / "out" / "a.nii.gz")
 
     def test_an_interrupted_run_says_how_to_go_on(
         self,
@@ -154,7 +125,7 @@ class TestFailures:
         monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        real = LoadedModel.segment
+        real = LoadedModel.label_map
         calls = iter(range(9))
 
         def interrupt(self: LoadedModel, *arguments: Any) -> NDArray[Any]:
@@ -162,10 +133,10 @@ class TestFailures:
                 raise KeyboardInterrupt
             return real(self, *arguments)
 
-        monkeypatch.setattr(LoadedModel, "segment", interrupt)
+        monkeypatch.setattr(LoadedModel, "label_map", interrupt)
         with pytest.raises(KeyboardInterrupt), caplog.at_level(logging.WARNING):
             predictor.predict_files(inputs, tmp_path / "out", quiet=True)
-        assert "Stopped: 2 of 3 label maps are written" in caplog.text
+        assert "Stopped: 2 of 3 label maps are in" in caplog.text
         before = stamps(tmp_path / "out")
         assert sorted(before) == ["a.nii.gz", "b.nii.gz"]
         predictor.predict_files(inputs, tmp_path / "out", quiet=True, resume=True)
@@ -275,20 +246,20 @@ class TestOutput:
         with pytest.raises(UserError, match="is the input folder"):
             refuse_place(inputs, [inputs / "a_0000.nii.gz"], cases)
 
-    def test_the_folder_is_claimed(
+    def test_the_process_is_known_to_others_while_it_works(
         self, predictor: Predictor, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        holders: list[str] = []
-        real = LoadedModel.segment
+        found: list[int] = []
+        real = LoadedModel.label_map
 
         def look(self: LoadedModel, *arguments: Any) -> NDArray[Any]:
-            holders.append(str(holder(tmp_path / "out")))
+            found.extend(member.process.pid for member in members(tmp_path / "out"))
             return real(self, *arguments)
 
-        monkeypatch.setattr(LoadedModel, "segment", look)
+        monkeypatch.setattr(LoadedModel, "label_map", look)
         predictor.predict_files(inputs, tmp_path / "out", quiet=True)
-        assert all(f"process {os.getpid()} " in text for text in holders)
-        assert len(holders) == len(IMAGES)
+        assert found == [os.getpid()] * len(IMAGES)
+        assert members(tmp_path / "out") == []
 
 
 def run(model: Path, inputs: Path, output: Path, *more: str) -> Any:
@@ -318,8 +289,8 @@ def test_all_folds_are_not_fold_all(model: Path) -> None:
 
 def test_progress_within_a_case(predictor: Predictor) -> None:
     told: list[tuple[int, int]] = []
-    stages = predictor.model.prepare(make_image((20, 9, 9))[None], (1.0, 1.0, 1.0))
-    predictor.model.segment(stages, lambda done, total: told.append((done, total)))
+    stages = predictor.model.prepare(make_image((40, 9, 9))[None], (1.0, 1.0, 1.0))
+    predictor.model.label_map(stages, lambda done, total: told.append((done, total)))
     assert told[-1][0] == told[-1][1] == told[0][1]
     assert [done for done, _ in told] == sorted({done for done, _ in told})
     assert len(told) > 1

@@ -188,7 +188,7 @@ def test_a_case_that_cannot_be_read_stops_no_other(predictor: Predictor, tmp_pat
         predictor.predict_files(inputs, output, quiet=True)
     assert caught.value.file == str(damaged)
     assert [path.name for path in caught.value.written] == ["a.nii.gz", "c.nii.gz"]
-    assert names_in(output) == ["a.nii.gz", "c.nii.gz", "dataset.json", "predictions.jsonl"]
+    assert names_in(output) == ["a.nii.gz", "c.nii.gz", "dataset.json", "failures.json", "predictions.jsonl"]
     assert sitk.ReadImage(str(output / "a.nii.gz")).GetSize() == (11, 10, 9)
 
 

@@ -16,6 +16,7 @@ from tests.models.plans import make_configuration
 from tests.planning.test_foreign import as_foreign
 from umseg.common.errors import UserError
 from umseg.inference import Predictor
+from umseg.inference.model import LoadedModel
 from umseg.models.card import load_card
 from umseg.workflows.import_model import import_nnunet
 
@@ -82,6 +83,7 @@ def test_imported_network_gives_the_recorded_output(source: Path, tmp_path: Path
     card = load_card(made)
     assert (card.model, card.configuration_name, card.mirror_axes) == ("nnunet", "3d_fullres", (0, 1, 2))
     predictor = Predictor(made, device="cpu", precision="fp32")
+    assert isinstance(predictor.model, LoadedModel)
     assert len(predictor.model.networks) == 2
     with torch.no_grad():
         logits = predictor.model.networks[1](recorded["x"].float())
@@ -99,6 +101,7 @@ def test_outputs_of_a_region_model_are_its_regions_in_their_order(
     predictor = Predictor(import_nnunet(source, tmp_path / "made"), device="cpu", precision="fp32")
     assert list(predictor.card.dataset.regions) == ["core", "whole", "rim"]
     label_map = predictor.predict(recorded["x"][0].numpy().astype(np.float32), (1.0, 1.0, 1.0))
+    assert isinstance(predictor.model, LoadedModel)
     # The image is normalised first, which the recorded output is not: so from the network itself.
     with torch.no_grad():
         image = recorded["x"].float()

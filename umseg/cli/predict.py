@@ -2,66 +2,55 @@
 
 from __future__ import annotations
 
+import glob
+import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from umseg.cli.console import say
 from umseg.cli.next_step import next_step
-from umseg.cli.options import (
-    Debug,
-    Device,
+from umseg.cli.options import Debug, Device, Quiet
+from umseg.cli.predict_options import (
+    Folds,
+    Inputs,
+    Mirror,
+    Model,
+    MoreInputs,
+    Output,
+    Overwrite,
+    Part,
+    Postprocessing,
     Precision,
-    Quiet,
+    Recursive,
+    Resume,
+    Step,
+    Weights,
+    parse_part,
 )
 from umseg.common.text import counted
 
+if TYPE_CHECKING:
+    from umseg.inference.pipeline.files import FileResult
+
 
 def predict(
-    model: Annotated[Path, typer.Option("--model", help="Model folder: .../models/<model>__<configuration>.")],
-    inputs: Annotated[
-        list[Path],
-        typer.Option(
-            "--input",
-            help="Image, folder of CASE_0000.ext files or of DICOM folders, or pattern in quotes; repeat for several.",
-        ),
-    ],
-    output: Annotated[Path, typer.Option("--output", help="Folder for the label maps.")],
-    more: Annotated[list[Path] | None, typer.Argument(help="Further inputs.", show_default=False)] = None,
-    folds: Annotated[
-        str | None,
-        typer.Option(
-            help="Folds whose predictions are averaged, e.g. 0,1,2; 'all' is the one model of `umseg train --fold "
-            "all`. [default: every trained fold]"
-        ),
-    ] = None,
-    weights: Annotated[
-        str,
-        typer.Option(help="Weights of the last epoch (final), or of the epoch with the best validation Dice (best)."),
-    ] = "final",
-    mirror: Annotated[
-        bool,
-        typer.Option("--mirror", help="Average over mirrored images, if the model was trained with them; slower."),
-    ] = False,
-    step: Annotated[
-        float, typer.Option(help="Distance of neighbouring windows as a fraction of the patch, from 0.05 to 1.")
-    ] = 0.5,
-    postprocessing: Annotated[
-        bool,
-        typer.Option(
-            "--postprocessing/--no-postprocessing",
-            help="Remove small objects and fill holes as the validation chose it, in tasks of objects.",
-        ),
-    ] = True,
-    resume: Annotated[
-        bool,
-        typer.Option("--resume", help="Keep label maps that the same model and options made of the same images."),
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files of the output folder that umseg did not write.")
-    ] = False,
+    model: Model,
+    inputs: Inputs,
+    output: Output,
+    more: MoreInputs = None,
+    recursive: Recursive = False,
+    folds: Folds = None,
+    weights: Weights = "final",
+    mirror: Mirror = False,
+    step: Step = 0.5,
+    postprocessing: Postprocessing = True,
+    resume: Resume = True,
+    overwrite: Overwrite = False,
+    part: Part = None,
     device: Device = "auto",
     precision: Precision = "auto",
     quiet: Quiet = False,
@@ -69,21 +58,31 @@ def predict(
 ) -> None:
     """Segment images; the label maps have the geometry of the input.
 
-    The exit code is 1 if some cases could not be segmented, and 2 if none could.
+    The same command again writes only what is missing. Several processes may write to one folder, and share its cases.
+    Cases that cannot be segmented are listed in failures.json of the output folder; the exit code is then 1, or 2 if no
+    case could be segmented.
     """
     from umseg.common.hardware_names import check_device_name, check_precision_name
+    from umseg.inference.bundle.location import local_model
+    from umseg.inference.step import check_step
     from umseg.inference.weights import find_weights
     from umseg.workspace import ModelFolder
 
     # Before torch is imported, which takes seconds.
     check_device_name(device)
     check_precision_name(precision)
+    check_step(step)
+    share = parse_part(part)
+    named = [*inputs, *(more or [])]
     chosen = [fold.strip() for fold in folds.split(",")] if folds else None
+    model = local_model(model, quiet=quiet)
     ModelFolder(model).require()
     if ModelFolder(model).card_file.exists():
         find_weights(model, chosen, weights)
+    _require_inputs(named)
     from umseg.inference import Predictor
     from umseg.inference.pipeline.failures import FailedCasesError
+    from umseg.inference.pipeline.files import FileRequest
 
     predictor = Predictor(
         model,
@@ -95,18 +94,44 @@ def predict(
         precision=precision,
         postprocessing=postprocessing,
     )
+    request = FileRequest(
+        inputs=tuple(named),
+        output=output,
+        products=predictor.products(),
+        quiet=quiet,
+        resume=resume,
+        overwrite=overwrite,
+        recursive=recursive,
+        part=share,
+    )
     start = time.perf_counter()
     try:
-        there = predictor.predict_files(
-            [*inputs, *(more or [])], output, quiet=quiet, resume=resume, overwrite=overwrite
-        )
+        result = predictor.segment_files(request)
     except FailedCasesError as error:
         if not error.written:
             # Nothing was done, as after any other error.
             raise
         say(f"error: {error}", err=True)
         raise typer.Exit(1) from error
-    maps = counted(len(there), "label map")
-    took = f"{time.perf_counter() - start:.1f} s"
-    say(f"{output} has {maps}, after {took}." if resume else f"Wrote {maps} to {output} in {took}.")
+    say(_told(result, time.perf_counter() - start))
     say(next_step("evaluate", "--predictions", output, "--reference", "FOLDER"))
+
+
+def _require_inputs(named: Sequence[Path]) -> None:
+    """Refuse an input that does not exist; a pattern is looked at later."""
+    from umseg.dataset.inputs import missing_input
+
+    for path in named:
+        if not glob.has_magic(str(path)) and not os.path.lexists(path):
+            raise missing_input(path.absolute())
+
+
+def _told(result: FileResult, seconds: float) -> str:
+    """What was written, kept and left to others, in one line."""
+    there = [
+        f"{number} {what}"
+        for number, what in ((result.kept, "kept"), (result.elsewhere, "written by other processes"))
+        if number
+    ]
+    wrote = f"Wrote {counted(result.written, 'label map')} to {result.output} in {seconds:.1f} s"
+    return f"{wrote}; {' and '.join(there)}." if there else f"{wrote}."

@@ -26,11 +26,11 @@ def class_colours(count: int) -> tuple[tuple[float, float, float], ...]:
     first = np.array([[int(code[i : i + 2], 16) / 255 for i in (0, 2, 4)] for code in _FIRST])
     steps = np.linspace(0, 1, _STEPS)
     candidates = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
-    places = _lab(candidates)
+    places = lab(candidates)
     usable = (places[:, 0] >= _DARKEST) & (places[:, 0] <= _LIGHTEST)
     candidates, places = candidates[usable], places[usable]
     chosen = list(first[:count])
-    distances = np.min([np.linalg.norm(places - place, axis=1) for place in _lab(first)], axis=0)
+    distances = np.min([np.linalg.norm(places - place, axis=1) for place in lab(first)], axis=0)
     while len(chosen) < count:
         best = int(distances.argmax())
         chosen.append(candidates[best])
@@ -38,7 +38,7 @@ def class_colours(count: int) -> tuple[tuple[float, float, float], ...]:
     return tuple((float(red), float(green), float(blue)) for red, green, blue in chosen)
 
 
-def _lab(colours: NDArray[np.float64]) -> NDArray[np.float64]:
+def lab(colours: NDArray[np.float64]) -> NDArray[np.float64]:
     """CIE L*a*b* values of sRGB colours (n, 3), in which equal distances look equally large."""
     linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
     xyz = linear @ _TO_XYZ.T / np.array([0.95047, 1.0, 1.08883])

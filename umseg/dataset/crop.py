@@ -11,8 +11,9 @@ BoundingBox = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 """Half-open range of voxels per axis (z, y, x)."""
 
 # Share of background below which a graph of its voxels is faster than labelling the volume: a CT has some scattered
-# voxels of 0 HU.
+# voxels of 0 HU. In a small volume it takes no time to speak of, but the graph needs further parts of scipy.
 _FEW = 0.03
+_SMALL = 2**21
 
 
 def nonzero_region(array: NDArray[Any]) -> tuple[BoundingBox, NDArray[np.bool_]]:
@@ -50,7 +51,7 @@ def fill_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     empty = np.flatnonzero(~mask)
     if empty.size in (0, mask.size):
         return np.array(mask)
-    if empty.size < _FEW * mask.size:
+    if empty.size < _FEW * mask.size and mask.size > _SMALL:
         return _fill_few(mask, empty)
     from scipy import ndimage
 

@@ -33,24 +33,25 @@ def find_all_inputs(inputs: Sequence[Path], num_channels: int, file_ending: str)
     """
     cases: dict[str, tuple[Path, ...]] = {}
     problems: list[Problem] = []
-    for path in (path for named in inputs for path in _expanded(named)):
+    for path in (path for named in inputs for path in expanded(named)):
         found, wrong = find_inputs(path, num_channels, file_ending)
         problems += wrong
         for name, images in found.items():
             if cases.setdefault(name, images) != images:
-                problems.append(_named_twice(name, images[0], cases[name][0]))
+                problems.append(named_twice(name, images[0], cases[name][0]))
     twice = {problem.case for problem in problems}
     return {name: images for name, images in cases.items() if name not in twice}, problems
 
 
-def _expanded(named: Path) -> list[Path]:
+def expanded(named: Path) -> list[Path]:
     """The paths that a pattern stands for, which the shell has left as it is; any other path itself."""
     if not glob.has_magic(str(named)) or os.path.lexists(named):
         return [Path(named)]
     return [Path(path) for path in sorted(glob.glob(str(named), recursive=True))] or [Path(named)]  # noqa: PTH207
 
 
-def _named_twice(name: str, path: Path, other: Path) -> Problem:
+def named_twice(name: str, path: Path, other: Path) -> Problem:
+    """The problem of two inputs that would have the same label map."""
     return Problem(
         f"Two inputs claim the case {name}.",
         name,
@@ -58,6 +59,13 @@ def _named_twice(name: str, path: Path, other: Path) -> Problem:
         found=f"{path} and {other}",
         expected="one of them: label maps are named after their images",
         remedy="Rename one of the images, or segment them into two output folders.",
+    )
+
+
+def missing_input(path: Path) -> UserError:
+    """The error for an input that does not exist."""
+    return UserError(
+        "The input does not exist.", file=path, remedy="Name a folder of images or one image file with --input."
     )
 
 
@@ -71,11 +79,7 @@ def find_inputs(folder_or_file: Path, num_channels: int, file_ending: str) -> Gr
     path = Path(os.path.abspath(folder_or_file))  # noqa: PTH100
     refuse_lost(path)
     if not is_folder(path) and not path.is_file():
-        raise UserError(
-            "The input does not exist.",
-            file=path,
-            remedy="Name a folder of images or one image file with --input.",
-        )
+        raise missing_input(path)
     trained_on = format_with_ending(file_ending)
     if not trained_on.interchange:
         if trained_on.stem(path.name, file_ending) is not None and is_image(path):

@@ -1,53 +1,41 @@
-"""``Predictor``: a model folder, loaded once, that segments arrays and files."""
+"""``Predictor``: a model, loaded once, that segments arrays, images and files."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from umseg.common.errors import UserError
-from umseg.common.files import plain_path, remove_leftovers
-from umseg.common.processes.claims import claim
-from umseg.common.text import counted, few
-from umseg.dataset.check.digest import digest_of_record
-from umseg.dataset.check.problems import Problem
-from umseg.dataset.check.report import report_problems
-from umseg.dataset.dataset import Case, survey_cases
-from umseg.dataset.io.grid import Geometry
-from umseg.dataset.io.images import read_image
-from umseg.dataset.io.orientation import stored_axes
-from umseg.inference.model import LoadedModel, Stages
-from umseg.inference.pipeline.cases import Outcome, Progress, Steps, segment_cases
-from umseg.inference.pipeline.failures import FailedCasesError, problem_of
-from umseg.inference.pipeline.output_place import refuse_place, refuse_replacing_inputs
-from umseg.inference.pipeline.record import RECORD, PredictionRecord
+from umseg.dataset.dataset import Case
+from umseg.dataset.io.given import GivenImage, Spacing, given_image
+from umseg.inference.loading import load_segmenter
+from umseg.inference.outputs.case_output import CaseOutput
+from umseg.inference.pipeline.files import FileRequest, FileResult, segment_cases, segment_files
+from umseg.inference.pipeline.hand import Hand
+from umseg.inference.pipeline.products import LabelChoice, Products
+from umseg.inference.pipeline.stages import Stages, Stop, result_of, run_stages
+from umseg.inference.segmenter import Segmenter
 from umseg.models.card import ModelCard
 
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _Read:
-    """A case that was read: the grid of its file, the orientation in which it is stored, and what the networks see."""
-
-    geometry: Geometry
-    axes: str | None
-    stages: Stages
+OnError = Literal["raise", "return"]
+"""What becomes of an image that cannot be segmented: its error is raised, or stands in place of its label map."""
 
 
 class Predictor:
     """Segments images with a trained model.
 
+    Several threads may use one predictor: they prepare their images side by side, and take turns at the network. No
+    process is started.
+
     Args:
-        model_folder: ``.../models/<model>__<configuration>``.
+        model: ``.../models/<model>__<configuration>``, the file of a bundle, ``hf://organisation/name``, or a
+            ``best.json``; several of them, which predict together: their probabilities are averaged; or a model that is
+            loaded already, to which no other argument applies.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         folds: Folds whose logits are averaged, e.g. ``("0", "1")`` or ``("all",)``; None: all trained folds.
         weights: ``final`` or ``best`` (highest moving average of the validation Dice).
@@ -57,6 +45,9 @@ class Predictor:
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
         postprocessing: Whether small objects are removed and holes are filled as the validation of the folds chose it;
             only in an instance task.
+        most_bytes: Bytes that the sums of logits may take at once; an image that needs more is worked on in strips.
+            None: half of what is available, on a CPU at most 3 GB.
+        skip_empty: Whether windows outside of the body are left out.
 
     Raises:
         UserError: The model folder is incomplete, or the device is missing.
@@ -64,7 +55,7 @@ class Predictor:
 
     def __init__(
         self,
-        model_folder: Path,
+        model: str | PathLike[str] | Sequence[str | PathLike[str]] | Segmenter,
         device: str = "auto",
         *,
         folds: Sequence[str] | None = None,
@@ -73,64 +64,179 @@ class Predictor:
         step: float = 0.5,
         precision: str = "auto",
         postprocessing: bool = True,
+        most_bytes: int | None = None,
+        skip_empty: bool = False,
     ) -> None:
-        self.model = LoadedModel(
-            model_folder,
-            device,
-            folds=folds,
-            weights=weights,
-            mirror=mirror,
-            step=step,
-            precision=precision,
-            postprocessing=postprocessing,
+        self.model: Segmenter = (
+            load_segmenter(
+                model,
+                device,
+                folds=folds,
+                weights=weights,
+                mirror=mirror,
+                step=step,
+                precision=precision,
+                postprocessing=postprocessing,
+                most_bytes=most_bytes,
+                skip_empty=skip_empty,
+            )
+            if isinstance(model, (str, PathLike, Sequence))
+            else model
         )
+        self._network = threading.RLock()
 
     @property
     def card(self) -> ModelCard:
         """The model's card."""
         return self.model.card
 
-    def predict(self, array: NDArray[np.floating[Any]], spacing: tuple[float, float, float]) -> NDArray[Any]:
+    @overload
+    def predict(
+        self, image: NDArray[Any], spacing: Spacing, *, probabilities: Literal[False] = False
+    ) -> NDArray[Any]: ...
+
+    @overload
+    def predict(
+        self, image: NDArray[Any], spacing: Spacing, *, probabilities: Literal[True]
+    ) -> tuple[NDArray[Any], NDArray[np.float32]]: ...
+
+    @overload
+    def predict(self, image: Any, spacing: None = None, *, probabilities: bool = False) -> Any: ...
+
+    def predict(self, image: Any, spacing: Spacing | None = None, *, probabilities: bool = False) -> Any:
         """Segment one image.
 
-        Args:
-            array: (channels, z, y, x); a 2-D image is (channels, 1, y, x).
-            spacing: mm per voxel along z, y, x.
-
         The orientation of an array is not known: its axes must point where those of the training images do
-        (``card.orientation``, in the order x, y, z).
+        (``card.orientation``, in the order x, y, z). Images of SimpleITK and nibabel state theirs, and are turned as
+        files are.
+
+        Args:
+            image: An array (channels, z, y, x), where a 2-D image is (channels, 1, y, x); or an image of SimpleITK or
+                nibabel; or a list of such images, one for each channel.
+            spacing: mm per voxel along z, y, x; for arrays alone.
+            probabilities: Whether the probabilities of all classes are returned too.
 
         Returns:
-            (z, y, x) label map on the voxels of the image: values of classes; with regions the values of
-            ``regions_class_order``; in an instance task numbers of objects.
+            The label map: values of classes; with regions the values of ``regions_class_order``; in an instance task
+            numbers of objects. It is an array (z, y, x) on the voxels of the image, or an image of the kind that was
+            given, on the same grid. With ``probabilities``, the pair of the label map and an array (classes, z, y, x)
+            float32 on the same voxels; with regions, that of every region.
 
         Raises:
-            UserError: The image does not have as many channels as the model, a value is not finite, or the spacing is
-                not positive.
+            UserError: The image does not have as many channels as the model, a value is not finite, the spacing is not
+                positive, or there is not enough memory.
         """
-        return self.model.segment(self.model.prepare(array, spacing))
+        given = given_image(image, spacing)
+        prepared = self._prepare(given)
+        if probabilities:
+            with self._network:
+                label_map, found = self.model.probabilities(prepared)
+            return given.like(label_map), found
+        with self._network:
+            label_map = self.model.label_map(prepared)
+        return given.like(self.model.finish(label_map, self.model.turn_of(prepared)))
+
+    def predict_batch(
+        self, images: Sequence[Any], spacings: Sequence[Spacing | None] | Spacing | None = None
+    ) -> list[Any]:
+        """Segment several images: the next is prepared while the network works, and small 2-D ones share batches.
+
+        Args:
+            images: Images as ``predict`` takes them.
+            spacings: The spacing of each array, or one for all; None for images that state theirs.
+
+        Returns:
+            The label map of each, as ``predict`` returns it.
+
+        Raises:
+            UserError: An image cannot be segmented; see ``predict``.
+            ValueError: The numbers of images and spacings differ.
+        """
+        pairs = list(zip(images, _each_spacing(spacings, len(images)), strict=True))
+        label_maps: list[Any] = [None] * len(pairs)
+        errors: list[Exception] = []
+        stop = Stop()
+
+        def fail(_: int, error: Exception) -> None:
+            errors.append(error)
+            stop.set()
+
+        def write(group: Sequence[tuple[int, tuple[GivenImage, NDArray[Any], Any]]]) -> None:
+            for number, (given, label_map, turn) in group:
+                label_maps[number] = given.like(self.model.finish(label_map, turn))
+
+        def read(number: int) -> tuple[GivenImage, Any]:
+            given = given_image(*pairs[number])
+            return given, self._prepare(given)
+
+        stages = Stages(read, lambda pair: self.model.is_small(pair[1]), lambda _: True, self._compute, write, fail)
+        run_stages(iter(range(len(pairs))), stages, stop)
+        if errors:
+            raise errors[0]
+        return label_maps
+
+    def predict_iter(
+        self, images: Iterable[Any], spacing: Spacing | None = None, *, on_error: OnError = "raise"
+    ) -> Iterator[Any]:
+        """Segment images as they come, such as those of a server: each label map is there before the next image is.
+
+        The next image is prepared, in a thread, while the network works on this one. ``images`` is advanced in that
+        thread, too, and may wait there.
+
+        Args:
+            images: Images as ``predict`` takes them, or pairs of an array and its spacing.
+            spacing: The spacing of arrays that come alone.
+            on_error: Whether the error of an image that cannot be segmented is raised, which ends the iteration, or
+                returned in place of its label map.
+
+        Yields:
+            The label map of each image, in order, as ``predict`` returns it.
+
+        Raises:
+            UserError: An image cannot be segmented; see ``predict``.
+        """
+        source, hand = iter(images), Hand("preparing")
+        try:
+            following = hand.submit(lambda: self._next(source, spacing))
+            while (given := result_of(following)) is not None:
+                following = hand.submit(lambda: self._next(source, spacing))
+                result = self._outcome(given)
+                if on_error == "raise" and isinstance(result, Exception):
+                    raise result
+                yield result
+        finally:
+            # It may wait for an image that never comes.
+            hand.close(wait=False)
 
     def predict_files(
         self,
-        inputs: Path | Sequence[Path],
-        output: Path,
+        inputs: str | PathLike[str] | Sequence[str | PathLike[str]],
+        output: str | PathLike[str],
         *,
         quiet: bool = False,
-        resume: bool = False,
+        resume: bool = True,
         overwrite: bool = False,
+        recursive: bool = False,
+        part: tuple[int, int] | None = None,
+        outputs: Sequence[CaseOutput] = (),
     ) -> list[Path]:
         """Segment image files, or every image of folders.
 
         A case that cannot be segmented does not stop the others. The output folder gets the label maps ``CASE.ext``, a
-        ``dataset.json`` that names their labels, and ``predictions.jsonl``, which records what was written. Label maps
-        of an earlier run are replaced; other files are not, unless ``overwrite`` is set.
+        ``dataset.json`` that names their labels, and ``predictions.jsonl``, which records what was written. Cases that
+        fail are listed in ``failures.json``. Several processes may write into one folder: each takes the next case that
+        no other has.
 
         Args:
             inputs: Files, folders of ``CASE_0000.ext`` (one file per channel), or patterns; one or several.
             output: Folder for predictions alone.
             quiet: Whether to show no progress bars.
-            resume: Whether label maps are kept that this model made with these options of the same images.
+            resume: Whether files are kept that this model made with these options of the same images.
             overwrite: Whether files are replaced that umseg did not write, or that were changed since.
+            recursive: Whether folders within the input folders are searched; their label maps stand in folders of the
+                same names.
+            part: Which share of the cases is segmented, of how many: ``(0, 4)`` is every fourth case from the first.
+            outputs: What is written of each case besides its label map.
 
         Returns:
             The files of the label maps of all cases, those that were kept among them.
@@ -140,39 +246,37 @@ class Predictor:
                 of the others.
             UserError: There is no input, or the output folder is not one for predictions or cannot be written.
         """
-        named = [Path(path) for path in ([inputs] if isinstance(inputs, str | PathLike) else inputs)]
-        description = self.card.dataset
-        cases, problems = survey_cases(named, description.num_channels, description.file_ending)
-        if not cases:
-            report_problems(problems, named[0].absolute())
-        output = plain_path(output)
-        refuse_place(output, named, cases)
-        targets = [self.target(case, output) for case in cases]
-        refuse_replacing_inputs(cases, [*targets, output / "dataset.json", output / RECORD])
-        with claim(output, "predicts into this folder"):
-            remove_leftovers(output)
-            record = PredictionRecord(output)
-            settings = digest_of_record(self.model.settings)
-            kept = {
-                case.id
-                for case, path in zip(cases, targets, strict=True)
-                if resume and record.is_complete(path, settings, case)
-            }
-            if kept:
-                log.info("Keeping %s that this model made of these images.", counted(len(kept), "label map"))
-            to_do = [case for case in cases if case.id not in kept]
-            if not overwrite:
-                record.refuse_others([self.target(case, output) for case in to_do])
-                record.refuse_other_text(output / "dataset.json", description.to_json())
-            record.compact()
-            with record.writing(output / "dataset.json"):
-                description.save(output / "dataset.json")
-            failed = self._predict_recorded(to_do, output, record, settings, quiet)
-        if problems or failed:
-            missing = {problem.case for problem in failed}
-            written = [path for case, path in zip(cases, targets, strict=True) if case.id not in missing]
-            raise FailedCasesError([*problems, *failed], written, output)
-        return targets
+        named = [inputs] if isinstance(inputs, (str, PathLike)) else inputs
+        request = FileRequest(
+            inputs=tuple(map(Path, named)),
+            output=Path(output),
+            quiet=quiet,
+            resume=resume,
+            overwrite=overwrite,
+            recursive=recursive,
+            part=part,
+            products=self.products(outputs),
+        )
+        return self.segment_files(request).label_maps
+
+    def segment_files(self, request: FileRequest) -> FileResult:
+        """The same as ``predict_files``, with more to ask for and more to know afterwards."""
+        return segment_files(self.model, self._network, request)
+
+    def products(
+        self,
+        outputs: Sequence[CaseOutput] = (),
+        choice: LabelChoice | None = None,
+        ending: Callable[[Case, str], str] | None = None,
+    ) -> Products:
+        """What is written of each case, for a ``FileRequest``.
+
+        Args:
+            outputs: What is written besides the label map.
+            choice: Change of the label maps before they are written.
+            ending: The ending of the label map of a case; None: as its image suggests.
+        """
+        return Products(self.card.dataset.file_ending, tuple(outputs), choice, ending)
 
     def predict_cases(self, cases: Sequence[Case], output: Path, *, quiet: bool = False) -> list[Path]:
         """Segment the given cases into a folder that umseg keeps for itself, such as that of a fold's validation.
@@ -182,82 +286,56 @@ class Predictor:
         Raises:
             UserError: A case cannot be segmented. Label maps that were written before are kept.
         """
-        output = plain_path(output)
-        targets = [self.target(case, output) for case in cases]
-        refuse_replacing_inputs(cases, [*targets, output / "dataset.json"])
-        self.card.dataset.save(output / "dataset.json")
-        turned: dict[str, str] = {}
-        for outcome in segment_cases(cases, targets, self._steps(lambda case, path: nullcontext()), quiet):
-            if outcome.error is not None:
-                raise outcome.error
-            _note_turn(turned, outcome)
-        self._tell_turned(turned)
-        return targets
+        return segment_cases(self.model, self._network, cases, output, quiet)
 
     def target(self, case: Case, output: Path) -> Path:
         """The file of a case's label map in an output folder."""
-        return output / f"{case.id}{case.label_ending(self.card.dataset.file_ending)}"
+        return self.products().label_map(case, output)
 
-    def _predict_recorded(
-        self, cases: Sequence[Case], output: Path, record: PredictionRecord, settings: str, quiet: bool
-    ) -> list[Problem]:
-        """Segment cases, and record each of them; returns what is wrong with those that failed."""
+    def _prepare(self, given: GivenImage) -> Any:
+        return self.model.prepare(given.array, given.spacing, given.axes)
 
-        def writing(case: Case, path: Path) -> AbstractContextManager[None]:
-            return record.writing(path, settings, case)
+    def _compute(
+        self, group: Sequence[tuple[int, tuple[GivenImage, Any]]]
+    ) -> list[tuple[GivenImage, NDArray[Any], Any]]:
+        several = [prepared for _, (_, prepared) in group]
+        with self._network:
+            label_maps = [self.model.label_map(several[0])] if len(several) == 1 else self.model.label_maps(several)
+        return [
+            (given, label_map, self.model.turn_of(prepared))
+            for (_, (given, prepared)), label_map in zip(group, label_maps, strict=True)
+        ]
 
-        failed: list[Problem] = []
-        turned: dict[str, str] = {}
-        done = 0
+    def _next(self, source: Iterator[Any], spacing: Spacing | None) -> tuple[GivenImage, Any] | Exception | None:
+        """The next image, prepared; the error if that fails, and None behind the last."""
         try:
-            targets = [self.target(case, output) for case in cases]
-            for outcome in segment_cases(cases, targets, self._steps(writing), quiet):
-                if outcome.error is not None:
-                    failed.append(problem_of(outcome.case, outcome.error))
-                    continue
-                done += 1
-                _note_turn(turned, outcome)
-        except KeyboardInterrupt:
-            log.warning(
-                "Stopped: %d of %d label maps are written to %s. The same command with --resume writes the others.",
-                done,
-                len(cases),
-                output,
-            )
-            raise
-        self._tell_turned(turned)
-        return failed
-
-    def _steps(self, writing: Callable[[Case, Path], AbstractContextManager[None]]) -> Steps[_Read]:
-        return Steps(self._read, lambda read: read.geometry, self._segment_read, writing)
-
-    def _tell_turned(self, turned: Mapping[str, str]) -> None:
-        if turned:
-            log.warning(
-                "%s turned to %s, the orientation of the training images, and %s back: %s.",
-                f"{counted(len(turned), 'image')} {'was' if len(turned) == 1 else 'were'}",
-                self.card.orientation,
-                "its label map" if len(turned) == 1 else "their label maps",
-                few(f"{case} ({axes})" for case, axes in turned.items()),
-            )
-
-    def _read(self, case: Case) -> _Read:
-        image = read_image(case.images, self.card.dataset.num_channels)
-        for notice in image.notices:
-            log.warning("%s", notice)
-        axes = stored_axes(case.images[0], image.geometry)
+            image = next(source)
+        except StopIteration:
+            return None
         try:
-            stages = self.model.prepare(image.array, image.spacing, axes, overwrite=True)
-            return _Read(image.geometry, axes, stages)
-        except UserError as error:
-            raise error.at(case.images[0]) from error
+            if isinstance(image, tuple) and len(image) == 2 and isinstance(image[0], np.ndarray):
+                given = given_image(*image)
+            else:
+                given = given_image(image, spacing if isinstance(image, np.ndarray) else None)
+            return given, self._prepare(given)
+        except Exception as error:  # it concerns this image, and stands in its place
+            return error
 
-    def _segment_read(self, read: _Read, progress: Progress) -> NDArray[Any]:
-        return self.model.segment(read.stages, progress)
+    def _outcome(self, prepared: tuple[GivenImage, Any] | Exception) -> Any:
+        """The label map of an image, or the error that stands in its place."""
+        if isinstance(prepared, Exception):
+            return prepared
+        try:
+            ((given, label_map, turn),) = self._compute([(0, prepared)])
+            return given.like(self.model.finish(label_map, turn))
+        except Exception as error:  # as above
+            return error
 
 
-def _note_turn(turned: dict[str, str], outcome: Outcome[_Read]) -> None:
-    """Add the orientation of an image that was turned."""
-    read = outcome.prepared
-    if read is not None and read.axes is not None and read.stages[-1].turn:
-        turned[outcome.case.id] = read.axes
+def _each_spacing(spacings: Sequence[Spacing | None] | Spacing | None, count: int) -> Sequence[Spacing | None]:
+    """The spacing of each of several images."""
+    if spacings is None:
+        return [None] * count
+    if len(spacings) == 3 and all(isinstance(size, (int, float)) for size in spacings):
+        return [cast("Spacing", spacings)] * count
+    return cast("Sequence[Spacing | None]", spacings)

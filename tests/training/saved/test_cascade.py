@@ -13,6 +13,7 @@ from umseg.common.errors import UserError
 from umseg.dataset.io.images import read_label
 from umseg.evaluation import Metrics
 from umseg.inference import Predictor
+from umseg.inference.model import LoadedModel
 from umseg.models.card import load_card
 from umseg.models.unet import UNet
 from umseg.planning import Overrides
@@ -113,6 +114,7 @@ def test_prediction_runs_both_stages(workspace: Workspace, first_stage: Path, se
     image, _ = make_blobs(int(case_id.removeprefix("blob_")))
     predictor = Predictor(second_stage.parent, "cpu")
     np.testing.assert_array_equal(predictor.predict(image[None], (2.0, 1.0, 1.5)), written)
+    assert isinstance(predictor.model, LoadedModel)
     assert predictor.model.first_stage is not None
     before = predictor.predict(image[None], (2.0, 1.0, 1.5))
     with torch.no_grad():

@@ -200,11 +200,15 @@ def _missing(folder: Path) -> list[Path]:
     return [path for path in (folder, *folder.parents) if not path.exists()]
 
 
-def _write(folder: Path, purpose: str) -> None:
+def this_process(purpose: str) -> Holder:
+    """This process, which begins now to do something."""
     now = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
-    record = Holder(pid=os.getpid(), host=socket.gethostname(), command=_command_line(), purpose=purpose, since=now)
+    return Holder(pid=os.getpid(), host=socket.gethostname(), command=_command_line(), purpose=purpose, since=now)
+
+
+def _write(folder: Path, purpose: str) -> None:
     with contextlib.suppress(UserError):  # the lock itself holds, even on a full disk
-        record.save(folder / _RECORD)
+        this_process(purpose).save(folder / _RECORD)
 
 
 def _read(folder: Path) -> Holder | None:

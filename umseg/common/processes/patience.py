@@ -72,7 +72,8 @@ def said_when_slow(
     patience = Patience(first)
 
     def watch() -> None:
-        while not over.wait(patience.until_due):
+        # No longer than until the first message of work that begins meanwhile.
+        while not over.wait(min(patience.until_due, first)):
             if patience.due():
                 text = what if isinstance(what, str) else what()
                 if text:

@@ -94,7 +94,7 @@ def read_image(paths: Sequence[Path], num_channels: int | None = None) -> Image:
     if not others:
         with within_memory(first_path, geometry, len(first)):
             array = np.require(first, np.float32, ("C", "O", "W"))
-        return Image(array, _array_spacing(geometry), geometry, (*notices, *_missing_spacing(first_path, geometry)))
+        return Image(array, array_spacing(geometry), geometry, (*notices, *_missing_spacing(first_path, geometry)))
     _check_channel(first, geometry, geometry, first_path, first_path)
     with within_memory(first_path, geometry, len(paths), _FLOAT_BYTES):
         array = np.empty((len(paths), *geometry.shape), dtype=np.float32)
@@ -106,7 +106,7 @@ def read_image(paths: Sequence[Path], num_channels: int | None = None) -> Image:
         array[channel] = values[0]
         best = most_telling([geometry, grid])
         geometry = replace(geometry, spacing=best.spacing, unit=best.unit)
-    return Image(array, _array_spacing(geometry), geometry, (*notices, *_missing_spacing(first_path, geometry)))
+    return Image(array, array_spacing(geometry), geometry, (*notices, *_missing_spacing(first_path, geometry)))
 
 
 def read_label(path: Path) -> LabelMap:
@@ -131,7 +131,7 @@ def read_label(path: Path) -> LabelMap:
         )
     labels, rounded = whole_numbers(values[0], path)
     array = to_smallest_signed(labels, path)
-    return LabelMap(array, _array_spacing(geometry), geometry, (*notices, *rounded))
+    return LabelMap(array, array_spacing(geometry), geometry, (*notices, *rounded))
 
 
 def count_components(path: Path) -> int:
@@ -256,8 +256,8 @@ def _read_fitting(
     return values, geometry, (*notices, *left_out)
 
 
-def _array_spacing(geometry: Geometry) -> tuple[float, float, float]:
-    """Spacing (z, y, x) of the array made from a file; see :func:`read_image`."""
+def array_spacing(geometry: Geometry) -> tuple[float, float, float]:
+    """Spacing (z, y, x) of the array that is made of an image of this grid; see :func:`read_image`."""
     if geometry.dimensions == 2:
         x, y = (1.0, 1.0) if geometry.unit is None else geometry.spacing
         return NO_SLICE_SPACING * max(x, y), y, x

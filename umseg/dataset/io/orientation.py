@@ -70,10 +70,10 @@ class Turn:
 
     def view(self, values: NDArray[ScalarT]) -> NDArray[ScalarT]:
         """An array (..., z, y, x) as it is when it is turned, in the same memory."""
-        from nibabel.orientations import apply_orientation
-
         if not self:
             return values
+        from nibabel.orientations import apply_orientation
+
         steps = np.stack([self.places, self.signs], axis=1)
         turned: NDArray[Any] = apply_orientation(values.T, steps).T
         return turned
@@ -118,13 +118,18 @@ def stored_axes(path: Path, grid: Geometry) -> str | None:
         Axis codes; None for 2-D images and for files that state no place in space, such as TIFF stacks and NIfTI files
         without qform and sform.
     """
-    from nibabel.orientations import io_orientation, ornt2axcodes
+    return None if format_of(path).is_picture else grid_axes(grid)
 
-    if grid.dimensions != 3 or format_of(path).is_picture or not np.isfinite(grid.direction).all():
+
+def grid_axes(grid: Geometry) -> str | None:
+    """The same of a grid that states its place in space."""
+    if grid.dimensions != 3 or not np.isfinite(grid.direction).all():
         return None
     if grid.nifti is not None and not (grid.nifti.qform_code or grid.nifti.sform_code):
         # The header has neither form: the axes that readers then assume differ from one to the other.
         return None
+    from nibabel.orientations import io_orientation, ornt2axcodes
+
     # From ITK's axes (to the left, back and top) to nibabel's (to the right, front and top).
     axes = np.diag([-1.0, -1.0, 1.0]) @ np.reshape(grid.direction, (3, 3))
     affine = np.eye(4)

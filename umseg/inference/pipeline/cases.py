@@ -1,157 +1,205 @@
-"""The loop over cases: the next one is read while the network works on this one, and one that fails stops no other."""
+"""What the three stages do with a case: read and prepare it, segment it, and write what is made of it."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Generic, TypeVar
+from functools import partial
+from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from umseg.common.errors import UserError
-from umseg.common.processes.patience import said_when_slow
-from umseg.common.processes.progress import Progress as CaseProgress
+from umseg.common.processes.patience import Patience, said_when_slow
 from umseg.dataset.dataset import Case
 from umseg.dataset.io.grid import Geometry
-from umseg.dataset.io.images import write_label
+from umseg.dataset.io.images import read_image, read_label, write_label
+from umseg.dataset.io.orientation import Turn, stored_axes
+from umseg.inference.outputs.case_output import SegmentedCase
+from umseg.inference.pipeline.products import Job, Products
+from umseg.inference.pipeline.stages import Stop
+from umseg.inference.pipeline.window_bar import window_bar
+from umseg.inference.segmenter import Segmenter
 
 log = logging.getLogger(__name__)
 
-PreparedT = TypeVar("PreparedT")
-Progress = Callable[[int, int], None]
-"""A function that is told how many windows of an image are done, and how many there are."""
 
-_BAR_AFTER = 3.0
-"""Seconds that the windows of a case take before they get a bar of their own."""
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
-"""Errors of the output folder, on which no other case can be written either."""
+@dataclass(frozen=True)
+class Read:
+    """A case that was read.
+
+    Attributes:
+        geometry: The grid of its file.
+        axes: The orientation in which it is stored, if that is known.
+        prepared: What the model made of it; None where the label map is there already.
+        label_map: The label map that is there.
+    """
+
+    geometry: Geometry
+    axes: str | None = None
+    prepared: Any = None
+    label_map: NDArray[Any] | None = None
 
 
 @dataclass(frozen=True)
-class Steps(Generic[PreparedT]):
-    """What is done with a case.
+class Segmented:
+    """A case that was segmented.
 
     Attributes:
-        prepare: Reads and preprocesses it; in another thread, while the network works.
-        grid: The grid of the image that was prepared.
-        segment: The label map of a prepared image.
-        writing: A context in which its label map is written.
+        geometry: The grid of its file.
+        axes: The orientation in which it is stored, if that is known.
+        label_map: The label map, finished or as the networks see it.
+        turn: The turn from the image's axes to those of the label map; None for a label map that is finished.
     """
 
-    prepare: Callable[[Case], PreparedT]
-    grid: Callable[[PreparedT], Geometry]
-    segment: Callable[[PreparedT, Progress], NDArray[Any]]
-    writing: Callable[[Case, Path], AbstractContextManager[None]]
+    geometry: Geometry
+    axes: str | None
+    label_map: NDArray[Any]
+    turn: Turn | None
+
+    @property
+    def is_turned(self) -> bool:
+        """Whether the image lies along other axes than those of training."""
+        return self.axes is not None and bool(self.turn)
 
 
-@dataclass(frozen=True)
-class Outcome(Generic[PreparedT]):
-    """What became of a case.
-
-    Attributes:
-        case: The case.
-        path: The file of its label map.
-        prepared: The prepared image; None if that failed.
-        error: Why there is no label map; None if there is one.
-    """
-
-    case: Case
-    path: Path
-    prepared: PreparedT | None
-    error: Exception | None = None
-
-
-def segment_cases(
-    cases: Sequence[Case], targets: Sequence[Path], steps: Steps[PreparedT], quiet: bool
-) -> Iterator[Outcome[PreparedT]]:
-    """Segment one case after the other, and write the label maps.
+class CaseWork:
+    """The work on cases, one at a time at each stage.
 
     Args:
-        cases: The cases.
-        targets: The file of each label map.
-        steps: What is done with a case.
+        model: The model.
+        network: Held while the networks work.
+        products: What is written.
+        stop: Looked at after every batch of windows.
         quiet: Whether to show no progress bars.
-
-    Raises:
-        UserError: The output folder can no longer be written, e.g. because the disk is full.
     """
-    with (
-        CaseProgress(len(cases), "Predicting", quiet=quiet) as bar,
-        _read_ahead(cases, steps.prepare) as reading,
-    ):
-        for case, path, future in zip(cases, targets, reading, strict=True):
-            prepared: PreparedT | None = None
-            failure: Exception | None = None
-            try:
-                with said_when_slow(log, f"reading case {case.id}"):
-                    prepared = future.result()
-                with _window_bar(case.id, quiet) as progress:
-                    label_map = steps.segment(prepared, progress)
-                with steps.writing(case, path):
-                    write_label(path, label_map, steps.grid(prepared))
-            except UserError as error:
-                if getattr(error.__cause__, "errno", None) in _NO_ROOM and error.file == str(path):
-                    raise
-                failure = error
-            except Exception as error:  # whatever it is, it concerns this case, and is reported with it
-                log.debug("Case %s", case.id, exc_info=True)
-                failure = error
-            bar.update()
-            yield Outcome(case, path, prepared, failure)
 
+    def __init__(
+        self,
+        model: Segmenter,
+        network: contextlib.AbstractContextManager[Any],
+        products: Products,
+        stop: Stop,
+        quiet: bool,
+    ) -> None:
+        self._model, self._network, self._products = model, network, products
+        self._stop, self._quiet = stop, quiet
+        # Of a label map that is there, only the other files are made.
+        self.finished: set[Job] = set()
+        self._reading, self._writing = _Doing(), _Doing()
 
-@contextlib.contextmanager
-def _read_ahead(cases: Sequence[Case], prepare: Callable[[Case], PreparedT]) -> Iterator[Iterator[Future[PreparedT]]]:
-    """The results of ``prepare``, of which one more than is asked for is begun."""
-    with ThreadPoolExecutor(1) as reader:
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Say where reading and writing stand when they take long; at work in this block."""
+        with self._reading.watched(), self._writing.watched():
+            yield
 
-        def results() -> Iterator[Future[PreparedT]]:
-            pending = [reader.submit(prepare, case) for case in cases[:1]]
-            for number in range(len(cases)):
-                current = pending.pop()
-                # Waited for here, so that no more than one case is read ahead.
-                current.exception()
-                pending.extend(reader.submit(prepare, following) for following in cases[number + 1 : number + 2])
-                yield current
+    def read(self, job: Job) -> Read:
+        """Read and prepare a case.
 
+        Raises:
+            UserError: It cannot be read, or the model cannot take it.
+        """
+        if job.refusal is not None:
+            raise job.refusal
+        with self._reading.doing(f"reading case {job.name}"):
+            if job in self.finished:
+                geometry = read_image(job.case.images, self._model.card.dataset.num_channels).geometry
+                return Read(geometry, label_map=read_label(job.label.path).array)
+            return self._prepare(job.case)
+
+    def _prepare(self, case: Case) -> Read:
+        image = read_image(case.images, self._model.card.dataset.num_channels)
+        for notice in image.notices:
+            log.warning("%s", notice)
+        axes = stored_axes(case.images[0], image.geometry)
+        # One that is stopped need not be prepared, which takes longest.
+        self._stop.check()
         try:
-            yield results()
+            prepared = self._model.prepare(image.array, image.spacing, axes, overwrite=True)
+        except UserError as error:
+            raise error.at(case.images[0]) from error
+        return Read(image.geometry, axes, prepared)
+
+    def is_small(self, read: Read) -> bool:
+        """Whether a case may go through the networks with others."""
+        return read.prepared is not None and self._model.is_small(read.prepared)
+
+    def compute(self, group: Sequence[tuple[Job, Read]]) -> list[Segmented]:
+        """Segment one case, or several small ones together."""
+        if len(group) == 1:
+            ((job, read),) = group
+            return [self._segment(job, read)]
+        with said_when_slow(log, f"segmenting case {group[0][0].name} and {len(group) - 1} others"), self._network:
+            label_maps = self._model.label_maps([read.prepared for _, read in group])
+        return [self._result(read, label_map) for (_, read), label_map in zip(group, label_maps, strict=True)]
+
+    def _segment(self, job: Job, read: Read) -> Segmented:
+        if read.label_map is not None:
+            return Segmented(read.geometry, read.axes, read.label_map, None)
+        with window_bar(job.name, self._quiet) as progress, self._network:
+
+            def checked(done: int, total: int) -> None:
+                self._stop.check()
+                progress(done, total)
+
+            return self._result(read, self._model.label_map(read.prepared, checked))
+
+    def _result(self, read: Read, label_map: NDArray[Any]) -> Segmented:
+        return Segmented(read.geometry, read.axes, label_map, self._model.turn_of(read.prepared))
+
+    def save(self, job: Job, segmented: Segmented) -> None:
+        """Finish a label map, and write it and all else that is made of it.
+
+        Raises:
+            UserError: A file cannot be written.
+        """
+        with self._writing.doing(f"writing case {job.name}"):
+            label_map = segmented.label_map
+            if segmented.turn is not None:
+                label_map = self._finished(label_map, segmented.turn)
+                write_label(job.label.path, label_map, segmented.geometry)
+            if not self._products.outputs:
+                return
+            result = SegmentedCase(
+                case=job.case,
+                label_map=label_map,
+                geometry=segmented.geometry,
+                description=self._model.card.dataset,
+                read_image=partial(_image_of, job.case, self._model.card.dataset.num_channels),
+            )
+            for output in self._products.outputs:
+                output.write(result, job.folder)
+
+    def _finished(self, label_map: NDArray[Any], turn: Turn) -> NDArray[Any]:
+        label_map = self._model.finish(label_map, turn)
+        return label_map if self._products.choice is None else self._products.choice.apply(label_map)
+
+
+class _Doing:
+    """What a thread does at present: one watch for all cases, because a thread for each would take longer than some."""
+
+    def __init__(self) -> None:
+        self._what = ""
+        self._patience = Patience()
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        with said_when_slow(log, lambda: self._what) as self._patience:
+            yield
+
+    @contextlib.contextmanager
+    def doing(self, what: str) -> Iterator[None]:
+        self._patience.restart()
+        self._what = what
+        try:
+            yield
         finally:
-            reader.shutdown(wait=True, cancel_futures=True)
+            self._what = ""
 
 
-@contextlib.contextmanager
-def _window_bar(case: str, quiet: bool) -> Iterator[Progress]:
-    """A bar over the windows of a case that takes long, on a terminal, and a message if none is finished for long."""
-    bars: list[tqdm[Any]] = []
-    where = f"segmenting case {case}"
-
-    def progress(done: int, total: int) -> None:
-        nonlocal where
-        where = f"segmenting case {case}, window {min(done + 1, total):,} of {total:,}"
-        patience.restart()
-        # The stages of a cascade begin anew.
-        if not bars or done < bars[-1].n:
-            for bar in bars:
-                bar.close()
-            bars[:] = [
-                tqdm(
-                    total=total, desc=case, unit="window", leave=False, delay=_BAR_AFTER, position=1,
-                    disable=quiet or None,
-                )
-            ]  # fmt: skip
-        bars[-1].update(done - bars[-1].n)
-
-    try:
-        with said_when_slow(log, lambda: where) as patience:
-            yield progress
-    finally:
-        for bar in bars:
-            bar.close()
+def _image_of(case: Case, num_channels: int) -> NDArray[np.float32]:
+    return read_image(case.images, num_channels).array

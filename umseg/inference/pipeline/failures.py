@@ -11,7 +11,7 @@ from umseg.common.text import counted, table
 from umseg.dataset.check.problems import DatasetError, Problem
 from umseg.dataset.dataset import Case
 
-_RESUME = "Run the same command again with --resume, which keeps the label maps that are there."
+_RESUME = "The same command keeps the label maps that are there."
 
 _ALL_FAILED = "Correct these cases. If every reason is the same, look at the model and the options first."
 
@@ -59,16 +59,22 @@ class FailedCasesError(DatasetError):
         return FailedCasesError, (self.problems, self.written, self.output)
 
 
-def problem_of(case: Case, error: Exception) -> Problem:
-    """The problem of a case whose reading, segmentation or writing ended in an error."""
+def problem_of(name: str, case: Case, error: Exception) -> Problem:
+    """The problem of a case whose reading, segmentation or writing ended in an error.
+
+    Args:
+        name: Name of the case in messages.
+        case: The case.
+        error: The error.
+    """
     file = case.images[0]
     if isinstance(error, UserError):
-        return Problem.from_error(case.id, file, error)
+        return Problem.from_error(name, file, error)
     if is_out_of_memory(error):
-        return Problem.from_error(case.id, file, out_of_memory(error, "Segmenting the image", remedy=_LESS_MEMORY))
+        return Problem.from_error(name, file, out_of_memory(error, "Segmenting the image", remedy=_LESS_MEMORY))
     return Problem(
         "An unexpected error occurred.",
-        case.id,
+        name,
         file,
         found=f"{type(error).__name__}: {_first_line(error)}",
         expected="",

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from umseg.kernels.conv1d import triton
+from umseg.kernels.runtime.direct import is_direct
 from umseg.kernels.runtime.layout import LANES, ceil_div
 from umseg.kernels.runtime.obstacles import OBSTACLES
 from umseg.kernels.runtime.threads import run_tasks
@@ -46,6 +47,8 @@ def causal_conv1d_silu(x: Tensor, weight: Tensor, bias: Tensor | None = None) ->
     fused = _fused(x.device.type)
     if fused is not None and {x.dtype, weight.dtype} == {torch.float32}:
         bias = x.new_zeros(x.shape[1]) if bias is None else bias
+        if fused is forward_op and is_direct(x):
+            fused = _forward
         y: Tensor = fused(x, torch.cat([weight[:, 0], bias[:, None]], dim=1))
         return y
     width = weight.shape[-1]
@@ -58,8 +61,7 @@ def _fused(device: str) -> Callable[[Tensor, Tensor], Tensor] | None:
     return forward_op if device == "cpu" else None
 
 
-@torch.library.custom_op("umseg::causal_conv1d_silu_cpu", mutates_args=(), device_types="cpu")
-def forward_op(x: Tensor, weights: Tensor) -> Tensor:
+def _forward(x: Tensor, weights: Tensor) -> Tensor:
     """Return the convolution and SiLU of x; the last column of ``weights`` (channels, width + 1) is the bias."""
     from umseg.kernels.conv1d.cpu_kernels import forward, scratch_size
 
@@ -74,6 +76,10 @@ def forward_op(x: Tensor, weights: Tensor) -> Tensor:
 
     run_tasks(make_worker, len(pieces))
     return y
+
+
+forward_op = torch.library.custom_op("umseg::causal_conv1d_silu_cpu", _forward, mutates_args=(), device_types="cpu")
+"""The same as an operator of torch."""
 
 
 @forward_op.register_fake

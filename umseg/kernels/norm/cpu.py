@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from umseg.kernels.norm.autograd import gradients_by
+from umseg.kernels.runtime.direct import is_direct
 from umseg.kernels.runtime.memory_format import channels_last
 from umseg.kernels.runtime.saved_activations import computed_again
 from umseg.kernels.runtime.threads import run_tasks
@@ -26,6 +27,8 @@ PIECE = 4096
 
 def norm_act(x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, eps: float, slope: float) -> Tensor:
     """leaky_relu(instance_norm(x) + residual) in float32 or bfloat16; autograd need not keep it without a residual."""
+    if is_direct(x):
+        return _forward(x, residual, weight, bias, eps, slope)[0]
     out, mean, scale = forward_op(x, residual, weight, bias, eps, slope)
     if residual is not None:
         return cast("Tensor", out)
@@ -33,8 +36,7 @@ def norm_act(x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, e
     return computed_again(out, partial(_again, *known, slope))
 
 
-@torch.library.custom_op("umseg::instance_norm_act", mutates_args=())
-def forward_op(
+def _forward(
     x: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, eps: float, slope: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the output, and the mean and reciprocal standard deviation of each sample and channel."""
@@ -49,6 +51,10 @@ def forward_op(
         variance = np.maximum(sums[:, 1] / memory.shape[1] - shift**2, 0)
         mean, scale = (torch.from_numpy(a.astype(np.float32)) for a in (first + shift, 1 / np.sqrt(variance + eps)))
     return _normalized(x, residual, _Line.of(weight, bias, mean, scale), slope), mean, scale
+
+
+forward_op = torch.library.custom_op("umseg::instance_norm_act", _forward, mutates_args=())
+"""The same as an operator of torch."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from umseg.kernels.runtime.direct import is_direct
 from umseg.kernels.runtime.layout import CHUNK, LANES, ceil_div
 from umseg.kernels.runtime.threads import run_tasks
 from umseg.kernels.scan.operator import Gradients, differentiable, empty_gate, empty_gradients, sum_groups
@@ -19,8 +20,7 @@ _BLOCKS_FORWARD = 4
 _BLOCKS_BACKWARD = 2
 
 
-@torch.library.custom_op("umseg::selective_scan_cpu", mutates_args=(), device_types="cpu")
-def forward_op(
+def _forward(
     u: Tensor,
     delta: Tensor,
     A: Tensor,
@@ -54,6 +54,10 @@ def forward_op(
 
     run_tasks(make_worker, len(pieces))
     return y, kept
+
+
+forward_op = torch.library.custom_op("umseg::selective_scan_cpu", _forward, mutates_args=(), device_types="cpu")
+"""The same as an operator of torch."""
 
 
 @forward_op.register_fake
@@ -120,8 +124,13 @@ def _(*inputs: Any) -> Gradients:
     return empty_gradients(u, A, z, torch.empty_like)
 
 
-scan = differentiable(forward_op, backward_op)
-"""The scan of float32 tensors on a CPU; shapes as in :func:`umseg.kernels.scan.interface.selective_scan`."""
+_scan = differentiable(forward_op, backward_op)
+
+
+def scan(*inputs: Any) -> Tensor:
+    """The scan of float32 tensors on a CPU; shapes as in :func:`umseg.kernels.scan.interface.selective_scan`."""
+    forward: Callable[..., tuple[Tensor, Tensor]] = _forward
+    return forward(*inputs, False)[0] if is_direct(inputs[0]) else _scan(*inputs)
 
 
 def _padded(states: int) -> int:

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import blosc2
 import numpy as np
 
 from umseg.common.files import open_regular
@@ -76,6 +75,8 @@ def open_array(path: Path, remedy: str, threads: int, *, mapped: bool) -> Any:
         OSError: The file is missing or cannot be read.
         UserError: The path is no regular file.
     """
+    import blosc2
+
     with open_regular(path, remedy=remedy) as file:
         frame = read_frame(file)
     options: dict[str, Any] = {"mmap_mode": "r"} if mapped else {}

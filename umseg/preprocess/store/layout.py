@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import blosc2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,6 +24,9 @@ def compress(array: NDArray[Any], patch_size: Sequence[int]) -> bytes:
         array: (channels, z, y, x) or (z, y, x).
         patch_size: Size per axis of the patches that are read; two axes mean single slices.
     """
+    # Prediction imports this module, but stores nothing.
+    import blosc2
+
     chunks, blocks = layout(array.shape, patch_size, array.dtype.itemsize)
     # Labels are mostly constant, so that a stronger codec makes them much smaller at hardly any cost.
     codec, level = (blosc2.Codec.ZSTD, 1) if array.dtype.kind == "i" else (blosc2.Codec.LZ4, 5)

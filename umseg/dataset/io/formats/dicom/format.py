@@ -15,7 +15,7 @@ _INDEX = "DICOMDIR"
 
 
 class Dicom(Format):
-    """DICOM series, whose label maps are NIfTI files: umseg writes no DICOM."""
+    """DICOM series, whose label maps are NIfTI files; segmentations in DICOM that are read again are single files."""
 
     name = "DICOM"
     endings = (".dcm",)
@@ -25,7 +25,13 @@ class Dicom(Format):
         """As in :class:`Format`, for a folder of slices or a single file."""
         from umseg.dataset.io.formats.dicom.series import open_series
 
-        return open_series(path, self._slices(path) if is_folder(path) else [path])
+        return open_series(path, self.slices(path))
+
+    def open_label(self, path: Path) -> Source:
+        """As in :class:`Format`; a single file may also be a segmentation whose pixels are labels (LABELMAP)."""
+        from umseg.dataset.io.formats.dicom.series import open_series
+
+        return open_series(path, self.slices(path), as_label=not is_folder(path))
 
     def matches(self, path: Path) -> bool:
         """Whether a path is a folder of slices, or one of them."""
@@ -35,9 +41,16 @@ class Dicom(Format):
         """Whether there is a folder that holds DICOM files."""
         return is_folder(folder) and any(map(self.is_slice, list_folder(folder)[0]))
 
-    def _slices(self, folder: Path) -> list[Path]:
+    def slices(self, path: Path) -> list[Path]:
+        """The DICOM files in a folder, reports and other objects among them, or a single file itself.
+
+        Raises:
+            UserError: A link that may have been a slice leads nowhere, or the folder cannot be read.
+        """
+        if not is_folder(path):
+            return [path]
         # A link that leads nowhere may be a slice: without it, the volume would be another one.
-        slices = [file for file in list_folder(folder)[0] if is_lost(file) or self.is_slice(file)]
+        slices = [file for file in list_folder(path)[0] if is_lost(file) or self.is_slice(file)]
         for file in slices:
             refuse_missing(file)
         return slices
@@ -66,7 +79,7 @@ class Dicom(Format):
         """The slices of a series, sorted by name; reports and other objects beside them are left out."""
         from umseg.dataset.io.formats.dicom.series import holds_image
 
-        return [file for file in self._slices(path) if holds_image(file)] if is_folder(path) else [path]
+        return [file for file in self.slices(path) if holds_image(file)] if is_folder(path) else [path]
 
     def label_ending(self, file_ending: str) -> str:
         """As in :class:`Format`."""

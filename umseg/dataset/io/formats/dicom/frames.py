@@ -27,8 +27,10 @@ from umseg.dataset.io.source import DamagedFileError
 # structures and plans, documents.
 NO_IMAGE = tuple(f"1.2.840.10008.5.1.4.1.1.{part}" for part in ("88.", "11.", "66", "481.3", "481.5", "481.8", "104."))
 _DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
+LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
+"""The storage class of segmentations whose pixels are labels."""
 
-_INSTANCE, _SERIES = Tag("SOPInstanceUID"), Tag("SeriesInstanceUID")
+_KIND, _INSTANCE, _SERIES = Tag("SOPClassUID"), Tag("SOPInstanceUID"), Tag("SeriesInstanceUID")
 _DESCRIPTION, _MODALITY = Tag("SeriesDescription"), Tag("Modality")
 _ROWS, _COLUMNS, _COMPONENTS = Tag("Rows"), Tag("Columns"), Tag("SamplesPerPixel")
 _COLOURS, _BITS = Tag("PhotometricInterpretation"), Tag("BitsAllocated")
@@ -48,7 +50,8 @@ _GROUP_OF = {
     _INTERCEPT: Tag("PixelValueTransformationSequence"),
 }
 _TAGS: tuple[BaseTag, ...] = (
-    *(_INSTANCE, _SERIES, _DESCRIPTION, _MODALITY, _ROWS, _COLUMNS, _COMPONENTS, _COLOURS, _BITS, _FRAMES, _THICKNESS),
+    *(_KIND, _INSTANCE, _SERIES, _DESCRIPTION, _MODALITY),
+    *(_ROWS, _COLUMNS, _COMPONENTS, _COLOURS, _BITS, _FRAMES, _THICKNESS),
     *(_POSITION, _ORIENTATION, _SPACING, _SPACING_OF_DETECTOR, _SLOPE, _INTERCEPT, _DOSE_SCALE, _LOOKUP),
     *(_SHARED, _PER_FRAME),
 )
@@ -61,12 +64,15 @@ class Frame:
     Attributes:
         path: The file.
         number: The image's number in the file, from 0.
+        count: How many images the file holds.
+        kind: The class of the file's content.
         instance: Identifier of the file's content; "" where it has none.
         series: Identifier of its series.
         label: Description of its series, for messages.
         grid: Size and spacing of the pixels (x, y), the position of the first pixel, and the directions of x and y. The
             unit is None where the file does not state the spacing.
         components: Numbers per pixel, after the colours of a palette have replaced its indices.
+        bits: Length of a stored number in bits.
         pixel_bytes: Length of the uncompressed pixels of the whole file.
         placed: Whether the file states position and orientation.
         thickness: Thickness of the slice in mm; 0 where the file does not state it.
@@ -77,11 +83,14 @@ class Frame:
 
     path: Path
     number: int
+    count: int
+    kind: str
     instance: str
     series: str
     label: str
     grid: Geometry
     components: int
+    bits: int
     pixel_bytes: int
     placed: bool
     thickness: float
@@ -95,8 +104,12 @@ class Frame:
         return self.path.name if self.number == 0 else f"{self.path.name}, image {self.number + 1}"
 
 
-def read_frames(path: Path) -> list[Frame]:
+def read_frames(path: Path, as_label: bool = False) -> list[Frame]:
     """The images of a file in order; none for a file that is no image.
+
+    Args:
+        path: The file.
+        as_label: Whether a segmentation whose pixels are labels counts as an image, the colours of which do not matter.
 
     Raises:
         UserError: The file has several images without a place for each, or a scale that is no number.
@@ -105,7 +118,7 @@ def read_frames(path: Path) -> list[Frame]:
     """
     elements = read_elements(path, _TAGS)
     kind, found = text_of(elements.meta, SOP_CLASS), elements.found
-    if kind.startswith(NO_IMAGE):
+    if kind.startswith(NO_IMAGE) and not (as_label and kind == LABEL_MAP):
         return []
     size = (integer_of(found, _COLUMNS), integer_of(found, _ROWS))
     if not all(size):
@@ -117,7 +130,8 @@ def read_frames(path: Path) -> list[Frame]:
         raise _without_places(path, count)
     colours, stored = text_of(found, _COLOURS), integer_of(found, _COMPONENTS) or 1
     description = printable(text_of(found, _DESCRIPTION)) or "no description"
-    pixel_bytes = count * math.prod(size) * stored * max(integer_of(found, _BITS), 8) // 8
+    bits = integer_of(found, _BITS)
+    pixel_bytes = count * math.prod(size) * stored * max(bits, 8) // 8
     frames = []
     for number, groups in enumerate(_groups(found, count)):
         place = _finite(_stated(groups, _POSITION, 3))
@@ -130,6 +144,8 @@ def read_frames(path: Path) -> list[Frame]:
             Frame(
                 path,
                 number,
+                count,
+                kind or text_of(found, _KIND),
                 instance=text_of(found, _INSTANCE),
                 series=text_of(found, _SERIES),
                 label=f"'{description}' ({printable(text_of(found, _MODALITY))})",
@@ -140,7 +156,8 @@ def read_frames(path: Path) -> list[Frame]:
                     axes or (1.0, 0.0, 0.0, 0.0, 1.0, 0.0),
                     None if spacing is None else "mm",
                 ),
-                components=3 if colours.startswith("PALETTE") else stored,
+                components=3 if colours.startswith("PALETTE") and not as_label else stored,
+                bits=bits,
                 pixel_bytes=pixel_bytes,
                 placed=place is not None and axes is not None,
                 thickness=thickness[0] if thickness else 0.0,

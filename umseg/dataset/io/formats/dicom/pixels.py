@@ -48,12 +48,13 @@ class Pixels:
         path: The file.
     """
 
-    def __init__(self, path: Path, pixel_bytes: int) -> None:
+    def __init__(self, path: Path, pixel_bytes: int, as_label: bool = False) -> None:
         """Read the pixels as they are stored.
 
         Args:
             path: The file.
             pixel_bytes: Length of its uncompressed pixels.
+            as_label: Whether the indices of a palette are wanted, and not its colours.
 
         Raises:
             UserError: They are of a kind that cannot be read.
@@ -74,6 +75,7 @@ class Pixels:
         if stored and high != stored - 1:
             # Some programs shift the numbers to this bit, others only state it.
             raise _unknown_kind(path, f"highest bit {high} of {stored} stored bits", f"highest bit {stored - 1}")
+        self._keeps_indices = as_label
         self._compressed: list[bytes] | None = None
         if self._syntax in _BY_PYDICOM:
             self._content.file_meta = FileMetaDataset()
@@ -90,7 +92,9 @@ class Pixels:
             Exception: Whatever pydicom trips over.
         """
         plane = self._plain(number) if self._syntax in _BY_PYDICOM else self._decoded(number)
-        return apply_color_lut(plane, self._content) if self._colours == "PALETTE COLOR" else plane
+        if self._colours == "PALETTE COLOR" and not self._keeps_indices:
+            return apply_color_lut(plane, self._content)
+        return plane
 
     def _plain(self, number: int) -> NDArray[Any]:
         if self._colours not in (*_GREY, *_COLOURS):

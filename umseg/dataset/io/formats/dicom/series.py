@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import filecmp
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from umseg.common.errors import UserError
 from umseg.common.text import few
 from umseg.dataset.io.formats.damage import check_compression
 from umseg.dataset.io.formats.dicom.elements import PLAIN_SYNTAXES, file_meta, quiet
-from umseg.dataset.io.formats.dicom.frames import NO_IMAGE, Frame, printable, read_frames
+from umseg.dataset.io.formats.dicom.frames import LABEL_MAP, NO_IMAGE, Frame, printable, read_frames
 from umseg.dataset.io.formats.dicom.pixels import Pixels
 from umseg.dataset.io.formats.dicom.slices import arrange_slices
 from umseg.dataset.io.grid import Geometry
@@ -26,6 +26,8 @@ from umseg.dataset.io.source import DamagedFileError, Notice, Source, unreadable
 from umseg.dataset.listing import not_readable
 
 _SHOWN = 6
+_TYPES = {8: np.uint8, 16: np.uint16}
+"""Types of labels, by the bits that a file has for each: they take less memory than the numbers of images."""
 
 
 def holds_image(path: Path) -> bool:
@@ -40,17 +42,45 @@ def holds_image(path: Path) -> bool:
         raise not_readable(path, error) from error
 
 
-def open_series(path: Path, files: Sequence[Path]) -> Source:
+@dataclass(frozen=True)
+class Series:
+    """The slices of a series as one volume.
+
+    Attributes:
+        slices: In order along the normal of the slices.
+        geometry: The grid of the volume.
+        notices: What the user should know about the files.
+    """
+
+    slices: tuple[Frame, ...]
+    geometry: Geometry
+    notices: tuple[Notice, ...]
+
+
+def open_series(path: Path, files: Sequence[Path], as_label: bool = False) -> Source:
+    """As :func:`read_series`, for reading the pixels as well."""
+    series = read_series(path, files, as_label)
+    components = series.slices[0].components
+    return Source(
+        series.geometry,
+        components,
+        lambda: _read_slices(series.slices, series.geometry, components, as_label),
+        series.notices,
+    )
+
+
+def read_series(path: Path, files: Sequence[Path], as_label: bool = False) -> Series:
     """Read the headers of a series.
 
     Args:
         path: The folder of slices, or a single file.
         files: Its DICOM files; reports and other objects among them are left out.
+        as_label: Whether a segmentation whose pixels are labels counts as an image.
 
     Raises:
         UserError: A header is unreadable; there are several series, or slices that make no even, upright volume.
     """
-    slices, copies = _without_copies([frame for file in files for frame in _frames_of(file)])
+    slices, copies = _without_copies([frame for file in files for frame in _frames_of(file, as_label)])
     if not slices:
         raise UserError(
             "The folder has no DICOM image.",
@@ -62,20 +92,14 @@ def open_series(path: Path, files: Sequence[Path]) -> Source:
     _check_one_series(path, slices)
     _check_alike(slices)
     order, geometry, notices = _arrange(path, slices)
-    ordered = [slices[index] for index in order]
-    components = slices[0].components
-    return Source(
-        geometry,
-        components,
-        lambda: _read_slices(ordered, geometry, components),
-        (*notices, *copies, *_notices(path, slices)),
-    )
+    ordered = tuple(slices[index] for index in order)
+    return Series(ordered, geometry, (*notices, *copies, *_notices(path, slices)))
 
 
-def _frames_of(path: Path) -> list[Frame]:
+def _frames_of(path: Path, as_label: bool) -> list[Frame]:
     try:
         with quiet():
-            return read_frames(path)
+            return read_frames(path, as_label)
     except (UserError, MemoryError):
         raise
     except Exception as error:  # whatever pydicom trips over
@@ -216,18 +240,19 @@ def _arrange(path: Path, slices: Sequence[Frame]) -> tuple[list[int], Geometry, 
     return order, geometry, notices
 
 
-def _read_slices(slices: Sequence[Frame], geometry: Geometry, components: int) -> NDArray[Any]:
+def _read_slices(slices: Sequence[Frame], geometry: Geometry, components: int, as_label: bool = False) -> NDArray[Any]:
     """(components, z, y, x) with every slice's own rescale slope and intercept applied."""
     files = {item.path: item.pixel_bytes for item in slices}
     for path, num_bytes in files.items():
         check_compression(path, num_bytes)
-    values = np.empty((components, *geometry.shape), dtype=np.float32)
+    stored = _TYPES.get(slices[0].bits) if as_label and slices[0].kind == LABEL_MAP else None
+    values = np.empty((components, *geometry.shape), dtype=stored or np.float32)
     pixels: Pixels | None = None
     for index, item in enumerate(slices):
         try:
             with quiet():
                 if pixels is None or pixels.path != item.path:
-                    pixels = Pixels(item.path, item.pixel_bytes)
+                    pixels = Pixels(item.path, item.pixel_bytes, as_label)
                 plane = pixels.frame(item.number)
         except (UserError, MemoryError):
             raise

@@ -101,6 +101,16 @@ def read_header(path: Path) -> Header:
     )
 
 
+def grid_of_fields(fields: Any) -> Geometry:
+    """The grid of a header of nibabel's, as of a file that has this header.
+
+    Raises:
+        DamagedFileError: The header contradicts itself.
+    """
+    size, _ = _extent(fields)
+    return _geometry(_forms(fields, 2 if isinstance(fields, nibabel.Nifti2Header) else 1), size)
+
+
 def _version(path: Path, content: bytes) -> Literal[1, 2]:
     is_second = _SIZES[2].to_bytes(4, "little") in (content[:4], content[3::-1])
     version: Literal[1, 2] = 2 if is_second else 1

@@ -1,0 +1,1 @@
+"""Tests of what DICOM objects of a segmentation are made of."""

@@ -1,0 +1,127 @@
+"""The options of ``umseg predict``, in the groups of its help."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from umseg.common.errors import UserError
+from umseg.common.text import printable
+
+WHAT, HOW, OUTPUT, RUN = "What to segment", "How to segment", "Output", "Memory and speed"
+
+Model = Annotated[
+    Path,
+    typer.Option(
+        "--model",
+        help="Model folder: .../models/<model>__<configuration>; bundle: FILE.umseg; or hf://organisation/name.",
+        rich_help_panel=WHAT,
+    ),
+]
+Inputs = Annotated[
+    list[Path],
+    typer.Option(
+        "--input",
+        help="Image, folder of CASE_0000.ext files or of DICOM folders, or pattern in quotes; repeat for several.",
+        rich_help_panel=WHAT,
+    ),
+]
+MoreInputs = Annotated[list[Path] | None, typer.Argument(help="Further inputs.", show_default=False)]
+Recursive = Annotated[
+    bool,
+    typer.Option(
+        "--recursive",
+        help="Search folders within the input folders, too; their label maps stand in folders of the same names.",
+        rich_help_panel=WHAT,
+    ),
+]
+Folds = Annotated[
+    str | None,
+    typer.Option(
+        help="Folds whose predictions are averaged, e.g. 0,1,2; 'all' is the one model of `umseg train --fold "
+        "all`. [default: every trained fold]",
+        rich_help_panel=HOW,
+    ),
+]
+Weights = Annotated[
+    str,
+    typer.Option(
+        help="Weights of the last epoch (final), or of the epoch with the best validation Dice (best).",
+        rich_help_panel=HOW,
+    ),
+]
+Mirror = Annotated[
+    bool,
+    typer.Option(
+        "--mirror",
+        help="Average over mirrored images, if the model was trained with them; slower.",
+        rich_help_panel=HOW,
+    ),
+]
+Step = Annotated[
+    float,
+    typer.Option(
+        help="Distance of neighbouring windows as a fraction of the patch, from 0.05 to 1.", rich_help_panel=HOW
+    ),
+]
+Postprocessing = Annotated[
+    bool,
+    typer.Option(
+        "--postprocessing/--no-postprocessing",
+        help="Remove small objects and fill holes as the validation chose it, in tasks of objects.",
+        rich_help_panel=HOW,
+    ),
+]
+Output = Annotated[Path, typer.Option("--output", help="Folder for the label maps.", rich_help_panel=OUTPUT)]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume/--no-resume",
+        help="Keep label maps that the same model and options made of the same images, or make all of them anew.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Overwrite = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite", help="Replace files of the output folder that umseg did not write.", rich_help_panel=OUTPUT
+    ),
+]
+Part = Annotated[
+    str | None,
+    typer.Option(
+        help="Segment a share of the cases, e.g. 0/4, 1/4, 2/4 and 3/4 on four machines. Without it, processes that "
+        "write to one folder share its cases by themselves. [default: all]",
+        rich_help_panel=RUN,
+    ),
+]
+Precision = Annotated[
+    str,
+    typer.Option(
+        "--precision", help="Number format of the convolutions: auto, fp32, bf16 or fp16.", rich_help_panel=RUN
+    ),
+]
+
+_PART = re.compile(r"(\d{1,9})/(\d{1,9})")
+
+
+def parse_part(text: str | None) -> tuple[int, int] | None:
+    """The share of the cases that ``--part`` names.
+
+    Raises:
+        UserError: It is none.
+    """
+    if text is None:
+        return None
+    match = _PART.fullmatch(text.strip())
+    if match is None or not int(match[1]) < int(match[2]):
+        raise UserError(
+            "--part is not valid.",
+            found=printable(text),
+            expected="two whole numbers, the first of which is smaller, such as 0/4, 1/4, 2/4 and 3/4 for four parts",
+            remedy="Correct --part.",
+        )
+    return int(match[1]), int(match[2])
