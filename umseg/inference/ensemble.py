@@ -24,7 +24,7 @@ from umseg.inference.model import LoadedModel, Stages
 from umseg.inference.pipeline.record import Settings
 from umseg.inference.postprocessing.classes import ClassCleaning
 from umseg.inference.segmentation import region_values
-from umseg.inference.segmenter import Progress
+from umseg.inference.segmenter import Place, Progress
 from umseg.inference.windows.slab import Strip
 from umseg.models.card import ModelCard
 from umseg.preprocess.instance_cleaning import Cleaning
@@ -71,6 +71,11 @@ class Ensemble:
     def card(self) -> ModelCard:
         """The card of the first model; channels and labels are those of all."""
         return self.members[0].card
+
+    @property
+    def place(self) -> Place:
+        """Where the networks run; that of all is the same."""
+        return self.members[0].place
 
     @property
     def settings(self) -> Settings:

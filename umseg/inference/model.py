@@ -12,31 +12,29 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from umseg.common.errors import UserError
 from umseg.common.text import counted
-from umseg.dataset.check.digest import digest_of_file, digest_of_record
+from umseg.dataset.check.digest import digest_of_record
 from umseg.dataset.io.orientation import Turn
 from umseg.inference.export.probabilities import collect_probabilities
 from umseg.inference.pipeline.record import Settings
 from umseg.inference.postprocessing.classes import ClassCleaning
-from umseg.inference.postprocessing.instances import find_cleaning
+from umseg.inference.runtimes.source import find_source, resolve_place
 from umseg.inference.segmentation import Networks, segment_case
+from umseg.inference.segmenter import Place
 from umseg.inference.step import check_step
-from umseg.inference.weights import WEIGHTS_REMEDY, find_weights, loaded_message
+from umseg.inference.weights import loaded_message
 from umseg.inference.windows.batches import batch_size
 from umseg.inference.windows.slab import Slab, Strip
 from umseg.inference.windows.small import predict_small
 from umseg.inference.windows.window import SlidingWindow
-from umseg.models.card import first_stage_folder, load_card
-from umseg.models.device import place, resolve_device, resolve_precision
+from umseg.models.device import precision_name
 from umseg.preprocess.cascade_input import fit_label_map, one_hot
 from umseg.preprocess.case import CaseProperties, PreprocessedCase
+from umseg.preprocess.finite import all_finite
 from umseg.preprocess.instances import find_instances
 from umseg.preprocess.preprocess import preprocess_case
-from umseg.training.saved import checkpoint
-from umseg.workspace import FoldFolder
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +67,7 @@ class LoadedModel:
     """The networks of a model folder on a device, with everything that brings images to them and labels back.
 
     Args:
-        folder: ``.../models/<model>__<configuration>``.
+        folder: ``.../models/<model>__<configuration>``, an ONNX file, or a folder of ONNX files.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         folds: Folds whose logits are averaged, e.g. ``("0", "1")`` or ``("all",)``; None: all trained folds.
         weights: ``final`` or ``best`` (highest moving average of the validation Dice).
@@ -81,9 +79,11 @@ class LoadedModel:
         most_bytes: Bytes that the sums of logits may take at once; an image that needs more is worked on in strips.
             None: half of what is available, on a CPU at most 3 GB.
         skip_empty: Whether windows outside of the body are left out.
+        runtime: ``torch``, ``onnx`` (onnxruntime, on the CPU and in float32), or ``auto``, which takes torch for a
+            model folder. A model folder is converted to ONNX when it is loaded.
 
     Raises:
-        UserError: The model folder is incomplete, or the device is missing.
+        UserError: The model is incomplete, or the device is missing.
     """
 
     def __init__(
@@ -99,11 +99,12 @@ class LoadedModel:
         postprocessing: bool = True,
         most_bytes: int | None = None,
         skip_empty: bool = False,
+        runtime: str = "auto",
     ) -> None:
         check_step(step)
-        self.card = load_card(folder)
-        self.device = resolve_device(device)
-        self.precision = resolve_precision(precision, self.device)
+        self._source = source = find_source(Path(folder), folds, weights, runtime)
+        self.card = source.card
+        self.device, self.precision = resolve_place(source.runtime, device, precision)
         self.configuration = self.card.configuration
         self.window = SlidingWindow(
             patch=self.configuration.patch_size,
@@ -114,8 +115,7 @@ class LoadedModel:
         )
         if mirror and not self.card.mirror_axes:
             log.warning("--mirror has no effect: this model was trained without mirroring.")
-        self._files = files = find_weights(Path(folder), folds, weights)
-        self.networks = [self._load(file) for file in files]
+        self.networks = source.networks(self.device)
         self._run = Networks(
             self.networks,
             self.card,
@@ -125,35 +125,39 @@ class LoadedModel:
             batch_size(self.window, self.device),
         )
         self.first_stage: LoadedModel | None = None
-        first = first_stage_folder(Path(folder), self.card)
-        if first is not None:
-            # The same folds, because they were trained without the same cases.
-            same = [FoldFolder(file.parent).name for file in files]
+        if source.first_stage is not None:
             self.first_stage = LoadedModel(
-                first,
+                source.first_stage,
                 device,
-                folds=None if same == ["all"] else same,
+                # The same folds, because they were trained without the same cases.
+                folds=None if source.folds == ["all"] else source.folds,
                 weights=weights,
                 mirror=mirror,
                 step=step,
                 precision=precision,
                 most_bytes=most_bytes,
                 skip_empty=skip_empty,
+                runtime=runtime,
             )
-        log.info(loaded_message(Path(folder), files, self.device))
+        log.info(loaded_message(Path(folder), source.folds, self.device, source.runtime))
         cleaned = postprocessing and self.card.dataset.task == "instance"
-        self.cleaning = find_cleaning([FoldFolder(file.parent) for file in files]) if cleaned else None
+        self.cleaning = source.cleaning() if cleaned else None
         self.class_cleaning: ClassCleaning | None = None
+
+    @property
+    def place(self) -> Place:
+        """Where the networks run, and in which number format."""
+        return Place(str(self.device), precision_name(self.precision))
 
     @property
     def settings(self) -> Settings:
         """What label maps of this predictor depend on besides their images; reads the weights' files."""
         return Settings(
             card=digest_of_record(self.card),
-            weights={FoldFolder(file.parent).name: digest_of_file(file) for file in self._files},
+            weights=self._source.digests(),
             step=self.window.step,
             mirror_axes=self.window.mirror_axes,
-            precision=str(self.precision),
+            precision=str(self.precision) if self._source.runtime == "torch" else "onnxruntime.float32",
             first_stage=None if self.first_stage is None else self.first_stage.settings,
             cleaning=self.cleaning,
             class_cleaning=self.class_cleaning,
@@ -195,7 +199,7 @@ class LoadedModel:
                 expected="three positive numbers: the size of a voxel along z, y and x in mm",
                 remedy="Give the spacing of the image's header in the order z, y, x (most headers have x, y, z).",
             )
-        if not np.isfinite(array).all():
+        if not all_finite(array):
             raise UserError(
                 "The image contains values that are not finite (NaN or infinity).",
                 remedy="Replace them, for example by the value of air or background.",
@@ -203,7 +207,7 @@ class LoadedModel:
         earlier = () if self.first_stage is None else self.first_stage.prepare(array, spacing, axes)
         turn = Turn.between(axes, self.card.orientation)
         case = preprocess_case(
-            turn.array(array), turn.spacing(spacing), self.card.plan, self.configuration, overwrite=overwrite
+            turn.view(array), turn.spacing(spacing), self.card.plan, self.configuration, overwrite=overwrite
         )
         return (*earlier, Prepared(case, turn))
 
@@ -300,8 +304,3 @@ class LoadedModel:
         label = turn.array(self.first_stage.segment(stages[:-1], progress))
         fitted = fit_label_map(label, case.properties, self.card.plan, self.configuration)
         return np.concatenate([case.data, one_hot(fitted, self.card.dataset.foreground_values)])
-
-    def _load(self, file: Path) -> nn.Module:
-        network = self.card.build_network()
-        checkpoint.load_weights(network, file, WEIGHTS_REMEDY)
-        return place(network, self.device).eval()

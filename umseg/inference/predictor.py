@@ -19,7 +19,7 @@ from umseg.inference.pipeline.files import FileRequest, FileResult, segment_case
 from umseg.inference.pipeline.hand import Hand
 from umseg.inference.pipeline.products import LabelChoice, Products
 from umseg.inference.pipeline.stages import Stages, Stop, result_of, run_stages
-from umseg.inference.segmenter import Segmenter
+from umseg.inference.segmenter import Place, Segmenter
 from umseg.models.card import ModelCard
 
 OnError = Literal["raise", "return"]
@@ -33,9 +33,9 @@ class Predictor:
     process is started.
 
     Args:
-        model: ``.../models/<model>__<configuration>``, the file of a bundle, ``hf://organisation/name``, or a
-            ``best.json``; several of them, which predict together: their probabilities are averaged; or a model that is
-            loaded already, to which no other argument applies.
+        model: ``.../models/<model>__<configuration>``, the file of a bundle, ``hf://organisation/name``, an ONNX file
+            or a folder of them, or a ``best.json``; several of them, which predict together: their probabilities are
+            averaged; or a model that is loaded already, to which no other argument applies.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         folds: Folds whose logits are averaged, e.g. ``("0", "1")`` or ``("all",)``; None: all trained folds.
         weights: ``final`` or ``best`` (highest moving average of the validation Dice).
@@ -48,9 +48,11 @@ class Predictor:
         most_bytes: Bytes that the sums of logits may take at once; an image that needs more is worked on in strips.
             None: half of what is available, on a CPU at most 3 GB.
         skip_empty: Whether windows outside of the body are left out.
+        runtime: What computes the networks: ``torch``, ``onnx`` (onnxruntime, on the CPU and in float32), or ``auto``:
+            torch for a model folder, onnxruntime for ONNX files.
 
     Raises:
-        UserError: The model folder is incomplete, or the device is missing.
+        UserError: The model is incomplete, or the device is missing.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Predictor:
         postprocessing: bool = True,
         most_bytes: int | None = None,
         skip_empty: bool = False,
+        runtime: str = "auto",
     ) -> None:
         self.model: Segmenter = (
             load_segmenter(
@@ -79,11 +82,17 @@ class Predictor:
                 postprocessing=postprocessing,
                 most_bytes=most_bytes,
                 skip_empty=skip_empty,
+                runtime=runtime,
             )
             if isinstance(model, (str, PathLike, Sequence))
             else model
         )
         self._network = threading.RLock()
+
+    @property
+    def place(self) -> Place:
+        """Where the networks run, and in which number format."""
+        return self.model.place
 
     @property
     def card(self) -> ModelCard:

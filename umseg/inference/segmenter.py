@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +17,19 @@ Progress = Callable[[int, int], None]
 """A function that is told how many windows of an image are done, and how many there are."""
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where networks run, and in which number format.
+
+    Attributes:
+        device: Name of the device, e.g. ``cpu`` or ``cuda:0``.
+        precision: ``fp32``, ``bf16`` or ``fp16``.
+    """
+
+    device: str
+    precision: str
+
+
 class Segmenter(Protocol):
     """A model that is loaded. What ``prepare`` returns is its own affair; the other methods take it.
 
@@ -26,6 +40,11 @@ class Segmenter(Protocol):
     @property
     def card(self) -> ModelCard:
         """The channels and labels, and what else the model says of itself."""
+        ...
+
+    @property
+    def place(self) -> Place:
+        """Where the networks run."""
         ...
 
     @property

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -89,6 +90,7 @@ class CaseWork:
         self._stop, self._quiet = stop, quiet
         # Of a label map that is there, only the other files are made.
         self.finished: set[Job] = set()
+        self.seconds: dict[str, float] = {}
         self._reading, self._writing = _Doing(), _Doing()
 
     @contextlib.contextmanager
@@ -105,6 +107,8 @@ class CaseWork:
         """
         if job.refusal is not None:
             raise job.refusal
+        # Until it is written: the time when it began, counted downwards.
+        self.seconds[job.name] = -time.perf_counter()
         with self._reading.doing(f"reading case {job.name}"):
             if job in self.finished:
                 geometry = read_image(job.case.images, self._model.card.dataset.num_channels).geometry
@@ -112,7 +116,7 @@ class CaseWork:
             return self._prepare(job.case)
 
     def _prepare(self, case: Case) -> Read:
-        image = read_image(case.images, self._model.card.dataset.num_channels)
+        image = read_image(case.images, self._model.card.dataset.num_channels, as_stored=True)
         for notice in image.notices:
             log.warning("%s", notice)
         axes = stored_axes(case.images[0], image.geometry)
@@ -162,17 +166,17 @@ class CaseWork:
             if segmented.turn is not None:
                 label_map = self._finished(label_map, segmented.turn)
                 write_label(job.label.path, label_map, segmented.geometry)
-            if not self._products.outputs:
-                return
             result = SegmentedCase(
                 case=job.case,
                 label_map=label_map,
                 geometry=segmented.geometry,
                 description=self._model.card.dataset,
-                read_image=partial(_image_of, job.case, self._model.card.dataset.num_channels),
+                # Several outputs need it.
+                read_image=cache(partial(_image_of, job.case, self._model.card.dataset.num_channels)),
             )
             for output in self._products.outputs:
                 output.write(result, job.folder)
+            self.seconds[job.name] += time.perf_counter()
 
     def _finished(self, label_map: NDArray[Any], turn: Turn) -> NDArray[Any]:
         label_map = self._model.finish(label_map, turn)
