@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.dataset.builder import names_in, write_dataset, write_image
-from tests.inference.models import make_image, write_weights
+from tests.inference.models import COLOUR_FILES, make_image, write_weights
 from tests.orientations import values_in_space, write_along
 from tests.training.factories import make_network
 from umseg.cli.app import app
@@ -186,6 +186,7 @@ class TestOutput:
         assert names_in(tmp_path / "out") == [
             *(f"{case}.nii.gz" for case in IMAGES),
             "dataset.json",
+            *COLOUR_FILES,
             "predictions.jsonl",
         ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from umseg.common.text import counted
 from umseg.dataset.check.digest import digest_of_record
 from umseg.dataset.io.orientation import Turn
 from umseg.inference.confidence import Agreement
-from umseg.inference.export.label_map import LabelExport
 from umseg.inference.export.probabilities import collect_probabilities
 from umseg.inference.pipeline.record import Settings
 from umseg.inference.postprocessing.classes import ClassCleaning
@@ -281,7 +280,7 @@ class LoadedModel:
         properties, turn = stages[-1].case.properties, self.turn_of(stages)
         export, dataset = self._run.export(properties), self.card.dataset
         probabilities = collect_probabilities(
-            _also_exported(self.slabs(stages), export),
+            export.passing(self.slabs(stages)),
             dataset.num_classes,
             properties,
             self.card.plan,
@@ -322,10 +321,3 @@ class LoadedModel:
         label = turn.array(self.first_stage.finished(stages[:-1], progress))
         fitted = fit_label_map(label, case.properties, self.card.plan, self.configuration)
         return np.concatenate([case.data, one_hot(fitted, self.card.dataset.foreground_values)])
-
-
-def _also_exported(slabs: Iterable[Slab], export: LabelExport) -> Iterator[Slab]:
-    """The slabs, each of which is exported before it is handed on."""
-    for slab in slabs:
-        export.add(slab)
-        yield slab
