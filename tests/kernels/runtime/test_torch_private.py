@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import torch
 from torch import Tensor
 
 from umseg.kernels.runtime.torch_private import (
+    LeanDispatchMode,
     StorageWeakRef,
-    TorchDispatchMode,
     cpu_has_bfloat16,
     fake_tensors,
     foreach_lerp_,
@@ -52,7 +55,7 @@ def test_fake_tensors_have_no_data() -> None:
 
 
 def test_a_dispatch_mode_sees_operators() -> None:
-    class Names(TorchDispatchMode):
+    class Names(LeanDispatchMode):
         def __init__(self) -> None:
             super().__init__()  # type: ignore[no-untyped-call]
             self.seen: list[str] = []
@@ -75,3 +78,13 @@ def test_many_tensors_move_towards_their_ends() -> None:
 def test_the_cpu_says_whether_it_has_bfloat16() -> None:
     assert cpu_has_bfloat16() in (True, False)
     assert hasattr(torch.cpu, "_is_avx512_bf16_supported")
+
+
+def test_a_lean_mode_does_not_import_the_compiler() -> None:
+    code = (
+        "import sys, torch; from umseg.models.measured_memory import LiveBytes\n"
+        "with LiveBytes() as memory: torch.zeros(1000) + 1\n"
+        "print(memory.peak, 'torch._dynamo' in sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["8000", "False"]

@@ -17,8 +17,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 __all__ = [
+    "LeanDispatchMode",
     "StorageWeakRef",
-    "TorchDispatchMode",
     "cpu_has_bfloat16",
     "fake_tensors",
     "foreach_lerp_",
@@ -76,3 +76,15 @@ def cpu_has_bfloat16() -> bool:
     """
     supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     return bool(supported())
+
+
+class LeanDispatchMode(TorchDispatchMode):
+    """A mode whose first use does not import torch's compiler, which takes two seconds and 140 MB.
+
+    From torch 2.6 on a mode is kept out of compiled code by the compiler itself. Modes of this class are for code that
+    nobody compiles.
+    """
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
