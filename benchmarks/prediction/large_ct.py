@@ -3,8 +3,8 @@
     python -m benchmarks.prediction.large_ct FOLDER [--slices 600] [--side 512]
 
 Arms are missing; everything else that matters for time and memory is there: air with its noise and the circle outside
-of which a scanner stores -1024, a layer of fat, lungs, a spine with ribs, organs of different densities that change from
-slice to slice, and noise in every voxel, without which the file would be a tenth of its size.
+of which a scanner stores -1024, a layer of fat, lungs, a spine with ribs, organs of different densities that change
+from slice to slice, and noise in every voxel, without which the file would be a tenth of its size.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def write_ct(path: Path, shape: tuple[int, int, int] = SHAPE, spacing: tuple[flo
         shape: Voxels along z, y, x.
         spacing: mm along z, y, x.
     """
-    header: Any = nibabel.Nifti1Header()  # type: ignore[no-untyped-call]
+    header: Any = nibabel.Nifti1Header()
     header.set_data_shape(shape[::-1])
     header.set_data_dtype(np.int16)
     header.set_zooms(spacing[::-1])
@@ -46,7 +46,8 @@ def write_ct(path: Path, shape: tuple[int, int, int] = SHAPE, spacing: tuple[flo
     header["vox_offset"] = 352
     header["scl_slope"], header["scl_inter"] = 1, 0
     path.parent.mkdir(parents=True, exist_ok=True)
-    with igzip.open(path, "wb", compresslevel=2) as file:
+    opened: Any = igzip
+    with opened.open(path, "wb", compresslevel=2) as file:
         file.write(header.binaryblock + bytes(4))
         for plane in planes(shape):
             file.write(plane.tobytes())
@@ -84,9 +85,8 @@ def _organs() -> list[tuple[NDArray[np.float64], NDArray[np.float64], float]]:
     for _ in range(_ORGANS):
         centre = rng.uniform((-0.9, -0.28, -0.42), (0.1, 0.22, 0.42))
         organs.append((centre, rng.uniform(0.08, 0.22, 3), float(rng.uniform(0, 160))))
-    for side in (-0.33, 0.33):
-        organs.append((np.array([0.45, -0.02, side]), np.array([0.5, 0.3, 0.22]), -820.0))
-    return organs
+    lungs = [(np.array([0.45, -0.02, side]), np.array([0.5, 0.3, 0.22]), -820.0) for side in (-0.33, 0.33)]
+    return [*organs, *lungs]
 
 
 def _add_bones(

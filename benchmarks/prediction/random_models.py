@@ -5,9 +5,9 @@
 
 A network with random weights gives every voxel another class than its neighbours, which no trained model does, and on
 which compression, post-processing and export would be measured at their worst. Here the skip connections of the finer
-half of the stages are weakened: what is decided at 1/8 of the resolution is only smoothed on the way up. All rows of the
-head have the same length, so that each class is the largest somewhere, and the background gets a bias by which it has
-three quarters of a generated image.
+half of the stages are weakened: what is decided at 1/8 of the resolution is only smoothed on the way up. All rows of
+the head have the same length, so that each class is the largest somewhere, and the background gets a bias by which it
+has three quarters of a generated image.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import argparse
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -101,7 +102,7 @@ def smooth(network: nn.Module) -> None:
         weight = upsampling.weight
         weight[...] = weight.mean(dim=tuple(range(2, weight.dim())), keepdim=True)
     finest_kept = len(network.decoder) - _ONLY_SMOOTHED  # type: ignore[arg-type]
-    for number, stage in enumerate(network.decoder):  # type: ignore[union-attr, arg-type]
+    for number, stage in enumerate(network.decoder):  # type: ignore[arg-type]
         for place, layer in enumerate(m for m in stage.modules() if isinstance(m, nn.Conv2d | nn.Conv3d)):
             _blur(layer.weight)
             if place == 0 and number >= finest_kept:
@@ -115,7 +116,8 @@ def smooth(network: nn.Module) -> None:
 
 def _blur(weight: Tensor) -> None:
     """Replace each kernel by its centre times the binomial filter of its size."""
-    centre = weight[(..., *(size // 2 for size in weight.shape[2:]))].clone()
+    middle: Any = (Ellipsis, *(size // 2 for size in weight.shape[2:]))
+    centre = weight[middle].clone()
     weight[...] = centre.reshape(*centre.shape, *[1] * (weight.dim() - 2))
     for axis, size in enumerate(weight.shape[2:], start=2):
         taps = torch.tensor([math.comb(size - 1, tap) / 2 ** (size - 1) for tap in range(size)])
@@ -125,7 +127,7 @@ def _blur(weight: Tensor) -> None:
 @torch.inference_mode()
 def balance(network: nn.Module, configuration: Configuration) -> None:
     """Choose the bias of the background on a small generated image."""
-    bias: Tensor = network.heads[-1].bias  # type: ignore[index, union-attr, assignment]
+    bias: Tensor = network.heads[-1].bias  # type: ignore[index, union-attr]
     logits = network(_sample(configuration))[0]
     margin = (logits[1:].amax(dim=0) - logits[0]).flatten().sort().values
     bias[0] += margin[int(_BACKGROUND * (len(margin) - 1))]

@@ -89,7 +89,7 @@ def test_the_probabilities_of_several_are_their_mean(two: list[Path]) -> None:
 def test_progress_reaches_the_end(two: list[Path]) -> None:
     model = Predictor(two, "cpu", precision="fp32").model
     told: list[tuple[int, int]] = []
-    model.label_map(model.prepare(make_image((20, 9, 9))[None], SPACING), lambda *now: told.append(now))
+    model.segment(model.prepare(make_image((20, 9, 9))[None], SPACING), lambda *now: told.append(now))
     assert told[-1][0] == told[-1][1]
 
 

@@ -114,14 +114,16 @@ def _fill_few(mask: NDArray[np.bool_], empty: NDArray[np.intp]) -> NDArray[np.bo
 def _bounding_box(channels: NDArray[Any]) -> BoundingBox:
     """The box of what is not zero in any channel of (channels, z, y, x), found in slabs."""
     _, depth, height, width = channels.shape
-    along_z, plane = np.zeros(depth, dtype=bool), np.zeros((height, width), dtype=bool)
+    along_z: NDArray[np.bool_] = np.zeros(depth, dtype=np.bool_)
+    plane: NDArray[np.bool_] = np.zeros((height, width), dtype=np.bool_)
     step = max(1, _SLAB // (height * width))
     for channel in channels:
         for start in range(0, depth, step):
-            occupied = channel[start : start + step] != 0
+            occupied: NDArray[np.bool_] = channel[start : start + step] != 0
             along_z[start : start + step] |= occupied.any(axis=(1, 2))
             plane |= occupied.any(axis=0)
-    return _extent(along_z), _extent(plane.any(axis=1)), _extent(plane.any(axis=0))
+    rows, columns = (np.asarray(plane.any(axis=axis)) for axis in (1, 0))
+    return _extent(along_z), _extent(rows), _extent(columns)
 
 
 def _extent(occupied: NDArray[np.bool_]) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Filling the holes of a large mask slice by slice, where labels of the whole volume would take four times its memory."""
+"""Filling the holes of a large mask slice by slice: labels of the whole volume would take four times its memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def fill_by_slices(mask: Mask) -> Mask:
         labels, count = _background(plane)
         ours = holes[first : first + count]
         if ours.any():
-            result |= np.concatenate([[False], ours])[labels]
+            np.logical_or(result, np.concatenate([[False], ours])[labels], out=result)
         first += count
     return filled
 

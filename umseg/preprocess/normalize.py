@@ -20,7 +20,7 @@ Mask = NDArray[np.bool_]
 SMALLEST_DIVISOR = 1e-8
 """Divisor that keeps a constant image finite; the published system's value."""
 _BLOCK = 2**20
-"""Values that are added at once: a multiple of numpy's buffer, so that sums are those of ``numpy.mean`` to the last bit."""
+"""Values that are added at once: a multiple of numpy's buffer, so that sums are those of ``numpy.mean`` to the bit."""
 
 
 def normalize(

@@ -70,7 +70,7 @@ def finished_slabs(
     tiles = Tiles.covering(data.shape[1:], window.patch, window.step)
     batch = batch or batch_size(window, device)
     runner = Runner(networks, num_classes, window, device, precision, batch)
-    check = FiniteCheck(precision)
+    check = FiniteCheck(precision, device)
     corners = [tiles.corners(strip) for strip in strips]
     if window.skip_empty:
         needed = windows_of_body(data, tiles)

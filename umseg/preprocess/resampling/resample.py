@@ -19,8 +19,8 @@ __all__ = ["as_shape", "axis_operator", "nearest_indices", "resample", "resample
 LARGEST_SINGLE = 16.0
 """Largest value that is resampled in single precision.
 
-The error of single precision is up to 5e-7 of the largest value, so that up to here the result is within 1e-5 of that in
-double precision.
+The error of single precision is up to 5e-7 of the largest value, so that up to here the result is within 1e-5 of that
+in double precision.
 """
 
 
@@ -67,7 +67,7 @@ def resample_volume(volume: AnyArray, out: AnyArray, resampler: Resampler) -> No
     lowest, highest = resampler.limits(volume, single)
     # A program may have told torch to round products in single precision to TF32 or bfloat16.
     largest = max(abs(float(lowest.min())), abs(float(highest.max())))
-    exact = isinstance(volume, np.ndarray) and largest <= LARGEST_SINGLE
+    exact = largest <= LARGEST_SINGLE and isinstance(volume, np.ndarray)
     arrays = single if exact else single.double()
     target = arrays.library.moveaxis(out, resampler.lead, 0)
     for start, stop in resampler.slabs(arrays):

@@ -87,7 +87,7 @@ class Resampler:
     def limits_of(
         self, lowest: NDArray[np.float32], highest: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The limits of a volume of which only the smallest and largest value of each slice along ``lead`` are known."""
+        """The limits of a volume of which the smallest and largest value of each slice along ``lead`` are known."""
         if self.separate:
             return lowest[self._nearest][:, None, None], highest[self._nearest][:, None, None]
         full = (self._new[0], 1, 1)

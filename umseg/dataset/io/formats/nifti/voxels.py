@@ -126,10 +126,11 @@ def _read_to_the_end(
 def _numbers(stream: ByteStream, header: Header) -> NDArray[Any]:
     """The stored numbers as they follow each other; those that the file lacks are not filled."""
     numbers: NDArray[Any] = np.empty(header.numbers, header.dtype)
-    stream.readinto(memoryview(numbers.view(np.uint8)))
+    stream.readinto(numbers.view(np.uint8).data)
     if numbers.dtype.isnative:
         return numbers
-    return numbers.byteswap(inplace=True).view(numbers.dtype.newbyteorder("="))
+    native: NDArray[Any] = numbers.byteswap(inplace=True).view(numbers.dtype.newbyteorder("="))
+    return native
 
 
 def _scaled_numbers(stream: ByteStream, header: Header) -> NDArray[Any]:
@@ -146,7 +147,7 @@ def _scaled_numbers(stream: ByteStream, header: Header) -> NDArray[Any]:
         for start in range(0, header.numbers, _CHUNK):
             target = scaled[start : start + _CHUNK]
             stored = np.empty(len(target), dtype)
-            stream.readinto(memoryview(stored.view(np.uint8)))
+            stream.readinto(stored.view(np.uint8).data)
             target[...] = stored.astype(np.float64) * header.slope + header.inter
     return scaled
 
