@@ -65,6 +65,7 @@ BENCHMARKS = {
     "scan_cuda": Benchmark(
         "the selective scan on a GPU, compared with the memory bandwidth and mamba-ssm", "an NVIDIA GPU"
     ),
+    "export": Benchmark("label maps from logits on a CPU, compared with interpolating every logit"),
     "runtimes": Benchmark(
         "prediction by onnxruntime, compared with torch on the same weights", "a trained model and images in .nii.gz"
     ),

@@ -3,11 +3,14 @@
 ::
 
     python tools/break_runs.py --kills 20 --seed 0            # SIGKILL of plan, train and predict
+    python tools/break_runs.py --kills 20 --verbs predict     # of predict alone
+    python tools/break_runs.py --shared 20 --seed 0           # SIGKILL of one of two that predict into one folder
     python tools/break_runs.py --disks                        # full and read-only disks; needs root and Linux
 
 Every command first runs undisturbed. Each kill falls at a seeded moment of a fresh run; the whole group of processes is
 looked at after it: none may be left. The same command is then given again, and its results must be those of the
-undisturbed run, byte for byte, without leftovers. On a disk that is full or read-only a command must end with exit
+undisturbed run, byte for byte, without leftovers. Of two predictions into one folder, the one that is not killed must
+make what the other had begun. On a disk that is full or read-only a command must end with exit
 status 1 or 2 and a message, not a traceback, leave no file that is half-written, and succeed once there is room.
 
 The exit status is 1 if anything was lost, torn or left over.
@@ -25,7 +28,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,8 +162,9 @@ def results(target: Path) -> dict[str, str]:
 
 
 def leftovers(target: Path) -> list[str]:
-    """Temporary files."""
-    return [str(path.relative_to(target)) for path in target.rglob(".tmp-*")]
+    """Temporary files, and what is left of claims."""
+    found = [path for pattern in (".tmp-*", ".umseg-*") for path in target.rglob(pattern)]
+    return [str(path.relative_to(target)) for path in found]
 
 
 def orphans(target: Path) -> list[str]:
@@ -179,10 +184,10 @@ def _belongs(process: psutil.Process, target: Path) -> bool:
     return False
 
 
-def kill_verbs(bench: Bench, folder: Path, kills: int, seed: int) -> list[str]:
-    """Kill each verb; what was wrong."""
+def kill_verbs(bench: Bench, folder: Path, kills: int, seed: int, names: Sequence[str]) -> list[str]:
+    """Kill each of these verbs; what was wrong."""
     wrong: list[str] = []
-    for verb in bench.verbs()[:3]:
+    for verb in (verb for verb in bench.verbs() if verb.name in names):
         draw = random.Random(f"{seed} {verb.name}")
         killed = 0
         for number in range(kills):
@@ -202,6 +207,32 @@ def kill_verbs(bench: Bench, folder: Path, kills: int, seed: int) -> list[str]:
             wrong += [f"{verb.name}, kill {number}: {what}" for what in (*found, *leftovers(target))]
             shutil.rmtree(target)
         print(f"umseg {verb.name:10}{kills} runs, {killed} of them killed before their end", flush=True)
+    return wrong
+
+
+def kill_one_of_two(bench: Bench, folder: Path, kills: int, seed: int) -> list[str]:
+    """Kill one of two predictions into one folder; what was wrong."""
+    wrong: list[str] = []
+    (verb,) = (verb for verb in bench.verbs() if verb.name == "predict")
+    draw, killed = random.Random(f"{seed} shared"), 0
+    for number in range(kills):
+        target = folder / f"shared-{number}"
+        target.mkdir()
+        verb.before(target)
+        after = draw.uniform(0.3, bench.seconds(verb))
+        with ThreadPoolExecutor(1) as other:
+            survivor = other.submit(run, verb.words(target))
+            status, _ = run(verb.words(target), kill_after=after)
+            killed += status == -signal.SIGKILL
+            status, text = survivor.result()
+        found = [f"exit status {status} of the other: {text[-600:]}"] if status else []
+        if results(target) != results(bench.done / verb.name):
+            found.append("other results than undisturbed")
+        status, text = run(verb.words(target))
+        found += [f"exit status {status} afterwards: {text[-600:]}"] if status else []
+        wrong += [f"shared, kill {number}: {what}" for what in (*found, *leftovers(target))]
+        shutil.rmtree(target)
+    print(f"two predictions  {kills} runs, one of them killed before its end in {killed}", flush=True)
     return wrong
 
 
@@ -269,7 +300,9 @@ def used(folder: Path) -> int:
 def main() -> int:
     """Print what was done and what was wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=0, help="Kills of each of plan, train and predict.")
+    parser.add_argument("--kills", type=int, default=0, help="Kills of each of the verbs.")
+    parser.add_argument("--verbs", default="plan,train,predict", help="Verbs that are killed.")
+    parser.add_argument("--shared", type=int, default=0, help="Kills of one of two predictions into one folder.")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--disks", action="store_true", help="Full and read-only disks.")
     options = parser.parse_args()
@@ -278,7 +311,9 @@ def main() -> int:
         folder = Path(name)
         bench = Bench(folder)
         if options.kills:
-            wrong += kill_verbs(bench, folder, options.kills, options.seed)
+            wrong += kill_verbs(bench, folder, options.kills, options.seed, options.verbs.split(","))
+        if options.shared:
+            wrong += kill_one_of_two(bench, folder, options.shared, options.seed)
         if options.disks:
             wrong += fill_disks(bench, folder)
     print(f"{len(wrong)} things are wrong.")

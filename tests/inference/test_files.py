@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from tests.dataset.builder import names_in, write_dataset, write_image
-from tests.inference.models import make_image, write_weights
+from tests.inference.models import COLOUR_FILES, make_image, write_weights
 from tests.orientations import values_in_space, write_along
 from tests.training.factories import make_network
 from umseg.cli.app import app
@@ -25,9 +24,9 @@ from umseg.dataset.dataset import survey_cases
 from umseg.inference import Predictor
 from umseg.inference.model import LoadedModel
 from umseg.inference.pipeline.failure_list import FAILURES
-from umseg.inference.pipeline.failures import FailedCasesError
 from umseg.inference.pipeline.output_place import refuse_place
 from umseg.inference.pipeline.record import RECORD
+from umseg.inference.segmenter import Segmentation
 from umseg.models.card import load_card
 
 IMAGES = ("a", "b", "c")
@@ -112,41 +111,11 @@ class TestFailures:
         assert ("Case a was not segmented" if count == 1 else "None of the 2 cases could be segmented") in done.output
         assert "keeps the label maps" not in done.output
 
-    def test_an_unexpected_error_concerns_one_case(
-        self, predictor: Predictor, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        real = LoadedModel.label_map
-        calls = iter(range(9))
-
-        def fail_once(self: LoadedModel, *arguments: Any) -> NDArray[Any]:
-            if next(calls) == 1:
-                raise MemoryError("no 5 GB")
-            return real(self, *arguments)
-
-        monkeypatch.setattr(LoadedModel, "label_map", fail_once)
-        with pytest.raises(FailedCasesError, match=r"Case b was not segmented: .*memory") as caught:
-            predictor.predict_files(inputs, tmp_path / "out", quiet=True)
-        assert caught.value.found == "no 5 GB"
-        assert [path.name for path in caught.value.written] == ["a.nii.gz", "c.nii.gz"]
-
     def test_nothing_that_could_be_segmented_is_an_error_at_the_start(self, model: Path, tmp_path: Path) -> None:
         (tmp_path / "in").mkdir()
         done = run(model, tmp_path / "in", tmp_path / "out")
         assert done.exit_code == 2
         assert not (tmp_path / "out").exists()
-
-    def test_a_full_disk_ends_the_run(
-        self, predictor: Predictor, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        def full(path: Path, *arguments: object) -> None:
-            error = UserError("The disk is full: the file was not written.", file=path)
-            raise error from OSError(28, "No space left on device")
-
-        monkeypatch.setattr("umseg.inference.pipeline.cases.write_label", full)
-        with pytest.raises(UserError, match="disk is full") as caught:
-            predictor.predict_files(inputs, tmp_path / "out", quiet=True)
-        assert not isinstance(caught.value, FailedCasesError)
-        assert caught.value.file == str(tmp_path / "out" / "a.nii.gz")
 
     def test_an_interrupted_run_says_how_to_go_on(
         self,
@@ -156,15 +125,15 @@ class TestFailures:
         monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        real = LoadedModel.label_map
+        real = LoadedModel.segment
         calls = iter(range(9))
 
-        def interrupt(self: LoadedModel, *arguments: Any) -> NDArray[Any]:
+        def interrupt(self: LoadedModel, *arguments: Any) -> Segmentation:
             if next(calls) == 2:
                 raise KeyboardInterrupt
             return real(self, *arguments)
 
-        monkeypatch.setattr(LoadedModel, "label_map", interrupt)
+        monkeypatch.setattr(LoadedModel, "segment", interrupt)
         with pytest.raises(KeyboardInterrupt), caplog.at_level(logging.WARNING):
             predictor.predict_files(inputs, tmp_path / "out", quiet=True)
         assert "Stopped: 2 of 3 label maps are in" in caplog.text
@@ -217,6 +186,7 @@ class TestOutput:
         assert names_in(tmp_path / "out") == [
             *(f"{case}.nii.gz" for case in IMAGES),
             "dataset.json",
+            *COLOUR_FILES,
             "predictions.jsonl",
         ]
 
@@ -281,13 +251,13 @@ class TestOutput:
         self, predictor: Predictor, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         found: list[int] = []
-        real = LoadedModel.label_map
+        real = LoadedModel.segment
 
-        def look(self: LoadedModel, *arguments: Any) -> NDArray[Any]:
+        def look(self: LoadedModel, *arguments: Any) -> Segmentation:
             found.extend(member.process.pid for member in members(tmp_path / "out"))
             return real(self, *arguments)
 
-        monkeypatch.setattr(LoadedModel, "label_map", look)
+        monkeypatch.setattr(LoadedModel, "segment", look)
         predictor.predict_files(inputs, tmp_path / "out", quiet=True)
         assert found == [os.getpid()] * len(IMAGES)
         assert members(tmp_path / "out") == []
@@ -320,8 +290,8 @@ def test_all_folds_are_not_fold_all(model: Path) -> None:
 
 def test_progress_within_a_case(predictor: Predictor) -> None:
     told: list[tuple[int, int]] = []
-    stages = predictor.model.prepare(make_image((20, 9, 9))[None], (1.0, 1.0, 1.0))
-    predictor.model.label_map(stages, lambda done, total: told.append((done, total)))
+    stages = predictor.model.prepare(make_image((40, 9, 9))[None], (1.0, 1.0, 1.0))
+    predictor.model.segment(stages, lambda done, total: told.append((done, total)))
     assert told[-1][0] == told[-1][1] == told[0][1]
     assert [done for done, _ in told] == sorted({done for done, _ in told})
     assert len(told) > 1

@@ -12,7 +12,7 @@ from umseg.cli.commands import Verb, lazy_group, new_group
 VERBS = {
     "plan": Verb("umseg.cli.plan:plan"),
     "train": Verb("umseg.cli.train:train", parameters="umseg.cli.training_options:training_parameters"),
-    "predict": Verb("umseg.cli.predict:predict"),
+    "predict": Verb("umseg.cli.predict:predict", grouped=True),
     "evaluate": Verb("umseg.cli.evaluate:evaluate", parameters="umseg.cli.evaluate:metric_parameters"),
     "best": Verb("umseg.cli.best:best"),
     "models": Verb("umseg.cli.look:models"),

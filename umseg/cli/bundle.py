@@ -61,7 +61,7 @@ def export(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Write a trained model as one file, with its scores, classes and terms of use; publish it; or write it as ONNX."""
+    """Write a trained model as one file, with its scores and terms of use; publish it; or convert it to ONNX."""
     from umseg.common.registry import unknown_name
     from umseg.inference.bundle.hub import hub_model, is_on_hub
     from umseg.workspace import WEIGHTS

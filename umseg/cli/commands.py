@@ -61,10 +61,12 @@ class Verb:
         target: ``module:object``, a function or a group.
         parameters: ``module:function`` whose parameters replace the function's ``**`` parameter; it is called only when
             the command is used, not when all commands are listed.
+        grouped: Whether the help shows the function's own options in groups, too.
     """
 
     target: str
     parameters: str | None = None
+    grouped: bool = False
 
 
 def lazy_group(verbs: Mapping[str, Verb]) -> type[NearestGroup]:
@@ -85,7 +87,7 @@ def lazy_group(verbs: Mapping[str, Verb]) -> type[NearestGroup]:
                 return group
             parameters = resolve_name(verb.parameters)() if verb.parameters else ()
             single = new_group("")
-            command_of(single, cmd_name, parameters)(target)
+            command_of(single, cmd_name, parameters, verb.grouped)(target)
             return typer.main.get_command(single)
 
         def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -109,7 +111,10 @@ def new_group(text: str, cls: type[TyperGroup] = NearestGroup, **settings: Any) 
 
 
 def command_of(
-    group: typer.Typer, name: str | None = None, parameters: tuple[inspect.Parameter, ...] = ()
+    group: typer.Typer,
+    name: str | None = None,
+    parameters: tuple[inspect.Parameter, ...] = (),
+    grouped: bool = False,
 ) -> Callable[[FunctionT], FunctionT]:
     """Register a function whose user errors end in one message and exit code 2; ``--debug`` shows where they arose.
 
@@ -117,6 +122,7 @@ def command_of(
         group: umseg itself, or a command that has subcommands.
         name: Name of the command; that of the function if None.
         parameters: Keyword parameters, annotated for typer, in place of the function's ``**`` parameter.
+        grouped: Whether the help shows options in groups even if none of ``parameters`` has one.
     """
 
     def register(function: FunctionT) -> FunctionT:
@@ -138,7 +144,7 @@ def command_of(
 
         if parameters:
             _replace_keywords(guarded, parameters)
-        kind = GroupedCommand if any(map(_has_group, parameters)) else None
+        kind = GroupedCommand if grouped or any(map(_has_group, parameters)) else None
         group.command(name=name or function.__name__, cls=kind)(guarded)
         return function
 

@@ -112,7 +112,7 @@ def test_a_network_without_memory_says_so_as_torch_does(
     folds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So that fewer windows are tried together."""
-    network = Predictor(folds, runtime="onnx", folds=["0"]).model.networks[0]  # type: ignore[attr-defined]
+    network = LoadedModel(folds, runtime="onnx", folds=["0"]).networks[0]
 
     class Exhausted:
         def run(self, *_: object) -> None:
@@ -124,6 +124,7 @@ def test_a_network_without_memory_says_so_as_torch_does(
 
 
 def test_files_are_segmented_and_kept(folds: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+
     nibabel.save(nibabel.Nifti1Image(make_image(), np.eye(4)), tmp_path / "a_0000.nii.gz")
     export_onnx(folds, tmp_path / "out")
     caplog.set_level(logging.INFO)

@@ -11,9 +11,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from tests.inference.export.whole import restore_label_map
 from tests.inference.standalone.cards import make_card, metadata_of, save_model
 from umseg.inference import Predictor
-from umseg.inference.export.restore import restore_label_map
 from umseg.inference.standalone import PredictionError, postprocess, preprocess, sliding_window
 from umseg.inference.standalone.windows import gaussian_weight
 from umseg.inference.windows import tiles as umsegs

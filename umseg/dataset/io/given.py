@@ -125,8 +125,10 @@ def _of_nibabel(images: Sequence[Any]) -> GivenImage:
         arrays.append(values.reshape(grid.size).T[None] if values.size == np.prod(grid.size) else values)
 
     def like(label_map: NDArray[Any]) -> Any:
-        flat = label_map[0] if grids[0].dimensions == 2 else label_map
-        return nifti_image(flat.T, label_header(grids[0], large=isinstance(images[0], nibabel.Nifti2Image)))
+        flat = label_map[0].T if grids[0].dimensions == 2 else label_map.T
+        image = nifti_image(flat, label_header(grids[0], large=isinstance(images[0], nibabel.Nifti2Image)))
+        # Made for a file, it has no affine of its own; one that is the header's leaves the header as it is.
+        return type(image)(flat, image.header.get_best_affine(), image.header)
 
     return _given(arrays, grids, like)
 

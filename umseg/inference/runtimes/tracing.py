@@ -32,7 +32,7 @@ def traced(network: nn.Module, in_channels: int, patch: Sequence[int]) -> Export
     _simplify(network)
     images = torch.zeros(2, in_channels, *patch)
     batch = torch.export.Dim("batch", min=1)
-    # torch's own modules use what torch has deprecated, and in inference mode kernels are called past their operators.
+    # torch's own modules use what torch has deprecated. In inference mode, operators of umseg would be left out.
     with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
         warnings.simplefilter("ignore")
         try:
