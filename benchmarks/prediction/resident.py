@@ -1,4 +1,4 @@
-"""Resident memory of a process while it works, by stage: ``python -m benchmarks.prediction.resident -- PREDICT OPTIONS``.
+"""Resident memory of a process while it works, by stage: ``python -m benchmarks.prediction.resident -- OPTIONS``.
 
 The stages of ``umseg predict`` say when they begin and end; another process samples the resident memory meanwhile, so
 that nothing waits for Python's lock. A stage that runs in another thread counts what all threads hold.
@@ -91,7 +91,7 @@ def run_predict(arguments: Sequence[str]) -> Measured:
         seconds = time.perf_counter() - start
         lines = marks.read_text(encoding="utf-8").splitlines() if marks.exists() else []
     spans = [tuple(json.loads(line)) for line in lines]
-    stages = sorted((_stage(*span, samples) for span in spans), key=lambda stage: stage.start)
+    stages = sorted((_stage(span[0], span[1], span[2], samples) for span in spans), key=lambda stage: stage.start)
     return Measured(seconds, peak, tuple(stages), process.returncode)
 
 

@@ -186,7 +186,7 @@ def _holds(path: Path, header: Header, values: NDArray[Any]) -> bool:
         stream.seek(header.offset)
         for plane in values:
             stored = np.empty(plane.shape, header.dtype)
-            expect_bytes(stream.readinto(memoryview(stored).cast("B")), stored.nbytes)
+            expect_bytes(stream.readinto(stored.data.cast("B")), stored.nbytes)
             same &= np.array_equal(stored, plane)
         stream.finish(_MOST_BEHIND)
     return same
