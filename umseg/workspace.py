@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -30,6 +31,7 @@ BEST = "weights_best.safetensors"
 FINAL = "weights_final.safetensors"
 METRICS = "metrics.json"
 POSTPROCESSING = "postprocessing.json"
+BEST_CHOICE = "best.json"
 _FOLD = "fold_"
 _RECORDS = {
     "Dataset": "dataset.json",
@@ -190,6 +192,19 @@ class Workspace:
     def model(self, name: str, configuration: str) -> ModelFolder:
         """The folder that all folds of a model share."""
         return ModelFolder(self.folder / "models" / f"{name}__{configuration}")
+
+    def named_model(self, name: str) -> ModelFolder:
+        """The model folder of this name."""
+        return ModelFolder(self.folder / "models" / name)
+
+    def ensemble(self, models: Sequence[ModelFolder]) -> ModelFolder:
+        """The folder of what several models predict together for the validation cases of their folds."""
+        return ModelFolder(self.folder / "ensembles" / "+".join(model.path.name for model in models))
+
+    @property
+    def best_file(self) -> Path:
+        """The models to predict with and their post-processing, which cross-validation chose: a ``Best``."""
+        return self.folder / BEST_CHOICE
 
     def models(self) -> list[ModelFolder]:
         """All model folders, by name."""

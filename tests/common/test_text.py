@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from umseg.common.text import LINE, by, counted, duration, few, listed, table, wrapped
+from umseg.common.text import LINE, by, counted, duration, few, listed, table, with_commas, wrapped
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,12 @@ def test_listed() -> None:
 )
 def test_duration(seconds: float, expected: str) -> None:
     assert duration(seconds) == expected
+
+
+def test_names_with_commas_are_put_together_again() -> None:
+    known = ("a", "b, c", "d,e,f")
+    assert with_commas(["b", "c", "a", "d", "e", "f"], known) == ["b, c", "a", "d,e,f"]
+    assert with_commas(["c", "b"], known) == ["c", "b"]
 
 
 def test_wrapped() -> None:

@@ -96,6 +96,14 @@ def write_model(folder: Path) -> None:
     shutil.rmtree(folder / "model" / "fold_0" / "validation")
 
 
+def write_bundle(folder: Path) -> None:
+    """A bundle of such a model."""
+    from umseg.workflows.bundle.export import Terms, export_bundle
+
+    write_model(folder)
+    export_bundle(folder / "model", folder / "small.umseg", terms=Terms("MIT", "Tests.", "None."))
+
+
 def write_workspace(folder: Path) -> None:
     """A workspace with one trained fold and its preprocessed cases, but no data set."""
     shutil.copytree(WORKSPACE, folder / "workspace", ignore=shutil.ignore_patterns("umamba*"))

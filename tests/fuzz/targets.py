@@ -13,7 +13,9 @@ import numpy as np
 
 from tests.fuzz import samples
 from tests.fuzz.mutations import mutate_bytes, mutate_json
+from tests.inference.bundle import zips
 from umseg.common.errors import UserError
+from umseg.inference.bundle.manifest import MANIFEST
 
 Mutation = Callable[[bytes, random.Random], bytes]
 Use = Callable[[Path, Path], None]
@@ -68,6 +70,18 @@ def mutate_lines(content: bytes, rng: random.Random) -> bytes:
     number = rng.randrange(len(lines))
     lines[number] = mutate_json(lines[number], rng).replace(b"\n", b" ") + b"\n"
     return b"".join(lines)
+
+
+def mutate_bundle(content: bytes, rng: random.Random) -> bytes:
+    """Change any bytes of a bundle, or a file in it; then the checksums are mostly made to fit."""
+    if rng.random() < 0.4:
+        return mutate_bytes(content, rng)
+    files = zips.read(content)
+    name = rng.choice(list(files))
+    mutate = mutate_json if name.endswith(".json") else mutate_tensors
+    changed = {**files, name: mutate(files[name], rng)}
+    fits = name != MANIFEST and rng.random() < 0.8
+    return zips.packed(zips.described(changed) if fits else changed)
 
 
 def read_picture(path: Path, folder: Path) -> None:
@@ -213,6 +227,15 @@ def import_model(path: Path, folder: Path) -> None:
     import_nnunet(folder, made)
 
 
+def import_bundle(path: Path, folder: Path) -> None:
+    """Import a bundle."""
+    from umseg.workflows.bundle.imported import import_bundle as unpack
+
+    made = folder.with_name("imported")
+    shutil.rmtree(made, ignore_errors=True)
+    unpack(path, made)
+
+
 def _header_of(path: Path, endings: set[str]) -> Path:
     return next(other for other in sorted(path.parent.iterdir()) if other.suffix in endings)
 
@@ -238,6 +261,7 @@ TARGETS: dict[str, Target] = {
     "options": Target(samples.write_options, "*.yaml", mutate_bytes, read_options, 20),
     "card": Target(samples.write_model, "model/model.json", mutate_json, predict, 40),
     "weights": Target(samples.write_model, "model/fold_0/weights_final.safetensors", mutate_tensors, predict, 20),
+    "bundle": Target(samples.write_bundle, "small.umseg", mutate_bundle, import_bundle, 40),
     "checkpoint": Target(
         samples.write_workspace, "workspace/models/*/*/checkpoint_latest.safetensors", mutate_tensors, resume, 10
     ),

@@ -16,6 +16,7 @@ from tests.training.factories import make_configuration, make_network
 from umseg.common.errors import UserError
 from umseg.dataset.dataset import Case
 from umseg.inference import Predictor
+from umseg.inference.export.device import DeviceLabels
 from umseg.inference.pipeline.failures import FailedCasesError
 from umseg.preprocess.instances import find_instances
 from umseg.workspace import BEST, FINAL, LATEST
@@ -305,12 +306,16 @@ def test_unknown_weights(model: Path) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU")
 @pytest.mark.parametrize("dimensions", [2, 3])
 def test_a_gpu_segments_alike(tmp_path: Path, dimensions: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Logits differ by rounding, and with them near ties; with and without memory for resampling on the device."""
+    """Logits differ by rounding, and with them near ties; with and without memory for labels on the device."""
     folder = write_model(tmp_path / "model", dimensions=dimensions)
     image, spacing = make_image((20, 30, 26))[None], (1.0, 0.8, 1.1)
     expected = Predictor(folder, "cpu", precision="fp32").predict(image, spacing)
     predictor = Predictor(folder, "cuda", precision="fp32")
     on_device = predictor.predict(image, spacing)
     assert (on_device != expected).mean() < 1e-2
-    monkeypatch.setattr("umseg.preprocess.restore.has_room", lambda device, voxels: False)
+
+    def no_memory(*arguments: Any) -> None:
+        raise torch.cuda.OutOfMemoryError
+
+    monkeypatch.setattr(DeviceLabels, "add", no_memory)
     assert (predictor.predict(image, spacing) != on_device).mean() < 1e-3

@@ -1,4 +1,4 @@
-"""Preprocessing and export against values recorded from the published system."""
+"""Preprocessing against values recorded from the published system."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from umseg.dataset.io.images import read_image, read_label
 from umseg.planning.foreign import read_foreign_plan
-from umseg.preprocess import preprocess_case, restore_label_map, restore_probabilities
+from umseg.preprocess import preprocess_case
 
 DATASETS = {
     "D1_ct_aniso": ("2d", "3d_fullres"),
@@ -47,20 +47,3 @@ def test_preprocessed_arrays(shared: Path, dataset: str, configuration: str, cas
     assert alone.label is None
     assert alone.properties == result.properties
     np.testing.assert_array_equal(alone.data, result.data)
-
-
-@pytest.mark.parametrize(("dataset", "configuration"), CONFIGURATIONS)
-def test_export(shared: Path, dataset: str, configuration: str) -> None:
-    folder = shared / "reference" / "preprocess" / dataset
-    expected = np.load(folder / f"export_{configuration}_c0.npz", allow_pickle=False)
-    plan = read_foreign_plan(folder / "nnUNetPlans.json")
-    image = read_image([folder / "raw" / "imagesTr" / "c0_0000.nii.gz"])
-    settings = plan.configuration(configuration)
-    properties = preprocess_case(image.array, image.spacing, plan, settings).properties
-
-    label = restore_label_map(expected["logits"], properties, plan, settings)
-    assert label.dtype == np.uint8
-    np.testing.assert_array_equal(label, expected["seg"])
-
-    probabilities = restore_probabilities(expected["logits"], properties, plan, settings)
-    np.testing.assert_allclose(probabilities, expected["probabilities"], rtol=0, atol=1e-5)

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from tests.dataset.builder import write_image
 from tests.inference.models import write_model
-from tests.inference.test_postprocessing import OBJECTS
+from tests.inference.postprocessing.test_instances import OBJECTS
 from umseg.common.errors import UserError
 from umseg.dataset.dataset import Case, Dataset
 from umseg.dataset.io.images import read_geometry, read_label
 from umseg.evaluation import InstanceMetrics, Pair, instance_f1
 from umseg.evaluation.instance_pairs import evaluate_instances
 from umseg.inference import Predictor
-from umseg.inference.postprocessing import Postprocessing
+from umseg.inference.postprocessing.instances import Postprocessing
 from umseg.models.card import ModelCard
 from umseg.preprocess.instance_cleaning import Cleaning, remove_small_objects
 from umseg.training.data.splits import Split, Splits

@@ -15,7 +15,7 @@ from umseg.cli.app import app
 from umseg.dataset.io.images import read_label, write_label
 from umseg.evaluation import InstanceMetrics, Metrics
 from umseg.evaluation.records import load_metrics
-from umseg.inference.postprocessing import Postprocessing
+from umseg.inference.postprocessing.instances import Postprocessing
 
 SHORT = (
     "--model nnunet --optimizer adamw --lr 3e-3 --epochs 2 --iterations 20 --workers 0 --device cpu --precision fp32"

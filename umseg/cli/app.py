@@ -14,13 +14,15 @@ VERBS = {
     "train": Verb("umseg.cli.train:train", parameters="umseg.cli.training_options:training_parameters"),
     "predict": Verb("umseg.cli.predict:predict", grouped=True),
     "evaluate": Verb("umseg.cli.evaluate:evaluate", parameters="umseg.cli.evaluate:metric_parameters"),
+    "best": Verb("umseg.cli.best:best"),
     "models": Verb("umseg.cli.look:models"),
     "demo": Verb("umseg.cli.demo:demo"),
     "inspect": Verb("umseg.cli.look:inspect"),
     "status": Verb("umseg.cli.look:status"),
     "doctor": Verb("umseg.cli.look:doctor"),
     "convert": Verb("umseg.cli.foreign:convert"),
-    "import": Verb("umseg.cli.foreign:imports"),
+    "export": Verb("umseg.cli.bundle:export"),
+    "import": Verb("umseg.cli.bundle:imports"),
 }
 
 app = new_group(

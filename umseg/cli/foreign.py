@@ -1,4 +1,4 @@
-"""``umseg convert`` for data sets in other layouts, ``umseg import`` for models of other systems."""
+"""``umseg convert`` for data sets in other layouts, ``umseg import nnunet`` for models of another system."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from umseg.cli.options import Debug, Quiet, Workers, worker_count
 from umseg.common.text import counted
 
 convert = new_group("Convert a data set to nnU-Net v2's raw format.")
-imports = new_group("Import a model that another system trained.")
 
 
 @command_of(convert)
@@ -74,7 +73,6 @@ def _report(folder: Path) -> None:
     say(f"{summary(folder)}. {next_step('plan', folder)}")
 
 
-@command_of(imports, "nnunet")
 def nnunet(
     source: Annotated[Path, typer.Argument(help="<Trainer>__<Plans>__<configuration>: plans.json, fold_0/, ...")],
     destination: Annotated[Path, typer.Argument(help="New model folder.")],

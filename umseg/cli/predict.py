@@ -63,6 +63,7 @@ def predict(
     case could be segmented.
     """
     from umseg.common.hardware_names import check_device_name, check_precision_name
+    from umseg.inference.bundle.location import local_model
     from umseg.inference.step import check_step
     from umseg.inference.weights import find_weights
     from umseg.workspace import ModelFolder
@@ -74,6 +75,7 @@ def predict(
     share = parse_part(part)
     named = [*inputs, *(more or [])]
     chosen = [fold.strip() for fold in folds.split(",")] if folds else None
+    model = local_model(model, quiet=quiet)
     ModelFolder(model).require()
     if ModelFolder(model).card_file.exists():
         find_weights(model, chosen, weights)

@@ -15,7 +15,11 @@ WHAT, HOW, OUTPUT, RUN = "What to segment", "How to segment", "Output", "Memory 
 
 Model = Annotated[
     Path,
-    typer.Option("--model", help="Model folder: .../models/<model>__<configuration>.", rich_help_panel=WHAT),
+    typer.Option(
+        "--model",
+        help="Model folder: .../models/<model>__<configuration>; bundle: FILE.umseg; or hf://organisation/name.",
+        rich_help_panel=WHAT,
+    ),
 ]
 Inputs = Annotated[
     list[Path],

@@ -170,6 +170,44 @@ def staged_path(path: Path) -> Iterator[Path]:
         _remove(folder)
 
 
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a new, empty folder beside ``path``; on success it is synced to disk and renamed to ``path``.
+
+    On any error it is removed with all that is in it.
+
+    Raises:
+        UserError: There is something at ``path`` already, the folder cannot be written, or the disk is full.
+    """
+    path = Path(path)
+    temporary = path.with_name(f"{_TEMPORARY}{uuid.uuid4().hex[:8]}")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        for file in temporary.rglob("*"):
+            if file.is_file():
+                _settle(file)
+        _rename_folder(temporary, path)
+    except OSError as error:
+        # Removed before the message is made, which says how much space is free.
+        _remove(temporary)
+        raise _explain(error, path, None) from error
+    finally:
+        _remove(temporary)
+
+
+def _rename_folder(temporary: Path, path: Path) -> None:
+    """Give a folder its name, unless there is something of that name; only an empty folder is replaced."""
+    try:
+        temporary.rename(path)
+    except OSError as error:
+        if not os.path.lexists(path):
+            raise
+        raise UserError(
+            f"{path.name} is there already.", file=path, remedy="Choose another name, or remove what is there."
+        ) from error
+
+
 def _settle(path: Path, sync: bool = True) -> None:
     """Sync a finished file to disk, and let those read it who may read new files."""
     if sync:

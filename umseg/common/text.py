@@ -60,6 +60,24 @@ def listed(names: Iterable[str]) -> str:
     return f"{', '.join(others)} and {last}" if others else last
 
 
+def with_commas(names: Sequence[str], known: Collection[str]) -> list[str]:
+    """The names, put together again where a comma is part of a known name: the command line splits a list there.
+
+    Args:
+        names: What stands between the commas of a list.
+        known: All names that there are.
+    """
+    whole = {re.sub(r"\s*,\s*", ",", name): name for name in known if "," in name}
+    found: list[str] = []
+    rest = list(names)
+    while rest:
+        joined = (count for count in range(len(rest), 1, -1) if ",".join(rest[:count]) in whole)
+        count = next(joined, 1)
+        found.append(whole[",".join(rest[:count])] if count > 1 else rest[0])
+        rest = rest[count:]
+    return found
+
+
 def duration(seconds: float) -> str:
     """A time in the unit that suits it: "12 s", "3 min", "1.5 h", "12 days"."""
     for unit, size, most in (("s", 1, 90), ("min", 60, 90), ("h", 3600, 48)):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from umseg.common.errors import UserError
-from umseg.common.text import few
+from umseg.common.text import few, with_commas
 from umseg.dataset.io.registry import label_endings
 from umseg.dataset.listing import is_folder, list_folder, refuse_lost
 from umseg.dataset.naming import second_copies
@@ -62,7 +61,7 @@ def find_pairs(
     ending = "." + file_ending.removeprefix(".") if file_ending else _only_ending(reference)
     references = _label_maps(reference, ending)
     predicted = _label_maps(predictions, ending) if file_ending else _predictions(predictions, ending, references)
-    chosen = set(references if cases is None else _with_commas(list(cases), references))
+    chosen = set(references if cases is None else with_commas(list(cases), references))
     if not chosen:
         raise UserError("--cases names no case.", file=reference, remedy="Name at least one case.")
     _refuse_missing(chosen - set(references), "case of --cases", "cases of --cases", reference, ending)
@@ -85,19 +84,6 @@ def find_pairs(
         log.warning("%d predictions have no reference: %s", len(surplus), few(sorted(surplus)))
     pairs = tuple(Pair(case, predicted[case], references[case]) for case in sorted(chosen - missing))
     return pairs, tuple(sorted(missing))
-
-
-def _with_commas(names: Sequence[str], known: Collection[str]) -> list[str]:
-    """The names, put together again where a comma is part of a case's name: the command line splits a list there."""
-    whole = {re.sub(r"\s*,\s*", ",", name): name for name in known if "," in name}
-    found: list[str] = []
-    rest = list(names)
-    while rest:
-        joined = (count for count in range(len(rest), 1, -1) if ",".join(rest[:count]) in whole)
-        count = next(joined, 1)
-        found.append(whole[",".join(rest[:count])] if count > 1 else rest[0])
-        rest = rest[count:]
-    return found
 
 
 def _refuse_missing(missing: Collection[str], one: str, many: str, folder: Path, ending: str) -> None:

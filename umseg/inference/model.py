@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,19 +18,24 @@ from umseg.common.errors import UserError
 from umseg.common.text import counted
 from umseg.dataset.check.digest import digest_of_file, digest_of_record
 from umseg.dataset.io.orientation import Turn
+from umseg.inference.export.label_map import LabelExport
+from umseg.inference.export.restore import collect_probabilities
 from umseg.inference.pipeline.record import Settings
-from umseg.inference.postprocessing import find_cleaning
-from umseg.inference.segmentation import segment_case
+from umseg.inference.postprocessing.classes import ClassCleaning
+from umseg.inference.postprocessing.instances import find_cleaning
+from umseg.inference.segmentation import Networks, segment_case
 from umseg.inference.step import check_step
 from umseg.inference.weights import WEIGHTS_REMEDY, find_weights, loaded_message
-from umseg.inference.windows.sliding_window import SlidingWindow, predict_logits
+from umseg.inference.windows.batches import batch_size
+from umseg.inference.windows.slab import Slab, Strip
+from umseg.inference.windows.small import predict_small
+from umseg.inference.windows.window import SlidingWindow
 from umseg.models.card import first_stage_folder, load_card
 from umseg.models.device import place, resolve_device, resolve_precision
 from umseg.preprocess.cascade_input import fit_label_map, one_hot
-from umseg.preprocess.case import PreprocessedCase
+from umseg.preprocess.case import CaseProperties, PreprocessedCase
 from umseg.preprocess.instances import find_instances
 from umseg.preprocess.preprocess import preprocess_case
-from umseg.preprocess.restore import restore_label_map, restore_probabilities
 from umseg.training.saved import checkpoint
 from umseg.workspace import FoldFolder
 
@@ -74,6 +79,9 @@ class LoadedModel:
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
         postprocessing: Whether small objects are removed and holes are filled as the validation of the folds chose it;
             only in an instance task.
+        most_bytes: Bytes that the sums of logits may take at once; an image that needs more is worked on in strips.
+            None: half of what is available, on a CPU at most 3 GB.
+        skip_empty: Whether windows outside of the body are left out.
 
     Raises:
         UserError: The model folder is incomplete, or the device is missing.
@@ -90,6 +98,8 @@ class LoadedModel:
         step: float = 0.5,
         precision: str = "auto",
         postprocessing: bool = True,
+        most_bytes: int | None = None,
+        skip_empty: bool = False,
     ) -> None:
         check_step(step)
         self.card = load_card(folder)
@@ -98,14 +108,23 @@ class LoadedModel:
         self.configuration = self.card.configuration
         self.window = SlidingWindow(
             patch=self.configuration.patch_size,
-            batch_size=self.configuration.batch_size,
             step=step,
             mirror_axes=self.card.mirror_axes if mirror else (),
+            most_bytes=most_bytes,
+            skip_empty=skip_empty,
         )
         if mirror and not self.card.mirror_axes:
             log.warning("--mirror has no effect: this model was trained without mirroring.")
         self._files = files = find_weights(Path(folder), folds, weights)
         self.networks = [self._load(file) for file in files]
+        self._run = Networks(
+            self.networks,
+            self.card,
+            self.window,
+            self.device,
+            self.precision,
+            batch_size(self.window, self.device),
+        )
         self.first_stage: LoadedModel | None = None
         first = first_stage_folder(Path(folder), self.card)
         if first is not None:
@@ -119,10 +138,13 @@ class LoadedModel:
                 mirror=mirror,
                 step=step,
                 precision=precision,
+                most_bytes=most_bytes,
+                skip_empty=skip_empty,
             )
         log.info(loaded_message(Path(folder), files, self.device))
         cleaned = postprocessing and self.card.dataset.task == "instance"
         self.cleaning = find_cleaning([FoldFolder(file.parent) for file in files]) if cleaned else None
+        self.class_cleaning: ClassCleaning | None = None
 
     @property
     def settings(self) -> Settings:
@@ -135,6 +157,8 @@ class LoadedModel:
             precision=str(self.precision),
             first_stage=None if self.first_stage is None else self.first_stage.settings,
             cleaning=self.cleaning,
+            class_cleaning=self.class_cleaning,
+            skip_empty=self.window.skip_empty,
         )
 
     def prepare(
@@ -190,20 +214,29 @@ class LoadedModel:
 
     def label_map(self, stages: Stages, progress: Progress | None = None) -> NDArray[Any]:
         """The classes that the networks see, along the axes of the training images."""
-        return segment_case(
-            self.networks,
-            self._network_input(stages, progress),
-            stages[-1].case.properties,
-            self.card,
-            self.window,
-            self.device,
-            self.precision,
-            progress,
+        properties = stages[-1].case.properties
+        return self._cleaned(
+            segment_case(self._run, self._network_input(stages, progress), properties, progress), properties
         )
 
     def label_maps(self, several: Sequence[Stages]) -> list[NDArray[Any]]:
-        """The same of several images that are small (``is_small``)."""
-        return [self.label_map(stages) for stages in several]
+        """The same of several images that are small (``is_small``), whose windows share batches."""
+        cases = [stages[-1].case for stages in several]
+        images = (torch.from_numpy(case.data) for case in cases)
+        classes, run = self.card.dataset.num_classes, self._run
+        slabs = predict_small(run.networks, images, classes, run.window, run.device, run.precision, batch=run.batch)
+        label_maps = []
+        for slab, case in zip(slabs, cases, strict=True):
+            export = run.export(case.properties)
+            export.add(slab)
+            label_maps.append(self._cleaned(export.label_map(), case.properties))
+        return label_maps
+
+    def slabs(
+        self, stages: Stages, progress: Progress | None = None, strips: Sequence[Strip] | None = None
+    ) -> Iterator[Slab]:
+        """The sums of logits of an image, slab by slab; for strips of its own choice, or for those that fit."""
+        return self._run.slabs(self._network_input(stages, progress), progress, strips)
 
     def finish(self, label_map: NDArray[Any], turn: Turn) -> NDArray[Any]:
         """What is made of ``label_map``: in an instance task its objects; cleaned, along the image's own axes.
@@ -224,15 +257,17 @@ class LoadedModel:
         Raises:
             UserError: There is not enough memory for all classes of the whole image.
         """
-        dataset, properties, turn = self.card.dataset, stages[-1].case.properties, self.turn_of(stages)
-        data = torch.from_numpy(self._network_input(stages, None))
-        logits = predict_logits(self.networks, data, dataset.num_classes, self.window, self.device, self.precision)
-        plan, configuration = self.card.plan, self.configuration
-        regions = tuple(dataset.foreground.values()) if dataset.has_regions else None
-        label_map = restore_label_map(logits, properties, plan, configuration, regions, self.device)
-        probabilities = restore_probabilities(
-            logits, properties, plan, configuration, regions=dataset.has_regions, device=self.device
+        properties, turn = stages[-1].case.properties, self.turn_of(stages)
+        export, dataset = self._run.export(properties), self.card.dataset
+        probabilities = collect_probabilities(
+            _also_exported(self.slabs(stages), export),
+            dataset.num_classes,
+            properties,
+            self.card.plan,
+            self.configuration,
+            regions=dataset.has_regions,
         )
+        label_map = self._cleaned(export.label_map(), properties)
         return self.finish(label_map, turn), turn.inverse.array(probabilities)
 
     def turn_of(self, stages: Stages) -> Turn:
@@ -244,6 +279,19 @@ class LoadedModel:
         data = stages[-1].case.data
         flat = self.configuration.dimensions == 2 and self.first_stage is None
         return flat and data.shape[1] == 1 and data.nbytes <= SMALL_BYTES
+
+    def strips(self, stages: Stages, share: int = 1) -> list[Strip]:
+        """The strips in which an image is worked on, if ``share`` models divide the memory among themselves.
+
+        Raises:
+            UserError: Not even the thinnest strips fit into memory.
+        """
+        return self._run.strips(stages[-1].case.data.shape[1:], share)
+
+    def _cleaned(self, label_map: NDArray[Any], properties: CaseProperties) -> NDArray[Any]:
+        if self.class_cleaning is None:
+            return label_map
+        return self.class_cleaning.apply(label_map, self.card.dataset.foreground, properties.spacing)
 
     def _network_input(self, stages: Stages, progress: Progress | None) -> NDArray[np.float32]:
         """The image with the channels of a cascade's first stage."""
@@ -258,3 +306,10 @@ class LoadedModel:
         network = self.card.build_network()
         checkpoint.load_weights(network, file, WEIGHTS_REMEDY)
         return place(network, self.device).eval()
+
+
+def _also_exported(slabs: Iterable[Slab], export: LabelExport) -> Iterator[Slab]:
+    """The slabs, each of which is exported before it is handed on."""
+    for slab in slabs:
+        export.add(slab)
+        yield slab

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from umseg.dataset.dataset import Case
 from umseg.dataset.io.given import GivenImage, Spacing, given_image
-from umseg.inference.model import LoadedModel
+from umseg.inference.loading import load_segmenter
 from umseg.inference.outputs.case_output import CaseOutput
 from umseg.inference.pipeline.files import FileRequest, FileResult, segment_cases, segment_files
 from umseg.inference.pipeline.hand import Hand
@@ -33,8 +33,9 @@ class Predictor:
     process is started.
 
     Args:
-        model: ``.../models/<model>__<configuration>``, or a model that is loaded already, to which no other argument
-            applies.
+        model: ``.../models/<model>__<configuration>``, the file of a bundle, ``hf://organisation/name``, or a
+            ``best.json``; several of them, which predict together: their probabilities are averaged; or a model that is
+            loaded already, to which no other argument applies.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         folds: Folds whose logits are averaged, e.g. ``("0", "1")`` or ``("all",)``; None: all trained folds.
         weights: ``final`` or ``best`` (highest moving average of the validation Dice).
@@ -44,6 +45,9 @@ class Predictor:
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
         postprocessing: Whether small objects are removed and holes are filled as the validation of the folds chose it;
             only in an instance task.
+        most_bytes: Bytes that the sums of logits may take at once; an image that needs more is worked on in strips.
+            None: half of what is available, on a CPU at most 3 GB.
+        skip_empty: Whether windows outside of the body are left out.
 
     Raises:
         UserError: The model folder is incomplete, or the device is missing.
@@ -51,7 +55,7 @@ class Predictor:
 
     def __init__(
         self,
-        model: str | PathLike[str] | Segmenter,
+        model: str | PathLike[str] | Sequence[str | PathLike[str]] | Segmenter,
         device: str = "auto",
         *,
         folds: Sequence[str] | None = None,
@@ -60,10 +64,12 @@ class Predictor:
         step: float = 0.5,
         precision: str = "auto",
         postprocessing: bool = True,
+        most_bytes: int | None = None,
+        skip_empty: bool = False,
     ) -> None:
         self.model: Segmenter = (
-            LoadedModel(
-                Path(model),
+            load_segmenter(
+                model,
                 device,
                 folds=folds,
                 weights=weights,
@@ -71,8 +77,10 @@ class Predictor:
                 step=step,
                 precision=precision,
                 postprocessing=postprocessing,
+                most_bytes=most_bytes,
+                skip_empty=skip_empty,
             )
-            if isinstance(model, (str, PathLike))
+            if isinstance(model, (str, PathLike, Sequence))
             else model
         )
         self._network = threading.RLock()

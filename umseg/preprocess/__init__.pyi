@@ -2,8 +2,6 @@ from .case import CaseProperties as CaseProperties
 from .case import PreprocessedCase as PreprocessedCase
 from .preprocess import preprocess_case as preprocess_case
 from .preprocess import preprocess_dataset as preprocess_dataset
-from .restore import restore_label_map as restore_label_map
-from .restore import restore_probabilities as restore_probabilities
 from .store.case_store import CaseStore as CaseStore
 from .store.case_store import StoredCase as StoredCase
 from .store.case_store import StoreDtype as StoreDtype

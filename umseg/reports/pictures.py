@@ -77,7 +77,7 @@ def draw_overlays(path: Path, slices: Sequence[Slice], labels: dict[str, int]) -
             axis.imshow(picture, interpolation="nearest", aspect=content.pixel)
             axis.set_title(f"{content.title}: {name}" if name == "image" else name, fontsize=9)
             axis.set_axis_off()
-        _write_edges(row[0], content.edges)
+        write_edges(row[0], content.edges)
     _add_legend(figure, labels, colors)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=110, format="png")
@@ -129,7 +129,7 @@ def draw_patches(path: Path, patches: Sequence[Patch], labels: dict[str, int]) -
             axis.set_title(f"{patch.title}: {name}" if first else name, fontsize=9, loc="left" if first else "center")
             axis.set_axis_off()
         for axis in row[:2]:
-            _write_edges(axis, patch.edges)
+            write_edges(axis, patch.edges)
     _add_legend(figure, labels, colors)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=110, format="png")
@@ -148,12 +148,12 @@ _PLACES = (
 """Where the letters of a panel stand: position and alignment at the left, right, top and bottom edge."""
 
 
-def _write_edges(axis: Any, edges: str) -> None:
-    """Write the letters of the patient's sides at the edges of a panel."""
+def write_edges(axis: Any, edges: str, **font: Any) -> None:
+    """Write the letters of the patient's sides at the edges of a panel; ``font`` has properties of the text."""
     for letter, (x, y, horizontal, vertical) in zip(edges, _PLACES, strict=False):
         axis.text(
             x, y, letter, transform=axis.transAxes, ha=horizontal, va=vertical, color="yellow", fontsize=9,
-            fontweight="bold", path_effects=[withStroke(linewidth=2, foreground="black")],
+            fontweight="bold", path_effects=[withStroke(linewidth=2, foreground="black")], **font,
         )  # fmt: skip
 
 

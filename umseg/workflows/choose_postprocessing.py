@@ -17,7 +17,7 @@ from umseg.common.text import counted
 from umseg.dataset.io.images import read_label, write_label
 from umseg.evaluation import Pair, instance_f1
 from umseg.evaluation.instance_pairs import IOU, read_instances
-from umseg.inference.postprocessing import Postprocessing, described
+from umseg.inference.postprocessing.instances import Postprocessing, described
 from umseg.preprocess.instance_cleaning import Cleaning, fill_object_holes, remove_small_objects
 
 QUANTILES = (0.0, 0.01, 0.05)

@@ -37,7 +37,7 @@ def earlier_validation(workspace: Workspace, fold_folder: Path) -> Metrics | Ins
     # Earlier versions recorded no hash. Since then a training that goes on removes the scores.
     if metrics.weights not in (None, weights_hash(fold.weights("final"), _WEIGHTS_REMEDY)):
         return None
-    cases = {case.id for case in _validation_cases(workspace, workspace.load(Dataset), fold)}
+    cases = {case.id for case in validation_cases(workspace, workspace.load(Dataset), fold)}
     return metrics if cases == {case.case for case in metrics.cases} else None
 
 
@@ -89,7 +89,7 @@ def validate_fold(
     """
     folder = FoldFolder(fold_folder)
     dataset = workspace.load(Dataset)
-    cases = _validation_cases(workspace, dataset, folder)
+    cases = validation_cases(workspace, dataset, folder)
     _require_files(dataset, cases)
     target = environment().device(device)
     predictor = Predictor(
@@ -115,7 +115,12 @@ def validate_fold(
     return metrics
 
 
-def _validation_cases(workspace: Workspace, dataset: Dataset, folder: FoldFolder) -> list[Case]:
+def validation_cases(workspace: Workspace, dataset: Dataset, folder: FoldFolder) -> list[Case]:
+    """The cases that a fold is validated on.
+
+    Raises:
+        UserError: The folds of the workspace are damaged.
+    """
     fold: int | Literal["all"] = "all" if folder.name == "all" else int(folder.name)
     split = fold_cases(workspace.load(Splits), fold, [case.id for case in dataset.cases], workspace.file(Splits))
     return [case for case in dataset.cases if case.id in set(split.validation)]

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -213,3 +214,13 @@ class TestRefusal:
         (tmp_path / "out").write_text("")
         with pytest.raises(UserError, match="cannot be written"):
             OUTPUT.write(result, tmp_path / "out")
+
+    def test_a_full_disk(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        class Full:
+            def compress(self, part: bytes) -> bytes:
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr("zlib.compressobj", lambda *options: Full())
+        with pytest.raises(UserError, match="disk is full"):
+            OUTPUT.write(segment(tmp_path / "case", make_labels()), tmp_path / "out")
+        assert list((tmp_path / "out").iterdir()) == []

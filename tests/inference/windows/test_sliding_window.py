@@ -1,154 +1,35 @@
 from __future__ import annotations
 
 import itertools
-import json
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from tests.inference.windows.reference import (
+    CPU,
+    Constant,
+    Copy,
+    Neighbour,
+    Ramp,
+    brute_force,
+    image,
+    network,
+    streamed,
+)
 from umseg.common.errors import UserError
-from umseg.inference.windows.sliding_window import (
-    SlidingWindow,
-    _require_finite,
-    gaussian_weight,
-    pad_to,
-    patch_corners,
-    predict_logits,
-    tile_starts,
-)
-
-SMALLEST = float(np.finfo(np.float16).smallest_subnormal)
-
-
-class Copy(nn.Module):
-    """Logits are the image."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * 1
-
-
-class Constant(nn.Module):
-    def __init__(self, value: float) -> None:
-        super().__init__()
-        self.value = value
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.full_like(x, self.value)
-
-
-class Ramp(nn.Module):
-    """Logits grow along the first axis of the patch whatever the image: the same flipped is the reverse."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        shape = [-1 if axis == 2 else 1 for axis in range(x.dim())]
-        return torch.arange(float(x.shape[2])).reshape(shape).expand_as(x).clone()
-
-
-class Neighbour(nn.Module):
-    """Logits are the image moved by one voxel along an axis: neither symmetric nor local."""
-
-    def __init__(self, axis: int) -> None:
-        super().__init__()
-        self.axis = axis
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.roll(1, dims=self.axis + 2)
-
-
-def predict(data: Tensor, window: SlidingWindow, *networks: nn.Module) -> Tensor:
-    return predict_logits(networks, data, len(data), window, torch.device("cpu"), torch.float32)
-
-
-def image(shape: tuple[int, ...], seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-@pytest.mark.parametrize(
-    ("size", "patch", "starts"),
-    [
-        (110, 64, (0, 23, 46)),
-        (200, 128, (0, 36, 72)),
-        (333, 128, (0, 51, 102, 154, 205)),
-        (65, 64, (0, 1)),
-        (64, 64, (0,)),
-        (10, 64, (0,)),
-    ],
-)
-def test_starts_of_the_published_tiles(size: int, patch: int, starts: tuple[int, ...]) -> None:
-    assert tile_starts(size, patch, 0.5) == starts
-
-
-def test_recorded_starts(shared: Path) -> None:
-    recorded = json.loads((shared / "reference/preprocess/sliding_steps.json").read_text())
-    for entry in recorded:
-        corners = patch_corners(entry["image"], entry["tile"], entry["step"])
-        assert corners == list(itertools.product(*entry["steps"]))
-
-
-@given(size=st.integers(1, 300), patch=st.integers(1, 100), step=st.floats(0.05, 1))
-def test_tiles_cover_everything_and_are_at_most_a_step_apart(size: int, patch: int, step: float) -> None:
-    starts = tile_starts(size, patch, step)
-    assert starts[0] == 0
-    assert starts[-1] == max(size - patch, 0)
-    # Rounding moves two neighbours apart by less than one voxel.
-    assert all(b - a < patch * step + 1 and b - a <= patch for a, b in itertools.pairwise(starts))
-
-
-def test_every_slice_is_visited_by_a_flat_patch() -> None:
-    assert patch_corners((3, 6, 4), (1, 4, 4), 0.5) == [(z, y, 0) for z in range(3) for y in (0, 2)]
-
-
-def test_weights_of_the_published_patches() -> None:
-    square = gaussian_weight((16, 16)).numpy()
-    found = [square[8, 8], square[8, 0], square[0, 0], square[15, 15]]
-    assert found == pytest.approx([10, 0.003355, 1.13e-6, 4.786e-5], rel=5e-3, abs=SMALLEST)
-    cube = gaussian_weight((128, 128, 128)).numpy()
-    assert cube[64, 64, 64] == 10
-    assert cube[32, 64, 64] == pytest.approx(1.3535, rel=1e-3)
-    assert cube.min() == pytest.approx(6e-8, rel=0.01)
-
-
-def test_recorded_weights(shared: Path) -> None:
-    with np.load(shared / "reference/preprocess/gaussian.npz") as recorded:
-        assert len(recorded.files) == 4
-        for name in recorded.files:
-            expected = recorded[name]
-            found = gaussian_weight(expected.shape).numpy().astype(np.float64)
-            np.testing.assert_allclose(found, np.maximum(expected, SMALLEST), rtol=1e-6)
-
-
-@given(st.lists(st.integers(1, 24), min_size=1, max_size=3))
-@settings(max_examples=40, deadline=None)
-def test_weights_are_positive_and_highest_in_the_middle(sizes: list[int]) -> None:
-    weight = gaussian_weight(tuple(sizes))
-    assert weight.shape == tuple(sizes)
-    assert weight.min() >= SMALLEST
-    assert weight.max() == weight[tuple(n // 2 for n in sizes)] == 10
-
-
-def test_padding_puts_the_odd_surplus_on_the_far_side() -> None:
-    padded, inside = pad_to(torch.ones((1, 2, 3, 5)), (5, 5, 4))
-    assert padded.shape == (1, 5, 5, 5)
-    np.testing.assert_array_equal(padded[0, :, 1, 0], [0, 1, 1, 0, 0])
-    np.testing.assert_array_equal(padded[0, 1, :, 0], [0, 1, 1, 1, 0])
-    assert padded.sum() == 30
-    assert torch.equal(padded[inside], torch.ones((1, 2, 3, 5)))
-
-
-def test_an_image_that_is_large_enough_is_not_copied() -> None:
-    data = torch.ones((2, 4, 5))
-    padded, inside = pad_to(data, (4, 4))
-    assert padded is data
-    assert torch.equal(padded[inside], data)
+from umseg.inference.windows.batches import BatchSize
+from umseg.inference.windows.slab import Strip
+from umseg.inference.windows.sliding_window import finished_slabs
+from umseg.inference.windows.strips import divide, thinnest
+from umseg.inference.windows.tiles import Tiles, gaussian_weight
+from umseg.inference.windows.window import SlidingWindow
 
 
 @st.composite
-def windows(draw: st.DrawFn) -> tuple[tuple[int, ...], SlidingWindow]:
+def examples(draw: st.DrawFn) -> tuple[tuple[int, ...], SlidingWindow]:
     """Shape of an image, smaller or larger than the patch, and a window of two or three axes."""
     axes = draw(st.sampled_from([2, 3]))
     window = SlidingWindow(
@@ -157,41 +38,94 @@ def windows(draw: st.DrawFn) -> tuple[tuple[int, ...], SlidingWindow]:
         step=draw(st.sampled_from([0.25, 0.5, 0.9, 1.0])),
         mirror_axes=draw(st.sampled_from([(), (0,), tuple(range(axes))])),
     )
-    return (2, *draw(st.lists(st.integers(1, 12), min_size=3, max_size=3))), window
+    return (1, *draw(st.lists(st.integers(1, 12), min_size=3, max_size=3))), window
 
 
-@given(windows(), st.integers(0, 1000))
-@settings(max_examples=60, deadline=None)
-def test_a_network_that_copies_gives_the_image_back(example: tuple[tuple[int, ...], SlidingWindow], seed: int) -> None:
+def tiles_of(shape: tuple[int, ...], window: SlidingWindow) -> Tiles:
+    return Tiles.covering(shape[-3:], window.patch, window.step)
+
+
+@given(examples(), st.integers(0, 1000), st.integers(1, 2))
+@settings(max_examples=30, deadline=None)
+def test_labels_and_logits_are_those_of_the_whole_image_in_double_precision(
+    example: tuple[tuple[int, ...], SlidingWindow], seed: int, folds: int
+) -> None:
     shape, window = example
     data = image(shape, seed)
     before = data.clone()
-    logits = predict(data, window, Copy())
-    assert logits.shape == shape
+    networks = [network(len(window.patch), seed=fold) for fold in range(folds)]
+    logits = streamed(networks, data, 3, window)
+    expected = brute_force(networks, data, 3, window)
     assert logits.dtype == torch.float32
-    torch.testing.assert_close(logits, before, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(logits.double(), expected, rtol=0, atol=1e-5)
+    assert torch.equal(logits.argmax(0), expected.argmax(0))
     assert torch.equal(data, before)
 
 
-@given(windows())
+@given(examples(), st.integers(0, 1000))
+@settings(max_examples=30, deadline=None)
+def test_strips_change_no_bit(example: tuple[tuple[int, ...], SlidingWindow], most: int) -> None:
+    shape, window = example
+    window = SlidingWindow(window.patch, 1, window.step, window.mirror_axes)
+    data, networks = image(shape), [network(len(window.patch))]
+    whole = streamed(networks, data, 3, window)
+    tiles = tiles_of(shape, window)
+    for rows in range(thinnest(tiles), shape[2]):
+        strips = divide(tiles, rows)
+        assert strips is not None
+        assert len(strips) > 1
+        assert torch.equal(streamed(networks, data, 3, window, strips), whole)
+
+
+def test_many_classes_odd_sizes_and_strips_of_any_height() -> None:
+    data, networks = image((1, 23, 31, 17)), [network(3, classes=40)]
+    window = SlidingWindow((8, 9, 10), 1)
+    expected = brute_force(networks, data, 40, window)
+    for strips in ([Strip(0, 31)], [Strip(0, 12), Strip(11, 31)], [Strip(n, n + 2) for n in range(30)]):
+        logits = streamed(networks, data, 40, window, strips)
+        torch.testing.assert_close(logits.double(), expected, rtol=0, atol=1e-5)
+        assert torch.equal(logits.argmax(0), expected.argmax(0))
+
+
+def test_regions_are_as_likely_as_in_double_precision() -> None:
+    data, networks = image((1, 12, 13, 14)), [network(3)]
+    window = SlidingWindow((6, 6, 6))
+    expected = brute_force(networks, data, 3, window) > 0
+    assert expected.any()
+    assert torch.equal(streamed(networks, data, 3, window) > 0, expected)
+
+
+@given(examples())
 @settings(max_examples=30, deadline=None)
 def test_a_constant_network_gives_a_constant(example: tuple[tuple[int, ...], SlidingWindow]) -> None:
     shape, window = example
-    logits = predict(image(shape), window, Constant(-3.5))
+    logits = streamed([Constant(-3.5)], image(shape), 1, window)
     torch.testing.assert_close(logits, torch.full(shape, -3.5), rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("patch", [(4, 6, 5), (6, 5)])
-def test_patches_computed_together_change_nothing(patch: tuple[int, ...]) -> None:
+def test_windows_computed_together_change_nothing(patch: tuple[int, ...]) -> None:
     data = image((1, 9, 11, 10))
-    results = [predict(data, SlidingWindow(patch, size), Neighbour(0)) for size in (1, 3, 1000)]
+    results = [streamed([Neighbour(0)], data, 1, SlidingWindow(patch, size)) for size in (1, 3, 1000, None)]
     assert not torch.allclose(results[0], data, atol=0.1)
-    torch.testing.assert_close(results[1], results[0], rtol=0, atol=0)
-    torch.testing.assert_close(results[2], results[0], rtol=0, atol=0)
+    for result in results[1:]:
+        torch.testing.assert_close(result, results[0], rtol=0, atol=0)
 
 
-def test_overlapping_patches_are_averaged_with_their_weights() -> None:
-    logits = predict(image((1, 6, 4, 4)), SlidingWindow((4, 4, 4), 1), Ramp())[0, :, 2, 2]
+def test_windows_of_several_slices_are_computed_together() -> None:
+    sizes = []
+
+    class Counted(Copy):
+        def forward(self, x: Tensor) -> Tensor:
+            sizes.append(len(x))
+            return super().forward(x)
+
+    streamed([Counted()], image((1, 5, 6, 6)), 1, SlidingWindow((6, 6), 4))
+    assert sizes == [4, 1]
+
+
+def test_overlapping_windows_are_averaged_with_their_weights() -> None:
+    logits = streamed([Ramp()], image((1, 6, 4, 4)), 1, SlidingWindow((4, 4, 4), 1))[0, :, 2, 2]
     weight = gaussian_weight((4, 4, 4))[:, 2, 2]
     total, weights = torch.zeros(6), torch.zeros(6)
     for start in (0, 2):
@@ -204,13 +138,13 @@ def test_overlapping_patches_are_averaged_with_their_weights() -> None:
 @pytest.mark.parametrize("mirror_axes", [(0,), (1,), (2,), (0, 2), (0, 1, 2)])
 def test_mirroring_averages_all_combinations_of_flips(mirror_axes: tuple[int, ...]) -> None:
     data = image((1, 4, 5, 6))
-    network = nn.Sequential(Neighbour(0), Neighbour(1), Neighbour(2), nn.Tanh())
-    logits = predict(data, SlidingWindow((4, 5, 6), 1, mirror_axes=mirror_axes), network)
+    one = nn.Sequential(Neighbour(0), Neighbour(1), Neighbour(2), nn.Tanh())
+    logits = streamed([one], data, 1, SlidingWindow((4, 5, 6), 1, mirror_axes=mirror_axes))
     terms = []
     for count in range(len(mirror_axes) + 1):
         for axes in itertools.combinations(mirror_axes, count):
             flips = tuple(axis + 2 for axis in axes)
-            terms.append(network(data[None].flip(flips)).flip(flips)[0])
+            terms.append(one(data[None].flip(flips)).flip(flips)[0])
     assert len(terms) == 2 ** len(mirror_axes)
     torch.testing.assert_close(logits, torch.stack(terms).mean(0))
     assert not torch.allclose(logits, terms[0], atol=1e-2)
@@ -219,23 +153,54 @@ def test_mirroring_averages_all_combinations_of_flips(mirror_axes: tuple[int, ..
 def test_mirroring_of_slices_flips_in_the_plane() -> None:
     """Axis 0 of a flat patch is the image's axis 1."""
     data = image((1, 2, 4, 5))
-    logits = predict(data, SlidingWindow((4, 5), 1, mirror_axes=(0,)), Ramp())
+    logits = streamed([Ramp()], data, 1, SlidingWindow((4, 5), 1, mirror_axes=(0,)))
     torch.testing.assert_close(logits, torch.full((1, 2, 4, 5), 1.5))
 
 
 def test_networks_are_averaged() -> None:
-    logits = predict(image((1, 5, 5, 5)), SlidingWindow((4, 4, 4), 2), Constant(1), Constant(2), Constant(6))
+    networks = [Constant(1), Constant(2), Constant(6)]
+    logits = streamed(networks, image((1, 5, 5, 5)), 1, SlidingWindow((4, 4, 4), 2))
     torch.testing.assert_close(logits, torch.full((1, 5, 5, 5), 3.0))
 
 
-def test_more_classes_than_channels() -> None:
-    network = nn.Conv3d(1, 3, 1)
-    with torch.inference_mode():
-        expected = network(image((1, 5, 6, 7))[None])[0]
-    logits = predict_logits(
-        [network], image((1, 5, 6, 7)), 3, SlidingWindow((4, 4, 4), 2), torch.device("cpu"), torch.float32
-    )
-    torch.testing.assert_close(logits, expected)
+@pytest.mark.parametrize("mirror_axes", [(), (0, 2)])
+@pytest.mark.parametrize("folds", [1, 3])
+def test_sums_of_folds_or_flips_are_kept_apart(folds: int, mirror_axes: tuple[int, ...]) -> None:
+    data, networks = image((1, 9, 7, 8)), [network(3, seed=fold) for fold in range(folds)]
+    window = SlidingWindow((4, 4, 4), 2, mirror_axes=mirror_axes, separate=True)
+    plain = SlidingWindow((4, 4, 4), 2, mirror_axes=mirror_axes)
+    if folds > 1:
+        expected = [brute_force([one], data, 3, plain) for one in networks]
+    else:
+        flips = [axes for count in range(len(mirror_axes) + 1) for axes in itertools.combinations(mirror_axes, count)]
+        expected = [brute_force([_Flipped(networks[0], axes)], data, 3, SlidingWindow((4, 4, 4))) for axes in flips]
+    members = torch.full((len(expected), 3, 9, 7, 8), float("nan"))
+    mean = brute_force(networks, data, 3, plain)
+    strips = divide(tiles_of((1, 9, 7, 8), window), 4)
+    assert strips is not None
+    for slab in finished_slabs(networks, data, 3, window, CPU, torch.float32, strips=strips):
+        planes, rows = slice(slab.start, slab.start + len(slab.weights)), slice(slab.strip.start, slab.strip.stop)
+        torch.testing.assert_close(slab.logits.double(), mean[:, planes, rows], rtol=0, atol=1e-5)
+        if slab.member_sums is not None:
+            members[:, :, planes, rows] = slab.member_sums / slab.weights
+        else:
+            assert len(expected) == 1
+    if len(expected) > 1:
+        torch.testing.assert_close(members.double(), torch.stack(expected), rtol=0, atol=1e-5)
+
+
+class _Flipped(nn.Module):
+    def __init__(self, inner: nn.Module, axes: tuple[int, ...]) -> None:
+        super().__init__()
+        self.inner, self.flips = inner, [axis + 2 for axis in axes]
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.inner(x.flip(self.flips)).flip(self.flips)
+        return logits
+
+
+def test_logits_do_not_require_gradients() -> None:
+    logits = streamed([network(3)], image((1, 5, 6, 7)), 3, SlidingWindow((4, 4, 4), 2))
     assert not logits.requires_grad
 
 
@@ -245,42 +210,65 @@ def test_logits_of_a_network_in_bfloat16_are_summed_in_single_precision() -> Non
             return x.bfloat16()
 
     data = image((1, 9, 9, 9))
-    logits = predict_logits(
-        [Half()], data, 1, SlidingWindow((4, 4, 4), 2, mirror_axes=(0, 1, 2)), torch.device("cpu"), torch.bfloat16
-    )
+    window = SlidingWindow((4, 4, 4), 2, mirror_axes=(0, 1, 2))
+    logits = streamed([Half()], data, 1, window, precision=torch.bfloat16)
     torch.testing.assert_close(logits, data.bfloat16().float(), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-@pytest.mark.parametrize("precision", [torch.float32, torch.float16])
-def test_logits_that_are_not_finite_are_refused(value: float, precision: torch.dtype) -> None:
+@pytest.mark.parametrize("length", [20, 200])
+def test_memory_does_not_grow_with_the_length_of_the_image(length: int) -> None:
+    data, networks, window = image((1, length, 9, 10)), [network(3)], SlidingWindow((8, 8, 8), 1)
+    storages, planes = set(), 0
+    for slab in finished_slabs(networks, data, 3, window, CPU, torch.float32, strips=[Strip(0, 9)]):
+        storages.add((slab.sums.untyped_storage().data_ptr(), slab.sums.untyped_storage().nbytes()))
+        planes += len(slab.weights)
+    assert planes == length
+    assert [size for _, size in storages] == [4 * 3 * 8 * 9 * 10]
+
+
+def test_strips_share_their_memory() -> None:
+    data, networks, window = image((1, 9, 30, 10)), [network(3)], SlidingWindow((8, 8, 8), 1)
+    strips = [Strip(0, 11), Strip(10, 21), Strip(20, 30)]
+    slabs = list(finished_slabs(networks, data, 3, window, CPU, torch.float32, strips=strips))
+    assert {slab.strip for slab in slabs} == set(strips)
+    assert len({slab.sums.untyped_storage().data_ptr() for slab in slabs}) == 1
+
+
+def test_progress_counts_the_windows_of_all_strips() -> None:
+    told: list[tuple[int, int]] = []
+    window = SlidingWindow((4, 4, 4), 1)
+    strips = [Strip(0, 4), Strip(3, 8)]
+    streamed([Copy()], image((1, 4, 8, 4)), 1, window, strips, progress=lambda *n: told.append(n))
+    # Windows begin in rows 0, 2 and 4. Two of them touch the first strip, all of them the second.
+    assert told == [(n, 5) for n in range(1, 6)]
+
+
+def test_the_number_of_windows_is_kept_for_the_next_image() -> None:
+    batch = BatchSize(2, measured=True, clock=iter(range(1000)).__next__)
+    data = image((1, 4, 4, 40))
+    streamed([Copy()], data, 1, SlidingWindow((4, 4, 4)), batch=batch)
+    assert batch.settled
+    assert batch.size == 2
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_one_voxel_that_is_not_finite_is_found(value: float) -> None:
+    class Two(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cat([x.nan_to_num(posinf=0), x], dim=1)
+
+    data = image((1, 9, 10, 11))
+    data[0, 8, 9, 10] = value
     with pytest.raises(UserError, match="output is not finite") as caught:
-        _require_finite(torch.stack([image((4, 5, 6)), torch.full((4, 5, 6), value)]), precision)
+        streamed([Two()], data, 2, SlidingWindow((4, 4, 4), 2))
     assert str(caught.value.found).startswith("output 1 of 2")
-    assert ("--precision fp32" in str(caught.value.remedy)) == (precision == torch.float16)
-    _require_finite(image((2, 4, 5, 6)), precision)
 
 
-def test_one_voxel_that_is_not_finite_is_found() -> None:
-    data = image((2, 9, 10, 11))
-    data[1, 8, 9, 10] = float("nan")
-    with pytest.raises(UserError, match="output is not finite"):
-        predict(data, SlidingWindow((4, 4, 4), 2), Copy())
-
-
-def test_an_image_whose_logits_do_not_fit_is_refused_before_they_are_allocated() -> None:
-    data = torch.zeros(1).expand(1, 2**14, 2**14, 2**14)
-    with pytest.raises(UserError, match="Prediction needs more memory than there is") as caught:
-        predict_logits((Copy(),), data, 100, SlidingWindow((4, 4, 4), 2), torch.device("cpu"), torch.float32)
-    assert "16384 x 16384 x 16384 voxels after resampling, 100 classes" in str(caught.value.found)
-    with pytest.raises(UserError, match="Prediction needs more memory than there is"):
-        predict(torch.zeros(1, 3, 3, 3), SlidingWindow((2**12, 2**12, 2**13), 2), Copy())
-
-
-def test_memory_that_runs_out_later_is_explained() -> None:
+def test_memory_that_runs_out_is_explained() -> None:
     class Greedy(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return torch.empty(2**60)
 
-    with pytest.raises(UserError, match="Prediction ran out of memory"):
-        predict(image((1, 8, 8, 8)), SlidingWindow((8, 8, 8), 1), Greedy())
+    with pytest.raises(UserError, match="Prediction ran out of memory") as caught:
+        streamed([Greedy()], image((1, 8, 8, 8)), 1, SlidingWindow((8, 8, 8), 1))
+    assert "8 x 8 x 8 voxels after resampling, 1 classes" in str(caught.value.found)

@@ -36,5 +36,3 @@ def test_memory_of_a_slice_is_that_of_its_largest_array(
     assert resampler.slice_voxels == voxels
     monkeypatch.setattr(NumpyArrays, "slab_voxels", 2 * voxels)
     assert next(resampler.slabs(ARRAYS)) == (0, 2)
-    assert next(resampler.slabs(ARRAYS, volumes=2)) == (0, 1)
-    assert next(resampler.slabs(ARRAYS, volumes=9)) == (0, 1)

@@ -66,13 +66,17 @@ class Turn:
 
     def array(self, values: NDArray[ScalarT]) -> NDArray[ScalarT]:
         """A turned copy of an array (..., z, y, x); the array itself where nothing is turned."""
+        return np.ascontiguousarray(self.view(values)) if self else values
+
+    def view(self, values: NDArray[ScalarT]) -> NDArray[ScalarT]:
+        """An array (..., z, y, x) as it is when it is turned, in the same memory."""
         if not self:
             return values
         from nibabel.orientations import apply_orientation
 
         steps = np.stack([self.places, self.signs], axis=1)
         turned: NDArray[Any] = apply_orientation(values.T, steps).T
-        return np.ascontiguousarray(turned)
+        return turned
 
     def spacing(self, spacing: tuple[float, float, float]) -> tuple[float, float, float]:
         """The spacing (z, y, x) of a turned array."""

@@ -42,7 +42,10 @@ def refuse_place(output: Path, inputs: Sequence[Path], cases: Sequence[Case]) ->
     for above in (folder, *folder.parents):
         inside = folder.relative_to(above).parts[:1]
         workspace = Workspace(above)
-        own = {path.relative_to(above).parts[0] for path in (workspace.stores, workspace.fixed_labels)} | {"models"}
+        own = {path.relative_to(above).parts[0] for path in (workspace.stores, workspace.fixed_labels)} | {
+            "models",
+            "ensembles",
+        }
         if workspace.plan_file.exists() and (not inside or inside[0] in own):
             raise _refused("is a workspace or part of one", output)
         if ModelFolder(above).card_file.exists() and (not inside or inside[0].startswith("fold_")):

@@ -25,6 +25,7 @@ from umseg.dataset.check.digest import digest_of_file, digest_of_record
 from umseg.dataset.dataset import Case
 from umseg.dataset.io.registry import format_of
 from umseg.dataset.listing import is_folder, list_folder, not_readable
+from umseg.inference.postprocessing.classes import ClassCleaning
 from umseg.preprocess.instance_cleaning import Cleaning
 
 RECORD = "predictions.jsonl"
@@ -44,9 +45,12 @@ class Settings(SparseRecord):
         precision: Number format of the convolutions.
         first_stage: The same of a cascade's first stage.
         cleaning: How objects are cleaned; None if they stay as they are.
+        skip_empty: Whether windows outside of the body are left out.
+        class_cleaning: How label maps of classes are cleaned; None if they stay as they are.
+        others: The same of the other models that predict together with this one.
     """
 
-    sparse = ("cleaning",)
+    sparse = ("cleaning", "skip_empty", "class_cleaning", "others")
 
     card: str
     weights: dict[str, str]
@@ -55,6 +59,9 @@ class Settings(SparseRecord):
     precision: str
     first_stage: Settings | None = None
     cleaning: Cleaning | None = None
+    skip_empty: bool = False
+    class_cleaning: ClassCleaning | None = None
+    others: tuple[Settings, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,61 +1,51 @@
-"""Sliding-window prediction with Gaussian weights (docs/rules.md, Inference)."""
+"""Sliding-window prediction with Gaussian weights (docs/rules.md, Inference), in memory that does not grow with length.
+
+Windows go over the image in raster order. Of their weighted sums only those planes are kept that a later window still
+touches; finished ones are handed on as slabs.
+"""
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from itertools import takewhile
 
-import numpy as np
 import torch
-import torch.nn.functional as F
-from scipy.ndimage import gaussian_filter1d
 from torch import Tensor, nn
 
-from umseg.common.errors import UserError
-from umseg.common.memory import explained_memory, require_memory
-from umseg.common.text import by, few
-from umseg.kernels.runtime.memory_format import channels_last
-from umseg.models.device import autocast
+from umseg.common.memory import explained_memory
+from umseg.common.text import by
+from umseg.inference.windows.batches import BatchSize, batch_size
+from umseg.inference.windows.empty import find_empty
+from umseg.inference.windows.finite import FiniteCheck
+from umseg.inference.windows.rolling import depth_of_sums, height
+from umseg.inference.windows.runner import Job, Runner, Section
+from umseg.inference.windows.slab import Slab, Strip
+from umseg.inference.windows.strips import REMEDY
+from umseg.inference.windows.tiles import Corner, Tiles
+from umseg.inference.windows.window import SlidingWindow
 
-PEAK = 10.0
-_BYTES = 4  # of a logit
-_REMEDY = "Check the spacing of the image; predict where there is more memory, or with a model for coarser images."
-
-
-@dataclass(frozen=True)
-class SlidingWindow:
-    """The way in which an image is covered with patches.
-
-    Attributes:
-        patch: Patch size; two axes mean that every slice along axis 0 is covered separately.
-        batch_size: Number of patches that are computed together.
-        step: Distance of neighbouring patches as a fraction of the patch.
-        mirror_axes: Axes of the patch that are flipped; the logits are averaged over all combinations of flips. Empty:
-            no mirroring.
-    """
-
-    patch: tuple[int, ...]
-    batch_size: int
-    step: float = 0.5
-    mirror_axes: tuple[int, ...] = ()
+Progress = Callable[[int, int], None]
+"""A function that is told how many windows of an image are done, and how many there are."""
 
 
 @torch.inference_mode()
-def predict_logits(
+def finished_slabs(
     networks: Sequence[nn.Module],
     data: Tensor,
     num_classes: int,
     window: SlidingWindow,
     device: torch.device,
     precision: torch.dtype,
-    progress: Callable[[int, int], None] | None = None,
-) -> Tensor:
-    """Average the networks' logits over all patches that cover a voxel.
+    *,
+    strips: Sequence[Strip],
+    regions: bool = False,
+    batch: BatchSize | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Slab]:
+    """The weighted sums of the networks' logits over all windows that cover a voxel, slab by slab.
 
-    The sums are kept on the device or, if its memory does not suffice, on the CPU.
+    The sums are kept on the device or, if its memory does not suffice, on the CPU. Each voxel's windows are added in
+    the same order whatever the strips are.
 
     Args:
         networks: Networks on ``device`` in evaluation mode, one per fold; their logits are averaged.
@@ -64,183 +54,67 @@ def predict_logits(
         window: The way in which the image is covered.
         device: Device of the networks.
         precision: Number format of the convolutions.
-        progress: Function that is told after every batch how many patches are done, and how many there are. On CUDA
+        strips: What is worked on at once, from ``strips.choose_strips``.
+        regions: Whether each output is a region by itself; this only matters where windows are left out.
+        batch: Number of windows in a batch, kept between images; None finds it anew.
+        progress: Function that is told after every batch how many windows are done, and how many there are. On CUDA
             they are done when they are queued: nothing waits for the device.
 
-    Returns:
-        (num_classes, z, y, x) float32 logits, all finite.
+    Yields:
+        Per strip the planes in ascending order, together the whole image; all values are finite. On CUDA that is
+        certain only after the last slab.
 
     Raises:
         UserError: There is not enough memory, or a logit is not finite.
     """
-    voxels = math.prod(max(size, side) for size, side in zip(data.shape[1:], _with_depth(window.patch), strict=True))
-    found = f"{by(data.shape[1:])} voxels after resampling, {num_classes} classes"
-    places = [device, torch.device("cpu")] if device.type != "cpu" else [device]
-    with explained_memory("Prediction", found=found, remedy=_REMEDY):
-        for place in places:
-            if place.type == "cpu":
-                # The sums of all classes, and of the weights.
-                require_memory(_BYTES * (num_classes + 1) * voxels, "Prediction", found=found, remedy=_REMEDY)
-            try:
-                logits = _predict(networks, data.to(place), num_classes, window, device, precision, progress)
-                break
-            except torch.cuda.OutOfMemoryError:
-                if place == places[-1]:
-                    raise
-                torch.cuda.empty_cache()
-    _require_finite(logits, precision)
-    return logits
+    tiles = Tiles.covering(data.shape[1:], window.patch, window.step)
+    emptiness = find_empty(data, tiles) if window.skip_empty else None
+    batch = batch or batch_size(window, device)
+    runner = Runner(networks, num_classes, window, device, precision, batch)
+    check = FiniteCheck(precision)
+    corners = [tiles.corners(strip) for strip in strips]
+    if emptiness is not None:
+        corners = [emptiness.without_unneeded(of_strip) for of_strip in corners]
+    count = _Count(sum(map(len, corners)), progress)
+    found = f"{by(tiles.shape)} voxels after resampling, {num_classes} classes"
+    with explained_memory("Prediction", found=found, remedy=REMEDY):
+        depth = depth_of_sums(tiles, strips, batch.most, num_classes)
+        section = runner.section(data, tiles, max(map(height, strips)), depth)
+        for strip, of_strip in zip(strips, corners, strict=True):
+            section.sums.begin(strip)
+            for slab in _finished(section, of_strip, runner, count):
+                check.look(slab.sums)
+                if emptiness is not None:
+                    emptiness.fill(slab, regions)
+                yield slab
+    check.end()
 
 
-def _require_finite(logits: Tensor, precision: torch.dtype) -> None:
-    """Refuse logits of which the most probable class means nothing; the host waits for the device once.
+class _Count:
+    """The number of windows that are done."""
 
-    Raises:
-        UserError: A logit is NaN or infinite.
-    """
-    # The extremes need no memory, and are NaN where any value is.
-    extremes = torch.stack([extreme for output in logits for extreme in output.aminmax()])
-    finite = torch.isfinite(extremes).reshape(len(logits), 2).all(dim=1).tolist()
-    if not all(finite):
-        wrong = [str(number) for number, is_finite in enumerate(finite) if not is_finite]
-        half = precision == torch.float16
-        raise UserError(
-            "The network's output is not finite (NaN or infinity), so that it segments nothing.",
-            found=f"output {few(wrong)} of {len(finite)}, precision {str(precision).removeprefix('torch.')}",
-            expected="finite numbers",
-            remedy="Predict with --precision fp32."
-            if half
-            else "Check that the model has not diverged in training, "
-            "and that the image is one of those that it was trained for.",
-        )
+    def __init__(self, total: int, progress: Progress | None) -> None:
+        self._done, self._total, self._progress = 0, total, progress
+
+    def add(self, windows: int) -> None:
+        self._done += windows
+        if self._progress is not None:
+            self._progress(self._done, self._total)
 
 
-def _predict(
-    networks: Sequence[nn.Module],
-    data: Tensor,
-    num_classes: int,
-    window: SlidingWindow,
-    device: torch.device,
-    precision: torch.dtype,
-    progress: Callable[[int, int], None] | None,
-) -> Tensor:
-    flat, patch = len(window.patch) == 2, _with_depth(window.patch)
-    padded, inside = pad_to(data, patch)
-    total = torch.zeros((num_classes, *padded.shape[1:]), device=data.device)
-    weight_sum = torch.zeros(padded.shape[1:], device=data.device)
-    weight = gaussian_weight(window.patch).reshape(patch)
-    all_corners, done = patch_corners(padded.shape[1:], patch, window.step), 0
-    for corners in _chunks(all_corners, window.batch_size):
-        places = [_place(corner, patch) for corner in corners]
-        batch = torch.stack([padded[place] for place in places]).to(device, non_blocking=True)
-        if flat:
-            batch = batch.squeeze(2)
-        logits = _average(networks, batch, window.mirror_axes, device, precision)
-        logits = logits.reshape(len(corners), num_classes, *patch).to(total.device)
-        local = weight.to(total.device)
-        for place, patch_logits in zip(places, logits, strict=True):
-            total[place].addcmul_(patch_logits, local)
-            weight_sum[place[1:]] += local
-        done += len(corners)
-        if progress is not None:
-            progress(done, len(all_corners))
-    total /= weight_sum
-    return total[inside]
+def _finished(section: Section, corners: Sequence[Corner], runner: Runner, count: _Count) -> Iterator[Slab]:
+    """Compute the windows of a strip, and hand over the planes behind which the next window begins."""
+    done = 0
+    while done < len(corners):
+        yield from section.sums.finish(corners[done][0])
+        jobs = _batch(section, corners[done : done + runner.batch.size])
+        runner.add(jobs)
+        done += len(jobs)
+        count.add(len(jobs))
+    yield from section.sums.finish(section.tiles.shape[0])
 
 
-def _with_depth(patch: tuple[int, ...]) -> tuple[int, ...]:
-    """The patch as (z, y, x); one of two axes is a slice."""
-    return (1, *patch) if len(patch) == 2 else patch
-
-
-def _place(corner: Sequence[int], patch: Sequence[int]) -> tuple[slice, ...]:
-    """The index of a patch in an array (channels, *spatial)."""
-    return slice(None), *(slice(c, c + p) for c, p in zip(corner, patch, strict=True))
-
-
-def _average(
-    networks: Sequence[nn.Module],
-    batch: Tensor,
-    mirror_axes: tuple[int, ...],
-    device: torch.device,
-    precision: torch.dtype,
-) -> Tensor:
-    """Mean logits over networks and flips, float32."""
-    flips = [
-        tuple(axis + 2 for axis in axes)
-        for count in range(len(mirror_axes) + 1)
-        for axes in itertools.combinations(mirror_axes, count)
-    ]
-    total: Tensor | None = None
-    for axes in flips:
-        flipped = channels_last(batch.flip(axes) if axes else batch)
-        for network in networks:
-            with autocast(device, precision):
-                logits = network(flipped).float()
-            logits = logits.flip(axes) if axes else logits
-            total = logits if total is None else total.add_(logits)
-    assert total is not None
-    return total.div_(len(flips) * len(networks))
-
-
-def tile_starts(size: int, patch: int, step: float) -> tuple[int, ...]:
-    """First voxels of the patches along one axis: evenly spread, at most ``step`` patches apart.
-
-    Source: docs/rules.md, Inference.
-
-    >>> tile_starts(110, 64, 0.5)
-    (0, 23, 46)
-    """
-    if size <= patch:
-        return (0,)
-    count = math.ceil((size - patch) / (patch * step)) + 1
-    return tuple(round(i * (size - patch) / (count - 1)) for i in range(count))
-
-
-def patch_corners(shape: Sequence[int], patch: Sequence[int], step: float) -> list[tuple[int, ...]]:
-    """Lower corners of all patches in raster order; along an axis where the patch is 1 every voxel is visited."""
-    axes = [tile_starts(s, p, step) if p > 1 else tuple(range(s)) for s, p in zip(shape, patch, strict=True)]
-    return list(itertools.product(*axes))
-
-
-@lru_cache(maxsize=4)
-def gaussian_weight(patch: tuple[int, ...]) -> Tensor:
-    """Weight of every voxel of a patch: a Gaussian of sigma = patch / 8 about ``patch // 2``, peak 10.
-
-    Source: docs/rules.md, Inference.
-
-    The published weights are float16, in which the far corners underflow to zero and are set to the smallest other
-    weight. Therefore the smallest value here is that of float16, and no voxel has weight zero.
-    """
-    weight = np.ones(())
-    for size in patch:
-        delta = np.zeros(size)
-        delta[size // 2] = 1
-        weight = np.multiply.outer(weight, gaussian_filter1d(delta, size / 8, mode="constant"))
-    weight *= PEAK / weight.max()
-    smallest = float(np.finfo(np.float16).smallest_subnormal)
-    return torch.from_numpy(np.maximum(weight, smallest).astype(np.float32))
-
-
-def pad_to(data: Tensor, patch: Sequence[int]) -> tuple[Tensor, tuple[slice, ...]]:
-    """Pad with zeros on both sides to at least the patch; an odd voxel goes to the far side.
-
-    Args:
-        data: (channels, *spatial).
-        patch: Smallest size per spatial axis.
-
-    Returns:
-        The padded data and the index of the original in it: ``padded[inside]`` equals ``data``.
-    """
-    missing = [max(p - s, 0) for s, p in zip(data.shape[1:], patch, strict=True)]
-    before = [m // 2 for m in missing]
-    inside = _place(before, data.shape[1:])
-    if not any(missing):
-        return data, inside
-    widths = [side for b, m in zip(reversed(before), reversed(missing), strict=True) for side in (b, m - b)]
-    return F.pad(data, widths), inside
-
-
-def _chunks(items: list[tuple[int, ...]], size: int) -> Iterator[list[tuple[int, ...]]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
+def _batch(section: Section, corners: Sequence[Corner]) -> list[Job]:
+    """The first windows that are added before a plane is finished, so that all their planes must have places."""
+    behind = max(corners[0][0], 0) + section.sums.depth
+    return [Job(section, corner) for corner in takewhile(lambda at: section.last_plane(at) < behind, corners)]

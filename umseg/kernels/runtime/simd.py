@@ -269,6 +269,19 @@ def largest(typingctx: Any, x: Any) -> Any:
 
 
 @intrinsic
+def total(typingctx: Any, x: Any) -> Any:
+    """The sum of all lanes, by halves."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        (x,) = args
+        for step in (8, 4, 2, 1):
+            x = builder.fadd(x, _shuffle(builder, x, x, [lane ^ step for lane in range(LANES)]))
+        return builder.extract_element(x, ir.Constant(_I32, 0))
+
+    return types.float32(vector), codegen
+
+
+@intrinsic
 def zero(typingctx: Any) -> Any:
     """Zero in every lane."""
 

@@ -52,9 +52,6 @@ class Arrays(Protocol):
     def empty(self, shape: Sequence[int]) -> Array:
         """An uninitialised array for results."""
 
-    def to_host(self, array: Array) -> NDArray[Any]:
-        """The values as a numpy array: a new one or the given one."""
-
 
 @dataclass(frozen=True)
 class NumpyArrays:
@@ -78,7 +75,3 @@ class NumpyArrays:
     def empty(self, shape: Sequence[int]) -> NDArray[Any]:
         """As in ``Arrays``."""
         return np.empty(shape, dtype=self.dtype)
-
-    def to_host(self, array: NDArray[Any]) -> NDArray[Any]:
-        """As in ``Arrays``."""
-        return array

@@ -42,7 +42,6 @@ class Resampler:
         self.separate = axis is not None
         self.lead = axis or 0
         self.order = order
-        self.identity = tuple(old_shape) == tuple(new_shape)
         self._old = _lead_first(old_shape, self.lead)
         self._new = _lead_first(new_shape, self.lead)
         self._nearest = nearest_indices(self._old[0], self._new[0])
@@ -53,17 +52,15 @@ class Resampler:
         used = 0 if self.separate else math.prod(self._old) // self._new[0]
         return max(used, math.prod(self._old[1:]), math.prod(self._new[1:]))
 
-    def slabs(self, arrays: Arrays, volumes: int = 1) -> Iterator[tuple[int, int]]:
-        """Ranges of output slices such that slabs of ``volumes`` volumes fit in memory together."""
-        step = max(1, arrays.slab_voxels // (self.slice_voxels * volumes))
+    def slabs(self, arrays: Arrays) -> Iterator[tuple[int, int]]:
+        """Ranges of output slices whose temporary arrays are as large as the library wants them."""
+        step = max(1, arrays.slab_voxels // self.slice_voxels)
         for start in range(0, self._new[0], step):
             yield start, min(start + step, self._new[0])
 
     def slab(self, volume: Array, start: int, stop: int, arrays: Arrays) -> Array:
         """Output slices ``start:stop`` along ``lead``, with that axis first: (stop - start, ., .) in ``arrays``."""
         moved = arrays.library.moveaxis(volume, self.lead, 0)
-        if self.identity:
-            return arrays.load(moved[start:stop])
         if not self.separate:
             return self._in_plane(self._along_lead(moved, start, stop, arrays), arrays)
         sources, position = np.unique(self._nearest[start:stop], return_inverse=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pytest
@@ -50,6 +52,19 @@ def test_values_that_are_not_valid_are_copied_as_they_are(tmp_path: Path) -> Non
     identity = read(tmp_path / "case").identity
     assert (identity.PatientID, identity.StudyDate, identity.PatientSex) == ("x" * 90, "1.2.2020", "unknown")
     assert identity.PatientName == "A" * 70
+
+
+def test_the_size_of_pixels_is_the_one_that_was_segmented(tmp_path: Path) -> None:
+    segment(tmp_path / "case", make_labels())
+    corrected = replace(read_geometry(tmp_path / "case"), spacing=(0.7, 0.7, 2.0))
+    assert read_source(tmp_path / "case", corrected).geometry == corrected
+
+
+@pytest.mark.parametrize("change", [{"spacing": (0.5, 0.75, 2.5)}, {"origin": (0, 0, 0)}, {"size": (9, 8, 4)}])
+def test_another_grid_than_the_one_that_was_segmented_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    segment(tmp_path / "case", make_labels())
+    with pytest.raises(UserError, match="was changed"):
+        read_source(tmp_path / "case", replace(read_geometry(tmp_path / "case"), **change))
 
 
 def test_reports_beside_the_slices_are_no_images(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from umseg.dataset.io.formats.dicom.elements import quiet, read_elements
 from umseg.dataset.io.formats.dicom.format import Dicom
 from umseg.dataset.io.formats.dicom.frames import Frame, read_frames
 from umseg.dataset.io.formats.dicom.series import read_series
-from umseg.dataset.io.grid import Geometry
+from umseg.dataset.io.grid import SPACING_TOLERANCE, Geometry, placement_difference
 from umseg.dataset.io.registry import format_of
 from umseg.dataset.io.source import unreadable
 
@@ -40,7 +41,7 @@ class SourceSeries:
     Attributes:
         identity: Attributes of patient, study and place in space, as text without an encoding.
         slices: The images, in the order of the planes of a label map.
-        geometry: The grid of the volume.
+        geometry: The grid of the volume, as it was segmented.
     """
 
     identity: Dataset
@@ -94,14 +95,22 @@ def read_source(path: Path, geometry: Geometry) -> SourceSeries:
         UserError: The series cannot be read, or is no longer the one that was segmented.
     """
     series = read_series(path, Dicom().slices(path))
-    if series.geometry != geometry:
+    if not _same_volume(series.geometry, geometry):
         raise UserError(
             "The DICOM series was changed while it was segmented.",
             file=path,
             found="slices of another size or place, or another number of them",
             remedy="Segment the series again when it is complete.",
         )
-    return SourceSeries(_identity(series.slices[0].path), series.slices, series.geometry)
+    return SourceSeries(_identity(series.slices[0].path), series.slices, geometry)
+
+
+def _same_volume(stated: Geometry, segmented: Geometry) -> bool:
+    """Whether slices lie where they lay; the size of pixels may have been corrected, or taken from another channel."""
+    if stated.size != segmented.size or placement_difference(stated, segmented) is not None:
+        return False
+    steps = [grid.spacing[2] for grid in (stated, segmented)]
+    return stated.size[2] == 1 or math.isclose(*steps, rel_tol=SPACING_TOLERANCE)
 
 
 def _guarded(file: Path) -> list[Frame]:

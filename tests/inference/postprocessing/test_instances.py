@@ -17,7 +17,7 @@ from umseg.common.errors import UserError
 from umseg.dataset.check.digest import digest_of_record
 from umseg.inference import Predictor
 from umseg.inference.pipeline.record import Settings
-from umseg.inference.postprocessing import Postprocessing, combined, described, find_cleaning
+from umseg.inference.postprocessing.instances import Postprocessing, combined, described, find_cleaning
 from umseg.preprocess.instance_cleaning import Cleaning
 from umseg.workspace import FoldFolder
 

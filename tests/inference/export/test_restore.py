@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import zlib
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,12 +14,13 @@ import torch
 from scipy import ndimage
 
 from tests.preprocess.cases import make_configuration, make_image, make_label, make_plan
+from umseg.inference.export import label_map, probabilities, restore
+from umseg.inference.export.device import DeviceLabels
+from umseg.inference.export.restore import restore_label_map, restore_probabilities
 from umseg.planning.plan import Configuration, Plan
-from umseg.preprocess import preprocess_case, restore, restore_label_map, restore_probabilities
+from umseg.preprocess import preprocess_case
 from umseg.preprocess.case import CaseProperties
-from umseg.preprocess.resampling.arrays import NumpyArrays
 from umseg.preprocess.resampling.resample import resample
-from umseg.preprocess.resampling.tensors import TorchArrays
 
 SHAPE = (22, 30, 26)
 SPACING = (1.0, 0.9, 1.1)
@@ -25,14 +29,13 @@ CUDA = torch.device("cuda")
 SETTINGS = [make_configuration((1.3, 1.0, 0.8)), make_configuration((0.7, 0.9)), make_configuration((4.0, 1.0, 1.0))]
 
 
-@pytest.fixture(params=["numpy", "torch"])
+@pytest.fixture(params=["kernels", "torch"])
 def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Resample in small slabs; with torch the code for GPUs runs on the CPU."""
-    for arrays in (NumpyArrays, TorchArrays):
-        monkeypatch.setattr(arrays, "slab_voxels", 2000)
+    monkeypatch.setattr(restore, "_SLAB_LOGITS", 8000)
     if request.param == "torch":
-        cpu = TorchArrays(torch.device("cpu"))
-        monkeypatch.setattr(restore, "_place", lambda logits, device, resampler: (torch.from_numpy(logits), cpu))
+        for module in (label_map, probabilities):
+            monkeypatch.setattr(module, "is_on_device", lambda sums: True)
 
 
 def random_logits(plan: Plan, configuration: Configuration, classes: int) -> tuple[np.ndarray, CaseProperties]:
@@ -162,22 +165,53 @@ def test_tensors_on_the_cpu(dtype: torch.dtype) -> None:
     np.testing.assert_array_equal(restore_label_map(tensor, properties, plan, SETTINGS[0]), expected)
 
 
-@pytest.mark.parametrize("slab_voxels", [2**22, 10])
-def test_a_device_without_room_is_not_used(slab_voxels: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The memory needed is that of a slab, or of a single slice where a slice is larger."""
-    asked: list[Any] = []
-    monkeypatch.setattr(restore, "has_room", lambda *arguments: asked.append(arguments))
-    monkeypatch.setattr(TorchArrays, "slab_voxels", slab_voxels)
+def test_a_device_without_room_hands_over_to_the_cpu(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     plan = make_plan(full=SETTINGS[0])
     logits, properties = random_logits(plan, SETTINGS[0], 3)
     expected = restore_label_map(logits, properties, plan, SETTINGS[0])
-    assert not asked
-    result = restore_label_map(torch.from_numpy(logits), properties, plan, SETTINGS[0], device=CUDA)
-    ((device, voxels),) = asked
-    assert device == CUDA
-    planes = [np.prod(shape[1:]) for shape in (properties.shape_after_cropping, properties.shape_after_resampling)]
-    assert voxels == max(slab_voxels, *planes)
+    add, calls = DeviceLabels.add, []
+
+    def add_twice(*arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) > 2:
+            raise torch.cuda.OutOfMemoryError
+        return add(*arguments)
+
+    monkeypatch.setattr(DeviceLabels, "add", add_twice)
+    monkeypatch.setattr(label_map, "is_on_device", lambda sums: True)
+    monkeypatch.setattr(restore, "_SLAB_LOGITS", 4000)
+    result = restore_label_map(logits, properties, plan, SETTINGS[0])
+    assert len(calls) == 3
+    assert "memory of the GPU is used up" in caplog.text
     np.testing.assert_array_equal(result, expected)
+
+
+def test_labels_are_those_of_earlier_versions(golden: Path) -> None:
+    """Label maps and some probabilities that were recorded when every logit was interpolated."""
+    recorded = json.loads((golden / "export.json").read_text())
+    spacings = [(1.3, 1.0, 0.8), (0.7, 0.9), (4.0, 1.0, 1.0), (1.0, 0.9, 1.1), (1.0, 4.0, 1.0), (0.6, 0.6, 2.5)]
+    for spacing, order in product(spacings, ORDERS):
+        configuration = make_configuration(spacing)
+        plan = make_plan(order, any=configuration)
+        properties = preprocess_case(make_image(SHAPE), SPACING, plan, configuration).properties
+        logits = sawtooth((5, *properties.shape_after_resampling))
+        classes = restore_label_map(logits, properties, plan, configuration)
+        regions = restore_label_map(logits, properties, plan, configuration, (3, 1, 2, 300, 5))
+        soft = restore_probabilities(logits, properties, plan, configuration).reshape(5, -1)
+        expected = recorded[f"{spacing} {order}"]
+        assert np.bincount(classes.ravel()).tolist() == expected["counts"]
+        assert zlib.crc32(classes.tobytes()) == expected["classes"]
+        assert zlib.crc32(regions.tobytes()) == expected["regions"]
+        np.testing.assert_allclose(soft[:, ::1999].mean(axis=1), expected["probability"], atol=2e-6)
+
+
+def sawtooth(shape: tuple[int, ...]) -> np.ndarray:
+    """Numbers between -1 and 1 that are exact on every machine."""
+    places = np.arange(np.prod(shape), dtype=np.uint64) * np.uint64(2654435761) % np.uint64(2**32)
+    numbers: np.ndarray = (places.astype(np.float64) / 2**31 - 1).astype(np.float32).reshape(shape)
+    return numbers
 
 
 @pytest.mark.gpu

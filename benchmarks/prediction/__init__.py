@@ -1,0 +1,1 @@
+"""The parts of the benchmark ``predict``: each measures one promise of prediction."""

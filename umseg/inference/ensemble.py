@@ -1,0 +1,239 @@
+"""Several models that predict together: their probabilities are averaged on the voxels of the image.
+
+Source: paper, Discussion. The models may have different plans; their windows go on in step, so that no more than a few
+planes of probabilities are in memory.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from umseg.common.errors import UserError
+from umseg.common.memory import require_memory
+from umseg.common.text import by, few
+from umseg.dataset.io.orientation import Turn
+from umseg.inference.export.grid import OutputGrid
+from umseg.inference.export.probabilities import probability_chunks
+from umseg.inference.export.restore import collect_probabilities
+from umseg.inference.export.target import LabelTarget, label_numbers
+from umseg.inference.model import LoadedModel, Stages
+from umseg.inference.pipeline.record import Settings
+from umseg.inference.postprocessing.classes import ClassCleaning
+from umseg.inference.segmentation import region_values
+from umseg.inference.segmenter import Progress
+from umseg.inference.windows.slab import Strip
+from umseg.models.card import ModelCard
+from umseg.preprocess.instance_cleaning import Cleaning
+from umseg.preprocess.instances import find_instances
+
+_CHUNK_NUMBERS = 2**25
+"""Numbers of the probabilities of one model that are in memory at once."""
+
+Probabilities = NDArray[np.float32]
+
+
+class Ensemble:
+    """A ``Segmenter`` of several models.
+
+    Args:
+        members: At least two models.
+        class_cleaning: How label maps of classes are cleaned; None leaves them as they are.
+        cleaning: How maps of objects are cleaned.
+
+    Raises:
+        UserError: The models were trained for different channels or labels.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[LoadedModel],
+        class_cleaning: ClassCleaning | None = None,
+        cleaning: Cleaning | None = None,
+    ) -> None:
+        self.members = tuple(members)
+        self.class_cleaning = class_cleaning
+        self.cleaning = cleaning
+        expected = _data(self.card)
+        for member in self.members[1:]:
+            if _data(member.card) != expected:
+                raise UserError(
+                    "The models cannot predict together, because they were trained for different data.",
+                    found=f"{_data(member.card)} ({member.card.model} of {member.card.plan.dataset_name})",
+                    expected=f"{expected} ({self.card.model} of {self.card.plan.dataset_name})",
+                    remedy="Name models with the same channels and labels.",
+                )
+
+    @property
+    def card(self) -> ModelCard:
+        """The card of the first model; channels and labels are those of all."""
+        return self.members[0].card
+
+    @property
+    def settings(self) -> Settings:
+        """What label maps depend on besides their images."""
+        first, *others = (member.settings for member in self.members)
+        update = {"others": tuple(others), "class_cleaning": self.class_cleaning, "cleaning": self.cleaning}
+        return first.model_copy(update=update)
+
+    def prepare(
+        self,
+        array: NDArray[Any],
+        spacing: tuple[float, float, float],
+        axes: str | None = None,
+        *,
+        overwrite: bool = False,
+    ) -> tuple[Stages, ...]:
+        """What each model sees of an image; arguments as those of ``LoadedModel.prepare``."""
+        last = len(self.members) - 1
+        return tuple(
+            member.prepare(array, spacing, axes, overwrite=overwrite and number == last)
+            for number, member in enumerate(self.members)
+        )
+
+    def turn_of(self, prepared: Sequence[Stages]) -> Turn:
+        """The turn from an image's own axes to those of its label map, which are those of the first model."""
+        return self.members[0].turn_of(prepared[0])
+
+    def is_small(self, prepared: Sequence[Stages]) -> bool:
+        """Every image goes through the networks by itself."""
+        return False
+
+    def label_map(self, prepared: Sequence[Stages], progress: Progress | None = None) -> NDArray[Any]:
+        """The label map (z, y, x) along the axes of the first model's training images."""
+        case = prepared[0][-1].case
+        if self._in_step(prepared):
+            label_map: NDArray[Any] = self._streamed(prepared, progress)
+        else:
+            found = self.turn_of(prepared).array(self._collected(prepared, progress))
+            label_map = decide(found, label_numbers(len(found), region_values(self.card)), self.card)
+        if self.class_cleaning is None:
+            return label_map
+        return self.class_cleaning.apply(label_map, self.card.dataset.foreground, case.properties.spacing)
+
+    def label_maps(self, several: Sequence[Any]) -> list[NDArray[Any]]:
+        """The same of several images."""
+        return [self.label_map(prepared) for prepared in several]
+
+    def finish(self, label_map: NDArray[Any], turn: Turn) -> NDArray[Any]:
+        """What is made of ``label_map``: in an instance task its objects, cleaned; along the image's own axes."""
+        if self.card.dataset.task == "instance":
+            label_map = find_instances(label_map)
+            label_map = label_map if self.cleaning is None else self.cleaning.apply(label_map)
+        return turn.inverse.array(label_map)
+
+    def probabilities(self, prepared: Sequence[Stages]) -> tuple[NDArray[Any], Probabilities]:
+        """The finished label map, and the mean probabilities (classes, z, y, x), along the image's own axes.
+
+        Raises:
+            UserError: There is not enough memory for all classes of the whole image.
+        """
+        turn, found = self.turn_of(prepared), self._collected(prepared, None)
+        numbers = label_numbers(len(found), region_values(self.card))
+        return self.finish(decide(turn.array(found), numbers, self.card), turn), found
+
+    def _in_step(self, prepared: Sequence[Stages]) -> bool:
+        """Whether planes of all models are planes of the image along the same axis."""
+        orders = {
+            (member.card.plan.transpose_forward, stages[-1].turn, stages[-1].case.properties.bbox)
+            for member, stages in zip(self.members, prepared, strict=True)
+        }
+        return len(orders) == 1
+
+    def _streamed(self, prepared: Sequence[Stages], progress: Progress | None) -> NDArray[Any]:
+        """The label map, a few planes at a time."""
+        properties, dataset = prepared[0][-1].case.properties, self.card.dataset
+        numbers = label_numbers(dataset.num_classes, region_values(self.card))
+        target = LabelTarget(properties, self.card.plan, numbers.dtype)
+        for rows in self._row_ranges(prepared):
+            for planes, mean in self._mean_chunks(prepared, rows, progress):
+                target.crop[planes, rows] = decide(mean, numbers, self.card)
+            target.missing[:, rows] = False
+        return target.label_map()
+
+    def _row_ranges(self, prepared: Sequence[Stages]) -> list[slice]:
+        """Rows of the image that are worked on together: as many as the strips of the most demanding model allow."""
+        count = max(
+            len(member.strips(stages, share=len(self.members)))
+            for member, stages in zip(self.members, prepared, strict=True)
+        )
+        edges = np.linspace(0, prepared[0][-1].case.properties.shape_after_cropping[1], count + 1).astype(int)
+        return [slice(int(start), int(stop)) for start, stop in itertools.pairwise(edges) if stop > start]
+
+    def _mean_chunks(
+        self, prepared: Sequence[Stages], rows: slice, progress: Progress | None
+    ) -> Iterator[tuple[slice, Probabilities]]:
+        """Mean probabilities (outputs, planes, rows, x) of these rows, plane by plane."""
+        dataset = self.card.dataset
+        width = prepared[0][-1].case.properties.shape_after_cropping[2]
+        planes = max(1, _CHUNK_NUMBERS // (dataset.num_classes * (rows.stop - rows.start) * width))
+        streams, parts = [], []
+        for number, (member, stages) in enumerate(zip(self.members, prepared, strict=True)):
+            grid = OutputGrid.of(stages[-1].case.properties, member.card.configuration)
+            strip = Strip(int(grid.y.low[rows].min()), int(grid.y.high[rows].max()) + 1)
+            slabs = member.slabs(stages, _share(progress, number, len(self.members)), [strip])
+            streams.append(probability_chunks(slabs, grid, regions=dataset.has_regions, planes=planes))
+            first = grid.y.span(strip.start, strip.stop).start
+            parts.append(slice(rows.start - first, rows.stop - first))
+        for chunks in zip(*streams, strict=True):
+            mean = sum(chunk.values[:, :, part] for chunk, part in zip(chunks, parts, strict=True))
+            yield chunks[0].planes, np.asarray(mean / np.float32(len(chunks)), dtype=np.float32)
+
+    def _collected(self, prepared: Sequence[Stages], progress: Progress | None) -> Probabilities:
+        """The mean probabilities (classes, z, y, x) along the image's own axes, all in memory."""
+        outputs, shape = self.card.dataset.num_classes, prepared[0][-1].case.properties.shape_before_cropping
+        require_memory(
+            2 * 4 * outputs * int(np.prod(shape)),
+            "Averaging probabilities",
+            found=f"{by(shape)} voxels, {outputs} classes, models with different axes",
+            remedy="Predict together with models of one data set, or where there is more memory.",
+        )
+        total: Probabilities | None = None
+        for number, (member, stages) in enumerate(zip(self.members, prepared, strict=True)):
+            found = collect_probabilities(
+                member.slabs(stages, _share(progress, number, len(self.members))),
+                outputs,
+                stages[-1].case.properties,
+                member.card.plan,
+                member.card.configuration,
+                regions=self.card.dataset.has_regions,
+            )
+            found = stages[-1].turn.inverse.array(found)
+            total = found if total is None else np.add(total, found, out=total)
+        assert total is not None
+        total /= np.float32(len(self.members))
+        return total
+
+
+def decide(probabilities: Probabilities, numbers: NDArray[Any], card: ModelCard) -> NDArray[Any]:
+    """The label of each voxel: the most probable class, or the value of the last region that is likely.
+
+    Args:
+        probabilities: (outputs, planes, rows, x).
+        numbers: The label of each output; with regions those of background and then of each output.
+        card: Card of a model.
+    """
+    if not card.dataset.has_regions:
+        label_map: NDArray[Any] = numbers[probabilities.argmax(axis=0)]
+        return label_map
+    label_map = np.zeros(probabilities.shape[1:], dtype=numbers.dtype)
+    for number, region in zip(numbers[1:], probabilities, strict=True):
+        label_map[region > 0.5] = number
+    return label_map
+
+
+def _share(progress: Progress | None, number: int, count: int) -> Callable[[int, int], None] | None:
+    """The progress of one of several models, of which the last is told: all go on in step."""
+    return progress if number == count - 1 else None
+
+
+def _data(card: ModelCard) -> str:
+    """The channels and labels that a model was trained for, in words."""
+    dataset = card.dataset
+    labels = few((f"{name} = {value}" for name, value in dataset.labels.items()), 20)
+    kind = "objects" if dataset.task == "instance" else labels
+    return f"channels {', '.join(dataset.channel_names.values())}; {kind}"

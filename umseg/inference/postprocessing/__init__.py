@@ -1,0 +1,1 @@
+"""What is done to label maps after prediction, as validation chose it."""

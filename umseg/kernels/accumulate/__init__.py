@@ -1,0 +1,1 @@
+"""Sums of weighted logits, to which windows are added one by one."""

@@ -1,0 +1,1 @@
+"""Counting and joining the voxels of label maps."""

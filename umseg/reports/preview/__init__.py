@@ -1,0 +1,1 @@
+"""Previews: a picture of every segmented case."""

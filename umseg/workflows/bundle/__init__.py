@@ -1,0 +1,1 @@
+"""Bundles: writing a model as one file, importing one, and publishing it on the hub with a card."""
