@@ -65,6 +65,7 @@ BENCHMARKS = {
     "scan_cuda": Benchmark(
         "the selective scan on a GPU, compared with the memory bandwidth and mamba-ssm", "an NVIDIA GPU"
     ),
+    "export": Benchmark("label maps from logits on a CPU, compared with interpolating every logit"),
     "memory": Benchmark("memory of a training step, compared with the predicted memory"),
     "recipes": Benchmark("the score of --recipe quick in a tenth of the iterations", "a planned workspace, hours"),
     "ssm_training": Benchmark("scores with and without Mamba layers", "a planned workspace, hours"),

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.dataset.builder import names_in, write_image
-from tests.inference.models import make_image, write_model
+from tests.inference.models import COLOUR_FILES, make_image, write_model
 from umseg.cli.app import app
 from umseg.cli.predict_options import parse_part
 from umseg.common.errors import UserError
@@ -90,7 +90,7 @@ def test_folders_within_folders(model: Path, inputs: Path, tmp_path: Path) -> No
         assert done.exit_code == 0, done.output
     assert "; 5 kept." in done.output
     label_maps = [f"{case}.nii.gz" for case in CASES]
-    assert names_in(inputs / "out") == [*label_maps, "dataset.json", "predictions.jsonl", "ward_3"]
+    assert names_in(inputs / "out") == [*label_maps, "dataset.json", *COLOUR_FILES, "predictions.jsonl", "ward_3"]
     assert names_in(inputs / "out" / "ward_3") == ["a.nii.gz"]
     lines = (inputs / "out" / "predictions.jsonl").read_text().splitlines()
     assert "ward_3/a.nii.gz" in {json.loads(line)["file"] for line in lines}

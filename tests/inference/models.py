@@ -18,6 +18,9 @@ from umseg.planning.plan import Plan
 from umseg.training.saved import checkpoint
 from umseg.workspace import FINAL
 
+COLOUR_FILES = ("labels.itksnap.txt", "labels.slicer.ctbl")
+"""What stands beside label maps of classes."""
+
 
 def make_plan(dimensions: int, order: tuple[int, int, int]) -> Plan:
     statistics = IntensityStatistics(mean=1, median=1, std=2, min=-5, max=5, percentile_00_5=-4, percentile_99_5=4)

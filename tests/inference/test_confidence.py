@@ -1,15 +1,22 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.inference.models import make_image, write_model
 from umseg.evaluation import dice
+from umseg.inference import Predictor
 from umseg.inference.confidence import Agreement, case_confidence
+from umseg.inference.model import LoadedModel
+from umseg.inference.outputs.statistics import StatisticsOutput
+from umseg.inference.outputs.statistics_records import CaseStatistics
 
 
 def sums(*members: list[int], classes: int = 3) -> torch.Tensor:
@@ -46,3 +53,42 @@ def test_slabs_add_up_to_the_dice_of_whole_label_maps(seed: int, regions: bool, 
         pairs = [(0, 1), (0, 2), (1, 2)]
         expected = [dice(masks[a, output].numpy(), masks[b, output].numpy()) for a, b in pairs]
         assert found == pytest.approx(np.nanmean(expected))
+
+
+SPACING = (1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize("most_bytes", [None, 100_000])
+def test_folds_that_predict_apart_agree_as_much_as_they_do_together(tmp_path: Path, most_bytes: int | None) -> None:
+    folder = write_model(tmp_path / "nnunet__small", folds=("0", "1"))
+    image = make_image((9, 31, 11))[None]
+    model = LoadedModel(folder, "cpu", precision="fp32", confidence=True, most_bytes=most_bytes)
+    prepared = model.prepare(image, SPACING)
+    assert (len(model.strips(prepared)) > 1) is (most_bytes is not None)
+    found = model.segment(prepared)
+    folds = [Predictor(folder, "cpu", precision="fp32", folds=[fold]).predict(image, SPACING) for fold in "01"]
+    assert found.confidence is not None
+    np.testing.assert_allclose(found.confidence, [dice(folds[0] == c, folds[1] == c) for c in (1, 2)])
+    plain = Predictor(folder, "cpu", precision="fp32").predict(image, SPACING)
+    np.testing.assert_array_equal(found.label_map, plain)
+
+
+def test_flips_of_a_single_fold_are_compared(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "nnunet__small")
+    plain = LoadedModel(folder, "cpu", precision="fp32", confidence=True)
+    assert plain.segment(plain.prepare(make_image()[None], SPACING)).confidence is None
+    mirrored = LoadedModel(folder, "cpu", precision="fp32", confidence=True, mirror=True)
+    found = mirrored.segment(mirrored.prepare(make_image()[None], SPACING)).confidence
+    assert found is not None
+    assert all(0 <= value < 1 for value in found)
+
+
+def test_statistics_state_it(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "nnunet__small", folds=("0", "1"))
+    nibabel.save(nibabel.Nifti1Image(make_image().T, np.eye(4)), tmp_path / "a_0000.nii.gz")
+    predictor = Predictor(folder, "cpu", precision="fp32", confidence=True)
+    predictor.predict_files(tmp_path / "a_0000.nii.gz", tmp_path / "out", quiet=True, outputs=[StatisticsOutput()])
+    stated = CaseStatistics.load(tmp_path / "out" / "statistics" / "a.json", "")
+    classes = [entry.confidence for entry in stated.classes]
+    assert all(value is not None and 0 < value < 1 for value in classes)
+    assert stated.confidence == pytest.approx(np.mean([value for value in classes if value is not None]))

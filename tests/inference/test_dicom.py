@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from tests.dataset.builder import write_image
 from tests.dataset.dicom_builder import PATIENT, write_series
-from tests.inference.models import write_model
+from tests.inference.models import COLOUR_FILES, write_model
 from umseg.cli.app import app
 from umseg.dataset.io.images import read_image, read_label
 
@@ -34,7 +34,7 @@ def test_label_maps_are_nifti_on_the_grid_of_the_slices(
         )
     assert result.exit_code == 0, result.output
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        *("a.nii.gz", "b.nii.gz", "dataset.json", "predictions.jsonl")
+        *("a.nii.gz", "b.nii.gz", "dataset.json", *COLOUR_FILES, "predictions.jsonl")
     ]
     label, image = read_label(tmp_path / "out" / "a.nii.gz"), read_image([tmp_path / "in" / "a"])
     assert label.array.shape == VALUES.shape

@@ -18,7 +18,10 @@ from umseg.models.card import load_card
 from umseg.workspace import BEST_CHOICE
 
 SPACING = (1.3, 1.0, 0.9)
-REGIONS = {"labels": {"background": 0, "all": [1, 2, 3], "core": [2, 3], "rim": 3}, "regions_class_order": (3, 1, 2)}
+REGIONS: dict[str, Any] = {
+    "labels": {"background": 0, "all": [1, 2, 3], "core": [2, 3], "rim": 3},
+    "regions_class_order": (3, 1, 2),
+}
 
 
 def coarser(folder: Path, spacing: tuple[float, float, float], order: tuple[int, int, int] = (0, 1, 2)) -> Path:
@@ -86,7 +89,7 @@ def test_the_probabilities_of_several_are_their_mean(two: list[Path]) -> None:
 def test_progress_reaches_the_end(two: list[Path]) -> None:
     model = Predictor(two, "cpu", precision="fp32").model
     told: list[tuple[int, int]] = []
-    model.label_map(model.prepare(make_image((20, 9, 9))[None], SPACING), lambda *now: told.append(now))
+    model.segment(model.prepare(make_image((20, 9, 9))[None], SPACING), lambda *now: told.append(now))
     assert told[-1][0] == told[-1][1]
 
 

@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from tests.dataset.builder import names_in, write_dataset, write_image
-from tests.inference.models import make_image, write_weights
+from tests.inference.models import COLOUR_FILES, make_image, write_weights
 from tests.orientations import values_in_space, write_along
 from tests.training.factories import make_network
 from umseg.cli.app import app
@@ -27,6 +26,7 @@ from umseg.inference.model import LoadedModel
 from umseg.inference.pipeline.failure_list import FAILURES
 from umseg.inference.pipeline.output_place import refuse_place
 from umseg.inference.pipeline.record import RECORD
+from umseg.inference.segmenter import Segmentation
 from umseg.models.card import load_card
 
 IMAGES = ("a", "b", "c")
@@ -125,15 +125,15 @@ class TestFailures:
         monkeypatch: pytest.MonkeyPatch,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        real = LoadedModel.label_map
+        real = LoadedModel.segment
         calls = iter(range(9))
 
-        def interrupt(self: LoadedModel, *arguments: Any) -> NDArray[Any]:
+        def interrupt(self: LoadedModel, *arguments: Any) -> Segmentation:
             if next(calls) == 2:
                 raise KeyboardInterrupt
             return real(self, *arguments)
 
-        monkeypatch.setattr(LoadedModel, "label_map", interrupt)
+        monkeypatch.setattr(LoadedModel, "segment", interrupt)
         with pytest.raises(KeyboardInterrupt), caplog.at_level(logging.WARNING):
             predictor.predict_files(inputs, tmp_path / "out", quiet=True)
         assert "Stopped: 2 of 3 label maps are in" in caplog.text
@@ -186,6 +186,7 @@ class TestOutput:
         assert names_in(tmp_path / "out") == [
             *(f"{case}.nii.gz" for case in IMAGES),
             "dataset.json",
+            *COLOUR_FILES,
             "predictions.jsonl",
         ]
 
@@ -250,13 +251,13 @@ class TestOutput:
         self, predictor: Predictor, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         found: list[int] = []
-        real = LoadedModel.label_map
+        real = LoadedModel.segment
 
-        def look(self: LoadedModel, *arguments: Any) -> NDArray[Any]:
+        def look(self: LoadedModel, *arguments: Any) -> Segmentation:
             found.extend(member.process.pid for member in members(tmp_path / "out"))
             return real(self, *arguments)
 
-        monkeypatch.setattr(LoadedModel, "label_map", look)
+        monkeypatch.setattr(LoadedModel, "segment", look)
         predictor.predict_files(inputs, tmp_path / "out", quiet=True)
         assert found == [os.getpid()] * len(IMAGES)
         assert members(tmp_path / "out") == []
@@ -289,8 +290,8 @@ def test_all_folds_are_not_fold_all(model: Path) -> None:
 
 def test_progress_within_a_case(predictor: Predictor) -> None:
     told: list[tuple[int, int]] = []
-    stages = predictor.model.prepare(make_image((20, 9, 9))[None], (1.0, 1.0, 1.0))
-    predictor.model.label_map(stages, lambda done, total: told.append((done, total)))
+    stages = predictor.model.prepare(make_image((40, 9, 9))[None], (1.0, 1.0, 1.0))
+    predictor.model.segment(stages, lambda done, total: told.append((done, total)))
     assert told[-1][0] == told[-1][1] == told[0][1]
     assert [done for done, _ in told] == sorted({done for done, _ in told})
     assert len(told) > 1

@@ -106,13 +106,13 @@ class TestBatch:
         self, flat: Predictor, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         together: list[int] = []
-        real = LoadedModel.label_maps
+        real = LoadedModel.segment_small
 
         def count(self: LoadedModel, several: Any) -> Any:
             together.append(len(several))
             return real(self, several)
 
-        monkeypatch.setattr(LoadedModel, "label_maps", count)
+        monkeypatch.setattr(LoadedModel, "segment_small", count)
         images = pictures()
         found = flat.predict_batch(images, SPACING)
         assert together == [len(images)]
@@ -166,7 +166,7 @@ class TestStream:
         self, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         prepared = threading.Semaphore(0)
-        real_prepare, real_label_map = LoadedModel.prepare, LoadedModel.label_map
+        real_prepare, real_label_map = LoadedModel.prepare, LoadedModel.segment
 
         def prepare(self: LoadedModel, *arguments: Any, **options: Any) -> Any:
             result = real_prepare(self, *arguments, **options)
@@ -181,7 +181,7 @@ class TestStream:
             return real_label_map(self, *arguments)
 
         monkeypatch.setattr(LoadedModel, "prepare", prepare)
-        monkeypatch.setattr(LoadedModel, "label_map", label_map)
+        monkeypatch.setattr(LoadedModel, "segment", label_map)
         results = predictor.predict_iter((make_image(seed=seed)[None] for seed in range(3)), SPACING)
         assert next(results) is not None
         assert next(results) is not None
@@ -233,7 +233,7 @@ class TestThreads:
         self, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         inside, most = 0, 0
-        real = LoadedModel.label_map
+        real = LoadedModel.segment
 
         def label_map(self: LoadedModel, *arguments: Any) -> Any:
             nonlocal inside, most
@@ -243,7 +243,7 @@ class TestThreads:
             inside -= 1
             return result
 
-        monkeypatch.setattr(LoadedModel, "label_map", label_map)
+        monkeypatch.setattr(LoadedModel, "segment", label_map)
         image = make_image()[None]
         threads = [threading.Thread(target=predictor.predict_batch, args=([image] * 3, SPACING)) for _ in range(3)]
         for thread in threads:

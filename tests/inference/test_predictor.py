@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from tests.dataset.builder import names_in, write_image
-from tests.inference.models import make_image, write_model, write_weights
+from tests.inference.models import COLOUR_FILES, make_image, write_model, write_weights
 from tests.training.factories import make_configuration, make_network
 from umseg.common.errors import UserError
 from umseg.dataset.dataset import Case
@@ -188,7 +188,11 @@ def test_a_case_that_cannot_be_read_stops_no_other(predictor: Predictor, tmp_pat
         predictor.predict_files(inputs, output, quiet=True)
     assert caught.value.file == str(damaged)
     assert [path.name for path in caught.value.written] == ["a.nii.gz", "c.nii.gz"]
-    assert names_in(output) == ["a.nii.gz", "c.nii.gz", "dataset.json", "failures.json", "predictions.jsonl"]
+    assert names_in(output) == [
+        *("a.nii.gz", "c.nii.gz", "dataset.json", "failures.json"),
+        *COLOUR_FILES,
+        "predictions.jsonl",
+    ]
     assert sitk.ReadImage(str(output / "a.nii.gz")).GetSize() == (11, 10, 9)
 
 

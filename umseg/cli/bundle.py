@@ -25,7 +25,18 @@ _IMPORTS = {
 
 def export(
     model: Annotated[str, typer.Argument(help="Model folder, FILE.umseg or hf://organisation/name.")],
-    target: Annotated[str, typer.Argument(help="FILE.umseg, or hf://organisation/name to publish the model.")],
+    target: Annotated[
+        str,
+        typer.Argument(
+            help="FILE.umseg; hf://organisation/name to publish the model; or with --onnx FILE.onnx or a folder."
+        ),
+    ],
+    onnx: Annotated[
+        bool,
+        typer.Option(
+            "--onnx", help="Write the networks as ONNX files, with a program that needs no umseg (docs/onnx.md)."
+        ),
+    ] = False,
     folds: Annotated[str | None, typer.Option(help="Folds, e.g. 0,1,2. [default: every trained fold]")] = None,
     weights: Annotated[
         str,
@@ -50,7 +61,7 @@ def export(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Write a trained model as one file, with its scores, classes and terms of use; or publish it on the hub."""
+    """Write a trained model as one file, with its scores and terms of use; publish it; or convert it to ONNX."""
     from umseg.common.registry import unknown_name
     from umseg.inference.bundle.hub import hub_model, is_on_hub
     from umseg.workspace import WEIGHTS
@@ -58,6 +69,21 @@ def export(
     kind = next((name for name in WEIGHTS if name == weights), None)
     if kind is None:
         raise unknown_name("kind of weights", weights, WEIGHTS, "--weights")
+    chosen = [name.strip() for name in folds.split(",")] if folds else None
+    if onnx:
+        from umseg.cli.onnx import export_networks, refuse_terms
+
+        refuse_terms(
+            {
+                "--licence": licence,
+                "--intended-use": intended_use,
+                "--notes": notes,
+                "--hide-cases": hide_cases,
+                "--public": public,
+            }
+        )
+        export_networks(model, Path(target), chosen, kind, overwrite=overwrite, quiet=quiet)
+        return
     published = hub_model(target) if is_on_hub(target) else None
     said = {
         "licence": licence,
@@ -69,7 +95,7 @@ def export(
     from umseg.workflows.bundle.push import push
 
     options: Mapping[str, Any] = {
-        "folds": [name.strip() for name in folds.split(",")] if folds else None,
+        "folds": chosen,
         "weights": kind,
         "terms": Terms(**said),
         "hide_cases": hide_cases,

@@ -15,18 +15,26 @@ from umseg.cli.console import say
 from umseg.cli.next_step import next_step
 from umseg.cli.options import Debug, Device, Quiet
 from umseg.cli.predict_options import (
+    Classes,
     Folds,
+    Format,
     Inputs,
+    Json,
+    Memory,
     Mirror,
-    Model,
+    Models,
     MoreInputs,
     Output,
     Overwrite,
     Part,
     Postprocessing,
     Precision,
+    Preview,
     Recursive,
     Resume,
+    Runtime,
+    SkipEmpty,
+    Statistics,
     Step,
     Weights,
     parse_part,
@@ -34,11 +42,11 @@ from umseg.cli.predict_options import (
 from umseg.common.text import counted
 
 if TYPE_CHECKING:
-    from umseg.inference.pipeline.files import FileResult
+    from umseg.inference.pipeline.files import CaseResult, FileResult
 
 
 def predict(
-    model: Model,
+    model: Models,
     inputs: Inputs,
     output: Output,
     more: MoreInputs = None,
@@ -47,12 +55,20 @@ def predict(
     weights: Weights = "final",
     mirror: Mirror = False,
     step: Step = 0.5,
+    skip_empty: SkipEmpty = False,
     postprocessing: Postprocessing = True,
+    format_: Format = None,
+    classes: Classes = None,
+    statistics: Statistics = False,
+    preview: Preview = False,
+    json: Json = False,
     resume: Resume = True,
     overwrite: Overwrite = False,
     part: Part = None,
     device: Device = "auto",
     precision: Precision = "auto",
+    runtime: Runtime = "auto",
+    memory: Memory = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -63,29 +79,27 @@ def predict(
     case could be segmented.
     """
     from umseg.common.hardware_names import check_device_name, check_precision_name
-    from umseg.inference.bundle.location import local_model
+    from umseg.inference.outputs.formats import Formats, parse_formats
     from umseg.inference.step import check_step
-    from umseg.inference.weights import find_weights
-    from umseg.workspace import ModelFolder
 
+    start = time.perf_counter()
     # Before torch is imported, which takes seconds.
     check_device_name(device)
     check_precision_name(precision)
     check_step(step)
     share = parse_part(part)
+    formats = parse_formats(format_) if format_ is not None else Formats()
     named = [*inputs, *(more or [])]
     chosen = [fold.strip() for fold in folds.split(",")] if folds else None
-    model = local_model(model, quiet=quiet)
-    ModelFolder(model).require()
-    if ModelFolder(model).card_file.exists():
-        find_weights(model, chosen, weights)
+    models = [_require_model(one, chosen, weights, runtime, quiet) for one in model]
     _require_inputs(named)
     from umseg.inference import Predictor
     from umseg.inference.pipeline.failures import FailedCasesError
     from umseg.inference.pipeline.files import FileRequest
+    from umseg.workflows.predict import Wanted, predict_files, summarise_run
 
     predictor = Predictor(
-        model,
+        models,
         device,
         folds=chosen,
         weights=weights,
@@ -93,7 +107,12 @@ def predict(
         step=step,
         precision=precision,
         postprocessing=postprocessing,
+        most_bytes=None if memory is None else round(memory * 1e9),
+        skip_empty=skip_empty,
+        confidence=statistics,
+        runtime=runtime,
     )
+    wanted = Wanted(formats, classes, statistics, preview)
     request = FileRequest(
         inputs=tuple(named),
         output=output,
@@ -104,17 +123,48 @@ def predict(
         recursive=recursive,
         part=share,
     )
-    start = time.perf_counter()
+    settings = {
+        "folds": None if chosen is None else tuple(chosen), "weights": weights, "mirror": mirror, "step": step,
+        "skip_empty": skip_empty, "postprocessing": postprocessing, "format": format_, "classes": classes,
+    }  # fmt: skip
+
+    def tell(cases: Sequence[CaseResult]) -> None:
+        names = [str(one) for one in model]
+        summary = summarise_run(predictor, request, wanted, cases, models=names, settings=settings, began=start)
+        typer.echo(summary.to_json(), nl=False)
+
     try:
-        result = predictor.segment_files(request)
+        result = predict_files(predictor, request, wanted)
     except FailedCasesError as error:
+        if json and error.result is not None:
+            tell(error.result.cases)
         if not error.written:
             # Nothing was done, as after any other error.
             raise
         say(f"error: {error}", err=True)
         raise typer.Exit(1) from error
-    say(_told(result, time.perf_counter() - start))
-    say(next_step("evaluate", "--predictions", output, "--reference", "FOLDER"))
+    if json:
+        tell(result.cases)
+    say(_told(result, time.perf_counter() - start), err=json)
+    say(next_step("evaluate", "--predictions", output, "--reference", "FOLDER"), err=json)
+
+
+def _require_model(model: Path, folds: Sequence[str] | None, weights: str, runtime: str, quiet: bool) -> Path:
+    """The folder or file of a model, after a check that it is there; nothing heavy is imported."""
+    from umseg.inference.bundle.location import local_model
+    from umseg.inference.runtimes.names import is_onnx, runtime_of
+    from umseg.inference.weights import find_weights
+    from umseg.workspace import BEST_CHOICE, ModelFolder
+
+    if model.name == BEST_CHOICE:
+        return model
+    place = local_model(model, quiet=quiet)
+    runtime_of(place, runtime)
+    if not is_onnx(place):
+        ModelFolder(place).require()
+    if ModelFolder(place).card_file.exists():
+        find_weights(place, folds, weights)
+    return place
 
 
 def _require_inputs(named: Sequence[Path]) -> None:

@@ -13,11 +13,12 @@ from umseg.common.text import printable
 
 WHAT, HOW, OUTPUT, RUN = "What to segment", "How to segment", "Output", "Memory and speed"
 
-Model = Annotated[
-    Path,
+Models = Annotated[
+    list[Path],
     typer.Option(
         "--model",
-        help="Model folder: .../models/<model>__<configuration>; bundle: FILE.umseg; or hf://organisation/name.",
+        help="Model folder: .../models/<model>__<configuration>; bundle: FILE.umseg; hf://organisation/name; what "
+        "`umseg export --onnx` wrote: FILE.onnx or a folder; or best.json of `umseg best`. Several are averaged.",
         rich_help_panel=WHAT,
     ),
 ]
@@ -76,6 +77,59 @@ Postprocessing = Annotated[
     ),
 ]
 Output = Annotated[Path, typer.Option("--output", help="Folder for the label maps.", rich_help_panel=OUTPUT)]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        help="Formats of the output, e.g. nrrd or nii.gz,dicom-seg: a label map's ending (nii.gz, nrrd, mha, ...), "
+        "dicom-seg, rtstruct. [default: as the images]",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Classes = Annotated[
+    str | None,
+    typer.Option(
+        "--classes",
+        help="Keep only these classes, by name or value, e.g. liver,spleen. [default: all]",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Statistics = Annotated[
+    bool,
+    typer.Option(
+        "--statistics",
+        help="Measure every class or object: volume, intensity, place, pieces; as JSON and CSV.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Preview = Annotated[bool, typer.Option("--preview", help="Draw a picture of every case (PNG).", rich_help_panel=OUTPUT)]
+Json = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="Print one JSON object about the run on standard output, and everything else on standard error.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+SkipEmpty = Annotated[
+    bool,
+    typer.Option(
+        "--skip-empty",
+        help="Leave out windows outside of the body, whose voxels become background; quicker.",
+        rich_help_panel=HOW,
+    ),
+]
+Memory = Annotated[
+    float | None,
+    typer.Option(
+        "--memory",
+        min=0.001,
+        max=1e6,
+        help="GB that the sums of a case may take at once; larger cases are segmented in strips, which takes longer. "
+        "[default: half of what is free, on a CPU at most 3]",
+        rich_help_panel=RUN,
+    ),
+]
 Resume = Annotated[
     bool,
     typer.Option(
@@ -102,6 +156,14 @@ Precision = Annotated[
     str,
     typer.Option(
         "--precision", help="Number format of the convolutions: auto, fp32, bf16 or fp16.", rich_help_panel=RUN
+    ),
+]
+
+Runtime = Annotated[
+    str,
+    typer.Option(
+        help="What computes the network: torch, onnx (onnxruntime, on the CPU), or auto: torch for a model folder.",
+        rich_help_panel=RUN,
     ),
 ]
 

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from umseg.dataset.large_holes import fill_by_slices
+
 BoundingBox = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 """Half-open range of voxels per axis (z, y, x)."""
 
@@ -14,6 +16,11 @@ BoundingBox = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 # voxels of 0 HU. In a small volume it takes no time to speak of, but the graph needs further parts of scipy.
 _FEW = 0.03
 _SMALL = 2**21
+# Voxels of the largest volume, and of the largest background, whose numbers may all be held: up to 200 bytes for each
+# voxel of such a graph, and 4 for each of a labelled volume.
+_LARGE_VOLUME = 2**25
+_LARGE_GRAPH = 2**20
+_SLAB = 2**24
 
 
 def nonzero_region(array: NDArray[Any]) -> tuple[BoundingBox, NDArray[np.bool_]]:
@@ -32,9 +39,18 @@ def nonzero_region(array: NDArray[Any]) -> tuple[BoundingBox, NDArray[np.bool_]]
     mask: NDArray[np.bool_] = array[0] != 0
     for channel in array[1:]:
         mask |= channel != 0
-    box = _bounding_box(mask)
+    box = _bounding_box(mask[None])
     # Holes never reach the faces of the box, so filling after cropping gives the same mask for less work.
     return box, fill_holes(mask[box_slices(box)])
+
+
+def nonzero_box(array: NDArray[Any]) -> BoundingBox:
+    """The bounding box of ``nonzero_region``, for which no mask of the whole image is held.
+
+    Args:
+        array: The image, (channels, z, y, x).
+    """
+    return _bounding_box(array)
 
 
 def box_slices(box: BoundingBox) -> tuple[slice, slice, slice]:
@@ -48,9 +64,12 @@ def fill_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
     Equals ``scipy.ndimage.binary_fill_holes``; finding components is several times faster than its repeated dilation.
     """
-    empty = np.flatnonzero(~mask)
-    if empty.size in (0, mask.size):
+    count = mask.size - np.count_nonzero(mask)
+    if count in (0, mask.size):
         return np.array(mask)
+    if mask.size > _LARGE_VOLUME and count > min(_LARGE_GRAPH, _FEW * mask.size):
+        return fill_by_slices(mask)
+    empty = np.flatnonzero(~mask)
     if empty.size < _FEW * mask.size and mask.size > _SMALL:
         return _fill_few(mask, empty)
     from scipy import ndimage
@@ -92,9 +111,19 @@ def _fill_few(mask: NDArray[np.bool_], empty: NDArray[np.intp]) -> NDArray[np.bo
     return filled
 
 
-def _bounding_box(mask: NDArray[np.bool_]) -> BoundingBox:
-    plane = np.any(mask, axis=0)
-    return _extent(np.any(mask, axis=(1, 2))), _extent(np.any(plane, axis=1)), _extent(np.any(plane, axis=0))
+def _bounding_box(channels: NDArray[Any]) -> BoundingBox:
+    """The box of what is not zero in any channel of (channels, z, y, x), found in slabs."""
+    _, depth, height, width = channels.shape
+    along_z: NDArray[np.bool_] = np.zeros(depth, dtype=np.bool_)
+    plane: NDArray[np.bool_] = np.zeros((height, width), dtype=np.bool_)
+    step = max(1, _SLAB // (height * width))
+    for channel in channels:
+        for start in range(0, depth, step):
+            occupied: NDArray[np.bool_] = channel[start : start + step] != 0
+            along_z[start : start + step] |= occupied.any(axis=(1, 2))
+            plane |= occupied.any(axis=0)
+    rows, columns = (np.asarray(plane.any(axis=axis)) for axis in (1, 0))
+    return _extent(along_z), _extent(rows), _extent(columns)
 
 
 def _extent(occupied: NDArray[np.bool_]) -> tuple[int, int]:

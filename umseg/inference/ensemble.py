@@ -18,14 +18,13 @@ from umseg.common.memory import require_memory
 from umseg.common.text import by, few
 from umseg.dataset.io.orientation import Turn
 from umseg.inference.export.grid import OutputGrid
-from umseg.inference.export.probabilities import probability_chunks
-from umseg.inference.export.restore import collect_probabilities
+from umseg.inference.export.probabilities import collect_probabilities, probability_chunks
 from umseg.inference.export.target import LabelTarget, label_numbers
 from umseg.inference.model import LoadedModel, Stages
 from umseg.inference.pipeline.record import Settings
 from umseg.inference.postprocessing.classes import ClassCleaning
 from umseg.inference.segmentation import region_values
-from umseg.inference.segmenter import Progress
+from umseg.inference.segmenter import Place, Progress, Segmentation
 from umseg.inference.windows.slab import Strip
 from umseg.models.card import ModelCard
 from umseg.preprocess.instance_cleaning import Cleaning
@@ -74,6 +73,11 @@ class Ensemble:
         return self.members[0].card
 
     @property
+    def place(self) -> Place:
+        """Where the networks run; that of all is the same."""
+        return self.members[0].place
+
+    @property
     def settings(self) -> Settings:
         """What label maps depend on besides their images."""
         first, *others = (member.settings for member in self.members)
@@ -103,7 +107,7 @@ class Ensemble:
         """Every image goes through the networks by itself."""
         return False
 
-    def label_map(self, prepared: Sequence[Stages], progress: Progress | None = None) -> NDArray[Any]:
+    def segment(self, prepared: Sequence[Stages], progress: Progress | None = None) -> Segmentation:
         """The label map (z, y, x) along the axes of the first model's training images."""
         case = prepared[0][-1].case
         if self._in_step(prepared):
@@ -112,12 +116,13 @@ class Ensemble:
             found = self.turn_of(prepared).array(self._collected(prepared, progress))
             label_map = decide(found, label_numbers(len(found), region_values(self.card)), self.card)
         if self.class_cleaning is None:
-            return label_map
-        return self.class_cleaning.apply(label_map, self.card.dataset.foreground, case.properties.spacing)
+            return Segmentation(label_map)
+        cleaned = self.class_cleaning.apply(label_map, self.card.dataset.foreground, case.properties.spacing)
+        return Segmentation(cleaned)
 
-    def label_maps(self, several: Sequence[Any]) -> list[NDArray[Any]]:
+    def segment_small(self, several: Sequence[Any]) -> list[Segmentation]:
         """The same of several images."""
-        return [self.label_map(prepared) for prepared in several]
+        return [self.segment(prepared) for prepared in several]
 
     def finish(self, label_map: NDArray[Any], turn: Turn) -> NDArray[Any]:
         """What is made of ``label_map``: in an instance task its objects, cleaned; along the image's own axes."""

@@ -33,7 +33,8 @@ def load_segmenter(
     """Load one model, or several that predict together.
 
     Args:
-        sources: Model folder, bundle or ``hf://organisation/name``; several of them; or a ``best.json``.
+        sources: Model folder, bundle, ``hf://organisation/name``, ONNX file or folder of them; several of them; or a
+            ``best.json``.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         folds: Folds whose outputs are averaged; None: all trained folds, or those that ``best.json`` names.
         postprocessing: Whether label maps are cleaned as validation chose it.

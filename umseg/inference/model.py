@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,32 +12,31 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from umseg.common.errors import UserError
 from umseg.common.text import counted
-from umseg.dataset.check.digest import digest_of_file, digest_of_record
+from umseg.dataset.check.digest import digest_of_record
 from umseg.dataset.io.orientation import Turn
-from umseg.inference.export.label_map import LabelExport
-from umseg.inference.export.restore import collect_probabilities
+from umseg.inference.confidence import Agreement
+from umseg.inference.export.probabilities import collect_probabilities
 from umseg.inference.pipeline.record import Settings
 from umseg.inference.postprocessing.classes import ClassCleaning
-from umseg.inference.postprocessing.instances import find_cleaning
+from umseg.inference.runtimes.source import find_source, resolve_place
 from umseg.inference.segmentation import Networks, segment_case
+from umseg.inference.segmenter import Place, Segmentation
 from umseg.inference.step import check_step
-from umseg.inference.weights import WEIGHTS_REMEDY, find_weights, loaded_message
+from umseg.inference.weights import loaded_message
 from umseg.inference.windows.batches import batch_size
 from umseg.inference.windows.slab import Slab, Strip
 from umseg.inference.windows.small import predict_small
+from umseg.inference.windows.strips import apart
 from umseg.inference.windows.window import SlidingWindow
-from umseg.models.card import first_stage_folder, load_card
-from umseg.models.device import place, resolve_device, resolve_precision
+from umseg.models.device import precision_name
 from umseg.preprocess.cascade_input import fit_label_map, one_hot
 from umseg.preprocess.case import CaseProperties, PreprocessedCase
+from umseg.preprocess.finite import all_finite
 from umseg.preprocess.instances import find_instances
 from umseg.preprocess.preprocess import preprocess_case
-from umseg.training.saved import checkpoint
-from umseg.workspace import FoldFolder
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +69,7 @@ class LoadedModel:
     """The networks of a model folder on a device, with everything that brings images to them and labels back.
 
     Args:
-        folder: ``.../models/<model>__<configuration>``.
+        folder: ``.../models/<model>__<configuration>``, an ONNX file, or a folder of ONNX files.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         folds: Folds whose logits are averaged, e.g. ``("0", "1")`` or ``("all",)``; None: all trained folds.
         weights: ``final`` or ``best`` (highest moving average of the validation Dice).
@@ -82,9 +81,13 @@ class LoadedModel:
         most_bytes: Bytes that the sums of logits may take at once; an image that needs more is worked on in strips.
             None: half of what is available, on a CPU at most 3 GB.
         skip_empty: Whether windows outside of the body are left out.
+        confidence: Whether it is counted how far the networks agree, or the flips of a single one; their sums are then
+            kept apart, which takes as many times the memory.
+        runtime: ``torch``, ``onnx`` (onnxruntime, on the CPU and in float32), or ``auto``, which takes torch for a
+            model folder. A model folder is converted to ONNX when it is loaded.
 
     Raises:
-        UserError: The model folder is incomplete, or the device is missing.
+        UserError: The model is incomplete, or the device is missing.
     """
 
     def __init__(
@@ -100,11 +103,13 @@ class LoadedModel:
         postprocessing: bool = True,
         most_bytes: int | None = None,
         skip_empty: bool = False,
+        confidence: bool = False,
+        runtime: str = "auto",
     ) -> None:
         check_step(step)
-        self.card = load_card(folder)
-        self.device = resolve_device(device)
-        self.precision = resolve_precision(precision, self.device)
+        self._source = source = find_source(Path(folder), folds, weights, runtime)
+        self.card = source.card
+        self.device, self.precision = resolve_place(source.runtime, device, precision)
         self.configuration = self.card.configuration
         self.window = SlidingWindow(
             patch=self.configuration.patch_size,
@@ -112,11 +117,11 @@ class LoadedModel:
             mirror_axes=self.card.mirror_axes if mirror else (),
             most_bytes=most_bytes,
             skip_empty=skip_empty,
+            separate=confidence,
         )
         if mirror and not self.card.mirror_axes:
             log.warning("--mirror has no effect: this model was trained without mirroring.")
-        self._files = files = find_weights(Path(folder), folds, weights)
-        self.networks = [self._load(file) for file in files]
+        self.networks = source.networks(self.device)
         self._run = Networks(
             self.networks,
             self.card,
@@ -126,35 +131,39 @@ class LoadedModel:
             batch_size(self.window, self.device),
         )
         self.first_stage: LoadedModel | None = None
-        first = first_stage_folder(Path(folder), self.card)
-        if first is not None:
-            # The same folds, because they were trained without the same cases.
-            same = [FoldFolder(file.parent).name for file in files]
+        if source.first_stage is not None:
             self.first_stage = LoadedModel(
-                first,
+                source.first_stage,
                 device,
-                folds=None if same == ["all"] else same,
+                # The same folds, because they were trained without the same cases.
+                folds=None if source.folds == ["all"] else source.folds,
                 weights=weights,
                 mirror=mirror,
                 step=step,
                 precision=precision,
                 most_bytes=most_bytes,
                 skip_empty=skip_empty,
+                runtime=runtime,
             )
-        log.info(loaded_message(Path(folder), files, self.device))
+        log.info(loaded_message(Path(folder), source.folds, self.device, source.runtime))
         cleaned = postprocessing and self.card.dataset.task == "instance"
-        self.cleaning = find_cleaning([FoldFolder(file.parent) for file in files]) if cleaned else None
+        self.cleaning = source.cleaning() if cleaned else None
         self.class_cleaning: ClassCleaning | None = None
+
+    @property
+    def place(self) -> Place:
+        """Where the networks run, and in which number format."""
+        return Place(str(self.device), precision_name(self.precision))
 
     @property
     def settings(self) -> Settings:
         """What label maps of this predictor depend on besides their images; reads the weights' files."""
         return Settings(
             card=digest_of_record(self.card),
-            weights={FoldFolder(file.parent).name: digest_of_file(file) for file in self._files},
+            weights=self._source.digests(),
             step=self.window.step,
             mirror_axes=self.window.mirror_axes,
-            precision=str(self.precision),
+            precision=str(self.precision) if self._source.runtime == "torch" else "onnxruntime.float32",
             first_stage=None if self.first_stage is None else self.first_stage.settings,
             cleaning=self.cleaning,
             class_cleaning=self.class_cleaning,
@@ -196,7 +205,7 @@ class LoadedModel:
                 expected="three positive numbers: the size of a voxel along z, y and x in mm",
                 remedy="Give the spacing of the image's header in the order z, y, x (most headers have x, y, z).",
             )
-        if not np.isfinite(array).all():
+        if not all_finite(array):
             raise UserError(
                 "The image contains values that are not finite (NaN or infinity).",
                 remedy="Replace them, for example by the value of air or background.",
@@ -204,39 +213,50 @@ class LoadedModel:
         earlier = () if self.first_stage is None else self.first_stage.prepare(array, spacing, axes)
         turn = Turn.between(axes, self.card.orientation)
         case = preprocess_case(
-            turn.array(array), turn.spacing(spacing), self.card.plan, self.configuration, overwrite=overwrite
+            turn.view(array), turn.spacing(spacing), self.card.plan, self.configuration, overwrite=overwrite
         )
         return (*earlier, Prepared(case, turn))
 
-    def segment(self, stages: Stages, progress: Progress | None = None) -> NDArray[Any]:
-        """The label map along the image's own axes: ``label_map`` and then ``finish``."""
-        return self.finish(self.label_map(stages, progress), self.turn_of(stages))
-
-    def label_map(self, stages: Stages, progress: Progress | None = None) -> NDArray[Any]:
-        """The classes that the networks see, along the axes of the training images."""
+    def segment(self, stages: Stages, progress: Progress | None = None) -> Segmentation:
+        """The classes that the networks see, along the axes of the training images, and how far they agree."""
         properties = stages[-1].case.properties
-        return self._cleaned(
-            segment_case(self._run, self._network_input(stages, progress), properties, progress), properties
-        )
+        agreement = self._agreement()
+        label_map = segment_case(self._run, self._network_input(stages, progress), properties, progress, agreement)
+        label_map = self._cleaned(label_map, properties)
+        return Segmentation(label_map, None if agreement is None else tuple(agreement.dice()))
 
-    def label_maps(self, several: Sequence[Stages]) -> list[NDArray[Any]]:
+    def segment_small(self, several: Sequence[Stages]) -> list[Segmentation]:
         """The same of several images that are small (``is_small``), whose windows share batches."""
+        if self._agreement() is not None:
+            return [self.segment(stages) for stages in several]
         cases = [stages[-1].case for stages in several]
         images = (torch.from_numpy(case.data) for case in cases)
         classes, run = self.card.dataset.num_classes, self._run
         slabs = predict_small(run.networks, images, classes, run.window, run.device, run.precision, batch=run.batch)
-        label_maps = []
+        found = []
         for slab, case in zip(slabs, cases, strict=True):
             export = run.export(case.properties)
             export.add(slab)
-            label_maps.append(self._cleaned(export.label_map(), case.properties))
-        return label_maps
+            found.append(Segmentation(self._cleaned(export.label_map(), case.properties)))
+        return found
+
+    def _agreement(self) -> Agreement | None:
+        """A count of what the networks agree on, or the flips of a single one; None where it was not asked for."""
+        window = self.window
+        count = apart(window, len(self.networks))
+        if not window.separate or count < 2:
+            return None
+        return Agreement(count, self.card.dataset.num_classes, regions=self.card.dataset.has_regions)
 
     def slabs(
         self, stages: Stages, progress: Progress | None = None, strips: Sequence[Strip] | None = None
     ) -> Iterator[Slab]:
         """The sums of logits of an image, slab by slab; for strips of its own choice, or for those that fit."""
         return self._run.slabs(self._network_input(stages, progress), progress, strips)
+
+    def finished(self, stages: Stages, progress: Progress | None = None) -> NDArray[Any]:
+        """The label map along the image's own axes: ``segment`` and then ``finish``."""
+        return self.finish(self.segment(stages, progress).label_map, self.turn_of(stages))
 
     def finish(self, label_map: NDArray[Any], turn: Turn) -> NDArray[Any]:
         """What is made of ``label_map``: in an instance task its objects; cleaned, along the image's own axes.
@@ -260,7 +280,7 @@ class LoadedModel:
         properties, turn = stages[-1].case.properties, self.turn_of(stages)
         export, dataset = self._run.export(properties), self.card.dataset
         probabilities = collect_probabilities(
-            _also_exported(self.slabs(stages), export),
+            export.passing(self.slabs(stages)),
             dataset.num_classes,
             properties,
             self.card.plan,
@@ -298,18 +318,6 @@ class LoadedModel:
         case, turn = stages[-1].case, stages[-1].turn
         if self.first_stage is None:
             return case.data
-        label = turn.array(self.first_stage.segment(stages[:-1], progress))
+        label = turn.array(self.first_stage.finished(stages[:-1], progress))
         fitted = fit_label_map(label, case.properties, self.card.plan, self.configuration)
         return np.concatenate([case.data, one_hot(fitted, self.card.dataset.foreground_values)])
-
-    def _load(self, file: Path) -> nn.Module:
-        network = self.card.build_network()
-        checkpoint.load_weights(network, file, WEIGHTS_REMEDY)
-        return place(network, self.device).eval()
-
-
-def _also_exported(slabs: Iterable[Slab], export: LabelExport) -> Iterator[Slab]:
-    """The slabs, each of which is exported before it is handed on."""
-    for slab in slabs:
-        export.add(slab)
-        yield slab

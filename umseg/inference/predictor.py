@@ -19,7 +19,7 @@ from umseg.inference.pipeline.files import FileRequest, FileResult, segment_case
 from umseg.inference.pipeline.hand import Hand
 from umseg.inference.pipeline.products import LabelChoice, Products
 from umseg.inference.pipeline.stages import Stages, Stop, result_of, run_stages
-from umseg.inference.segmenter import Segmenter
+from umseg.inference.segmenter import Place, Segmenter
 from umseg.models.card import ModelCard
 
 OnError = Literal["raise", "return"]
@@ -33,9 +33,9 @@ class Predictor:
     process is started.
 
     Args:
-        model: ``.../models/<model>__<configuration>``, the file of a bundle, ``hf://organisation/name``, or a
-            ``best.json``; several of them, which predict together: their probabilities are averaged; or a model that is
-            loaded already, to which no other argument applies.
+        model: ``.../models/<model>__<configuration>``, the file of a bundle, ``hf://organisation/name``, an ONNX file
+            or a folder of them, or a ``best.json``; several of them, which predict together: their probabilities are
+            averaged; or a model that is loaded already, to which no other argument applies.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         folds: Folds whose logits are averaged, e.g. ``("0", "1")`` or ``("all",)``; None: all trained folds.
         weights: ``final`` or ``best`` (highest moving average of the validation Dice).
@@ -48,9 +48,12 @@ class Predictor:
         most_bytes: Bytes that the sums of logits may take at once; an image that needs more is worked on in strips.
             None: half of what is available, on a CPU at most 3 GB.
         skip_empty: Whether windows outside of the body are left out.
+        confidence: Whether statistics say how far the folds agree, or with ``mirror`` the flips of a single fold.
+        runtime: What computes the networks: ``torch``, ``onnx`` (onnxruntime, on the CPU and in float32), or ``auto``:
+            torch for a model folder, onnxruntime for ONNX files.
 
     Raises:
-        UserError: The model folder is incomplete, or the device is missing.
+        UserError: The model is incomplete, or the device is missing.
     """
 
     def __init__(
@@ -66,6 +69,8 @@ class Predictor:
         postprocessing: bool = True,
         most_bytes: int | None = None,
         skip_empty: bool = False,
+        confidence: bool = False,
+        runtime: str = "auto",
     ) -> None:
         self.model: Segmenter = (
             load_segmenter(
@@ -79,11 +84,18 @@ class Predictor:
                 postprocessing=postprocessing,
                 most_bytes=most_bytes,
                 skip_empty=skip_empty,
+                confidence=confidence,
+                runtime=runtime,
             )
             if isinstance(model, (str, PathLike, Sequence))
             else model
         )
         self._network = threading.RLock()
+
+    @property
+    def place(self) -> Place:
+        """Where the networks run, and in which number format."""
+        return self.model.place
 
     @property
     def card(self) -> ModelCard:
@@ -133,7 +145,7 @@ class Predictor:
                 label_map, found = self.model.probabilities(prepared)
             return given.like(label_map), found
         with self._network:
-            label_map = self.model.label_map(prepared)
+            label_map = self.model.segment(prepared).label_map
         return given.like(self.model.finish(label_map, self.model.turn_of(prepared)))
 
     def predict_batch(
@@ -300,10 +312,10 @@ class Predictor:
     ) -> list[tuple[GivenImage, NDArray[Any], Any]]:
         several = [prepared for _, (_, prepared) in group]
         with self._network:
-            label_maps = [self.model.label_map(several[0])] if len(several) == 1 else self.model.label_maps(several)
+            found = [self.model.segment(several[0])] if len(several) == 1 else self.model.segment_small(several)
         return [
-            (given, label_map, self.model.turn_of(prepared))
-            for (_, (given, prepared)), label_map in zip(group, label_maps, strict=True)
+            (given, segmentation.label_map, self.model.turn_of(prepared))
+            for (_, (given, prepared)), segmentation in zip(group, found, strict=True)
         ]
 
     def _next(self, source: Iterator[Any], spacing: Spacing | None) -> tuple[GivenImage, Any] | Exception | None:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from umseg.inference.confidence import Agreement
 from umseg.inference.export.label_map import LabelExport
 from umseg.inference.windows.batches import BatchSize
 from umseg.inference.windows.slab import Slab, Strip
@@ -94,7 +95,11 @@ def region_values(card: ModelCard) -> tuple[int, ...] | None:
 
 
 def segment_case(
-    networks: Networks, data: NDArray[np.float32], properties: CaseProperties, progress: Progress | None = None
+    networks: Networks,
+    data: NDArray[np.float32],
+    properties: CaseProperties,
+    progress: Progress | None = None,
+    agreement: Agreement | None = None,
 ) -> NDArray[np.unsignedinteger[Any]]:
     """The label map of a preprocessed image.
 
@@ -103,6 +108,7 @@ def segment_case(
         data: (channels, z, y, x), with the channels of a cascade's first stage.
         properties: Geometry of the image.
         progress: Function that is told how many windows are done, and how many there are.
+        agreement: What counts how far the networks agree, if their sums are kept apart (``SlidingWindow.separate``).
 
     Returns:
         (z, y, x) in the axis order of the image before preprocessing: classes, or with regions their values.
@@ -113,4 +119,7 @@ def segment_case(
     export = networks.export(properties)
     for slab in networks.slabs(data, progress):
         export.add(slab)
+        if agreement is not None and slab.member_sums is not None:
+            # The first row of a strip belongs to the strip before.
+            agreement.add(slab.member_sums[:, :, :, 1 if slab.strip.start else 0 :])
     return export.label_map()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +17,33 @@ Progress = Callable[[int, int], None]
 """A function that is told how many windows of an image are done, and how many there are."""
 
 
+@dataclass(frozen=True)
+class Segmentation:
+    """What the networks make of an image.
+
+    Attributes:
+        label_map: (z, y, x) as the networks see it.
+        confidence: Agreement of the networks on each foreground class (``confidence.Agreement``), NaN where none of
+            them has it; None where it was not asked for, or there is one network.
+    """
+
+    label_map: NDArray[Any]
+    confidence: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where networks run, and in which number format.
+
+    Attributes:
+        device: Name of the device, e.g. ``cpu`` or ``cuda:0``.
+        precision: ``fp32``, ``bf16`` or ``fp16``.
+    """
+
+    device: str
+    precision: str
+
+
 class Segmenter(Protocol):
     """A model that is loaded. What ``prepare`` returns is its own affair; the other methods take it.
 
@@ -26,6 +54,11 @@ class Segmenter(Protocol):
     @property
     def card(self) -> ModelCard:
         """The channels and labels, and what else the model says of itself."""
+        ...
+
+    @property
+    def place(self) -> Place:
+        """Where the networks run."""
         ...
 
     @property
@@ -59,11 +92,11 @@ class Segmenter(Protocol):
         """Whether an image may go through the networks together with others."""
         ...
 
-    def label_map(self, prepared: Any, progress: Progress | None = None) -> NDArray[Any]:
-        """The label map (z, y, x) as the networks see it."""
+    def segment(self, prepared: Any, progress: Progress | None = None) -> Segmentation:
+        """The label map of an image."""
         ...
 
-    def label_maps(self, several: Sequence[Any]) -> Sequence[NDArray[Any]]:
+    def segment_small(self, several: Sequence[Any]) -> Sequence[Segmentation]:
         """The same of several small images, which go through the networks together."""
         ...
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from umseg.common.errors import UserError
 from umseg.common.registry import unknown_name
-from umseg.workspace import WEIGHTS, FoldFolder, ModelFolder
+from umseg.workspace import WEIGHTS, ModelFolder
 
 if TYPE_CHECKING:
     import torch
@@ -42,9 +42,9 @@ def find_weights(model_folder: Path, folds: Sequence[str] | None, weights: str) 
     return [models.fold(fold).weights(weights) for fold in (folds or trained)]
 
 
-def loaded_message(model_folder: Path, files: Sequence[Path], device: torch.device) -> str:
+def loaded_message(model: Path, folds: Sequence[str], device: torch.device, runtime: str = "torch") -> str:
     """As in "Loaded folds 0 and 1 of nnunet__3d_fullres on the CPU."."""
-    names = [FoldFolder(file.parent).name for file in files]
-    folds = " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+    names = " and ".join(filter(None, [", ".join(folds[:-1]), folds[-1]]))
     where = "the CPU" if device.type == "cpu" else str(device)
-    return f"Loaded fold{'s' if len(names) > 1 else ''} {folds} of {model_folder.absolute().name} on {where}."
+    program = "" if runtime == "torch" else " in onnxruntime"
+    return f"Loaded fold{'s' if len(folds) > 1 else ''} {names} of {model.absolute().name}{program} on {where}."

@@ -32,7 +32,7 @@ from umseg.architectures.stage import Stage
 from umseg.common.errors import UserError
 from umseg.common.record import Record
 from umseg.kernels.runtime.memory_format import channels_last
-from umseg.kernels.runtime.torch_private import TorchDispatchMode, fake_tensors, real_tensors, tensors_in
+from umseg.kernels.runtime.torch_private import DispatchMode, fake_tensors, real_tensors, tensors_in
 from umseg.models.device import autocast
 from umseg.models.registry import build_from_spec
 
@@ -192,7 +192,7 @@ def without_data(network: nn.Module) -> None:
             setattr(module, name, torch.zeros(buffer.shape, dtype=buffer.dtype))
 
 
-class LiveBytes(TorchDispatchMode):
+class LiveBytes(DispatchMode):
     """A mode that counts the bytes of the storages that operators have allocated and that are still alive.
 
     Attributes:

@@ -5,6 +5,8 @@ Each function changes the channel in place (docs/rules.md, Normalisation).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +19,8 @@ Mask = NDArray[np.bool_]
 
 SMALLEST_DIVISOR = 1e-8
 """Divisor that keeps a constant image finite; the published system's value."""
+_BLOCK = 2**20
+"""Values that are added at once: a multiple of numpy's buffer, so that sums are those of ``numpy.mean`` to the bit."""
 
 
 def normalize(
@@ -71,9 +75,7 @@ def z_score(channel: Channel, mask: Mask | None, statistics: IntensityStatistics
     if mask is None:
         _standardize(channel)
     elif mask.any():
-        inside = channel[mask]
-        _standardize(inside)
-        channel[mask] = inside
+        _standardize_inside(channel, mask)
 
 
 def rescale_to_01(channel: Channel, mask: Mask | None, statistics: IntensityStatistics | None) -> None:
@@ -109,9 +111,36 @@ def _standardize(values: Channel) -> None:
     values /= np.float32(max(_root_mean_square(values), SMALLEST_DIVISOR))
 
 
-def _root_mean_square(values: Channel, block: int = 2**20) -> float:
+def _standardize_inside(channel: Channel, mask: Mask) -> None:
+    """The same for the values inside the mask, which are never gathered in one array."""
+    count = int(np.count_nonzero(mask))
+    total = np.float64(0)
+    for block in _inside(channel, mask):
+        total = np.add.reduce(block, dtype=np.float64, initial=total)
+    mean = np.float32(total / count)
+    squares = sum(float(np.square(block - mean, dtype=np.float64).sum()) for block in _inside(channel, mask))
+    deviation = np.float32(max(float(np.sqrt(squares / count)), SMALLEST_DIVISOR))
+    for plane, inside in zip(channel, mask, strict=True):
+        plane[inside] = (plane[inside] - mean) / deviation
+
+
+def _inside(channel: Channel, mask: Mask) -> Iterator[NDArray[np.float32]]:
+    """The values inside the mask, in their order, in blocks of ``_BLOCK`` values and a last one."""
+    kept: list[NDArray[np.float32]] = []
+    size = 0
+    for plane, inside in zip(channel, mask, strict=True):
+        kept.append(plane[inside])
+        size += kept[-1].size
+        while size >= _BLOCK:
+            values = np.concatenate(kept)
+            yield values[:_BLOCK]
+            kept, size = [values[_BLOCK:]], size - _BLOCK
+    yield np.concatenate(kept)
+
+
+def _root_mean_square(values: Channel) -> float:
     # Working in blocks gives double precision without a double-precision copy of the image.
     flat = values.ravel()
-    blocks = (flat[start : start + block] for start in range(0, flat.size, block))
+    blocks = (flat[start : start + _BLOCK] for start in range(0, flat.size, _BLOCK))
     total = sum(float(np.square(part, dtype=np.float64).sum()) for part in blocks)
     return float(np.sqrt(total / max(flat.size, 1)))

@@ -17,18 +17,20 @@ from umseg.common.errors import UserError
 from umseg.common.memory import keep_freed_memory
 from umseg.common.processes.parallel import map_cases
 from umseg.common.text import counted
-from umseg.dataset.crop import box_slices, nonzero_region
+from umseg.dataset.crop import box_slices, nonzero_box, nonzero_region
 from umseg.dataset.dataset import Case, Dataset
 from umseg.dataset.io.images import Image
 from umseg.dataset.training_case import read_training_case
 from umseg.planning.plan import Configuration, Plan
+from umseg.planning.rules.normalizations import by_voxel
 from umseg.planning.rules.spacing import permute, resampled_shape
 from umseg.preprocess.case import CaseProperties, PreprocessedCase
+from umseg.preprocess.channel import is_result, prepare_channel
 from umseg.preprocess.instances import instance_classes
 from umseg.preprocess.locations import location_classes, sample_class_locations
 from umseg.preprocess.memory import require_resampling_memory
-from umseg.preprocess.normalize import normalize
-from umseg.preprocess.resampling.resample import as_shape, resample, resample_label
+from umseg.preprocess.resampling.resample import as_shape, resample_label
+from umseg.preprocess.resampling.resampler import Resampler
 from umseg.preprocess.store.case_store import CaseStore, StoreDtype
 from umseg.preprocess.store.provenance import Origin
 
@@ -40,7 +42,7 @@ _MOST_KEPT_BYTES = 2**29
 
 
 def preprocess_case(
-    images: NDArray[np.floating[Any]],
+    images: NDArray[Any],
     spacing: tuple[float, float, float],
     plan: Plan,
     configuration: Configuration | str,
@@ -52,7 +54,7 @@ def preprocess_case(
     """Transpose, crop to the nonzero region, normalise and resample one case, in this order.
 
     Args:
-        images: (channels, z, y, x) as read from the files.
+        images: (channels, z, y, x) as read from the files, of any type of real numbers.
         spacing: mm per voxel along z, y, x.
         plan: Plan that gives the axis order and the intensity statistics.
         configuration: A configuration of the plan, or its name. A 2-D one does not change the first axis.
@@ -85,32 +87,38 @@ def preprocess_case(
     images = images.transpose(0, *(axis + 1 for axis in order))
     old_spacing = permute(spacing, order)
     target_spacing = full_spacing(configuration, old_spacing)
-    box, mask = nonzero_region(images)
+    masked = [use and not by_voxel(name) for use, name in zip(configuration.use_mask_for_norm, schemes, strict=True)]
+    # The mask of a large image takes longer than all else that finds the box.
+    box, mask = (nonzero_box(images), None) if label is None and not any(masked) else nonzero_region(images)
     depth, height, width = box_slices(box)
     cropped = images[:, depth, height, width]
-    shape = as_shape(resampled_shape(old_spacing, as_shape(mask.shape), target_spacing))
-    require_resampling_memory(mask.shape, shape, old_spacing, target_spacing, len(schemes))
-    marked = None if label is None else _mark_outside(label.transpose(order)[depth, height, width], mask)
-    inside = mask if marked is None else marked >= 0
-    data = np.empty((len(schemes), *shape), dtype=np.float32)
+    cropped_shape = as_shape(cropped.shape[1:])
+    shape = as_shape(resampled_shape(old_spacing, cropped_shape, target_spacing))
+    require_resampling_memory(cropped_shape, shape, old_spacing, target_spacing, len(schemes))
+    inside, marked = mask, None
+    if label is not None and mask is not None:
+        marked = _mark_outside(label.transpose(order)[depth, height, width], mask)
+        inside = marked >= 0
+    in_place = overwrite and is_result(cropped, shape)
+    data = cropped if in_place else np.empty((len(schemes), *shape), dtype=np.float32)
     # One channel at a time, so that no normalised copy of all channels is held.
+    resampler = Resampler(cropped_shape, shape, old_spacing, target_spacing, IMAGE_ORDER)
     for number, scheme in enumerate(schemes):
-        channel = np.ascontiguousarray(cropped[number], dtype=np.float32)
-        channel = normalize(
-            channel,
+        prepare_channel(
+            cropped[number],
+            data[number],
+            resampler,
             scheme,
-            mask=inside if configuration.use_mask_for_norm[number] else None,
             statistics=plan.foreground_intensity_properties_per_channel.get(str(number)),
-            overwrite=overwrite or not np.may_share_memory(channel, images),
+            mask=inside if masked[number] else None,
+            overwrite=overwrite,
         )
-        part = data[number : number + 1]
-        resample(channel[None], shape, old_spacing, target_spacing, IMAGE_ORDER, out=part)
 
     properties = CaseProperties(
         spacing=old_spacing,
         shape_before_cropping=as_shape(images.shape[1:]),
         bbox=box,
-        shape_after_cropping=as_shape(mask.shape),
+        shape_after_cropping=cropped_shape,
         shape_after_resampling=shape,
     )
     if marked is None:

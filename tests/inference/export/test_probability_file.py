@@ -18,6 +18,7 @@ import pytest
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from tests.inference.export.whole import restore_probabilities, slabs_of
 from tests.preprocess.cases import make_configuration, make_image, make_plan
 from umseg.common.errors import UserError
 from umseg.dataset.io.grid import Geometry
@@ -27,7 +28,6 @@ from umseg.inference.export.frame import Frame
 from umseg.inference.export.grid import OutputGrid
 from umseg.inference.export.probabilities import ProbabilityChunk, probability_chunks
 from umseg.inference.export.probability_file import ENDINGS, KEY, file_bytes, write_probabilities
-from umseg.inference.export.restore import restore_probabilities, slabs_of
 from umseg.planning.plan import Configuration, Plan
 from umseg.preprocess import preprocess_case
 from umseg.preprocess.case import CaseProperties

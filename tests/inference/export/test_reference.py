@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.inference.export.whole import restore_label_map, restore_probabilities
 from tests.preprocess.test_reference import CONFIGURATIONS
 from umseg.dataset.io.images import read_image
-from umseg.inference.export.restore import restore_label_map, restore_probabilities
 from umseg.planning.foreign import read_foreign_plan
 from umseg.preprocess import preprocess_case
 

@@ -38,7 +38,7 @@ def break_stage(patch: pytest.MonkeyPatch, stage: str, error: Raiser, call: int 
     """Let the n-th call at a stage raise an error."""
     owner, name = {
         "reading": (LoadedModel, "prepare"),
-        "network": (LoadedModel, "label_map"),
+        "network": (LoadedModel, "segment"),
         "post-processing": (LoadedModel, "finish"),
         "writing": (cases, "write_label"),
     }[stage]

@@ -24,6 +24,7 @@ from umseg.inference.outputs.case_output import CaseOutput, SegmentedCase
 from umseg.inference.pipeline.failures import FailedCasesError
 from umseg.inference.pipeline.files import FileRequest
 from umseg.inference.pipeline.products import LabelChoice
+from umseg.inference.segmenter import Segmentation
 
 IMAGES = ("a", "b", "c")
 
@@ -77,13 +78,13 @@ def inputs(tmp_path: Path) -> Path:
 def segmented(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """One entry for each case that has gone through the network."""
     calls: list[int] = []
-    real = LoadedModel.label_map
+    real = LoadedModel.segment
 
-    def count(self: LoadedModel, *arguments: Any) -> NDArray[Any]:
+    def count(self: LoadedModel, *arguments: Any) -> Segmentation:
         calls.append(1)
         return real(self, *arguments)
 
-    monkeypatch.setattr(LoadedModel, "label_map", count)
+    monkeypatch.setattr(LoadedModel, "segment", count)
     return calls
 
 

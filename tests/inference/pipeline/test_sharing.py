@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from numpy.typing import NDArray
 
 from tests.claimants import member_elsewhere
 from tests.dataset.builder import names_in, write_image
@@ -26,6 +25,7 @@ from umseg.inference.model import LoadedModel
 from umseg.inference.pipeline import folder as folder_run
 from umseg.inference.pipeline.failures import FailedCasesError
 from umseg.inference.pipeline.record import RECORD, PredictionRecord
+from umseg.inference.segmenter import Segmentation
 
 CASES = tuple("abcdef")
 KEPT = sorted([*(f"{case}.nii.gz" for case in CASES), "dataset.json", RECORD])
@@ -36,7 +36,7 @@ import os, signal, sys
 from pathlib import Path
 from umseg.inference import Predictor
 from umseg.inference.model import LoadedModel
-real, left = LoadedModel.label_map, int(sys.argv[4])
+real, left = LoadedModel.segment, int(sys.argv[4])
 
 def label_map(self, *arguments):
     global left
@@ -45,7 +45,7 @@ def label_map(self, *arguments):
     left -= 1
     return real(self, *arguments)
 
-LoadedModel.label_map = label_map
+LoadedModel.segment = label_map
 Predictor(Path(sys.argv[1]), "cpu", precision="fp32").predict_files(sys.argv[2], sys.argv[3], quiet=True)
 """
 
@@ -71,15 +71,15 @@ def test_two_runs_share_the_cases(
 ) -> None:
     predictor.predict_files(inputs, tmp_path / "expected", quiet=True)
     begun, both = Counter[int](), threading.Barrier(2)
-    real = LoadedModel.label_map
+    real = LoadedModel.segment
 
-    def label_map(self: LoadedModel, *arguments: Any) -> NDArray[Any]:
+    def label_map(self: LoadedModel, *arguments: Any) -> Segmentation:
         begun[id(self)] += 1
         if begun[id(self)] == 1:
             both.wait(30)
         return real(self, *arguments)
 
-    monkeypatch.setattr(LoadedModel, "label_map", label_map)
+    monkeypatch.setattr(LoadedModel, "segment", label_map)
     results: list[list[Path]] = []
 
     def run() -> None:

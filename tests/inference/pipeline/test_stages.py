@@ -236,12 +236,12 @@ def test_ctrl_c_in_the_network_lets_a_file_be_finished_and_begins_no_other() -> 
 def test_a_wish_from_outside_ends_the_work() -> None:
     stop = Stop()
 
-    def stop_at_once(item: int) -> None:
+    def compute(item: int) -> None:
         if item == 1:
             stop.set()
             stop.check()
 
-    work = Work(during_compute=stop_at_once)
+    work = Work(during_compute=compute)
     work.run(iter(range(99)), stop)
     assert work.written == [0]
 

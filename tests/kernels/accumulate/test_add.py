@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from umseg.kernels.accumulate.add import add_weighted
+from umseg.kernels.accumulate.add import _add_at_once, _add_planes, add_weighted
 
 PATCH = (4, 5, 6)
 
@@ -15,6 +17,7 @@ def random(shape: tuple[int, ...], seed: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
+@pytest.mark.parametrize("add", [_add_planes, _add_at_once])
 @given(
     classes=st.sampled_from([1, 2, 3, 17]),
     dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float16]),
@@ -23,8 +26,9 @@ def random(shape: tuple[int, ...], seed: int) -> Tensor:
     source=st.tuples(*[st.integers(0, 3)] * 3),
     flips=st.sets(st.integers(0, 2)),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_a_part_of_a_window_is_added_where_it_belongs(
+    add: Callable[..., None],
     classes: int,
     dtype: torch.dtype,
     innermost: bool,
@@ -41,7 +45,7 @@ def test_a_part_of_a_window_is_added_where_it_belongs(
     counts = [min(s - t, p - o) for s, t, p, o in zip(sums.shape, target, PATCH, source, strict=False)]
     into = tuple(slice(t, t + n) for t, n in zip(target, counts, strict=True))
     expected[into] += weighted[tuple(slice(o, o + n) for o, n in zip(source, counts, strict=True))]
-    add_weighted(sums, logits, weight, target, source, tuple(flips))
+    add(sums, logits, weight, target, source, tuple(flips))
     torch.testing.assert_close(sums.double(), expected, rtol=1e-5, atol=1e-6)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import torch
 from torch import Tensor
 
 from umseg.kernels.runtime.torch_private import (
+    DispatchMode,
     StorageWeakRef,
-    TorchDispatchMode,
     cpu_has_bfloat16,
     fake_tensors,
     foreach_lerp_,
@@ -52,7 +55,7 @@ def test_fake_tensors_have_no_data() -> None:
 
 
 def test_a_dispatch_mode_sees_operators() -> None:
-    class Names(TorchDispatchMode):
+    class Names(DispatchMode):
         def __init__(self) -> None:
             super().__init__()  # type: ignore[no-untyped-call]
             self.seen: list[str] = []
@@ -64,6 +67,21 @@ def test_a_dispatch_mode_sees_operators() -> None:
     with Names() as names:
         _ = torch.zeros(2) + 1
     assert names.seen == ["aten.zeros.default", "aten.add.Tensor"]
+
+
+def test_a_dispatch_mode_does_not_import_the_compiler() -> None:
+    program = """
+import sys, torch
+from umseg.kernels.runtime.torch_private import DispatchMode
+class Through(DispatchMode):
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        return func(*args, **(kwargs or {}))
+with Through():
+    torch.zeros(2) + 1
+print([name for name in ("sympy", "torch._dynamo") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_many_tensors_move_towards_their_ends() -> None:

@@ -32,7 +32,8 @@ from umseg.dataset.io.source import (
 )
 from umseg.dataset.listing import refuse_missing
 
-_FLOAT_BYTES = 4  # of a number of an image
+# Types that images keep if they are read as stored: float32 holds all their values.
+_KEPT = frozenset(np.dtype(name) for name in ("uint8", "int8", "uint16", "int16", "float32"))
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,14 @@ class Image:
     """An image as arrays.
 
     Attributes:
-        array: (channels, z, y, x) float32; z is 1 for a 2-D file.
+        array: (channels, z, y, x); z is 1 for a 2-D file. float32, or where it was read as stored one of the smaller
+            types whose values float32 holds.
         spacing: (z, y, x) in mm, or pixels where the geometry's unit is not mm; see :func:`read_image`.
         geometry: The grid of the first file, with the spacing of the file that states it best.
         notices: What the user should know about the files.
     """
 
-    array: NDArray[np.float32]
+    array: NDArray[Any]
     spacing: tuple[float, float, float]
     geometry: Geometry
     notices: tuple[Notice, ...] = ()
@@ -69,7 +71,7 @@ class LabelMap:
     notices: tuple[Notice, ...] = ()
 
 
-def read_image(paths: Sequence[Path], num_channels: int | None = None) -> Image:
+def read_image(paths: Sequence[Path], num_channels: int | None = None, *, as_stored: bool = False) -> Image:
     """Read a case: one file per channel, or one file with several components (e.g. RGB), which become channels.
 
     A folder that is an image, e.g. one of DICOM slices, counts as a file.
@@ -83,6 +85,7 @@ def read_image(paths: Sequence[Path], num_channels: int | None = None) -> Image:
         paths: Files of the case.
         num_channels: Number of channels that the data set declares. Further components are left out where they carry
             no information (see ``fit_channels``). None: all components of a single file are channels.
+        as_stored: Whether numbers of 8 and 16 bits keep their type, which takes a quarter or half of the memory.
 
     Raises:
         UserError: A file is missing, damaged, 4-D or complex, or the channels differ in shape or spacing.
@@ -91,18 +94,22 @@ def read_image(paths: Sequence[Path], num_channels: int | None = None) -> Image:
         raise ValueError("read_image needs at least one path")
     first_path, *others = map(Path, paths)
     first, geometry, notices = _read_fitting(first_path, 1 if others else num_channels)
+    dtype = first.dtype if as_stored and first.dtype in _KEPT else np.dtype(np.float32)
     if not others:
         with within_memory(first_path, geometry, len(first)):
-            array = np.require(first, np.float32, ("C", "O", "W"))
+            array = np.require(first, dtype, ("C", "W"))
         return Image(array, array_spacing(geometry), geometry, (*notices, *_missing_spacing(first_path, geometry)))
     _check_channel(first, geometry, geometry, first_path, first_path)
-    with within_memory(first_path, geometry, len(paths), _FLOAT_BYTES):
-        array = np.empty((len(paths), *geometry.shape), dtype=np.float32)
+    with within_memory(first_path, geometry, len(paths), dtype.itemsize):
+        array = np.empty((len(paths), *geometry.shape), dtype=dtype)
     array[0] = first[0]
+    del first
     for channel, path in enumerate(others, start=1):
         values, grid, of_file = _along_first(_read_fitting(path, 1), path, geometry, first_path)
         _check_channel(values, grid, geometry, path, first_path)
         notices += (*of_file, *_placement_notice(grid, geometry, path, first_path))
+        if not np.can_cast(values.dtype, array.dtype) and array.dtype != np.float32:
+            array = array.astype(np.float32)
         array[channel] = values[0]
         best = most_telling([geometry, grid])
         geometry = replace(geometry, spacing=best.spacing, unit=best.unit)

@@ -18,14 +18,19 @@ from umseg.inference.export.host import HostPlane
 from umseg.inference.export.target import LabelArray, LabelTarget
 from umseg.inference.windows.slab import Slab
 
-# Numbers in a temporary array; about six of them, of eight bytes, are alive at a time.
-_NUMBERS = 2**23
+# Numbers of a temporary array.
+_NUMBERS = 2**22
 _MARGIN, _LEAST_MARGIN = 2.0**-18, 2.0**-130
 
 
 def is_on_device(sums: Tensor) -> bool:
     """Whether sums are where the kernels for CPUs do not reach them."""
     return sums.device.type != "cpu"
+
+
+def temporary_bytes() -> int:
+    """The most bytes of temporary arrays that are alive at a time: thirteen, with eight bytes a number."""
+    return 13 * 8 * _NUMBERS
 
 
 @dataclass(frozen=True)
@@ -88,9 +93,9 @@ class DeviceLabels:
         return planes.kept()
 
     def _leaders(self, sums: Tensor, weights: Tensor) -> Tensor:
-        step = max(1, _NUMBERS // sums[0].numel())
-        parts = zip(sums.split(step), weights.split(step), strict=True)
-        return torch.cat([self._leading(part / weight[..., None]) for part, weight in parts])
+        step = max(1, _NUMBERS // sums.shape[-1])
+        parts = zip(sums.flatten(0, 2).split(step), weights.flatten().split(step), strict=True)
+        return torch.cat([self._leading(part / weight[:, None]) for part, weight in parts]).view(weights.shape)
 
     def _leading(self, logits: Tensor) -> Tensor:
         if self.regions:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 
@@ -64,6 +64,12 @@ class LabelExport:
             self._last[slab.strip] = kept
         planes = self._grid.z.span(slab.start if last is None else slab.start - 1, stop)
         labels.target.missing[planes, self._grid.y.span(slab.strip.start, slab.strip.stop)] = False
+
+    def passing(self, slabs: Iterable[Slab]) -> Iterator[Slab]:
+        """Add slabs and hand them on, for those who make something else of them at the same time."""
+        for slab in slabs:
+            self.add(slab)
+            yield slab
 
     def label_map(self) -> LabelArray:
         """The label map of the original image, when all slabs have been added.

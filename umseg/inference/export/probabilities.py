@@ -6,13 +6,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from umseg.dataset.crop import box_slices
 from umseg.inference.export.device import Places, is_on_device
 from umseg.inference.export.grid import OutputGrid
 from umseg.inference.windows.slab import Slab, Strip
 from umseg.kernels.runtime.threads import run_tasks
+from umseg.planning.plan import Configuration, Plan
+from umseg.preprocess.case import CaseProperties
 
 # Numbers of a chunk that may be chosen freely.
 _CHUNK_NUMBERS = 2**25
@@ -58,6 +62,41 @@ def probability_chunks(
             strips[slab.strip] = chunks
 
 
+def collect_probabilities(
+    slabs: Iterable[Slab],
+    outputs: int,
+    properties: CaseProperties,
+    plan: Plan,
+    configuration: Configuration,
+    *,
+    regions: bool,
+) -> NDArray[np.float32]:
+    """The probabilities of a case in one array.
+
+    Args:
+        slabs: All slabs of the case; those of a strip in ascending order without gaps.
+        outputs: Number of outputs of the network.
+        properties: Properties that preprocessing returned for the case.
+        plan: Plan that gives the axis order of the original image.
+        configuration: Configuration that the logits are computed for.
+        regions: Whether each output is a region by itself.
+
+    Returns:
+        (outputs, z, y, x) float32 in the original axis order and shape; outside the nonzero region the probability is
+        1 for the background and 0 for every region.
+    """
+    shape = [properties.shape_before_cropping[axis] for axis in plan.transpose_backward]
+    probabilities = np.zeros((outputs, *shape), dtype=np.float32)
+    if not regions:
+        probabilities[0] = 1
+    order = (0, *(axis + 1 for axis in plan.transpose_forward))
+    depth, height, width = box_slices(properties.bbox)
+    target = probabilities.transpose(order)[:, depth, height, width]
+    for chunk in probability_chunks(slabs, OutputGrid.of(properties, configuration), regions=regions):
+        target[:, chunk.planes, chunk.rows] = chunk.values
+    return probabilities
+
+
 @dataclass(frozen=True)
 class _Plane:
     """Sums (rows, x, outputs) and weights (rows, x) of a plane."""
@@ -68,6 +107,10 @@ class _Plane:
     def kept(self) -> _Plane:
         """A copy that stays as it is when the memory of this plane is used again."""
         return _Plane(self.sums.clone(), self.weights.clone())
+
+    def on(self, device: torch.device) -> _Plane:
+        """The plane on a device: sums can move to the CPU between two slabs."""
+        return _Plane(self.sums.to(device), self.weights.to(device))
 
     def arrays(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Both as numpy arrays."""
@@ -109,7 +152,7 @@ class _StripChunks:
         step = self._values.shape[1]
         place = z % step
         write = self._write_by_torch if is_on_device(far.sums) else self._write
-        write(near, far, z, place)
+        write(near.on(far.sums.device), far, z, place)
         self._done = z + 1
         if place == step - 1 or self.complete:
             yield ProbabilityChunk(slice(z - place, z + 1), self._rows, self._values[:, : place + 1])

@@ -24,6 +24,8 @@ class SegmentedCase:
         geometry: The grid of the image file.
         description: The names and values of the labels.
         read_image: The image (channels, z, y, x), read again from its files.
+        confidence: How far several predictions agree on each foreground class, NaN where none has it; None if that is
+            not known.
     """
 
     case: Case
@@ -31,6 +33,7 @@ class SegmentedCase:
     geometry: Geometry
     description: DatasetDescription
     read_image: Callable[[], NDArray[Any]]
+    confidence: tuple[float, ...] | None = None
 
 
 class CaseOutput(Protocol):

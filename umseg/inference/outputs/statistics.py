@@ -15,6 +15,7 @@ from umseg.dataset.dataset import Case
 from umseg.dataset.description import DatasetDescription
 from umseg.dataset.io.grid import Geometry
 from umseg.dataset.io.orientation import stored_axes
+from umseg.inference.confidence import case_confidence
 from umseg.inference.outputs.case_output import SegmentedCase
 from umseg.inference.outputs.statistics_measure import Measurements, class_table, measure_labels
 from umseg.inference.outputs.statistics_records import (
@@ -59,6 +60,7 @@ class StatisticsOutput:
             result.description,
             axes=stored_axes(result.case.images[0], result.geometry),
             only=self.classes,
+            confidence=result.confidence,
         ).save(statistics_file(result.case.id, folder))
 
 
@@ -76,6 +78,7 @@ def case_statistics(
     *,
     axes: str | None = None,
     only: Iterable[str] | None = None,
+    confidence: Sequence[float] | None = None,
 ) -> CaseStatistics:
     """Measure all classes of a label map, or all objects of an instance map.
 
@@ -87,6 +90,7 @@ def case_statistics(
         description: Names of channels and classes.
         axes: Axis codes of the grid (``stored_axes``); None where its place in space is not known.
         only: Names of the classes that are measured; None measures all.
+        confidence: How far several predictions agree on each foreground class, NaN where none has it.
     """
     place = _Place(geometry, axes is not None, tuple(description.channel_names.values()))
     classes: tuple[ClassStatistics, ...] = ()
@@ -95,7 +99,7 @@ def case_statistics(
         objects = _measure_objects(label_map, image, place, description)
     else:
         chosen = description.regions if only is None else {name: description.regions[name] for name in only}
-        classes = _measure_classes(label_map, image, place, chosen)
+        classes = _with_confidence(_measure_classes(label_map, image, place, chosen), description, confidence)
     return CaseStatistics(
         case=case,
         size=Size(**place.named(geometry.size)),
@@ -105,6 +109,20 @@ def case_statistics(
         connectivity=8 if place.is_flat else 26,
         classes=classes,
         objects=objects,
+        confidence=None if confidence is None else case_confidence(confidence),
+    )
+
+
+def _with_confidence(
+    classes: Sequence[ClassStatistics], description: DatasetDescription, confidence: Sequence[float] | None
+) -> tuple[ClassStatistics, ...]:
+    """The classes with what is known of their confidence."""
+    if confidence is None:
+        return tuple(classes)
+    known = dict(zip(description.regions, confidence, strict=True))
+    return tuple(
+        entry if math.isnan(known[entry.name]) else entry.model_copy(update={"confidence": known[entry.name]})
+        for entry in classes
     )
 
 

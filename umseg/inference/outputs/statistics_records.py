@@ -120,7 +120,7 @@ class ObjectStatistics(StructureStatistics):
     diameter_mm: float | None
 
 
-class CaseStatistics(Record):
+class CaseStatistics(SparseRecord):
     """``statistics/CASE.json``: one case.
 
     Attributes:
@@ -133,8 +133,10 @@ class CaseStatistics(Record):
         connectivity: Neighbours of a voxel that belong to the same piece: 26, or 8 in images of a single slice.
         classes: All classes, those without a voxel among them; none in an instance task.
         objects: All objects of an instance task.
+        confidence: Mean confidence of the classes that a prediction has; left out where there is one prediction.
     """
 
+    sparse = ("confidence",)
     most_bytes: ClassVar[int] = 2**28
 
     schema_version: Literal[1] = 1
@@ -146,6 +148,7 @@ class CaseStatistics(Record):
     connectivity: Literal[8, 26]
     classes: tuple[ClassStatistics, ...] = ()
     objects: tuple[ObjectStatistics, ...] = ()
+    confidence: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
 class Statistics(Record):

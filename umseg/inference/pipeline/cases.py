@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from umseg.inference.outputs.case_output import SegmentedCase
 from umseg.inference.pipeline.products import Job, Products
 from umseg.inference.pipeline.stages import Stop
 from umseg.inference.pipeline.window_bar import window_bar
-from umseg.inference.segmenter import Segmenter
+from umseg.inference.segmenter import Segmentation, Segmenter
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,7 @@ class Segmented:
     axes: str | None
     label_map: NDArray[Any]
     turn: Turn | None
+    confidence: tuple[float, ...] | None = None
 
     @property
     def is_turned(self) -> bool:
@@ -89,6 +91,7 @@ class CaseWork:
         self._stop, self._quiet = stop, quiet
         # Of a label map that is there, only the other files are made.
         self.finished: set[Job] = set()
+        self.seconds: dict[str, float] = {}
         self._reading, self._writing = _Doing(), _Doing()
 
     @contextlib.contextmanager
@@ -105,6 +108,8 @@ class CaseWork:
         """
         if job.refusal is not None:
             raise job.refusal
+        # Until it is written: the time when it began, counted downwards.
+        self.seconds[job.name] = -time.perf_counter()
         with self._reading.doing(f"reading case {job.name}"):
             if job in self.finished:
                 geometry = read_image(job.case.images, self._model.card.dataset.num_channels).geometry
@@ -112,7 +117,7 @@ class CaseWork:
             return self._prepare(job.case)
 
     def _prepare(self, case: Case) -> Read:
-        image = read_image(case.images, self._model.card.dataset.num_channels)
+        image = read_image(case.images, self._model.card.dataset.num_channels, as_stored=True)
         for notice in image.notices:
             log.warning("%s", notice)
         axes = stored_axes(case.images[0], image.geometry)
@@ -134,8 +139,8 @@ class CaseWork:
             ((job, read),) = group
             return [self._segment(job, read)]
         with said_when_slow(log, f"segmenting case {group[0][0].name} and {len(group) - 1} others"), self._network:
-            label_maps = self._model.label_maps([read.prepared for _, read in group])
-        return [self._result(read, label_map) for (_, read), label_map in zip(group, label_maps, strict=True)]
+            found = self._model.segment_small([read.prepared for _, read in group])
+        return [self._result(read, segmentation) for (_, read), segmentation in zip(group, found, strict=True)]
 
     def _segment(self, job: Job, read: Read) -> Segmented:
         if read.label_map is not None:
@@ -146,10 +151,11 @@ class CaseWork:
                 self._stop.check()
                 progress(done, total)
 
-            return self._result(read, self._model.label_map(read.prepared, checked))
+            return self._result(read, self._model.segment(read.prepared, checked))
 
-    def _result(self, read: Read, label_map: NDArray[Any]) -> Segmented:
-        return Segmented(read.geometry, read.axes, label_map, self._model.turn_of(read.prepared))
+    def _result(self, read: Read, found: Segmentation) -> Segmented:
+        turn = self._model.turn_of(read.prepared)
+        return Segmented(read.geometry, read.axes, found.label_map, turn, found.confidence)
 
     def save(self, job: Job, segmented: Segmented) -> None:
         """Finish a label map, and write it and all else that is made of it.
@@ -162,17 +168,18 @@ class CaseWork:
             if segmented.turn is not None:
                 label_map = self._finished(label_map, segmented.turn)
                 write_label(job.label.path, label_map, segmented.geometry)
-            if not self._products.outputs:
-                return
             result = SegmentedCase(
                 case=job.case,
                 label_map=label_map,
                 geometry=segmented.geometry,
+                confidence=segmented.confidence,
                 description=self._model.card.dataset,
-                read_image=partial(_image_of, job.case, self._model.card.dataset.num_channels),
+                # Several outputs need it.
+                read_image=cache(partial(_image_of, job.case, self._model.card.dataset.num_channels)),
             )
             for output in self._products.outputs:
                 output.write(result, job.folder)
+            self.seconds[job.name] += time.perf_counter()
 
     def _finished(self, label_map: NDArray[Any], turn: Turn) -> NDArray[Any]:
         label_map = self._model.finish(label_map, turn)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from umseg.common.errors import UserError
 from umseg.common.memory import is_out_of_memory, out_of_memory
 from umseg.common.text import counted, table
 from umseg.dataset.check.problems import DatasetError, Problem
 from umseg.dataset.dataset import Case
+
+if TYPE_CHECKING:
+    from umseg.inference.pipeline.files import FileResult
 
 _RESUME = "The same command keeps the label maps that are there."
 
@@ -25,9 +29,12 @@ class FailedCasesError(DatasetError):
         problems: One problem for each case that failed.
         written: The files of the label maps that are there; empty if every case failed.
         output: Their folder.
+        result: What became of every case, where that is known.
     """
 
-    def __init__(self, problems: Sequence[Problem], written: Sequence[Path], output: Path) -> None:
+    def __init__(
+        self, problems: Sequence[Problem], written: Sequence[Path], output: Path, result: FileResult | None = None
+    ) -> None:
         done = counted(len(written), "label map")
         some = f"{counted(len(problems), 'case')} could not be segmented:"
         none = f"None of the {counted(len(problems), 'case')} could be segmented:"
@@ -54,9 +61,10 @@ class FailedCasesError(DatasetError):
             )
         self.written = tuple(written)
         self.output = output
+        self.result = result
 
     def __reduce__(self) -> tuple[object, ...]:
-        return FailedCasesError, (self.problems, self.written, self.output)
+        return FailedCasesError, (self.problems, self.written, self.output, self.result)
 
 
 def problem_of(name: str, case: Case, error: Exception) -> Problem:

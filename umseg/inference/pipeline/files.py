@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 from umseg.common.errors import UserError
 from umseg.common.files import plain_path
@@ -19,7 +19,7 @@ from umseg.inference.pipeline.ahead import ReadingMemory
 from umseg.inference.pipeline.cases import CaseWork, Segmented
 from umseg.inference.pipeline.failure_list import FAILURES
 from umseg.inference.pipeline.failures import FailedCasesError
-from umseg.inference.pipeline.folder import FolderRun, Rules, Summary, tell_turned
+from umseg.inference.pipeline.folder import FolderRun, Rules, Summary, common_files, tell_turned
 from umseg.inference.pipeline.output_place import refuse_place, refuse_replacing_inputs
 from umseg.inference.pipeline.products import Job, Products
 from umseg.inference.pipeline.record import RECORD
@@ -54,6 +54,25 @@ class FileRequest:
 
 
 @dataclass(frozen=True)
+class CaseResult:
+    """What became of a case.
+
+    Attributes:
+        name: Its name, after the folder in which it was found where there are several.
+        status: Written by this run, kept from an earlier one, written meanwhile by another process, or failed.
+        job: The case and its files; None for what is no case, such as an image whose channels are incomplete.
+        seconds: Time from reading to writing; None where this run did not write it.
+        problem: Why it failed.
+    """
+
+    name: str
+    status: Literal["written", "kept", "elsewhere", "failed"]
+    job: Job | None = None
+    seconds: float | None = None
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True)
 class FileResult:
     """What became of a request.
 
@@ -63,6 +82,7 @@ class FileResult:
         written: How many cases this run wrote.
         kept: How many were there.
         elsewhere: How many other processes wrote meanwhile.
+        cases: What became of each case, by name.
     """
 
     output: Path
@@ -70,6 +90,7 @@ class FileResult:
     written: int
     kept: int
     elsewhere: int
+    cases: tuple[CaseResult, ...] = ()
 
 
 def segment_files(
@@ -96,7 +117,7 @@ def segment_files(
     refuse_place(output, request.inputs, plain)
     terms = products.terms(model.settings)
     jobs = products.jobs(cases, output, terms)
-    common = [output / name for name in ("dataset.json", RECORD, FAILURES)]
+    common = [output / name for name in (*common_files(card.dataset), RECORD, FAILURES)]
     refuse_replacing_inputs(plain, [*(made.path for job in jobs for made in job.files()), *common])
     stop = Stop()
     work = CaseWork(model, network, products, stop, request.quiet)
@@ -104,7 +125,7 @@ def segment_files(
     run = FolderRun(output, jobs, work, ReadingMemory(card).fits_beside, rules, stop)
     summary = run.run(terms, card.dataset, everything, problems)
     tell_turned(summary.turned, card.orientation)
-    return _result(output, jobs, summary)
+    return _result(output, jobs, summary, work.seconds)
 
 
 def segment_cases(
@@ -187,7 +208,7 @@ def _share(
     )
 
 
-def _result(output: Path, jobs: Sequence[Job], summary: Summary) -> FileResult:
+def _result(output: Path, jobs: Sequence[Job], summary: Summary, seconds: Mapping[str, float]) -> FileResult:
     """What became of a run.
 
     Raises:
@@ -195,6 +216,17 @@ def _result(output: Path, jobs: Sequence[Job], summary: Summary) -> FileResult:
     """
     failed = {problem.case for problem in summary.failed}
     label_maps = [job.label.path for job in jobs if job.name not in failed]
+    cases = _case_results(jobs, summary, seconds)
+    result = FileResult(output, label_maps, len(summary.written), len(summary.kept), len(summary.elsewhere), cases)
     if failed:
-        raise FailedCasesError(summary.failed, label_maps, output)
-    return FileResult(output, label_maps, len(summary.written), len(summary.kept), len(summary.elsewhere))
+        raise FailedCasesError(summary.failed, label_maps, output, result)
+    return result
+
+
+def _case_results(jobs: Sequence[Job], summary: Summary, seconds: Mapping[str, float]) -> tuple[CaseResult, ...]:
+    by_name = {job.name: job for job in jobs}
+    found = [CaseResult(job.name, "written", job, seconds.get(job.name)) for job in summary.written]
+    found += [CaseResult(job.name, "kept", job) for job in summary.kept]
+    found += [CaseResult(job.name, "elsewhere", job) for job in summary.elsewhere]
+    found += [CaseResult(one.case, "failed", by_name.get(one.case), problem=one) for one in summary.failed]
+    return tuple(sorted(found, key=lambda case: case.name))

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from umseg.common.errors import UserError
-from umseg.common.files import remove_leftovers
+from umseg.common.files import remove_leftovers, write_text
 from umseg.common.processes.progress import Progress
 from umseg.common.processes.shared import FileClaim, abandoned_since, claim_file, clear_claims, join, members
 from umseg.common.text import counted, few
 from umseg.dataset.check.problems import Problem
 from umseg.dataset.description import DatasetDescription
+from umseg.inference.outputs.colour_files import colour_files
 from umseg.inference.pipeline.cases import CaseWork, Read, Segmented
 from umseg.inference.pipeline.failure_list import FailureList
 from umseg.inference.pipeline.failures import problem_of
@@ -52,6 +53,11 @@ class Summary:
     elsewhere: list[Job] = field(default_factory=list)
     failed: list[Problem] = field(default_factory=list)
     turned: dict[str, str] = field(default_factory=dict)
+
+
+def common_files(description: DatasetDescription) -> dict[str, str]:
+    """The texts of the files that belong to no case, by their names: what labels mean, and how viewers show them."""
+    return {"dataset.json": description.to_json(), **colour_files(description)}
 
 
 @dataclass(frozen=True)
@@ -149,20 +155,22 @@ class FolderRun:
         if self._done.kept:
             log.info("Keeping %s that this model made of these images.", counted(len(self._done.kept), "label map"))
         again = [made.path for job in self._to_do for made in self._files_to_write(job)]
-        dataset_json = self._output / "dataset.json"
+        common = {self._output / name: text for name, text in common_files(description).items()}
         if not self._rules.overwrite:
             self._record.refuse_others(again)
-            self._record.refuse_other_text(dataset_json, description.to_json())
+            for path, text in common.items():
+                self._record.refuse_other_text(path, text)
             self._failures.refuse_other()
         if alone:
             for folder in {self._output, *(made.path.parent for job in self._jobs for made in job.files())}:
                 remove_leftovers(folder)
                 clear_claims(folder)
             self._record.compact(again if void else ())
-        if not holds_text(dataset_json, description.to_json()) or not self._record.is_own(dataset_json):
-            self._record.begin([dataset_json])
-            description.save(dataset_json)
-            self._record.finish([Made(dataset_json)])
+        for path, text in common.items():
+            if not holds_text(path, text) or not self._record.is_own(path):
+                self._record.begin([path])
+                write_text(path, text)
+                self._record.finish([Made(path)])
 
     def _sort(self, job: Job, void: bool) -> None:
         """Decide whether a case is kept."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -63,19 +63,28 @@ def find_cleaning(folds: Sequence[FoldFolder]) -> Cleaning | None:
     Raises:
         UserError: A file is not valid.
     """
-    missing = [fold.name for fold in folds if not fold.postprocessing_file.exists()]
-    if missing:
-        if len(missing) < len(folds):
+    files = {fold.name: fold.postprocessing_file for fold in folds}
+    return agreed({name: Postprocessing.load(file, _REMEDY) if file.exists() else None for name, file in files.items()})
+
+
+def agreed(choices: Mapping[str, Cleaning | None]) -> Cleaning | None:
+    """The cleaning for several folds together; None if label maps stay as they are. The choice is logged.
+
+    Args:
+        choices: The name of each fold to its choice. Unless all of them have one, nothing is cleaned.
+    """
+    chosen = [choice for choice in choices.values() if choice is not None]
+    if len(chosen) < len(choices):
+        if chosen:
             log.warning(
                 "No post-processing, because its choice is missing in %s. Remove validation/metrics.json there and run "
                 "the same `umseg train` command to choose it, or name other --folds.",
-                few(f"fold {name}" for name in missing),
+                few(f"fold {name}" for name, choice in choices.items() if choice is None),
             )
         return None
-    choices = [Postprocessing.load(fold.postprocessing_file, _REMEDY) for fold in folds]
-    cleaning = combined(choices)
+    cleaning = combined(chosen)
     if cleaning.changes_nothing:
         return None
-    by = "" if len(folds) == 1 else f" in {counted(len(folds), 'fold')} (median size; holes by majority)"
+    by = "" if len(chosen) == 1 else f" in {counted(len(chosen), 'fold')} (median size; holes by majority)"
     log.info("Post-processing: %s, as validation chose%s.", described(cleaning), by)
     return cleaning

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from umseg.common.errors import UserError
 from umseg.common.text import few
+from umseg.inference.windows.forward import CPU
 
 
 class FiniteCheck:
@@ -16,10 +17,11 @@ class FiniteCheck:
 
     Args:
         precision: Number format of the convolutions, for the error message.
+        device: Device of the networks.
     """
 
-    def __init__(self, precision: torch.dtype) -> None:
-        self._precision = precision
+    def __init__(self, precision: torch.dtype, device: torch.device) -> None:
+        self._precision, self._device = precision, device
         self._finite: Tensor | None = None
 
     def look(self, sums: Tensor) -> None:
@@ -31,7 +33,7 @@ class FiniteCheck:
         Raises:
             UserError: A value is NaN or infinite.
         """
-        if sums.device.type == "cpu":
+        if self._device == CPU:
             # The extremes of all classes together are NaN where any value is, and many times quicker.
             extremes = torch.stack(torch.aminmax(sums.permute(1, 2, 3, 0)))
             if not torch.isfinite(extremes).all():

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from umseg.common.memory import explained_memory
 from umseg.common.text import by
 from umseg.inference.windows.batches import BatchSize, batch_size
-from umseg.inference.windows.empty import find_empty
+from umseg.inference.windows.empty import fill_empty, windows_of_body
 from umseg.inference.windows.finite import FiniteCheck
 from umseg.inference.windows.rolling import depth_of_sums, height
 from umseg.inference.windows.runner import Job, Runner, Section
@@ -55,7 +55,7 @@ def finished_slabs(
         device: Device of the networks.
         precision: Number format of the convolutions.
         strips: What is worked on at once, from ``strips.choose_strips``.
-        regions: Whether each output is a region by itself; this only matters where windows are left out.
+        regions: Whether each output is a region by itself; it matters only where windows are left out.
         batch: Number of windows in a batch, kept between images; None finds it anew.
         progress: Function that is told after every batch how many windows are done, and how many there are. On CUDA
             they are done when they are queued: nothing waits for the device.
@@ -68,13 +68,13 @@ def finished_slabs(
         UserError: There is not enough memory, or a logit is not finite.
     """
     tiles = Tiles.covering(data.shape[1:], window.patch, window.step)
-    emptiness = find_empty(data, tiles) if window.skip_empty else None
     batch = batch or batch_size(window, device)
     runner = Runner(networks, num_classes, window, device, precision, batch)
-    check = FiniteCheck(precision)
+    check = FiniteCheck(precision, device)
     corners = [tiles.corners(strip) for strip in strips]
-    if emptiness is not None:
-        corners = [emptiness.without_unneeded(of_strip) for of_strip in corners]
+    if window.skip_empty:
+        needed = windows_of_body(data, tiles)
+        corners = [[corner for corner in of_strip if corner in needed] for of_strip in corners]
     count = _Count(sum(map(len, corners)), progress)
     found = f"{by(tiles.shape)} voxels after resampling, {num_classes} classes"
     with explained_memory("Prediction", found=found, remedy=REMEDY):
@@ -84,8 +84,8 @@ def finished_slabs(
             section.sums.begin(strip)
             for slab in _finished(section, of_strip, runner, count):
                 check.look(slab.sums)
-                if emptiness is not None:
-                    emptiness.fill(slab, regions)
+                if window.skip_empty:
+                    fill_empty(slab, regions)
                 yield slab
     check.end()
 

@@ -48,7 +48,7 @@ def predict_small(
         UserError: There is not enough memory, or a logit is not finite.
     """
     runner = Runner(networks, num_classes, window, device, precision, batch or batch_size(window, device))
-    check = FiniteCheck(precision)
+    check = FiniteCheck(precision, device)
     jobs = _jobs(images, window, runner)
     with explained_memory("Prediction", remedy=REMEDY):
         while together := list(islice(jobs, runner.batch.size)):

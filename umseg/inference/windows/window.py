@@ -17,7 +17,7 @@ class SlidingWindow:
             no mirroring.
         most_bytes: Bytes that the sums may take at once; an image that needs more is worked on in strips. None: what
             ``memory.most_bytes`` finds.
-        skip_empty: Whether windows outside of the body are left out (``empty``).
+        skip_empty: Whether windows outside of the body are left out (``empty`` says what that changes).
         separate: Whether slabs also have the sums of each network, or of each flip if there is one network.
     """
 

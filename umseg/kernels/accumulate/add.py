@@ -34,9 +34,18 @@ def add_weighted(
         source: First plane, row and column in the window. As many are added as both have from there on.
         flips: Axes 0 to 2 along which the logits are mirrored; the weights are not.
     """
-    if sums.device.type == "cpu":
-        _add_planes(sums, logits, weight, target, source, flips)
-        return
+    add = _add_planes if sums.device.type == "cpu" else _add_at_once
+    add(sums, logits, weight, target, source, flips)
+
+
+def _add_at_once(
+    sums: Tensor,
+    logits: Tensor,
+    weight: Tensor,
+    target: Sequence[int],
+    source: Sequence[int],
+    flips: Sequence[int],
+) -> None:
     counts = [min(s - t, w - o) for s, t, w, o in zip(sums.shape, target, weight.shape, source, strict=False)]
     into = sums[tuple(slice(t, t + n) for t, n in zip(target, counts, strict=True))]
     of = tuple(slice(o, o + n) for o, n in zip(source, counts, strict=True))

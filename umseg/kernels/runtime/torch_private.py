@@ -17,8 +17,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 __all__ = [
+    "DispatchMode",
     "StorageWeakRef",
-    "TorchDispatchMode",
     "cpu_has_bfloat16",
     "fake_tensors",
     "foreach_lerp_",
@@ -27,6 +27,14 @@ __all__ = [
     "tensor_version",
     "tensors_in",
 ]
+
+
+class DispatchMode(TorchDispatchMode):
+    """A mode that sees every operator, and for which torch does not import its compiler (1.4 s and 140 MB)."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
 
 
 def storage_address(storage: torch.UntypedStorage) -> int:

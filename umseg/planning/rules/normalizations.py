@@ -34,6 +34,8 @@ class NormalizationSpec:
         function: Function that normalises, or its name as ``module:function``, which is imported on use.
         needs_statistics: Whether it depends on the intensities of the whole data set.
         uses_mask: Whether it looks only at voxels that are not zero, in data sets where cropping removes much.
+        by_voxel: Whether each result depends on no other voxel, so that a channel can be normalised slab by slab; the
+            function gets no mask then.
     """
 
     name: str
@@ -42,6 +44,7 @@ class NormalizationSpec:
     function: Normalize | str
     needs_statistics: bool = False
     uses_mask: bool = False
+    by_voxel: bool = False
 
     def resolve(self) -> Normalize:
         """The function that normalises, imported if necessary."""
@@ -57,6 +60,7 @@ _OWN = (
         ("ct",),
         f"{_FUNCTIONS}:ct",
         needs_statistics=True,
+        by_voxel=True,
     ),
     NormalizationSpec(
         "ZScoreNormalization",
@@ -65,7 +69,7 @@ _OWN = (
         f"{_FUNCTIONS}:z_score",
         uses_mask=True,
     ),
-    NormalizationSpec("NoNormalization", "no change", ("nonorm",), f"{_FUNCTIONS}:unchanged"),
+    NormalizationSpec("NoNormalization", "no change", ("nonorm",), f"{_FUNCTIONS}:unchanged", by_voxel=True),
     NormalizationSpec(
         "RescaleTo01Normalization", "minimum to 0, maximum to 1", ("rescale_to_0_1",), f"{_FUNCTIONS}:rescale_to_01"
     ),
@@ -93,3 +97,8 @@ def uses_mask(scheme: str) -> bool:
 def needs_statistics(scheme: str) -> bool:
     """Whether a scheme depends on the intensities of the whole data set."""
     return scheme in NORMALIZATIONS and NORMALIZATIONS[scheme].needs_statistics
+
+
+def by_voxel(scheme: str) -> bool:
+    """Whether a scheme normalises each voxel by itself, so that a channel can be normalised in parts."""
+    return scheme in NORMALIZATIONS and NORMALIZATIONS[scheme].by_voxel

@@ -16,9 +16,12 @@ from umseg.preprocess.resampling.resampler import Resampler, Shape
 # The operators of one axis are also used by other packages.
 __all__ = ["as_shape", "axis_operator", "nearest_indices", "resample", "resample_label", "separate_axis"]
 
-# The error of single precision is up to 5e-7 of the largest value, so that below this value the result is within 1e-5
-# of that in double precision.
-_LARGEST_SINGLE = 16.0
+LARGEST_SINGLE = 16.0
+"""Largest value that is resampled in single precision.
+
+The error of single precision is up to 5e-7 of the largest value, so that up to here the result is within 1e-5 of that
+in double precision.
+"""
 
 
 def resample(
@@ -54,16 +57,22 @@ def resample(
         return result
     resampler = Resampler(old, shape, spacing, target_spacing, order)
     for volume, output in zip(array, result, strict=True):
-        lowest, highest = resampler.limits(volume, single)
-        # A program may have told torch to round products in single precision to TF32 or bfloat16.
-        largest = max(abs(float(lowest.min())), abs(float(highest.max())))
-        exact = isinstance(volume, np.ndarray) and largest <= _LARGEST_SINGLE
-        arrays = single if exact else single.double()
-        target = arrays.library.moveaxis(output, resampler.lead, 0)
-        for start, stop in resampler.slabs(arrays):
-            slab = resampler.slab(volume, start, stop, arrays)
-            target[start:stop] = arrays.library.clip(slab, lowest[start:stop], highest[start:stop], out=slab)
+        resample_volume(volume, output, resampler)
     return result
+
+
+def resample_volume(volume: AnyArray, out: AnyArray, resampler: Resampler) -> None:
+    """Resample one volume, as ``resample`` does, to the shape of ``out``, which differs from its own."""
+    single = _single(volume)
+    lowest, highest = resampler.limits(volume, single)
+    # A program may have told torch to round products in single precision to TF32 or bfloat16.
+    largest = max(abs(float(lowest.min())), abs(float(highest.max())))
+    exact = largest <= LARGEST_SINGLE and isinstance(volume, np.ndarray)
+    arrays = single if exact else single.double()
+    target = arrays.library.moveaxis(out, resampler.lead, 0)
+    for start, stop in resampler.slabs(arrays):
+        slab = resampler.slab(volume, start, stop, arrays)
+        target[start:stop] = arrays.library.clip(slab, lowest[start:stop], highest[start:stop], out=slab)
 
 
 def _single(array: Array) -> Arrays:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from umseg.preprocess.resampling.arrays import Array, Arrays
 from umseg.preprocess.resampling.axis import axis_operator, nearest_indices, separate_axis, support
@@ -60,7 +61,10 @@ class Resampler:
 
     def slab(self, volume: Array, start: int, stop: int, arrays: Arrays) -> Array:
         """Output slices ``start:stop`` along ``lead``, with that axis first: (stop - start, ., .) in ``arrays``."""
-        moved = arrays.library.moveaxis(volume, self.lead, 0)
+        return self.slab_of(arrays.library.moveaxis(volume, self.lead, 0), start, stop, arrays)
+
+    def slab_of(self, moved: Array, start: int, stop: int, arrays: Arrays) -> Array:
+        """The same of a volume whose axis ``lead`` comes first, or of an object that gives its slices by index."""
         if not self.separate:
             return self._in_plane(self._along_lead(moved, start, stop, arrays), arrays)
         sources, position = np.unique(self._nearest[start:stop], return_inverse=True)
@@ -79,6 +83,15 @@ class Resampler:
             return lowest[self._nearest][:, None, None], highest[self._nearest][:, None, None]
         full = (self._new[0], 1, 1)
         return library.broadcast_to(moved.min(), full), library.broadcast_to(moved.max(), full)
+
+    def limits_of(
+        self, lowest: NDArray[np.float32], highest: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The limits of a volume of which the smallest and largest value of each slice along ``lead`` are known."""
+        if self.separate:
+            return lowest[self._nearest][:, None, None], highest[self._nearest][:, None, None]
+        full = (self._new[0], 1, 1)
+        return np.broadcast_to(lowest.min(), full), np.broadcast_to(highest.max(), full)
 
     def _along_lead(self, moved: Array, start: int, stop: int, arrays: Arrays) -> Array:
         if self._old[0] == self._new[0]:

@@ -117,7 +117,7 @@ def test_an_image_larger_than_memory(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def no_memory(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(voxels, "array_from_file", no_memory)
+    monkeypatch.setattr(voxels, "_numbers", no_memory)
     with pytest.raises(UserError, match="Reading the image ran out of memory") as raised:
         read_image([path])
     assert raised.value.found == "size 14 x 12 x 10, 1 numbers per voxel"

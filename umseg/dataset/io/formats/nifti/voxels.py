@@ -6,13 +6,12 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import nibabel
 import numpy as np
-from nibabel.volumeutils import array_from_file
 from numpy.typing import NDArray
 
 from umseg.dataset.io.formats.byte_stream import ByteStream
@@ -79,7 +78,7 @@ def read_stored(path: Path, header: Header) -> NDArray[Any]:
         DamagedFileError: There are fewer than the header promises, or a checksum is wrong.
         OSError: The file cannot be read.
     """
-    return _read_to_the_end(path, header)[0]
+    return _read_to_the_end(path, header, _numbers)[0]
 
 
 def nifti_image(values: NDArray[Any], header: Any) -> Any:
@@ -99,8 +98,10 @@ def nifti_image(values: NDArray[Any], header: Any) -> Any:
     return image
 
 
-def _read_to_the_end(path: Path, header: Header) -> tuple[NDArray[Any], list[Notice]]:
-    """The stored numbers, and what was noticed behind them.
+def _read_to_the_end(
+    path: Path, header: Header, numbers: Callable[[ByteStream, Header], NDArray[Any]]
+) -> tuple[NDArray[Any], list[Notice]]:
+    """The numbers that a function reads from where they begin, and what was noticed behind them.
 
     Raises:
         DamagedFileError, OSError: As in :func:`read_stored`.
@@ -111,18 +112,41 @@ def _read_to_the_end(path: Path, header: Header) -> tuple[NDArray[Any], list[Not
     if header.components > 1 and not header.interleaved:
         shape = (*shape, header.components)
     with ByteStream(path) as stream:
-        try:
-            stored: NDArray[Any] = array_from_file(
-                shape, header.dtype, cast("Any", stream), header.offset, order="F", mmap=False
-            )
-        except OSError as error:
-            expect_bytes(stream.position, header.bytes)
-            raise DamagedFileError(str(error)) from error
+        stream.seek(header.offset)
+        values = numbers(stream, header).reshape(shape, order="F")
+        expect_bytes(stream.position, header.bytes)
         at_end = stream.finish(_MOST_BEHIND) if header.packed else size <= header.bytes + _MOST_BEHIND
         notices = _end_notice(path, stream.trailing, at_end)
-    if not stored.dtype.isnative:
-        stored = stored.byteswap(inplace=True).view(stored.dtype.newbyteorder("="))
-    return (np.moveaxis(stored, 0, -1) if header.interleaved else stored), notices
+    return (np.moveaxis(values, 0, -1) if header.interleaved else values), notices
+
+
+def _numbers(stream: ByteStream, header: Header) -> NDArray[Any]:
+    """The stored numbers as they follow each other; those that the file lacks are not filled."""
+    numbers: NDArray[Any] = np.empty(header.numbers, header.dtype)
+    stream.readinto(numbers.view(np.uint8).data)
+    if numbers.dtype.isnative:
+        return numbers
+    native: NDArray[Any] = numbers.byteswap(inplace=True).view(numbers.dtype.newbyteorder("="))
+    return native
+
+
+def _scaled_numbers(stream: ByteStream, header: Header) -> NDArray[Any]:
+    """``stored * slope + inter``, computed in double precision; float32 where that holds the stored numbers.
+
+    Stored numbers are read a few at a time, so that they are never held beside the scaled ones.
+    """
+    if (header.slope, header.inter) == (1.0, 0.0):
+        return _numbers(stream, header)
+    dtype = header.dtype
+    small = dtype.itemsize <= (4 if dtype.kind == "f" else 2)
+    scaled: NDArray[Any] = np.empty(header.numbers, np.float32 if small else np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for start in range(0, header.numbers, _CHUNK):
+            target = scaled[start : start + _CHUNK]
+            stored = np.empty(len(target), dtype)
+            stream.readinto(stored.view(np.uint8).data)
+            target[...] = stored.astype(np.float64) * header.slope + header.inter
+    return scaled
 
 
 def write_label(path: Path, values: NDArray[np.unsignedinteger[Any]], geometry: Geometry) -> None:
@@ -142,9 +166,8 @@ def write_label(path: Path, values: NDArray[np.unsignedinteger[Any]], geometry: 
 
 def _read(path: Path, header: Header) -> tuple[NDArray[Any], list[Notice]]:
     """(components, z, y, x), and what was noticed at the end of the file."""
-    stored, notices = _read_to_the_end(path, header)
-    values = _scaled(stored, header.slope, header.inter).T.reshape((header.components, *header.geometry.shape))
-    return values, notices
+    numbers, notices = _read_to_the_end(path, header, _scaled_numbers)
+    return numbers.T.reshape((header.components, *header.geometry.shape)), notices
 
 
 def _expect_room(size: int, header: Header) -> None:
@@ -155,20 +178,6 @@ def _expect_room(size: int, header: Header) -> None:
         raise DamagedFileError(
             f"the file holds {size} compressed bytes, its header promises {header.bytes}, more than fit into them"
         )
-
-
-def _scaled(stored: NDArray[Any], slope: float, inter: float) -> NDArray[Any]:
-    """``stored * slope + inter``, computed in double precision; float32 where that holds the stored numbers."""
-    if (slope, inter) == (1.0, 0.0):
-        return stored
-    small = stored.dtype == np.float32 or (stored.dtype.kind in "iu" and stored.dtype.itemsize <= 2)
-    scaled = np.empty(stored.shape, np.float32 if small else np.float64, order="F")
-    source, target = stored.reshape(-1, order="A"), scaled.reshape(-1, order="A")
-    with np.errstate(over="ignore", invalid="ignore"):
-        for start in range(0, len(source), _CHUNK):
-            part = slice(start, start + _CHUNK)
-            target[part] = source[part].astype(np.float64) * slope + inter
-    return scaled
 
 
 def _end_notice(path: Path, trailing: int, at_end: bool) -> list[Notice]:

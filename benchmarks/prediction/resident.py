@@ -1,0 +1,185 @@
+"""Resident memory of a process while it works, by stage: ``python -m benchmarks.prediction.resident -- OPTIONS``.
+
+The stages of ``umseg predict`` say when they begin and end; another process samples the resident memory meanwhile, so
+that nothing waits for Python's lock. A stage that runs in another thread counts what all threads hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import importlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.common import Row, module_command, show
+
+SECONDS_BETWEEN_SAMPLES = 0.005
+STAGES = (
+    "umseg.dataset.io.images:_read",
+    "umseg.inference.predictor:read_image",
+    "umseg.inference.model:preprocess_case",
+    "umseg.preprocess.preprocess:nonzero_region",
+    "umseg.preprocess.preprocess:normalize",
+    "umseg.preprocess.preprocess:resample",
+    "umseg.inference.model:segment_case",
+    "umseg.inference.segmentation:predict_logits",
+    "umseg.inference.segmentation:restore_label_map",
+    "umseg.inference.pipeline.cases:write_label",
+    "umseg.dataset.io.images:_check_written",
+)
+"""Functions, by the modules that call them; those that do not exist are left out."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One call of a stage.
+
+    Attributes:
+        name: Name of the function.
+        start: Seconds since the epoch.
+        stop: Seconds since the epoch.
+        peak: Largest resident memory of the process meanwhile, bytes.
+        after: Resident memory at the end, bytes.
+    """
+
+    name: str
+    start: float
+    stop: float
+    peak: int
+    after: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A run of a process.
+
+    Attributes:
+        seconds: Wall time.
+        peak: Largest resident memory, bytes: that of the system's own count on Linux, else of the samples.
+        stages: Its stages, in the order of their beginnings.
+        code: Exit code.
+    """
+
+    seconds: float
+    peak: int
+    stages: tuple[Stage, ...]
+    code: int
+
+
+def run_predict(arguments: Sequence[str]) -> Measured:
+    """Run ``umseg predict`` with these arguments, and measure it."""
+    with tempfile.TemporaryDirectory() as folder:
+        marks = Path(folder) / "marks"
+        environment = {**os.environ, "UMSEG_MARKS": str(marks)}
+        start = time.perf_counter()
+        process = subprocess.Popen(module_command("prediction.resident", "--child", *arguments), env=environment)
+        samples: list[tuple[float, int]] = []
+        peak = sample(process, samples)
+        seconds = time.perf_counter() - start
+        lines = marks.read_text(encoding="utf-8").splitlines() if marks.exists() else []
+    spans: list[Any] = [json.loads(line) for line in lines]
+    stages = sorted((_stage(span[0], span[1], span[2], samples) for span in spans), key=lambda stage: stage.start)
+    return Measured(seconds, peak, tuple(stages), process.returncode)
+
+
+def sample(process: subprocess.Popen[Any], samples: list[tuple[float, int]]) -> int:
+    """Append time and resident memory of a process until it ends; returns the peak in bytes."""
+    peak, watched = 0, psutil.Process(process.pid)
+    while process.poll() is None:
+        try:
+            size = watched.memory_info().rss
+            if sys.platform == "linux":
+                peak = max(peak, _high_water(process.pid))
+        except (psutil.NoSuchProcess, psutil.AccessDenied, OSError):
+            continue
+        peak = max(peak, size)
+        samples.append((time.time(), size))
+        time.sleep(SECONDS_BETWEEN_SAMPLES)
+    return peak
+
+
+def rows(measured: Measured) -> list[Row]:
+    """The stages as a table."""
+    begin = measured.stages[0].start if measured.stages else 0.0
+    table: list[Row] = [
+        _row(s.name, s.start - begin, s.stop - s.start, s.peak / 1e6, s.after / 1e6) for s in measured.stages
+    ]
+    return [*table, _row("all", None, measured.seconds, measured.peak / 1e6, None)]
+
+
+def _row(stage: str, begin: float | None, seconds: float, peak: float, after: float | None) -> Row:
+    return {"stage": stage, "begin": begin, "s": seconds, "peak MB": peak, "after MB": after}
+
+
+def _high_water(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def _stage(name: str, start: float, stop: float, samples: Sequence[tuple[float, int]]) -> Stage:
+    inside = [size for moment, size in samples if start <= moment <= stop]
+    later = [size for moment, size in samples if moment >= stop][:1]
+    return Stage(name, start, stop, max([*inside, *later], default=0), later[0] if later else 0)
+
+
+def _mark(path: Path, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    lock = threading.Lock()
+
+    @functools.wraps(function)
+    def marked(*arguments: Any, **named: Any) -> Any:
+        start = time.time()
+        try:
+            return function(*arguments, **named)
+        finally:
+            with lock, path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps([name, start, time.time()]) + "\n")
+
+    return marked
+
+
+def _child(arguments: Sequence[str]) -> None:
+    marks = Path(os.environ["UMSEG_MARKS"])
+    start = time.time()
+    for stage in STAGES:
+        module_name, _, name = stage.partition(":")
+        try:
+            module = importlib.import_module(module_name)
+            setattr(module, name, _mark(marks, name, getattr(module, name)))
+        except (ImportError, AttributeError):
+            continue
+    with marks.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(["imports", start, time.time()]) + "\n")
+    from umseg.cli import main as umseg_main
+
+    sys.argv = ["umseg", "predict", *arguments]
+    umseg_main()
+
+
+def main() -> None:
+    """Parse the arguments, run the command and print the stages."""
+    if sys.argv[1:2] == ["--child"]:
+        _child(sys.argv[2:])
+        return
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("arguments", nargs="+", help="arguments of umseg predict, after --")
+    measured = run_predict(parser.parse_args().arguments)
+    show(rows(measured))
+    sys.exit(measured.code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The operators of ONNX that take the place of torch's and umseg's, one file per kind."""
