@@ -99,7 +99,12 @@ class TestFailures:
         assert "2 cases could not be segmented" in done.output
         assert "wrong number of channels" in done.output
         assert str(inputs / "a_0000.nii.gz") in done.output
-        assert names_in(tmp_path / "out") == [*("b.nii.gz", "c.nii.gz", "dataset.json"), FAILURES, RECORD]
+        assert names_in(tmp_path / "out") == [
+            *("b.nii.gz", "c.nii.gz", "dataset.json"),
+            FAILURES,
+            *COLOUR_FILES,
+            RECORD,
+        ]
 
     @pytest.mark.parametrize("count", [1, 2])
     def test_that_no_case_could_be_segmented_is_an_error(self, model: Path, tmp_path: Path, count: int) -> None:

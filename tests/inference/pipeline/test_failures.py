@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.dataset.builder import names_in, write_image
-from tests.inference.models import make_image
+from tests.inference.models import COLOUR_FILES, make_image
 from umseg.common.errors import UserError
 from umseg.dataset.check.problems import Problem
 from umseg.inference import Predictor
@@ -75,7 +75,7 @@ def test_an_error_at_any_stage_costs_one_case(
             predictor.predict_files(inputs, output, quiet=True)
     others = [f"{case}.nii.gz" for case in IMAGES if case != failing]
     assert [path.name for path in caught.value.written] == others
-    assert names_in(output) == [*others, "dataset.json", FAILURES, RECORD]
+    assert names_in(output) == [*others, "dataset.json", FAILURES, *COLOUR_FILES, RECORD]
     (line,) = (record.getMessage() for record in caplog.records)
     assert line.startswith(f"Case {failing} was not segmented: ")
     (listed,) = json.loads((output / FAILURES).read_text())["failures"]

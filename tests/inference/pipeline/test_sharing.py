@@ -18,7 +18,7 @@ import pytest
 
 from tests.claimants import member_elsewhere
 from tests.dataset.builder import names_in, write_image
-from tests.inference.models import make_image
+from tests.inference.models import COLOUR_FILES, make_image
 from umseg.common.errors import UserError
 from umseg.inference import Predictor
 from umseg.inference.model import LoadedModel
@@ -28,7 +28,7 @@ from umseg.inference.pipeline.record import RECORD, PredictionRecord
 from umseg.inference.segmenter import Segmentation
 
 CASES = tuple("abcdef")
-KEPT = sorted([*(f"{case}.nii.gz" for case in CASES), "dataset.json", RECORD])
+KEPT = sorted([*(f"{case}.nii.gz" for case in CASES), "dataset.json", *COLOUR_FILES, RECORD])
 
 # Runs a prediction, and dies by SIGKILL when the network has seen so many cases.
 DYING = """

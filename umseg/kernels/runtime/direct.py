@@ -15,4 +15,5 @@ def is_direct(x: Tensor) -> bool:
 
     Autograd and compilers know operators only, and tensors without data are of a class of their own.
     """
-    return torch.is_inference_mode_enabled() and type(x) is Tensor and not torch.compiler.is_compiling()
+    # Compilers cannot trace the question about inference mode.
+    return not torch.compiler.is_compiling() and torch.is_inference_mode_enabled() and type(x) is Tensor
