@@ -27,19 +27,20 @@ from benchmarks.common import Row, module_command, show
 
 SECONDS_BETWEEN_SAMPLES = 0.005
 STAGES = (
-    "umseg.dataset.io.images:_read",
-    "umseg.inference.predictor:read_image",
+    "umseg.inference.pipeline.cases:read_image",
     "umseg.inference.model:preprocess_case",
+    "umseg.preprocess.preprocess:nonzero_box",
     "umseg.preprocess.preprocess:nonzero_region",
-    "umseg.preprocess.preprocess:normalize",
-    "umseg.preprocess.preprocess:resample",
+    "umseg.preprocess.preprocess:prepare_channel",
     "umseg.inference.model:segment_case",
-    "umseg.inference.segmentation:predict_logits",
-    "umseg.inference.segmentation:restore_label_map",
+    "umseg.inference.windows.runner:Runner.add",
+    "umseg.inference.export.label_map:LabelExport.add",
+    "umseg.inference.export.label_map:LabelExport.label_map",
+    "umseg.inference.model:LoadedModel.finish",
     "umseg.inference.pipeline.cases:write_label",
     "umseg.dataset.io.images:_check_written",
 )
-"""Functions, by the modules that call them; those that do not exist are left out."""
+"""Functions and methods, by the modules that call them."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def run_predict(arguments: Sequence[str]) -> Measured:
         peak = sample(process, samples)
         seconds = time.perf_counter() - start
         lines = marks.read_text(encoding="utf-8").splitlines() if marks.exists() else []
-    spans: list[Any] = [json.loads(line) for line in lines]
+    spans = [tuple(json.loads(line)) for line in lines]
     stages = sorted((_stage(span[0], span[1], span[2], samples) for span in spans), key=lambda stage: stage.start)
     return Measured(seconds, peak, tuple(stages), process.returncode)
 
@@ -111,16 +112,21 @@ def sample(process: subprocess.Popen[Any], samples: list[tuple[float, int]]) -> 
 
 
 def rows(measured: Measured) -> list[Row]:
-    """The stages as a table."""
-    begin = measured.stages[0].start if measured.stages else 0.0
-    table: list[Row] = [
-        _row(s.name, s.start - begin, s.stop - s.start, s.peak / 1e6, s.after / 1e6) for s in measured.stages
-    ]
-    return [*table, _row("all", None, measured.seconds, measured.peak / 1e6, None)]
-
-
-def _row(stage: str, begin: float | None, seconds: float, peak: float, after: float | None) -> Row:
-    return {"stage": stage, "begin": begin, "s": seconds, "peak MB": peak, "after MB": after}
+    """The stages as a table, all calls of one together."""
+    table: list[Row] = []
+    for name in dict.fromkeys(stage.name for stage in measured.stages):
+        calls = [stage for stage in measured.stages if stage.name == name]
+        table.append(
+            {
+                "stage": name,
+                "calls": len(calls),
+                "seconds": sum(stage.stop - stage.start for stage in calls),
+                "peak MB": max(stage.peak for stage in calls) / 1e6,
+                "after MB": calls[-1].after / 1e6,
+            }
+        )
+    whole = {"stage": "all", "calls": None, "seconds": measured.seconds, "peak MB": measured.peak / 1e6}
+    return [*table, {**whole, "after MB": None}]
 
 
 def _high_water(pid: int) -> int:
@@ -155,12 +161,12 @@ def _child(arguments: Sequence[str]) -> None:
     marks = Path(os.environ["UMSEG_MARKS"])
     start = time.time()
     for stage in STAGES:
-        module_name, _, name = stage.partition(":")
-        try:
-            module = importlib.import_module(module_name)
-            setattr(module, name, _mark(marks, name, getattr(module, name)))
-        except (ImportError, AttributeError):
-            continue
+        module, _, path = stage.partition(":")
+        owner: Any = importlib.import_module(module)
+        *parents, name = path.split(".")
+        for parent in parents:
+            owner = getattr(owner, parent)
+        setattr(owner, name, _mark(marks, name if not parents else path, getattr(owner, name)))
     with marks.open("a", encoding="utf-8") as file:
         file.write(json.dumps(["imports", start, time.time()]) + "\n")
     from umseg.cli import main as umseg_main

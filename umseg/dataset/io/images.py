@@ -199,13 +199,24 @@ def write_label(path: Path, array: NDArray[np.integer[Any]], geometry: Geometry)
 
 def _check_written(staged: Path, path: Path, values: NDArray[np.unsignedinteger[Any]]) -> None:
     try:
-        written, _, _ = _read_fitting(staged, 1, as_label=True)
-        if written.shape == (1, *values.shape) and np.array_equal(written[0], values):
+        if _holds(staged, values):
             return
         found = "other values than those that were written"
     except UserError as error:
         found = error.found or error.problem
     raise _not_whole(path, found)
+
+
+def _holds(path: Path, values: NDArray[np.unsignedinteger[Any]]) -> bool:
+    """Whether a label map has these values, (z, y, x)."""
+    source = _open(path, as_label=True)
+    if source.holds is None:
+        written, _, _ = _read_fitting(path, 1, as_label=True)
+        return written.shape == (1, *values.shape) and np.array_equal(written[0], values)
+    try:
+        return source.components == 1 and source.geometry.shape == values.shape and source.holds(values)
+    except (RuntimeError, OSError, DamagedFileError) as error:
+        raise unreadable(path, error) from error
 
 
 def _not_whole(path: Path, found: str) -> UserError:

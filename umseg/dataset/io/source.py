@@ -59,6 +59,8 @@ class Source:
             ``DamagedFileError`` or ``UserError`` rather than return an image that is partly filled.
         notices: What the user should know about the file.
         late_notices: A function that returns what was noticed while the voxels were read, once they were.
+        holds: A function that says whether the voxels are those of an array (z, y, x), which it compares a few at a
+            time; errors are those of ``read``. None where only ``read`` can tell.
     """
 
     geometry: Geometry
@@ -66,6 +68,7 @@ class Source:
     read: Callable[[], NDArray[Any]]
     notices: tuple[Notice, ...] = ()
     late_notices: Callable[[], tuple[Notice, ...]] = tuple
+    holds: Callable[[NDArray[Any]], bool] | None = None
 
 
 def refuse_many_axes(path: Path, size: Sequence[int]) -> None:
