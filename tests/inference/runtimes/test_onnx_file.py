@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from tests.inference.standalone.cards import make_card, save_model
 from umseg.common import memory
 from umseg.common.errors import UserError
 from umseg.inference.runtimes.export import export_onnx
-from umseg.inference.runtimes.onnx_file import OnnxFile, read_onnx
+from umseg.inference.runtimes.onnx_file import read_onnx
 from umseg.inference.runtimes.onnx_network import OnnxNetwork
 
 Change = Callable[[ModelProto], object]
@@ -202,9 +203,9 @@ def test_files_that_do_not_fit_into_memory_are_not_read(exported: Path, monkeypa
 def test_what_onnxruntime_cannot_run_is_an_error_for_the_user(exported: Path) -> None:
     file = read_onnx(exported)
     with pytest.raises(UserError, match="cannot open"):
-        OnnxNetwork(OnnxFile(file.path, b"ORTM" * 100, file.metadata))
+        OnnxNetwork(replace(file, content=b"ORTM" * 100))
     with pytest.raises(UserError, match="cannot compute"):
         OnnxNetwork(file)(torch.zeros(1, 2, 8, 8, 8))
     other = file.metadata.model_copy(update={"card": make_card(description={"labels": {"background": 0, "a": 1}})})
     with pytest.raises(UserError, match="another shape"):
-        OnnxNetwork(OnnxFile(file.path, file.content, other))(torch.zeros(1, 1, 8, 8, 8))
+        OnnxNetwork(replace(file, metadata=other))(torch.zeros(1, 1, 8, 8, 8))

@@ -16,6 +16,7 @@ from umseg.inference.runtimes.conversion import converted
 from umseg.inference.runtimes.metadata import KEY, OnnxMetadata
 from umseg.inference.runtimes.onnx_file import MOST_BYTES, OnnxFile
 from umseg.inference.runtimes.onnx_network import OnnxNetwork
+from umseg.inference.runtimes.sizes import sizes_of
 from umseg.inference.weights import WEIGHTS_REMEDY
 from umseg.models.card import ModelCard
 from umseg.preprocess.instance_cleaning import Cleaning
@@ -59,7 +60,7 @@ def converted_fold(card: ModelCard, weights: Path) -> OnnxFile:
         cleaning=_cleaning(card, fold),
     )
     model = converted(network, metadata.input_shape[0], metadata.output_shape[0], metadata.patch_size)
-    return OnnxFile(weights, _with_metadata(model, metadata).SerializeToString(), metadata)
+    return OnnxFile(weights, _with_metadata(model, metadata).SerializeToString(), metadata, sizes_of(model))
 
 
 def largest_difference(file: OnnxFile, weights: Path) -> float:

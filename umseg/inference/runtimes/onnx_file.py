@@ -13,7 +13,7 @@ from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, ValueInfoProto
+from onnx import AttributeProto, ModelProto, TensorProto
 
 from umseg.common.errors import UserError
 from umseg.common.files import read_bytes
@@ -21,17 +21,15 @@ from umseg.common.memory import require_memory
 from umseg.common.text import by, few
 from umseg.inference.runtimes.form import INPUT, OPERATORS, OUTPUT
 from umseg.inference.runtimes.metadata import KEY, ONNX_REMEDY, OnnxMetadata, parse_metadata
+from umseg.inference.runtimes.sizes import BYTES, Sizes, UnknownSizeError, extents, graphs, sizes_of
 
 MOST_BYTES = 2**31 - 1
 """Largest ONNX file: that of its format."""
 
-_ITEM_BYTES: dict[int, int] = {TensorProto.FLOAT: 4, TensorProto.INT64: 8}
 _COPIES = 3
 """Copies of the weights that are held while a file is opened: its bytes, the message, and onnxruntime's."""
 _SIZED = {"Expand", "Pad", "Reshape", "Resize", "Slice", "Split", "Squeeze", "Unsqueeze"}
 """Operators whose inputs after the first state sizes or places."""
-_FEW_VALUES = 64
-"""Number of values up to which a constant is one that sizes depend on."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +40,13 @@ class OnnxFile:
         path: The file.
         content: Its bytes.
         metadata: What it says of its model.
+        sizes: The sizes of its tensors.
     """
 
     path: Path
     content: bytes
     metadata: OnnxMetadata
+    sizes: Sizes
 
 
 def read_onnx(path: Path) -> OnnxFile:
@@ -69,8 +69,7 @@ def read_onnx(path: Path) -> OnnxFile:
         raise _refused(path, "it is no ONNX file, or only a part of one") from error
     metadata = _metadata(model, path)
     _check_graph(model, metadata, path)
-    _check_sizes(model, path)
-    return OnnxFile(path, content, metadata)
+    return OnnxFile(path, content, metadata, _sizes(model, path))
 
 
 def _metadata(model: ModelProto, path: Path) -> OnnxMetadata:
@@ -85,7 +84,7 @@ def _check_graph(model: ModelProto, metadata: OnnxMetadata, path: Path) -> None:
     domains = {entry.domain for entry in model.opset_import}
     if domains != {""} or model.functions or model.training_info:
         raise _refused(path, f"operators of its own ({few(sorted(domains - {''})) or 'functions'})")
-    for graph in _graphs(model.graph):
+    for graph in graphs(model.graph):
         unknown = {node.op_type for node in graph.node if node.op_type not in OPERATORS or node.domain}
         if unknown:
             raise _refused(path, f"operators that umseg does not write ({few(sorted(unknown))})")
@@ -104,7 +103,7 @@ def _check_graph(model: ModelProto, metadata: OnnxMetadata, path: Path) -> None:
         (model.graph.input, INPUT, metadata.input_shape),
         (model.graph.output, OUTPUT, metadata.output_shape),
     ):
-        found = [(value.name, _sizes(value)) for value in values]
+        found = [(value.name, extents(value)) for value in values]
         if [entry[0] for entry in found] != [name] or tuple(found[0][1][1:]) != shape:
             texts = [f"{key} of {by(size or 'batch' for size in sizes)}" for key, sizes in found]
             raise UserError(
@@ -120,49 +119,19 @@ def _check_tensor(tensor: TensorProto, path: Path) -> None:
     """Require values that lie in the file, as many as the shape says."""
     if tensor.data_location != TensorProto.DEFAULT or tensor.external_data:
         raise _refused(path, f"weights in another file ({tensor.name})")
-    size = _ITEM_BYTES.get(tensor.data_type)
+    size = BYTES.get(tensor.data_type)
     if size is None or min(tensor.dims, default=0) < 0 or len(tensor.raw_data) != size * math.prod(tensor.dims):
         raise _refused(path, f"weights in an unusual form, or only a part of them ({tensor.name})")
 
 
-def _check_sizes(model: ModelProto, path: Path) -> None:
-    """Require that the size of every tensor follows from the graph, and that memory holds the largest of them."""
+def _sizes(model: ModelProto, path: Path) -> Sizes:
+    """The sizes of the network's tensors, the largest of which memory holds."""
     try:
-        inferred = onnx.shape_inference.infer_shapes(_without_weights(model), strict_mode=True, data_prop=True)
-    except (onnx.shape_inference.InferenceError, ValueError, RuntimeError) as error:
-        raise _refused(path, f"operators that do not fit together ({str(error).splitlines()[0][:200]})") from error
-    largest = 0
-    for graph in _graphs(inferred.graph):
-        known = {value.name: _sizes(value) for value in (*graph.value_info, *graph.input, *graph.output)}
-        for name in (name for node in graph.node for name in node.output if name):
-            sizes = known.get(name)
-            # The size of the batch, or a multiple of it, is known only when the network runs.
-            if sizes is None or sizes.count(None) > 1:
-                raise _refused(path, f"a tensor whose size is not known ({name})")
-            largest = max(largest, math.prod(size or 1 for size in sizes))
-    needed = _ITEM_BYTES[TensorProto.FLOAT] * largest
-    require_memory(needed, f"The network in {path.name}", file=path, remedy=ONNX_REMEDY)
-
-
-def _without_weights(model: ModelProto) -> ModelProto:
-    """The model with the shapes of its weights in place of their values; small constants, which sizes need, stay."""
-    light = ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
-    light.graph.CopyFrom(GraphProto(name=model.graph.name, node=model.graph.node))
-    light.graph.input.extend(model.graph.input)
-    light.graph.output.extend(model.graph.output)
-    for tensor in model.graph.initializer:
-        if math.prod(tensor.dims) <= _FEW_VALUES:
-            light.graph.initializer.append(tensor)
-        else:
-            light.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
-    return light
-
-
-def _graphs(graph: GraphProto) -> Iterator[GraphProto]:
-    """The graph and the bodies of its loops; those have none."""
-    yield graph
-    for node in graph.node:
-        yield from (attribute.g for attribute in node.attribute if attribute.HasField("g"))
+        sizes = sizes_of(model)
+    except UnknownSizeError as error:
+        raise _refused(path, str(error)) from error
+    require_memory(sizes.largest, f"The network in {path.name}", file=path, remedy=ONNX_REMEDY)
+    return sizes
 
 
 def _holds_tensors(attribute: AttributeProto) -> bool:
@@ -178,11 +147,6 @@ def _holds_tensors(attribute: AttributeProto) -> bool:
 
 def _bodies(nodes: Iterable[onnx.NodeProto]) -> Iterator[bool]:
     return (attribute.HasField("g") or bool(attribute.graphs) for node in nodes for attribute in node.attribute)
-
-
-def _sizes(value: ValueInfoProto) -> list[int | None]:
-    dimensions = value.type.tensor_type.shape.dim
-    return [dimension.dim_value if dimension.HasField("dim_value") else None for dimension in dimensions]
 
 
 def _refused(path: Path, found: str) -> UserError:

@@ -24,6 +24,9 @@ class OnnxNetwork(nn.Module):
     Args:
         file: The file, or a network that was just converted.
 
+    Attributes:
+        window_bytes: Bytes that a window needs on its way through the network.
+
     Raises:
         UserError: onnxruntime cannot open the network.
     """
@@ -31,6 +34,7 @@ class OnnxNetwork(nn.Module):
     def __init__(self, file: OnnxFile) -> None:
         super().__init__()
         self._path, self._output_shape = file.path, file.metadata.output_shape
+        self.window_bytes = file.sizes.peak
         self._session = _session(file)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -63,6 +67,8 @@ def _session(file: OnnxFile) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = _ERRORS_ONLY
+    # What onnxruntime keeps for the next batch grows to the next power of two, and is never given back.
+    options.enable_cpu_mem_arena = False
     # Threads that wait for work would take the time of those that preprocess and export.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Not onnxruntime's own format, whatever the bytes look like.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -80,6 +81,17 @@ def windows_memory(
     )
 
 
+@runtime_checkable
+class StatesBytes(Protocol):
+    """A network that other programs than torch compute.
+
+    Attributes:
+        window_bytes: Bytes that a window needs on its way through the network.
+    """
+
+    window_bytes: int
+
+
 def forward_bytes(
     network: nn.Module,
     channels: int,
@@ -105,6 +117,8 @@ def forward_bytes(
         batch: Number of windows in a batch.
         unit: Product of the network's strides along each axis of the patch.
     """
+    if isinstance(network, StatesBytes):
+        return batch * network.window_bytes
     forward = Forward([network], len(patch) == 2, device, precision)
     block = [min(size, -(-SAMPLE // step) * step) for size, step in zip(patch, unit, strict=True)]
     # Two and three blocks in a row, because layers for attention do not take a bottleneck of a single voxel.
