@@ -1,4 +1,4 @@
-"""The choice of post-processing for classes, on validation data alone (docs/rules.md, Cleaning and ensembles)."""
+"""The choice of post-processing for classes, on validation data alone (docs/rules.md, Ensembles)."""
 
 from __future__ import annotations
 
