@@ -41,7 +41,7 @@ def test_every_command_is_one_that_is_tested() -> None:
     assert {command[0] for command in commands()} == {"umseg", "make", "pip", "torchrun"}
     verbs = [command[1] for command in commands() if command[0] == "umseg"]
     data, networks = {"convert", "plan", "inspect"}, {"models", "import", "train", "status"}
-    assert set(verbs) == data | networks | {"predict", "evaluate", "demo", "doctor"}
+    assert set(verbs) == data | networks | {"predict", "evaluate", "demo", "doctor"} | {"best", "export"}
 
 
 def test_make_targets_exist() -> None:
@@ -54,7 +54,7 @@ def test_make_targets_exist() -> None:
 def test_extras_exist() -> None:
     declared = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     named = set(re.findall(r'"\.\[(\w+)\]"', README))
-    assert named == {"baselines", "batchgenerators", "cuda", "demo", "dev", "tensorboard"}
+    assert named == {"baselines", "batchgenerators", "cuda", "demo", "dev", "hub", "onnx", "tensorboard"}
     for extra in named:
         assert re.search(rf"^{extra} = \[", declared, flags=re.MULTILINE)
 

@@ -125,9 +125,10 @@ def bare_loop(sides: Sides, batch: int) -> float:
     import torch
 
     from umseg.inference.model import LoadedModel
+    from umseg.inference.options import LoadOptions
     from umseg.models.device import autocast
 
-    model = LoadedModel(sides.imported, "cpu", folds=["0"])
+    model = LoadedModel(sides.imported, "cpu", LoadOptions(folds=["0"]))
     pictures = torch.randn((batch, 1, 256, 256)).to(memory_format=torch.channels_last)
 
     @torch.inference_mode()

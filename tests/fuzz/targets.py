@@ -212,7 +212,7 @@ def read_manifest(path: Path, folder: Path) -> None:
 
 def read_options(path: Path, folder: Path) -> None:
     """Read options of a training and make its configuration."""
-    from umseg.cli.options_file import read_options as read
+    from umseg.cli.support.options_file import read_options as read
     from umseg.training.config.training_config import TrainingConfig
 
     TrainingConfig.from_options(dict(read(path)))

@@ -15,6 +15,7 @@ from umseg.evaluation import dice
 from umseg.inference import Predictor
 from umseg.inference.confidence import Agreement, case_confidence
 from umseg.inference.model import LoadedModel
+from umseg.inference.options import LoadOptions
 from umseg.inference.outputs.statistics import StatisticsOutput
 from umseg.inference.outputs.statistics_records import CaseStatistics
 
@@ -62,7 +63,7 @@ SPACING = (1.0, 1.0, 1.0)
 def test_folds_that_predict_apart_agree_as_much_as_they_do_together(tmp_path: Path, most_bytes: int | None) -> None:
     folder = write_model(tmp_path / "nnunet__small", folds=("0", "1"))
     image = make_image((9, 31, 11))[None]
-    model = LoadedModel(folder, "cpu", precision="fp32", confidence=True, most_bytes=most_bytes)
+    model = LoadedModel(folder, "cpu", LoadOptions(precision="fp32", confidence=True, most_bytes=most_bytes))
     prepared = model.prepare(image, SPACING)
     assert (len(model.strips(prepared)) > 1) is (most_bytes is not None)
     found = model.segment(prepared)
@@ -75,9 +76,9 @@ def test_folds_that_predict_apart_agree_as_much_as_they_do_together(tmp_path: Pa
 
 def test_flips_of_a_single_fold_are_compared(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "nnunet__small")
-    plain = LoadedModel(folder, "cpu", precision="fp32", confidence=True)
+    plain = LoadedModel(folder, "cpu", LoadOptions(precision="fp32", confidence=True))
     assert plain.segment(plain.prepare(make_image()[None], SPACING)).confidence is None
-    mirrored = LoadedModel(folder, "cpu", precision="fp32", confidence=True, mirror=True)
+    mirrored = LoadedModel(folder, "cpu", LoadOptions(precision="fp32", confidence=True, mirror=True))
     found = mirrored.segment(mirrored.prepare(make_image()[None], SPACING)).confidence
     assert found is not None
     assert all(0 <= value < 1 for value in found)

@@ -15,6 +15,7 @@ from tests.inference.models import make_image, write_model
 from tests.inference.windows.reference import CPU, brute_force
 from umseg.common.errors import UserError
 from umseg.inference.model import LoadedModel
+from umseg.inference.options import LoadOptions
 from umseg.inference.segmentation import Networks, segment_case
 from umseg.inference.windows.strips import bytes_of_row, choose_strips, thinnest
 from umseg.inference.windows.tiles import Tiles
@@ -47,7 +48,7 @@ def test_label_maps_are_those_of_all_logits_in_double_precision(
     fields: dict[str, Any],
 ) -> None:
     folder = write_model(tmp_path / "model", ("0", "1"), dimensions, order, **fields)
-    model = LoadedModel(folder, "cpu", precision="fp32")
+    model = LoadedModel(folder, "cpu", LoadOptions(precision="fp32"))
     case = model.prepare(make_image(shape)[None], spacing)[-1].case
     dataset, patch = model.card.dataset, model.configuration.patch_size
     data, window = torch.from_numpy(case.data), SlidingWindow(patch, mirror_axes=(dimensions - 1,))

@@ -6,7 +6,7 @@ from __future__ import annotations
 def main() -> None:
     """Entry point of the ``umseg`` command."""
     from umseg.cli.app import app
-    from umseg.cli.console import show_crashes
+    from umseg.cli.support.console import show_crashes
 
     show_crashes()
     app()

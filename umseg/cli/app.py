@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from umseg import __version__
-from umseg.cli.commands import Verb, lazy_group, new_group
+from umseg.cli.support.commands import Verb, lazy_group, new_group
 
 VERBS = {
     "plan": Verb("umseg.cli.plan:plan"),

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from umseg.cli.console import say
-from umseg.cli.next_step import next_step
-from umseg.cli.options import WORKSPACE_ROOT, Debug, Device, Precision, Quiet, Workers, Workspace, worker_count
+from umseg.cli.support.console import say
+from umseg.cli.support.next_step import next_step
+from umseg.cli.support.options import WORKSPACE_ROOT, Debug, Device, Precision, Quiet, Workers, Workspace, worker_count
 
 
 def best(

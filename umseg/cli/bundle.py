@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from umseg.cli.commands import Verb, lazy_group, new_group
-from umseg.cli.console import say
-from umseg.cli.next_step import next_step
-from umseg.cli.options import Debug, Quiet
+from umseg.cli.support.commands import Verb, lazy_group, new_group
+from umseg.cli.support.console import say
+from umseg.cli.support.next_step import next_step
+from umseg.cli.support.options import Debug, Quiet
 from umseg.common.text import counted
 
 if TYPE_CHECKING:

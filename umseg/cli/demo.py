@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from umseg.cli.console import say
-from umseg.cli.options import Debug, LoaderWorkers, Quiet
+from umseg.cli.support.console import say
+from umseg.cli.support.options import Debug, LoaderWorkers, Quiet
 
 
 def demo(

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from umseg.cli.console import say
-from umseg.cli.next_step import next_step
-from umseg.cli.options import (
+from umseg.cli.support.console import say
+from umseg.cli.support.next_step import next_step
+from umseg.cli.support.options import (
     Debug,
     Quiet,
     Workers,

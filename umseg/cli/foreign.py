@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from umseg.cli.commands import command_of, new_group
-from umseg.cli.console import say
-from umseg.cli.next_step import next_step
-from umseg.cli.options import Debug, Quiet, Workers, worker_count
+from umseg.cli.support.commands import command_of, new_group
+from umseg.cli.support.console import say
+from umseg.cli.support.next_step import next_step
+from umseg.cli.support.options import Debug, Quiet, Workers, worker_count
 from umseg.common.text import counted
 
 convert = new_group("Convert a data set to nnU-Net v2's raw format.")

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from umseg.cli.console import say
-from umseg.cli.options import (
+from umseg.cli.support.console import say
+from umseg.cli.support.options import (
     WORKSPACE_ROOT,
     Config,
     Debug,

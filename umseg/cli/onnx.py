@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from umseg.cli.console import say
-from umseg.cli.next_step import next_step
+from umseg.cli.support.console import say
+from umseg.cli.support.next_step import next_step
 from umseg.common.errors import UserError
 from umseg.common.text import counted
 

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from umseg.architectures.registry import NETWORKS
-from umseg.cli.console import say
-from umseg.cli.next_step import next_step, of_workspace
-from umseg.cli.options import WORKSPACE_ROOT, Debug, Quiet, Workers, Workspace, worker_count
+from umseg.cli.support.console import say
+from umseg.cli.support.next_step import next_step, of_workspace
+from umseg.cli.support.options import WORKSPACE_ROOT, Debug, Quiet, Workers, Workspace, worker_count
 from umseg.planning.rules.presets import PRESETS
 
 

@@ -11,9 +11,6 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from umseg.cli.console import say
-from umseg.cli.next_step import next_step
-from umseg.cli.options import Debug, Device, Quiet
 from umseg.cli.predict_options import (
     Classes,
     Folds,
@@ -39,6 +36,9 @@ from umseg.cli.predict_options import (
     Weights,
     parse_part,
 )
+from umseg.cli.support.console import say
+from umseg.cli.support.next_step import next_step
+from umseg.cli.support.options import Debug, Device, Quiet
 from umseg.common.text import counted
 
 if TYPE_CHECKING:

@@ -72,7 +72,7 @@ Postprocessing = Annotated[
     bool,
     typer.Option(
         "--postprocessing/--no-postprocessing",
-        help="Remove small objects and fill holes as the validation chose it, in tasks of objects.",
+        help="Clean label maps as validation chose it: those of objects, and those that best.json names rules for.",
         rich_help_panel=HOW,
     ),
 ]

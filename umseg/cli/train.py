@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from umseg.cli.console import say
-from umseg.cli.options import WORKSPACE_ROOT, Debug, Device, LoaderWorkers, Planned, Quiet, Workspace
+from umseg.cli.support.console import say
+from umseg.cli.support.options import WORKSPACE_ROOT, Debug, Device, LoaderWorkers, Planned, Quiet, Workspace
 from umseg.common.errors import UserError
 from umseg.common.text import printable
 
@@ -84,7 +84,7 @@ def train(
 
     On several GPUs: torchrun --nproc-per-node 4 -m umseg train ...; they share every batch.
     """
-    from umseg.cli.next_step import next_step
+    from umseg.cli.support.next_step import next_step
     from umseg.cli.training_options import chosen_options, fold_settings
     from umseg.common.hardware_names import check_device_name
     from umseg.workspace import Workspace as PlannedWorkspace

@@ -11,7 +11,7 @@ import typer
 from pydantic.fields import FieldInfo
 
 from umseg.architectures.options import ModelOptions
-from umseg.cli.options_file import read_options
+from umseg.cli.support.options_file import read_options
 from umseg.common.errors import UserError
 from umseg.common.hardware_names import check_precision_name
 from umseg.common.registry import unknown_name

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 from umseg.common.errors import UserError
 from umseg.common.text import few
@@ -14,6 +14,7 @@ from umseg.inference.best import Best, is_best_choice, load_best
 from umseg.inference.bundle.location import local_model
 from umseg.inference.ensemble import Ensemble
 from umseg.inference.model import LoadedModel
+from umseg.inference.options import LoadOptions
 from umseg.inference.postprocessing.classes import described
 from umseg.inference.segmenter import Segmenter
 
@@ -22,23 +23,14 @@ log = logging.getLogger(__name__)
 Source = str | PathLike[str]
 
 
-def load_segmenter(
-    sources: Source | Sequence[Source],
-    device: str = "auto",
-    *,
-    folds: Sequence[str] | None = None,
-    postprocessing: bool = True,
-    **options: Any,
-) -> Segmenter:
+def load_segmenter(sources: Source | Sequence[Source], device: str, options: LoadOptions) -> Segmenter:
     """Load one model, or several that predict together.
 
     Args:
         sources: Model folder, bundle, ``hf://organisation/name``, ONNX file or folder of them; several of them; or a
             ``best.json``.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-        folds: Folds whose outputs are averaged; None: all trained folds, or those that ``best.json`` names.
-        postprocessing: Whether label maps are cleaned as validation chose it.
-        options: Further options of ``LoadedModel``.
+        options: The options. Without ``folds``, all trained folds are averaged, or those that ``best.json`` names.
 
     Raises:
         UserError: A model is missing, incomplete or damaged, or several do not fit together.
@@ -46,7 +38,7 @@ def load_segmenter(
     named = [sources] if isinstance(sources, (str, PathLike)) else list(sources)
     if len(named) == 1 and is_best_choice(Path(named[0])):
         best, folders = load_best(Path(named[0]))
-        return _load_best(best, folders, device, folds, postprocessing, options)
+        return _load_best(best, folders, device, options)
     choice = next((source for source in named if is_best_choice(Path(source))), None)
     if choice is not None:
         raise UserError(
@@ -57,10 +49,11 @@ def load_segmenter(
         )
     places = [local_model(source) for source in named]
     if len(places) == 1:
-        return LoadedModel(places[0], device, folds=folds, postprocessing=postprocessing, **options)
+        return LoadedModel(places[0], device, options)
     refuse_repeated(places)
     # What was chosen for one model by itself need not suit several.
-    return Ensemble([LoadedModel(place, device, folds=folds, postprocessing=False, **options) for place in places])
+    options = replace(options, postprocessing=False)
+    return Ensemble([LoadedModel(place, device, options) for place in places])
 
 
 def refuse_repeated(places: Sequence[Path]) -> None:
@@ -71,24 +64,13 @@ def refuse_repeated(places: Sequence[Path]) -> None:
         raise UserError("A model is named twice.", found=few(twice), remedy="Name every --model once.")
 
 
-def _load_best(
-    best: Best, folders: Sequence[Path], device: str, folds: Sequence[str] | None, postprocessing: bool, options: Any
-) -> Segmenter:
-    members = [
-        LoadedModel(
-            folder,
-            device,
-            folds=folds or member.folds,
-            postprocessing=postprocessing and len(folders) == 1,
-            **options,
-        )
-        for folder, member in zip(folders, best.members, strict=True)
-    ]
-    cleaning = best.cleaning if postprocessing else None
+def _load_best(best: Best, folders: Sequence[Path], device: str, options: LoadOptions) -> Segmenter:
+    cleaning = best.cleaning if options.postprocessing else None
     if cleaning is not None:
         log.info("Post-processing: %s, as cross-validation chose.", described(cleaning))
-    if len(members) == 1:
-        (single,) = members
-        single.class_cleaning = cleaning
-        return single
-    return Ensemble(members, cleaning, best.instance_cleaning if postprocessing else None)
+    folds = [options.folds or member.folds for member in best.members]
+    if len(folders) == 1:
+        return LoadedModel(folders[0], device, replace(options, folds=folds[0]), cleaning)
+    alone = [replace(options, folds=own, postprocessing=False) for own in folds]
+    members = [LoadedModel(folder, device, own) for folder, own in zip(folders, alone, strict=True)]
+    return Ensemble(members, cleaning, best.instance_cleaning if options.postprocessing else None)

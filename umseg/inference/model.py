@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from umseg.dataset.check.digest import digest_of_record
 from umseg.dataset.io.orientation import Turn
 from umseg.inference.confidence import Agreement
 from umseg.inference.export.probabilities import collect_probabilities
+from umseg.inference.options import LoadOptions
 from umseg.inference.pipeline.record import Settings
 from umseg.inference.postprocessing.classes import ClassCleaning
 from umseg.inference.runtimes.source import find_source, resolve_place
@@ -71,20 +72,8 @@ class LoadedModel:
     Args:
         folder: ``.../models/<model>__<configuration>``, an ONNX file, or a folder of ONNX files.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-        folds: Folds whose logits are averaged, e.g. ``("0", "1")`` or ``("all",)``; None: all trained folds.
-        weights: ``final`` or ``best`` (highest moving average of the validation Dice).
-        mirror: Whether predictions are averaged over all flips of the mirrored axes.
-        step: Distance of neighbouring patches as a fraction of the patch, from 0.05 to 1.
-        precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
-        postprocessing: Whether small objects are removed and holes are filled as the validation of the folds chose it;
-            only in an instance task.
-        most_bytes: Bytes that the sums of logits may take at once; an image that needs more is worked on in strips.
-            None: half of what is available, on a CPU at most 3 GB.
-        skip_empty: Whether windows outside of the body are left out.
-        confidence: Whether it is counted how far the networks agree, or the flips of a single one; their sums are then
-            kept apart, which takes as many times the memory.
-        runtime: ``torch``, ``onnx`` (onnxruntime, on the CPU and in float32), or ``auto``, which takes torch for a
-            model folder. A model folder is converted to ONNX when it is loaded.
+        options: The options.
+        class_cleaning: How label maps of classes are cleaned; None leaves them as they are.
 
     Raises:
         UserError: The model is incomplete, or the device is missing.
@@ -94,32 +83,24 @@ class LoadedModel:
         self,
         folder: Path,
         device: str = "auto",
-        *,
-        folds: Sequence[str] | None = None,
-        weights: str = "final",
-        mirror: bool = False,
-        step: float = 0.5,
-        precision: str = "auto",
-        postprocessing: bool = True,
-        most_bytes: int | None = None,
-        skip_empty: bool = False,
-        confidence: bool = False,
-        runtime: str = "auto",
+        options: LoadOptions | None = None,
+        class_cleaning: ClassCleaning | None = None,
     ) -> None:
-        check_step(step)
-        self._source = source = find_source(Path(folder), folds, weights, runtime)
+        options = options or LoadOptions()
+        check_step(options.step)
+        self._source = source = find_source(Path(folder), options.folds, options.weights, options.runtime)
         self.card = source.card
-        self.device, self.precision = resolve_place(source.runtime, device, precision)
+        self.device, self.precision = resolve_place(source.runtime, device, options.precision)
         self.configuration = self.card.configuration
         self.window = SlidingWindow(
             patch=self.configuration.patch_size,
-            step=step,
-            mirror_axes=self.card.mirror_axes if mirror else (),
-            most_bytes=most_bytes,
-            skip_empty=skip_empty,
-            separate=confidence,
+            step=options.step,
+            mirror_axes=self.card.mirror_axes if options.mirror else (),
+            most_bytes=options.most_bytes,
+            skip_empty=options.skip_empty,
+            separate=options.confidence,
         )
-        if mirror and not self.card.mirror_axes:
+        if options.mirror and not self.card.mirror_axes:
             log.warning("--mirror has no effect: this model was trained without mirroring.")
         self.networks = source.networks(self.device)
         self._run = Networks(
@@ -132,23 +113,14 @@ class LoadedModel:
         )
         self.first_stage: LoadedModel | None = None
         if source.first_stage is not None:
-            self.first_stage = LoadedModel(
-                source.first_stage,
-                device,
-                # The same folds, because they were trained without the same cases.
-                folds=None if source.folds == ["all"] else source.folds,
-                weights=weights,
-                mirror=mirror,
-                step=step,
-                precision=precision,
-                most_bytes=most_bytes,
-                skip_empty=skip_empty,
-                runtime=runtime,
-            )
+            # The same folds, because they were trained without the same cases.
+            folds = None if source.folds == ["all"] else source.folds
+            first_options = replace(options, folds=folds, postprocessing=True, confidence=False)
+            self.first_stage = LoadedModel(source.first_stage, device, first_options)
         log.info(loaded_message(Path(folder), source.folds, self.device, source.runtime))
-        cleaned = postprocessing and self.card.dataset.task == "instance"
+        cleaned = options.postprocessing and self.card.dataset.task == "instance"
         self.cleaning = source.cleaning() if cleaned else None
-        self.class_cleaning: ClassCleaning | None = None
+        self.class_cleaning = class_cleaning
 
     @property
     def place(self) -> Place:

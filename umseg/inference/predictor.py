@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from umseg.dataset.dataset import Case
 from umseg.dataset.io.given import GivenImage, Spacing, given_image
 from umseg.inference.loading import load_segmenter
+from umseg.inference.options import LoadOptions
 from umseg.inference.outputs.case_output import CaseOutput
 from umseg.inference.pipeline.files import FileRequest, FileResult, segment_cases, segment_files
 from umseg.inference.pipeline.hand import Hand
@@ -43,8 +44,8 @@ class Predictor:
             axes times as long. The paper does not do it.
         step: Distance of neighbouring patches as a fraction of the patch, from 0.05 to 1.
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
-        postprocessing: Whether small objects are removed and holes are filled as the validation of the folds chose it;
-            only in an instance task.
+        postprocessing: Whether label maps are cleaned as validation chose it: those of objects by each model's folds,
+            those of classes as ``best.json`` says.
         most_bytes: Bytes that the sums of logits may take at once; an image that needs more is worked on in strips.
             None: half of what is available, on a CPU at most 3 GB.
         skip_empty: Whether windows outside of the body are left out.
@@ -72,23 +73,11 @@ class Predictor:
         confidence: bool = False,
         runtime: str = "auto",
     ) -> None:
+        options = LoadOptions(
+            folds, weights, mirror, step, precision, postprocessing, most_bytes, skip_empty, confidence, runtime
+        )
         self.model: Segmenter = (
-            load_segmenter(
-                model,
-                device,
-                folds=folds,
-                weights=weights,
-                mirror=mirror,
-                step=step,
-                precision=precision,
-                postprocessing=postprocessing,
-                most_bytes=most_bytes,
-                skip_empty=skip_empty,
-                confidence=confidence,
-                runtime=runtime,
-            )
-            if isinstance(model, (str, PathLike, Sequence))
-            else model
+            load_segmenter(model, device, options) if isinstance(model, (str, PathLike, Sequence)) else model
         )
         self._network = threading.RLock()
 

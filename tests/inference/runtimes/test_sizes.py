@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from tests.inference.models import write_model
 from tests.training.factories import make_configuration
 from umseg.inference.model import LoadedModel
+from umseg.inference.options import LoadOptions
 from umseg.inference.runtimes.conversion import converted
 from umseg.inference.runtimes.sizes import Sizes, UnknownSizeError, sizes_of
 from umseg.inference.windows.memory import forward_bytes
@@ -50,7 +51,7 @@ def test_a_size_that_does_not_follow_is_refused() -> None:
 
 def test_the_windows_know_what_onnxruntime_needs(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = write_model(tmp_path_factory.mktemp("model"))
-    network = LoadedModel(folder, runtime="onnx").networks[0]
+    network = LoadedModel(folder, options=LoadOptions(runtime="onnx")).networks[0]
     found = forward_bytes(network, 1, (8, 8, 8), torch.device("cpu"), torch.float32, batch=3, unit=(2, 2, 2))
     # The concatenation of 4 and 4 channels at full resolution, of which two copies are alive.
     assert found == 3 * 4 * 16 * 8**3

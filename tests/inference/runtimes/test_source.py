@@ -19,6 +19,7 @@ from umseg.common.errors import UserError
 from umseg.common.files import write_text
 from umseg.inference import Predictor
 from umseg.inference.model import LoadedModel
+from umseg.inference.options import LoadOptions
 from umseg.inference.runtimes.export import export_onnx
 from umseg.inference.runtimes.onnx_network import OnnxNetwork
 
@@ -112,7 +113,7 @@ def test_a_network_without_memory_says_so_as_torch_does(
     folds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So that fewer windows are tried together."""
-    network = LoadedModel(folds, runtime="onnx", folds=["0"]).networks[0]
+    network = LoadedModel(folds, options=LoadOptions(runtime="onnx", folds=["0"])).networks[0]
 
     class Exhausted:
         def run(self, *_: object) -> None:

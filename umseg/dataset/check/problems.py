@@ -44,6 +44,17 @@ class Problem:
             remedy=error.remedy or "",
         )
 
+    @property
+    def texts(self) -> dict[str, str]:
+        """What is wrong and what can be done, as texts by the names of the fields; without the case."""
+        return {
+            "problem": self.problem,
+            "file": str(self.file),
+            "found": self.found,
+            "expected": self.expected,
+            "remedy": self.remedy,
+        }
+
 
 class DatasetError(UserError):
     """A data set has errors.

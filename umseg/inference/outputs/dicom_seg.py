@@ -10,7 +10,6 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +24,7 @@ from umseg import __version__
 from umseg.common.colours import lab
 from umseg.common.errors import UserError
 from umseg.common.files import atomic_path
-from umseg.dataset.dataset import Case
 from umseg.dataset.io.formats.dicom.frames import LABEL_MAP, Frame
-from umseg.inference.outputs.case_output import SegmentedCase
 from umseg.inference.outputs.dicom.header import (
     algorithm,
     beginning,
@@ -40,11 +37,11 @@ from umseg.inference.outputs.dicom.header import (
     reference,
     reference_to_file,
 )
-from umseg.inference.outputs.dicom.source import SourceSeries, read_source, require_series
-from umseg.inference.outputs.labels import Label, labels_of
+from umseg.inference.outputs.dicom.output import DicomOutput
+from umseg.inference.outputs.dicom.source import SourceSeries
+from umseg.inference.outputs.labels import Label
 
 ENDING = ".seg.dcm"
-_WHAT = "A DICOM segmentation"
 _SERIES_NUMBER = 300
 _MOST_LABELS = 2**16 - 1
 _MOST_BYTES = 2**32 - 2
@@ -52,26 +49,17 @@ _MOST_BYTES = 2**32 - 2
 _LEVEL = 6
 
 
-@dataclass(frozen=True)
-class DicomSegOutput:
-    """Writes ``CASE.seg.dcm``, a DICOM segmentation of type LABELMAP.
+class DicomSegOutput(DicomOutput):
+    """Writes ``CASE.seg.dcm``, a DICOM segmentation of type LABELMAP."""
 
-    Attributes:
-        model: Name of the model, which the file states as the algorithm.
-    """
+    ending = ENDING
+    what = "A DICOM segmentation"
 
-    model: str
-
-    def files(self, case: Case, folder: Path) -> Sequence[Path]:
-        """As in :class:`CaseOutput`; a UserError where the case is no DICOM series."""
-        require_series(case, _WHAT)
-        return [folder / f"{case.id}{ENDING}"]
-
-    def write(self, result: SegmentedCase, folder: Path) -> None:
-        """As in :class:`CaseOutput`."""
-        (path,) = self.files(result.case, folder)
-        source = read_source(result.case.images[0], result.geometry)
-        write_label_map(path, result.label_map, source, labels_of(result.description, result.label_map), self.model)
+    def write_object(
+        self, path: Path, label_map: NDArray[np.integer[Any]], source: SourceSeries, labels: Sequence[Label]
+    ) -> None:
+        """As in :class:`DicomOutput`."""
+        write_label_map(path, label_map, source, labels, self.model)
 
 
 def write_label_map(

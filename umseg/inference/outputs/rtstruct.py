@@ -21,8 +21,6 @@ from pydicom.uid import ImplicitVRLittleEndian, RTStructureSetStorage
 
 from umseg.common.errors import UserError
 from umseg.common.files import atomic_path
-from umseg.dataset.dataset import Case
-from umseg.inference.outputs.case_output import SegmentedCase
 from umseg.inference.outputs.dicom.contours import Contour, trace
 from umseg.inference.outputs.dicom.header import (
     algorithm,
@@ -34,11 +32,11 @@ from umseg.inference.outputs.dicom.header import (
     reference,
     reference_to_file,
 )
-from umseg.inference.outputs.dicom.source import SourceSeries, read_source, require_series
-from umseg.inference.outputs.labels import Label, labels_of
+from umseg.inference.outputs.dicom.output import DicomOutput
+from umseg.inference.outputs.dicom.source import SourceSeries
+from umseg.inference.outputs.labels import Label
 
 ENDING = ".rtstruct.dcm"
-_WHAT = "A DICOM structure set"
 _SERIES_NUMBER = 301
 _STUDY_CLASS = "1.2.840.10008.3.1.2.3.1"
 """Detached Study Management, the retired class by which structure sets refer to a study."""
@@ -60,26 +58,17 @@ class _Outline:
     corners: NDArray[np.int32]
 
 
-@dataclass(frozen=True)
-class RtstructOutput:
-    """Writes ``CASE.rtstruct.dcm``, a DICOM structure set with a region of interest for every label.
+class RtstructOutput(DicomOutput):
+    """Writes ``CASE.rtstruct.dcm``, a DICOM structure set with a region of interest for every label."""
 
-    Attributes:
-        model: Name of the model, which the file states as the algorithm.
-    """
+    ending = ENDING
+    what = "A DICOM structure set"
 
-    model: str
-
-    def files(self, case: Case, folder: Path) -> Sequence[Path]:
-        """As in :class:`CaseOutput`; a UserError where the case is no DICOM series."""
-        require_series(case, _WHAT)
-        return [folder / f"{case.id}{ENDING}"]
-
-    def write(self, result: SegmentedCase, folder: Path) -> None:
-        """As in :class:`CaseOutput`."""
-        (path,) = self.files(result.case, folder)
-        source = read_source(result.case.images[0], result.geometry)
-        write_structures(path, result.label_map, source, labels_of(result.description, result.label_map), self.model)
+    def write_object(
+        self, path: Path, label_map: NDArray[np.integer[Any]], source: SourceSeries, labels: Sequence[Label]
+    ) -> None:
+        """As in :class:`DicomOutput`."""
+        write_structures(path, label_map, source, labels, self.model)
 
 
 def write_structures(

@@ -57,13 +57,7 @@ class Failure(Record):
     @classmethod
     def of(cls, problem: Problem) -> Failure:
         """The failure that a problem describes."""
-        return cls(
-            problem=problem.problem,
-            file=str(problem.file),
-            found=problem.found,
-            expected=problem.expected,
-            remedy=problem.remedy,
-        )
+        return cls(**problem.texts)
 
 
 class CaseSummary(Record):

@@ -39,14 +39,7 @@ class Failure(Record):
     @classmethod
     def of(cls, problem: Problem) -> Failure:
         """The failure of a problem's case."""
-        return cls(
-            case=problem.case,
-            problem=problem.problem,
-            file=str(problem.file),
-            found=problem.found,
-            expected=problem.expected,
-            remedy=problem.remedy,
-        )
+        return cls(case=problem.case, **problem.texts)
 
 
 class Failures(Record):

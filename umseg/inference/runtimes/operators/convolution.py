@@ -25,17 +25,13 @@ def convolution(
     groups: int = 1,
 ) -> str:
     """A convolution with zeros around the image."""
-    axes = weight.dim() - 2
     return place.add(
         "Conv",
         x,
         weight,
         bias,
-        kernel_shape=list(weight.shape[2:]),
-        strides=per_axis(stride, axes),
-        pads=per_axis(padding, axes) * 2,
-        dilations=per_axis(dilation, axes),
         group=groups,
+        **_geometry(weight, stride, padding, dilation),
     )
 
 
@@ -52,19 +48,28 @@ def transposed_convolution(
     dilation: Sequence[int] = (1,),
 ) -> str:
     """A transposed convolution."""
-    axes = weight.dim() - 2
     return place.add(
         "ConvTranspose",
         x,
         weight,
         bias,
-        kernel_shape=list(weight.shape[2:]),
-        strides=per_axis(stride, axes),
-        pads=per_axis(padding, axes) * 2,
-        output_padding=per_axis(output_padding, axes),
-        dilations=per_axis(dilation, axes),
         group=groups,
+        output_padding=per_axis(output_padding, weight.dim() - 2),
+        **_geometry(weight, stride, padding, dilation),
     )
+
+
+def _geometry(
+    weight: Tensor, stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int]
+) -> dict[str, list[int]]:
+    """Attributes that say which voxels a kernel reaches."""
+    axes = weight.dim() - 2
+    return {
+        "kernel_shape": list(weight.shape[2:]),
+        "strides": per_axis(stride, axes),
+        "pads": per_axis(padding, axes) * 2,
+        "dilations": per_axis(dilation, axes),
+    }
 
 
 @HANDLERS.of("aten.max_pool2d.default", "aten.max_pool3d.default")

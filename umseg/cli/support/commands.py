@@ -14,7 +14,7 @@ from typing import Any, TypeVar, get_args
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from umseg.cli.console import say, show_messages
+from umseg.cli.support.console import say, show_messages
 from umseg.common.errors import UserError
 from umseg.common.registry import nearest
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import umseg.cli
-from umseg.cli.console import _Visible, say
+from umseg.cli.support.console import _Visible, say
 
 TEXT, SHOWN = "class \x1b]0;title\x07 of\na \x9bfile \u202e", "class \\x1b]0;title\\x07 of\na \\x9bfile \\u202e"
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from umseg.cli.next_step import next_step, of_workspace
+from umseg.cli.support.next_step import next_step, of_workspace
 from umseg.workspace import DEFAULT_ROOT
 
 
