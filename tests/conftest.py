@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 from pathlib import Path
@@ -26,6 +27,12 @@ with contextlib.suppress(ImportError):  # the tests of kernels run without hypot
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 GOLDEN = Path(__file__).resolve().parent / "golden"
+
+
+@pytest.fixture(autouse=True)
+def _all_messages() -> None:
+    """Let every message through: a command that an earlier test ran decided that for the whole process."""
+    logging.getLogger("umseg").setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

@@ -131,7 +131,7 @@ def predict(
     def tell(cases: Sequence[CaseResult]) -> None:
         names = [str(one) for one in model]
         summary = summarise_run(predictor, request, wanted, cases, models=names, settings=settings, began=start)
-        typer.echo(summary.to_json(), nl=False)
+        say(summary.to_json().rstrip())
 
     try:
         result = predict_files(predictor, request, wanted)

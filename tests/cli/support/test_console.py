@@ -24,7 +24,7 @@ def test_messages_send_no_commands_to_the_terminal() -> None:
 
 
 def test_every_verb_prints_through_it() -> None:
-    modules = sorted(Path(umseg.cli.__file__).parent.glob("*.py"))
+    modules = sorted(Path(umseg.cli.__file__).parent.rglob("*.py"))
     assert len(modules) > 5
     assert [module.name for module in modules if "typer.echo(" in module.read_text(encoding="utf-8")] == [
         "app.py",

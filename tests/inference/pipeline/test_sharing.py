@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -107,8 +108,9 @@ def test_a_run_waits_for_cases_that_are_at_work_elsewhere(
     with member_elsewhere(tmp_path / "out", terms, "b.nii.gz") as other, caplog.at_level(logging.INFO):
 
         def let_go() -> None:
-            while "Waiting for 1 case" not in caplog.text:
-                pass
+            end = time.monotonic() + 60
+            while "Waiting for 1 case" not in caplog.text and time.monotonic() < end:
+                time.sleep(0.01)
             other.kill()
             other.wait()
 
