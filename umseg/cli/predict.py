@@ -27,6 +27,8 @@ from umseg.cli.predict_options import (
     Postprocessing,
     Precision,
     Preview,
+    Probabilities,
+    ProbabilityGrid,
     Recursive,
     Resume,
     Runtime,
@@ -61,6 +63,8 @@ def predict(
     classes: Classes = None,
     statistics: Statistics = False,
     preview: Preview = False,
+    probabilities: Probabilities = None,
+    probability_grid: ProbabilityGrid = "image",
     json: Json = False,
     resume: Resume = True,
     overwrite: Overwrite = False,
@@ -80,6 +84,7 @@ def predict(
     """
     from umseg.common.hardware_names import check_device_name, check_precision_name
     from umseg.inference.outputs.formats import Formats, parse_formats
+    from umseg.inference.outputs.probability_choice import choose_probabilities
     from umseg.inference.step import check_step
 
     start = time.perf_counter()
@@ -88,6 +93,7 @@ def predict(
     check_precision_name(precision)
     check_step(step)
     share = parse_part(part)
+    files = None if probabilities is None else choose_probabilities(probabilities, probability_grid)
     formats = parse_formats(format_) if format_ is not None else Formats()
     named = [*inputs, *(more or [])]
     chosen = [fold.strip() for fold in folds.split(",")] if folds else None
@@ -112,7 +118,7 @@ def predict(
         confidence=statistics,
         runtime=runtime,
     )
-    wanted = Wanted(formats, classes, statistics, preview)
+    wanted = Wanted(formats, classes, statistics, preview, files)
     request = FileRequest(
         inputs=tuple(named),
         output=output,

@@ -103,6 +103,23 @@ Statistics = Annotated[
     ),
 ]
 Preview = Annotated[bool, typer.Option("--preview", help="Draw a picture of every case (PNG).", rich_help_panel=OUTPUT)]
+Probabilities = Annotated[
+    str | None,
+    typer.Option(
+        "--probabilities",
+        metavar="KIND",
+        help="Write the probabilities of all classes: npz (float16), nii or nii.gz (4-D).",
+        rich_help_panel=OUTPUT,
+    ),
+]
+ProbabilityGrid = Annotated[
+    str,
+    typer.Option(
+        "--probability-grid",
+        help="Grid of the probabilities: image, or model, which is smaller.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 Json = Annotated[
     bool,
     typer.Option(

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from umseg.inference.windows.slab import Slab
 
 Counts = NDArray[np.int64]
 
@@ -34,6 +36,14 @@ class Agreement:
         self._pairs = list(itertools.combinations(range(members), 2))
         self._sizes: Counts = np.zeros((members, classes), dtype=np.int64)
         self._common: Counts = np.zeros((len(self._pairs), classes), dtype=np.int64)
+
+    def passing(self, slabs: Iterable[Slab]) -> Iterator[Slab]:
+        """Count slabs whose sums are kept apart, and hand them on."""
+        for slab in slabs:
+            if slab.member_sums is not None:
+                # The first row of a strip belongs to the strip before.
+                self.add(slab.member_sums[:, :, :, 1 if slab.strip.start else 0 :])
+            yield slab
 
     def add(self, member_sums: Tensor) -> None:
         """Count the voxels of a slab.

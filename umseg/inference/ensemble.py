@@ -7,6 +7,7 @@ planes of probabilities are in memory.
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -17,10 +18,12 @@ from umseg.common.errors import UserError
 from umseg.common.memory import require_memory
 from umseg.common.text import by, few
 from umseg.dataset.io.orientation import Turn
+from umseg.inference.export.frame import Frame
 from umseg.inference.export.grid import OutputGrid
-from umseg.inference.export.probabilities import collect_probabilities, probability_chunks
+from umseg.inference.export.probabilities import ProbabilityChunk, collect_probabilities, probability_chunks
 from umseg.inference.export.target import LabelTarget, label_numbers
 from umseg.inference.model import LoadedModel, Stages
+from umseg.inference.outputs.probabilities import ProbabilityFile
 from umseg.inference.pipeline.record import Settings
 from umseg.inference.postprocessing.classes import ClassCleaning
 from umseg.inference.segmentation import region_values
@@ -107,13 +110,28 @@ class Ensemble:
         """Every image goes through the networks by itself."""
         return False
 
-    def segment(self, prepared: Sequence[Stages], progress: Progress | None = None) -> Segmentation:
-        """The label map (z, y, x) along the axes of the first model's training images."""
+    def segment(
+        self, prepared: Sequence[Stages], progress: Progress | None = None, probabilities: ProbabilityFile | None = None
+    ) -> Segmentation:
+        """The label map (z, y, x) along the axes of the first model's training images.
+
+        Raises:
+            UserError: Probabilities are asked for on the grid of a network, of which there are several.
+        """
+        if probabilities is not None and probabilities.on_model_grid:
+            raise UserError(
+                "Several models have no grid in common but that of the image.",
+                found="--probability-grid model",
+                remedy="Leave out --probability-grid, or predict with one model.",
+            )
         case = prepared[0][-1].case
         if self._in_step(prepared):
-            label_map: NDArray[Any] = self._streamed(prepared, progress)
+            label_map: NDArray[Any] = self._streamed(prepared, progress, probabilities)
         else:
-            found = self.turn_of(prepared).array(self._collected(prepared, progress))
+            found = self._collected(prepared, progress)
+            if probabilities is not None:
+                self._write_whole(found, probabilities)
+            found = self.turn_of(prepared).array(found)
             label_map = decide(found, label_numbers(len(found), region_values(self.card)), self.card)
         if self.class_cleaning is None:
             return Segmentation(label_map)
@@ -149,16 +167,33 @@ class Ensemble:
         }
         return len(orders) == 1
 
-    def _streamed(self, prepared: Sequence[Stages], progress: Progress | None) -> NDArray[Any]:
+    def _streamed(
+        self, prepared: Sequence[Stages], progress: Progress | None, probabilities: ProbabilityFile | None
+    ) -> NDArray[Any]:
         """The label map, a few planes at a time."""
         properties, dataset = prepared[0][-1].case.properties, self.card.dataset
         numbers = label_numbers(dataset.num_classes, region_values(self.card))
         target = LabelTarget(properties, self.card.plan, numbers.dtype)
-        for rows in self._row_ranges(prepared):
-            for planes, mean in self._mean_chunks(prepared, rows, progress):
-                target.crop[planes, rows] = decide(mean, numbers, self.card)
-            target.missing[:, rows] = False
+
+        def decided() -> Iterator[ProbabilityChunk]:
+            for rows in self._row_ranges(prepared):
+                for planes, mean in self._mean_chunks(prepared, rows, progress):
+                    target.crop[planes, rows] = decide(mean, numbers, self.card)
+                    yield ProbabilityChunk(planes, rows, mean)
+                target.missing[:, rows] = False
+
+        if probabilities is not None:
+            frame = Frame.of_image(properties, self.card.plan, self.turn_of(prepared), probabilities.geometry)
+            probabilities.write_chunks(decided(), frame, self.card)
+        else:
+            deque(decided(), maxlen=0)
         return target.label_map()
+
+    def _write_whole(self, found: Probabilities, probabilities: ProbabilityFile) -> None:
+        depth, height, width = found.shape[1:]
+        frame = Frame(probabilities.geometry, Turn(), (0, 1, 2), ((0, depth), (0, height), (0, width)))
+        whole = ProbabilityChunk(slice(0, depth), slice(0, height), found)
+        probabilities.write_chunks([whole], frame, self.card)
 
     def _row_ranges(self, prepared: Sequence[Stages]) -> list[slice]:
         """Rows of the image that are worked on together: as many as the strips of the most demanding model allow."""

@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from umseg.dataset.io.orientation import Turn
 from umseg.inference.confidence import Agreement
 from umseg.inference.export.probabilities import collect_probabilities
 from umseg.inference.options import LoadOptions
+from umseg.inference.outputs.probabilities import ProbabilityFile
 from umseg.inference.pipeline.record import Settings
 from umseg.inference.postprocessing.classes import ClassCleaning
 from umseg.inference.runtimes.source import find_source, resolve_place
@@ -189,11 +191,16 @@ class LoadedModel:
         )
         return (*earlier, Prepared(case, turn))
 
-    def segment(self, stages: Stages, progress: Progress | None = None) -> Segmentation:
+    def segment(
+        self, stages: Stages, progress: Progress | None = None, probabilities: ProbabilityFile | None = None
+    ) -> Segmentation:
         """The classes that the networks see, along the axes of the training images, and how far they agree."""
-        properties = stages[-1].case.properties
-        agreement = self._agreement()
-        label_map = segment_case(self._run, self._network_input(stages, progress), properties, progress, agreement)
+        properties, turn = stages[-1].case.properties, self.turn_of(stages)
+        agreement, consume = self._agreement(), None
+        if probabilities is not None:
+            consume = partial(probabilities.write, properties=properties, turn=turn, card=self.card)
+        data = self._network_input(stages, progress)
+        label_map = segment_case(self._run, data, properties, progress, agreement, consume)
         label_map = self._cleaned(label_map, properties)
         return Segmentation(label_map, None if agreement is None else tuple(agreement.dice()))
 

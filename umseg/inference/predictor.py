@@ -16,6 +16,7 @@ from umseg.dataset.io.given import GivenImage, Spacing, given_image
 from umseg.inference.loading import load_segmenter
 from umseg.inference.options import LoadOptions
 from umseg.inference.outputs.case_output import CaseOutput
+from umseg.inference.outputs.probability_choice import ProbabilityChoice
 from umseg.inference.pipeline.files import FileRequest, FileResult, segment_cases, segment_files
 from umseg.inference.pipeline.hand import Hand
 from umseg.inference.pipeline.products import LabelChoice, Products
@@ -269,6 +270,7 @@ class Predictor:
         outputs: Sequence[CaseOutput] = (),
         choice: LabelChoice | None = None,
         ending: Callable[[Case, str], str] | None = None,
+        probabilities: ProbabilityChoice | None = None,
     ) -> Products:
         """What is written of each case, for a ``FileRequest``.
 
@@ -276,8 +278,9 @@ class Predictor:
             outputs: What is written besides the label map.
             choice: Change of the label maps before they are written.
             ending: The ending of the label map of a case; None: as its image suggests.
+            probabilities: Which files of probabilities are written; None: none.
         """
-        return Products(self.card.dataset.file_ending, tuple(outputs), choice, ending)
+        return Products(self.card.dataset.file_ending, tuple(outputs), choice, ending, probabilities)
 
     def predict_cases(self, cases: Sequence[Case], output: Path, *, quiet: bool = False) -> list[Path]:
         """Segment the given cases into a folder that umseg keeps for itself, such as that of a fold's validation.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -100,6 +101,7 @@ def segment_case(
     properties: CaseProperties,
     progress: Progress | None = None,
     agreement: Agreement | None = None,
+    consume: Callable[[Iterator[Slab]], None] | None = None,
 ) -> NDArray[np.unsignedinteger[Any]]:
     """The label map of a preprocessed image.
 
@@ -109,6 +111,7 @@ def segment_case(
         properties: Geometry of the image.
         progress: Function that is told how many windows are done, and how many there are.
         agreement: What counts how far the networks agree, if their sums are kept apart (``SlidingWindow.separate``).
+        consume: What else is made of the slabs; it draws all of them.
 
     Returns:
         (z, y, x) in the axis order of the image before preprocessing: classes, or with regions their values.
@@ -117,9 +120,10 @@ def segment_case(
         UserError: There is not enough memory, or a logit is not finite.
     """
     export = networks.export(properties)
-    for slab in networks.slabs(data, progress):
-        export.add(slab)
-        if agreement is not None and slab.member_sums is not None:
-            # The first row of a strip belongs to the strip before.
-            agreement.add(slab.member_sums[:, :, :, 1 if slab.strip.start else 0 :])
+    slabs = export.passing(networks.slabs(data, progress))
+    if agreement is not None:
+        slabs = agreement.passing(slabs)
+    if consume is not None:
+        consume(slabs)
+    deque(slabs, maxlen=0)
     return export.label_map()

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umseg.dataset.io.orientation import Turn
+from umseg.inference.outputs.probabilities import ProbabilityFile
 from umseg.inference.pipeline.record import Settings
 from umseg.models.card import ModelCard
 
@@ -92,8 +93,16 @@ class Segmenter(Protocol):
         """Whether an image may go through the networks together with others."""
         ...
 
-    def segment(self, prepared: Any, progress: Progress | None = None) -> Segmentation:
-        """The label map of an image."""
+    def segment(
+        self, prepared: Any, progress: Progress | None = None, probabilities: ProbabilityFile | None = None
+    ) -> Segmentation:
+        """The label map of an image.
+
+        Args:
+            prepared: The image.
+            progress: Function that is told how many windows are done.
+            probabilities: A file that is written meanwhile.
+        """
         ...
 
     def segment_small(self, several: Sequence[Any]) -> Sequence[Segmentation]:

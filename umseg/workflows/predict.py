@@ -13,6 +13,7 @@ from umseg.inference import Predictor
 from umseg.inference.outputs.case_output import CaseOutput
 from umseg.inference.outputs.class_choice import choose_classes
 from umseg.inference.outputs.formats import Formats
+from umseg.inference.outputs.probability_choice import ProbabilityChoice
 from umseg.inference.outputs.statistics import StatisticsOutput, statistics_file
 from umseg.inference.outputs.statistics_records import CaseStatistics
 from umseg.inference.outputs.statistics_tables import gather_statistics
@@ -34,12 +35,14 @@ class Wanted:
         classes: The only classes that are kept, as in ``liver,spleen``; None keeps all.
         statistics: Whether volumes, places and intensities are measured.
         preview: Whether a picture is drawn.
+        probabilities: Which files of probabilities are written; None: none.
     """
 
     formats: Formats = field(default_factory=Formats)
     classes: str | None = None
     statistics: bool = False
     preview: bool = False
+    probabilities: ProbabilityChoice | None = None
 
     def products(self, predictor: Predictor) -> Products:
         """What is written of each case.
@@ -53,7 +56,7 @@ class Wanted:
         outputs: list[CaseOutput] = [*self.formats.outputs(f"{card.model} {card.configuration_name}")]
         outputs += [StatisticsOutput(names)] if self.statistics else []
         outputs += [PreviewOutput(names)] if self.preview else []
-        return predictor.products(outputs, choice, self.formats.label_ending)
+        return predictor.products(outputs, choice, self.formats.label_ending, self.probabilities)
 
 
 def predict_files(predictor: Predictor, request: FileRequest, wanted: Wanted) -> FileResult:

@@ -27,7 +27,8 @@ from umseg.inference.export import probability_file
 from umseg.inference.export.frame import Frame
 from umseg.inference.export.grid import OutputGrid
 from umseg.inference.export.probabilities import ProbabilityChunk, probability_chunks
-from umseg.inference.export.probability_file import ENDINGS, KEY, file_bytes, write_probabilities
+from umseg.inference.export.probability_file import KEY, file_bytes, write_probabilities
+from umseg.inference.outputs.probability_choice import ENDINGS
 from umseg.planning.plan import Configuration, Plan
 from umseg.preprocess import preprocess_case
 from umseg.preprocess.case import CaseProperties

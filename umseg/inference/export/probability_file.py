@@ -35,9 +35,6 @@ from umseg.inference.export.zip_entry import StoredEntry
 log = logging.getLogger(__name__)
 
 KEY = "probabilities"
-ENDINGS = (".npz", ".nii", ".nii.gz")
-"""Kinds of files: numpy's archive with float16, NIfTI with whole numbers of 16 bits that its header scales to 0..1."""
-
 _SCALE = np.iinfo(np.uint16).max
 _PIECE = 2**24
 _LONGEST_AXIS = np.iinfo(np.int16).max

@@ -20,6 +20,7 @@ from umseg.dataset.io.grid import Geometry
 from umseg.dataset.io.images import read_image, read_label, write_label
 from umseg.dataset.io.orientation import Turn, stored_axes
 from umseg.inference.outputs.case_output import SegmentedCase
+from umseg.inference.outputs.probabilities import ProbabilityFile
 from umseg.inference.pipeline.products import Job, Products
 from umseg.inference.pipeline.stages import Stop
 from umseg.inference.pipeline.window_bar import window_bar
@@ -131,7 +132,8 @@ class CaseWork:
 
     def is_small(self, read: Read) -> bool:
         """Whether a case may go through the networks with others."""
-        return read.prepared is not None and self._model.is_small(read.prepared)
+        alone = self._products.probabilities is not None
+        return read.prepared is not None and not alone and self._model.is_small(read.prepared)
 
     def compute(self, group: Sequence[tuple[Job, Read]]) -> list[Segmented]:
         """Segment one case, or several small ones together."""
@@ -151,7 +153,11 @@ class CaseWork:
                 self._stop.check()
                 progress(done, total)
 
-            return self._result(read, self._model.segment(read.prepared, checked))
+            choice, made = self._products.probabilities, job.probabilities
+            file = None
+            if choice is not None and made is not None:
+                file = ProbabilityFile(made.path, read.geometry, choice.on_model_grid)
+            return self._result(read, self._model.segment(read.prepared, checked, file))
 
     def _result(self, read: Read, found: Segmentation) -> Segmented:
         turn = self._model.turn_of(read.prepared)

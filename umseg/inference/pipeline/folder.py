@@ -140,7 +140,14 @@ class FolderRun:
 
     def _stages(self) -> Stages[Job, Read, Segmented]:
         work = self._work
-        return Stages(work.read, work.is_small, self._fits_beside, work.compute, self._write, self._fail)
+        return Stages(work.read, work.is_small, self._fits_beside, self._compute, self._write, self._fail)
+
+    def _compute(self, group: Sequence[tuple[Job, Read]]) -> list[Segmented]:
+        """Segment cases; files that are written meanwhile are recorded before, as all others are."""
+        begun = [job.probabilities.path for job, _ in group if job.probabilities and job not in self._work.finished]
+        if begun:
+            self._record.begin(begun)
+        return self._work.compute(group)
 
     def _begin(self, alone: bool, description: DatasetDescription) -> None:
         """Look at what is there, refuse what is not umseg's, and write what belongs to no case."""
@@ -174,8 +181,8 @@ class FolderRun:
 
     def _sort(self, job: Job, void: bool) -> None:
         """Decide whether a case is kept."""
-        labelled = not void and self._record.is_complete(job.label)
-        if labelled and job.refusal is None and all(map(self._record.is_complete, list(job.files())[1:])):
+        labelled = not void and all(map(self._record.is_complete, job.computed()))
+        if labelled and job.refusal is None and all(map(self._record.is_complete, job.derived())):
             self._done.kept.append(job)
             return
         self._to_do.append(job)
@@ -198,7 +205,7 @@ class FolderRun:
             )
 
     def _files_to_write(self, job: Job) -> list[Made]:
-        return list(job.files())[1 if job in self._work.finished else 0 :]
+        return list(job.derived() if job in self._work.finished else job.files())
 
     def _items(self) -> Iterator[Job]:
         """Every case that nobody else makes, as soon as that is known; in the thread that reads."""
@@ -233,7 +240,7 @@ class FolderRun:
         """Whether another process has made everything since the beginning; its label map is used at any rate."""
         self._record.refresh()
         now = self._entries(job)
-        if now[0] != before[0] and self._record.is_recorded(job.label):
+        if now[0] != before[0] and all(map(self._record.is_recorded, job.computed())):
             self._work.finished.add(job)
         return now != before and all(map(self._record.is_recorded, job.files()))
 

@@ -14,6 +14,7 @@ from umseg.common.record import Record
 from umseg.dataset.check.digest import digest_of_record
 from umseg.dataset.dataset import Case
 from umseg.inference.outputs.case_output import CaseOutput
+from umseg.inference.outputs.probability_choice import ProbabilityChoice
 from umseg.inference.pipeline.record import Made, Settings, images_digest
 
 
@@ -34,12 +35,14 @@ class Products:
         outputs: What is written besides the label map. Their ``repr`` says what they write.
         choice: Change of the label maps; None writes them as they are.
         ending: The ending of the label map of a case; None: as its image suggests.
+        probabilities: Which files of probabilities are written; None: none.
     """
 
     file_ending: str
     outputs: tuple[CaseOutput, ...] = ()
     choice: LabelChoice | None = None
     ending: Callable[[Case, str], str] | None = None
+    probabilities: ProbabilityChoice | None = None
 
     def label_map(self, case: Case, folder: Path) -> Path:
         """The file of a case's label map."""
@@ -70,14 +73,18 @@ class Products:
             images = ""
         folder, name = output / place, str(place / case.id)
         label = Made(self.label_map(case, folder), of_labels, images)
+        probabilities = None
+        if self.probabilities is not None:
+            terms = _digest(of_labels, self.probabilities)
+            probabilities = Made(self.probabilities.file(case, folder), terms, images)
         try:
             others = tuple(
                 tuple(Made(path, settings, images) for path in one.files(case, folder))
                 for one, settings in zip(self.outputs, of_outputs, strict=True)
             )
         except UserError as error:
-            return Job(case, folder, name, label, refusal=error)
-        return Job(case, folder, name, label, others)
+            return Job(case, folder, name, label, probabilities, refusal=error)
+        return Job(case, folder, name, label, probabilities, others)
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,7 @@ class Job:
         folder: The folder of its files.
         name: Its name, after the folder in which it was found where there are several.
         label: The label map.
+        probabilities: The file of probabilities; None if it is not asked for.
         others: The files of each further output.
         refusal: Why the case cannot be written in a form that was asked for.
     """
@@ -97,14 +105,25 @@ class Job:
     folder: Path
     name: str
     label: Made
+    probabilities: Made | None = None
     others: tuple[tuple[Made, ...], ...] = ()
     refusal: UserError | None = field(default=None, compare=False)
 
-    def files(self) -> Iterator[Made]:
-        """All its files, the label map first."""
+    def computed(self) -> Iterator[Made]:
+        """The files that the networks are needed for, the label map first."""
         yield self.label
+        if self.probabilities is not None:
+            yield self.probabilities
+
+    def derived(self) -> Iterator[Made]:
+        """The files that are made of the label map."""
         for files in self.others:
             yield from files
+
+    def files(self) -> Iterator[Made]:
+        """All its files, the label map first."""
+        yield from self.computed()
+        yield from self.derived()
 
 
 class _Description(Record):
