@@ -11,11 +11,11 @@ demo: $(VENV)/installed-demo
 	$(BIN)/umseg demo --output umseg-demo
 
 test: $(VENV)/installed-dev lint
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 # Apart from `make test`, because tracing lines makes the tests slower.
 coverage: $(VENV)/installed-dev
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --cov --cov-report term:skip-covered
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --cov --cov-report term:skip-covered
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -28,14 +28,14 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests; arguments behind ``--`` go to pytest."""
     session.install(*PINS, "--editable", ".[dev]")
-    session.run("pytest", "--numprocesses", "auto", "--dist", "loadfile", *session.posargs)
+    session.run("pytest", "--numprocesses", "auto", "--dist", "loadfile", "--no-loadscope-reorder", *session.posargs)
 
 
 @nox.session(default=False)
 def oldest(session: nox.Session) -> None:
     """Run the tests with the lower bounds of the dependencies."""
     session.install("--constraint", "constraints-oldest.txt", "--editable", ".[dev]")
-    session.run("pytest", "--numprocesses", "auto", "--dist", "loadfile", *session.posargs)
+    session.run("pytest", "--numprocesses", "auto", "--dist", "loadfile", "--no-loadscope-reorder", *session.posargs)
 
 
 @nox.session(default=False)

@@ -15,6 +15,8 @@ import pytest
 
 from tests.blobs import LABELS, make_blobs
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 PLUGIN = ROOT / "examples" / "plugin"
 DATASET = "Dataset951_Numpy"

@@ -21,6 +21,8 @@ from tests.workflows.test_import_model import write_results
 from umseg.cli.app import app
 from umseg.workflows import demo
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 

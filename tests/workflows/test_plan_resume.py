@@ -27,6 +27,8 @@ from umseg.workflows import plan as module
 from umseg.workflows.plan import plan_dataset
 from umseg.workspace import Workspace
 
+pytestmark = pytest.mark.slow
+
 CONFIGURATION = "3d_fullres"
 
 

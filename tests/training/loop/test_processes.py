@@ -38,6 +38,8 @@ from umseg.workflows.plan import plan_dataset
 from umseg.workflows.validate import validate_fold
 from umseg.workspace import LATEST, Workspace
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 SAMPLES = 5
 TARGETS = [

@@ -24,6 +24,8 @@ from umseg.training.saved.checkpoint import load_tensors, save_tensors
 from umseg.workflows.plan import plan_dataset
 from umseg.workspace import BEST, LATEST
 
+pytestmark = pytest.mark.slow
+
 CONFIG = TrainingConfig(
     model="umamba_bot", options=ModelOptions(ssm_residual=True), epochs=3, iterations=6, validation_iterations=1
 )
