@@ -296,7 +296,6 @@ import sys
 from pathlib import Path
 from tests.training.data.test_loader import load, make_factory
 
-pytestmark = pytest.mark.slow
 if __name__ == "__main__":
     next(load(make_factory(Path(sys.argv[1])), workers=1))
 """

@@ -29,7 +29,6 @@ from pathlib import Path
 from tests.training.loop.test_kills import CONFIG, KILLS, check
 from umseg.training import train
 
-pytestmark = pytest.mark.slow
 workspace = Path(sys.argv[1])
 draw = random.Random(0)
 fold = workspace / "models" / "nnunet-killed__3d_fullres" / "fold_0"
