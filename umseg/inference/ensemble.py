@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
 from umseg.common.memory import require_memory
-from umseg.common.text import by, few
+from umseg.common.text import by
 from umseg.dataset.io.orientation import Turn
 from umseg.inference.export.frame import Frame
 from umseg.inference.export.grid import OutputGrid
@@ -26,6 +26,7 @@ from umseg.inference.model import LoadedModel, Stages
 from umseg.inference.outputs.probabilities import ProbabilityFile
 from umseg.inference.pipeline.record import Settings
 from umseg.inference.postprocessing.classes import ClassCleaning
+from umseg.inference.same_data import require_same_data
 from umseg.inference.segmentation import region_values
 from umseg.inference.segmenter import Place, Progress, Segmentation
 from umseg.inference.windows.slab import Strip
@@ -60,15 +61,7 @@ class Ensemble:
         self.members = tuple(members)
         self.class_cleaning = class_cleaning
         self.cleaning = cleaning
-        expected = _data(self.card)
-        for member in self.members[1:]:
-            if _data(member.card) != expected:
-                raise UserError(
-                    "The models cannot predict together, because they were trained for different data.",
-                    found=f"{_data(member.card)} ({member.card.model} of {member.card.plan.dataset_name})",
-                    expected=f"{expected} ({self.card.model} of {self.card.plan.dataset_name})",
-                    remedy="Name models with the same channels and labels.",
-                )
+        require_same_data([member.card for member in members])
 
     @property
     def card(self) -> ModelCard:
@@ -269,11 +262,3 @@ def decide(probabilities: Probabilities, numbers: NDArray[Any], card: ModelCard)
 def _share(progress: Progress | None, number: int, count: int) -> Callable[[int, int], None] | None:
     """The progress of one of several models, of which the last is told: all go on in step."""
     return progress if number == count - 1 else None
-
-
-def _data(card: ModelCard) -> str:
-    """The channels and labels that a model was trained for, in words."""
-    dataset = card.dataset
-    labels = few((f"{name} = {value}" for name, value in dataset.labels.items()), 20)
-    kind = "objects" if dataset.task == "instance" else labels
-    return f"channels {', '.join(dataset.channel_names.values())}; {kind}"

@@ -81,7 +81,10 @@ def _validate_fold(
     workspace: Workspace, dataset: Dataset, folds: Sequence[FoldFolder], resources: Resources
 ) -> Metrics | InstanceMetrics:
     output = workspace.ensemble([fold.models for fold in folds]).fold(folds[0].name)
-    weights, cases = _joint_hash(folds), validation_cases(workspace, dataset, folds[0])
+    weights, cases = (
+        joint_hash([fold.weights("final") for fold in folds]),
+        validation_cases(workspace, dataset, folds[0]),
+    )
     if output.metrics_file.exists():
         earlier = load_metrics(output.metrics_file, _REMEDY)
         if earlier.weights == weights and {case.case for case in earlier.cases} == {case.id for case in cases}:
@@ -114,7 +117,14 @@ def _pairs(cases: Sequence[Case], dataset: Dataset, folder: Path) -> list[Pair]:
     ]
 
 
-def _joint_hash(folds: Sequence[FoldFolder]) -> str:
-    """One hash for the weights of several models."""
-    hashes = [weights_hash(fold.weights("final"), _WEIGHTS_REMEDY) for fold in folds]
+def joint_hash(files: Sequence[Path]) -> str:
+    """One hash for the weights of several models.
+
+    Args:
+        files: A file of weights of each model, in the order of the models.
+
+    Raises:
+        UserError: A file is damaged.
+    """
+    hashes = [weights_hash(file, _WEIGHTS_REMEDY) for file in files]
     return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
