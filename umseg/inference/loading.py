@@ -15,7 +15,7 @@ from umseg.inference.bundle.location import local_model
 from umseg.inference.ensemble import Ensemble
 from umseg.inference.model import LoadedModel
 from umseg.inference.options import LoadOptions
-from umseg.inference.postprocessing.classes import described
+from umseg.inference.postprocessing.classes import ClassCleaning, described
 from umseg.inference.segmenter import Segmenter
 from umseg.workspace import choice_file
 
@@ -51,11 +51,25 @@ def load_segmenter(sources: Source | Sequence[Source], device: str, options: Loa
             remedy="Name it alone, or model folders without it.",
         )
     if len(places) == 1:
-        return LoadedModel(places[0], device, options)
+        return _load_one(places[0], device, options)
     refuse_repeated(places)
     # What was chosen for one model by itself need not suit several.
-    options = replace(options, postprocessing=False)
-    return Ensemble([LoadedModel(place, device, options) for place in places])
+    alone = replace(options, postprocessing=False, confidence=False)
+    return Ensemble([LoadedModel(place, device, alone) for place in places], confidence=options.confidence)
+
+
+def _load_one(place: Path, device: str, options: LoadOptions, cleaning: ClassCleaning | None = None) -> LoadedModel:
+    """Load one model, and say why no confidence will be stated if it was asked for in vain."""
+    model = LoadedModel(place, device, options, cleaning)
+    if options.confidence and not model.states_confidence:
+        flips = 2 ** len(model.card.mirror_axes)
+        mirror = f", or give --mirror, which takes {flips} times as long" if flips > 1 else ""
+        log.info(
+            "The statistics have no confidence, because a single fold predicts: confidence is how far several "
+            "predictions agree. Predict with several folds or models%s.",
+            mirror,
+        )
+    return model
 
 
 def refuse_repeated(places: Sequence[Path]) -> None:
@@ -72,7 +86,8 @@ def _load_best(best: Best, folders: Sequence[Path], device: str, options: LoadOp
         log.info("Post-processing: %s, as cross-validation chose.", described(cleaning))
     folds = [options.folds or member.folds for member in best.members]
     if len(folders) == 1:
-        return LoadedModel(folders[0], device, replace(options, folds=folds[0]), cleaning)
-    alone = [replace(options, folds=own, postprocessing=False) for own in folds]
+        return _load_one(folders[0], device, replace(options, folds=folds[0]), cleaning)
+    alone = [replace(options, folds=own, postprocessing=False, confidence=False) for own in folds]
     members = [LoadedModel(folder, device, own) for folder, own in zip(folders, alone, strict=True)]
-    return Ensemble(members, cleaning, best.instance_cleaning if options.postprocessing else None)
+    instance_cleaning = best.instance_cleaning if options.postprocessing else None
+    return Ensemble(members, cleaning, instance_cleaning, confidence=options.confidence)

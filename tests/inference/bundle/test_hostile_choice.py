@@ -91,7 +91,7 @@ def as_one_model(files: Files) -> Files:
 ATTACKS: dict[str, tuple[Change, str]] = {
     "no best.json": (without(BEST_CHOICE), "field 'files'"),
     "a best.json that is none": (with_files({BEST_CHOICE: b"{}"}), "best.json is not valid"),
-    "a best.json that leads outside": (with_best(members=[{"model": "../x", "folds": ["0"]}]), "best.json is not valid"),
+    "a best.json that leads outside": (with_best(members=[{"model": "../x", "folds": ["0"]}]), "json is not valid"),
     "a best.json that names a model elsewhere": (
         with_best(members=[{"model": "model_1", "folds": ["0"]}, {"model": "model_3", "folds": ["0"]}]),
         "is not there",
