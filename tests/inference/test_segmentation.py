@@ -58,7 +58,7 @@ def test_label_maps_are_those_of_all_logits_in_double_precision(
     expected = grids.label_map(logits.float().numpy(), regions)
     assert len(np.unique(expected)) > 1, "a constant label map shows nothing"
     for way in (window, in_thinnest_strips(window, data.shape[1:], dataset.num_classes)):
-        networks = Networks(model.networks, model.card, way, CPU, torch.float32)
+        networks = Networks(model.networks, model.card, way, CPU, torch.float32, room=10**10)
         found = segment_case(networks, case.data, case.properties)
         np.testing.assert_array_equal(found, expected)
 

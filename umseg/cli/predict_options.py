@@ -143,7 +143,7 @@ Memory = Annotated[
         min=0.001,
         max=1e6,
         help="GB that the sums of a case may take at once; larger cases are segmented in strips, which takes longer. "
-        "[default: half of what is free, on a CPU at most 3]",
+        "[default: most of what is free, on a CPU at most 3]",
         rich_help_panel=RUN,
     ),
 ]

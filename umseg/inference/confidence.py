@@ -43,8 +43,9 @@ class Agreement:
         """Count slabs whose sums are kept apart, and hand them on."""
         for slab in slabs:
             if slab.member_sums is not None:
-                # The first row of a strip belongs to the strip before.
-                self.add(slab.member_sums[:, :, :, 1 if slab.strip.start else 0 :])
+                # The first row of a strip belongs to the strip before. Plane by plane: maps of a whole slab are large.
+                for plane in slab.member_sums[:, :, :, 1 if slab.strip.start else 0 :].split(1, dim=2):
+                    self.add(plane)
             yield slab
 
     def add(self, member_sums: Tensor) -> None:

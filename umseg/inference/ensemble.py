@@ -7,8 +7,11 @@ planes of probabilities are in memory.
 from __future__ import annotations
 
 import itertools
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -24,6 +27,7 @@ from umseg.inference.export.grid import OutputGrid
 from umseg.inference.export.probabilities import ProbabilityChunk, collect_probabilities, probability_chunks
 from umseg.inference.export.target import LabelTarget, label_numbers
 from umseg.inference.model import LoadedModel, Stages
+from umseg.inference.needs import Needs
 from umseg.inference.outputs.probabilities import ProbabilityFile
 from umseg.inference.pipeline.record import Settings
 from umseg.inference.postprocessing.classes import ClassCleaning
@@ -37,6 +41,8 @@ from umseg.preprocess.instances import find_instances
 
 _CHUNK_NUMBERS = 2**25
 """Numbers of the probabilities of one model that are in memory at once."""
+
+_NUMBER_BYTES = 4
 
 Probabilities = NDArray[np.float32]
 
@@ -99,6 +105,19 @@ class Ensemble:
             member.prepare(array, spacing, axes, overwrite=overwrite and number == last)
             for number, member in enumerate(self.members)
         )
+
+    def needs(self, array: NDArray[Any], spacing: tuple[float, float, float], axes: str | None = None) -> Needs:
+        """The memory that an image needs; arguments as those of ``prepare``.
+
+        Raises:
+            UserError: Not even the thinnest strips fit into memory.
+        """
+        count = len(self.members)
+        every = [member.needs(array, spacing, axes, share=count) for member in self.members]
+        together = reduce(Needs.beside, every)
+        # A chunk of probabilities for each model, and their mean.
+        numbers = min(_CHUNK_NUMBERS, self.card.dataset.num_classes * math.prod(array.shape[1:]))
+        return replace(together, segmenting=together.segmenting + (count + 1) * _NUMBER_BYTES * numbers)
 
     def turn_of(self, prepared: Sequence[Stages]) -> Turn:
         """The turn from an image's own axes to those of its label map, which are those of the first model."""

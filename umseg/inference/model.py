@@ -15,11 +15,13 @@ import torch
 from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
+from umseg.common.memory import available_memory
 from umseg.common.text import counted
 from umseg.dataset.check.digest import digest_of_record
 from umseg.dataset.io.orientation import Turn
 from umseg.inference.confidence import Agreement
 from umseg.inference.export.probabilities import collect_probabilities
+from umseg.inference.needs import LATER, Needs
 from umseg.inference.options import LoadOptions
 from umseg.inference.outputs.probabilities import ProbabilityFile
 from umseg.inference.pipeline.record import Settings
@@ -38,6 +40,7 @@ from umseg.models.device import precision_name
 from umseg.preprocess.cascade_input import fit_label_map, one_hot
 from umseg.preprocess.case import CaseProperties, PreprocessedCase
 from umseg.preprocess.finite import all_finite
+from umseg.preprocess.foresight import foreseen_properties, preprocessed_bytes, preprocessing_bytes
 from umseg.preprocess.instances import find_instances
 from umseg.preprocess.preprocess import preprocess_case
 
@@ -64,6 +67,8 @@ Stages = tuple[Prepared, ...]
 """The preprocessed image for each stage of a cascade, the first stage first; one entry without a cascade."""
 
 
+_NUMBER_BYTES = 8
+"""Bytes of a voxel whose object is numbered: its number, and the mask of what is numbered with its workspace."""
 SMALL_BYTES = 2**22
 """Most bytes of a preprocessed picture that goes through the network with others: one megapixel of one channel."""
 
@@ -111,6 +116,7 @@ class LoadedModel:
             self.window,
             self.device,
             self.precision,
+            available_memory() - LATER,
             batch_size(self.window, self.device),
         )
         self.first_stage: LoadedModel | None = None
@@ -163,6 +169,20 @@ class LoadedModel:
         Raises:
             UserError: The array does not have the model's channels, a value is not finite, or the spacing is wrong.
         """
+        self._check(array, spacing)
+        if not all_finite(array):
+            raise UserError(
+                "The image contains values that are not finite (NaN or infinity).",
+                remedy="Replace them, for example by the value of air or background.",
+            )
+        earlier = () if self.first_stage is None else self.first_stage.prepare(array, spacing, axes)
+        turn = Turn.between(axes, self.card.orientation)
+        case = preprocess_case(
+            turn.view(array), turn.spacing(spacing), self.card.plan, self.configuration, overwrite=overwrite
+        )
+        return (*earlier, Prepared(case, turn))
+
+    def _check(self, array: NDArray[Any], spacing: tuple[float, float, float]) -> None:
         expected = self.card.dataset.channel_names
         if array.ndim != 4 or array.shape[0] != len(expected):
             raise UserError(
@@ -179,17 +199,42 @@ class LoadedModel:
                 expected="three positive numbers: the size of a voxel along z, y and x in mm",
                 remedy="Give the spacing of the image's header in the order z, y, x (most headers have x, y, z).",
             )
-        if not all_finite(array):
-            raise UserError(
-                "The image contains values that are not finite (NaN or infinity).",
-                remedy="Replace them, for example by the value of air or background.",
-            )
-        earlier = () if self.first_stage is None else self.first_stage.prepare(array, spacing, axes)
-        turn = Turn.between(axes, self.card.orientation)
-        case = preprocess_case(
-            turn.view(array), turn.spacing(spacing), self.card.plan, self.configuration, overwrite=overwrite
+
+    def needs(
+        self, array: NDArray[Any], spacing: tuple[float, float, float], axes: str | None = None, share: int = 1
+    ) -> Needs:
+        """The memory that an image needs; arguments as those of ``prepare``.
+
+        Args:
+            array: (channels, z, y, x).
+            spacing: mm per voxel along z, y, x.
+            axes: Orientation of the array; None if it is not known.
+            share: Number of models among which the memory is divided.
+
+        Raises:
+            UserError: The array does not have the model's channels, the spacing is wrong, or not even the thinnest
+                strips fit into memory.
+        """
+        self._check(array, spacing)
+        turn, configuration = Turn.between(axes, self.card.orientation), self.configuration
+        properties = foreseen_properties(turn.view(array), turn.spacing(spacing), self.card.plan, configuration)
+        memory = self._run.memory(properties, self._run.strips(properties, share, foreseen=True))
+        prepared = preprocessed_bytes(properties, len(array))
+        # A label map that is cleaned is first numbered object by object, in 32 bits.
+        voxels = math.prod(properties.shape_before_cropping)
+        numbered = self.class_cleaning is not None or self.card.dataset.task == "instance"
+        own = Needs(
+            preparing=preprocessing_bytes(properties, configuration),
+            prepared=prepared,
+            segmenting=max(memory.host, _NUMBER_BYTES * voxels if numbered else 0),
+            label_map=memory.label_map,
+            on_gpu=memory.on_gpu,
         )
-        return (*earlier, Prepared(case, turn))
+        if self.first_stage is None:
+            return own
+        # The second stage sees a copy of the image with the channels of the first.
+        joined = preprocessed_bytes(properties, configuration.input_channels(self.card.dataset))
+        return self.first_stage.needs(array, spacing, axes).before(own, joined)
 
     def segment(
         self, stages: Stages, progress: Progress | None = None, probabilities: ProbabilityFile | None = None
@@ -236,7 +281,8 @@ class LoadedModel:
         self, stages: Stages, progress: Progress | None = None, strips: Sequence[Strip] | None = None
     ) -> Iterator[Slab]:
         """The sums of logits of an image, slab by slab; for strips of its own choice, or for those that fit."""
-        return self._run.slabs(self._network_input(stages, progress), progress, strips)
+        data = self._network_input(stages, progress)
+        return self._run.slabs(data, strips or self.strips(stages), progress)
 
     def finished(self, stages: Stages, progress: Progress | None = None) -> NDArray[Any]:
         """The label map along the image's own axes: ``segment`` and then ``finish``."""
@@ -290,7 +336,7 @@ class LoadedModel:
         Raises:
             UserError: Not even the thinnest strips fit into memory.
         """
-        return self._run.strips(stages[-1].case.data.shape[1:], share)
+        return self._run.strips(stages[-1].case.properties, share)
 
     def _cleaned(self, label_map: NDArray[Any], properties: CaseProperties) -> NDArray[Any]:
         if self.class_cleaning is None:

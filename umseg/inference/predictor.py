@@ -48,7 +48,7 @@ class Predictor:
         postprocessing: Whether label maps are cleaned as validation chose it: those of objects by each model's folds,
             those of classes as ``best.json`` says.
         most_bytes: Bytes that the sums of logits may take at once; an image that needs more is worked on in strips.
-            None: half of what is available, on a CPU at most 3 GB.
+            None: nine tenths of what is available beside all else, on a CPU at most 3 GB.
         skip_empty: Whether windows outside of the body are left out.
         confidence: Whether statistics say how far the folds agree, or with ``mirror`` the flips of a single fold.
         runtime: What computes the networks: ``torch``, ``onnx`` (onnxruntime, on the CPU and in float32), or ``auto``:

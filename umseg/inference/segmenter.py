@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umseg.dataset.io.orientation import Turn
+from umseg.inference.needs import Needs
 from umseg.inference.outputs.probabilities import ProbabilityFile
 from umseg.inference.pipeline.record import Settings
 from umseg.models.card import ModelCard
@@ -82,6 +83,16 @@ class Segmenter(Protocol):
             spacing: mm per voxel along z, y, x.
             axes: Orientation of the array; None if it is not known.
             overwrite: Whether the memory of the array may be used, whose values are then lost.
+        """
+        ...
+
+    def needs(self, array: NDArray[Any], spacing: tuple[float, float, float], axes: str | None = None) -> Needs:
+        """The memory that an image needs, before it is prepared.
+
+        Args:
+            array: (channels, z, y, x).
+            spacing: mm per voxel along z, y, x.
+            axes: Orientation of the array; None if it is not known.
         """
         ...
 

@@ -23,13 +23,14 @@ from umseg.dataset.io.images import Image
 from umseg.dataset.training_case import read_training_case
 from umseg.planning.plan import Configuration, Plan
 from umseg.planning.rules.normalizations import by_voxel
-from umseg.planning.rules.spacing import permute, resampled_shape
-from umseg.preprocess.case import CaseProperties, PreprocessedCase
+from umseg.planning.rules.spacing import permute
+from umseg.preprocess.case import PreprocessedCase
 from umseg.preprocess.channel import is_result, prepare_channel
+from umseg.preprocess.foresight import full_spacing, properties_of
 from umseg.preprocess.instances import instance_classes
 from umseg.preprocess.locations import location_classes, sample_class_locations
 from umseg.preprocess.memory import require_resampling_memory
-from umseg.preprocess.resampling.resample import as_shape, resample_label
+from umseg.preprocess.resampling.resample import resample_label
 from umseg.preprocess.resampling.resampler import Resampler
 from umseg.preprocess.store.case_store import CaseStore, StoreDtype
 from umseg.preprocess.store.provenance import Origin
@@ -92,8 +93,8 @@ def preprocess_case(
     box, mask = (nonzero_box(images), None) if label is None and not any(masked) else nonzero_region(images)
     depth, height, width = box_slices(box)
     cropped = images[:, depth, height, width]
-    cropped_shape = as_shape(cropped.shape[1:])
-    shape = as_shape(resampled_shape(old_spacing, cropped_shape, target_spacing))
+    properties = properties_of(images.shape[1:], box, old_spacing, configuration)
+    cropped_shape, shape = properties.shape_after_cropping, properties.shape_after_resampling
     require_resampling_memory(cropped_shape, shape, old_spacing, target_spacing, len(schemes))
     inside, marked = mask, None
     if label is not None and mask is not None:
@@ -114,13 +115,6 @@ def preprocess_case(
             overwrite=overwrite,
         )
 
-    properties = CaseProperties(
-        spacing=old_spacing,
-        shape_before_cropping=as_shape(images.shape[1:]),
-        bbox=box,
-        shape_after_cropping=cropped_shape,
-        shape_after_resampling=shape,
-    )
     if marked is None:
         return PreprocessedCase(data, None, {}, properties)
     resampled = resample_label(marked, shape, old_spacing, target_spacing)
@@ -189,14 +183,6 @@ def _stored_message(configuration: str, stored: int, required: int) -> str:
         return f"{configuration}: {whole} already preprocessed."
     cases = f"{stored:,} of {counted(required, 'case')}"
     return f"{configuration}: {cases} are already preprocessed; preprocessing {required - stored:,}."
-
-
-def full_spacing(configuration: Configuration, case_spacing: tuple[float, float, float]) -> tuple[float, float, float]:
-    """The configuration's spacing per axis; a 2-D one keeps the spacing of the case along the first axis."""
-    if configuration.dimensions == 2:
-        return case_spacing[0], configuration.spacing[0], configuration.spacing[1]
-    z, y, x = configuration.spacing
-    return z, y, x
 
 
 @dataclass(frozen=True)

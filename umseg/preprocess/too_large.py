@@ -9,8 +9,8 @@ from umseg.common.memory import available_memory
 from umseg.planning.fingerprint import Fingerprint
 from umseg.planning.plan import Plan
 from umseg.planning.rules.spacing import permute, resampled_shape
+from umseg.preprocess.foresight import full_spacing
 from umseg.preprocess.memory import require_resampling_memory
-from umseg.preprocess.preprocess import full_spacing
 
 
 def too_large_cases(

@@ -16,7 +16,7 @@ from umseg.dataset.crop import box_slices
 from umseg.inference.windows.slab import Slab, Strip
 from umseg.planning.plan import Configuration, Plan
 from umseg.preprocess.case import CaseProperties
-from umseg.preprocess.preprocess import full_spacing
+from umseg.preprocess.foresight import full_spacing
 from umseg.preprocess.resampling.axis import axis_operator, nearest_indices, separate_axis
 
 ISOTROPIC = (1.0, 1.0, 1.0)

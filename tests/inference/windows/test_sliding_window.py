@@ -100,7 +100,8 @@ def test_regions_are_as_likely_as_in_double_precision() -> None:
 def test_a_constant_network_gives_a_constant(example: tuple[tuple[int, ...], SlidingWindow]) -> None:
     shape, window = example
     logits = streamed([Constant(-3.5)], image(shape), 1, window)
-    torch.testing.assert_close(logits, torch.full(shape, -3.5), rtol=1e-5, atol=0)
+    # Up to a thousand numbers are added in single precision.
+    torch.testing.assert_close(logits, torch.full(shape, -3.5), rtol=1e-4, atol=0)
 
 
 @pytest.mark.parametrize("patch", [(4, 6, 5), (6, 5)])

@@ -69,10 +69,12 @@ def test_members_that_are_kept_apart_need_more_strips() -> None:
 
 def test_less_memory_gives_thinner_strips(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(strips, "available_memory", lambda: 2_000_000_000)
-    assert most_bytes(CPU) == 1_000_000_000
-    found = choose_strips(CT_TILES, 118, CT, 1, CPU)
+    assert most_bytes(CPU) == 1_800_000_000
+    assert most_bytes(CPU, beside=1_000_000_000) == 900_000_000
+    assert most_bytes(CPU, beside=3_000_000_000) == 0
+    found = choose_strips(CT_TILES, 118, CT, 1, CPU, most_bytes(CPU, beside=1_000_000_000))
     assert len(found) == 4
-    assert max(strip.stop - strip.start for strip in found) * bytes_of_row(CT_TILES, 118, CT, 1) <= 1_000_000_000
+    assert max(strip.stop - strip.start for strip in found) * bytes_of_row(CT_TILES, 118, CT, 1) <= 900_000_000
 
 
 def test_the_thinnest_strips_are_tried_before_an_image_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from umseg.planning.plan import Configuration
 from umseg.preprocess.case import CaseProperties
-from umseg.preprocess.preprocess import full_spacing
+from umseg.preprocess.foresight import full_spacing
 from umseg.preprocess.resampling.axis import coordinates, nearest_indices, separate_axis
 
 

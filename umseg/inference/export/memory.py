@@ -19,10 +19,12 @@ class ExportMemory:
     """The most bytes that the label map of a case takes at once, beside the slabs that it is made from.
 
     Attributes:
+        label_map: The label map alone.
         host: In the computer's memory: the label map and, where the sums are there, two planes.
         device: In the memory of the device that keeps the sums; 0 for the CPU.
     """
 
+    label_map: int
     host: int
     device: int
 
@@ -54,7 +56,7 @@ def export_memory(
     voxels = max(strip.stop - strip.start for strip in strips) * properties.shape_after_resampling[2]
     # Sums, weights and leaders of the last plane, and the leaders of the next.
     if not on_device:
-        return ExportMemory(label_map + max(copy, voxels * _SINGLE * (outputs + 3)), 0)
+        return ExportMemory(label_map, label_map + max(copy, voxels * _SINGLE * (outputs + 3)), 0)
     # On a device the last plane is copied a second time, together with the next one.
     kept = 3 * voxels * (_SINGLE * (outputs + 1) + _DOUBLE)
-    return ExportMemory(label_map + copy, kept + planes * voxels * _DOUBLE + temporary_bytes())
+    return ExportMemory(label_map, label_map + copy, kept + planes * voxels * _DOUBLE + temporary_bytes())

@@ -21,6 +21,7 @@ from umseg.dataset.io.images import read_image, read_label, write_label
 from umseg.dataset.io.orientation import Turn, stored_axes
 from umseg.inference.outputs.case_output import SegmentedCase
 from umseg.inference.outputs.probabilities import ProbabilityFile
+from umseg.inference.pipeline.memory import RunMemory
 from umseg.inference.pipeline.products import Job, Products
 from umseg.inference.pipeline.stages import Stop
 from umseg.inference.pipeline.window_bar import window_bar
@@ -77,6 +78,7 @@ class CaseWork:
         network: Held while the networks work.
         products: What is written.
         stop: Looked at after every batch of windows.
+        memory: Told of every case before it is prepared.
         quiet: Whether to show no progress bars.
     """
 
@@ -86,10 +88,11 @@ class CaseWork:
         network: contextlib.AbstractContextManager[Any],
         products: Products,
         stop: Stop,
+        memory: RunMemory,
         quiet: bool,
     ) -> None:
         self._model, self._network, self._products = model, network, products
-        self._stop, self._quiet = stop, quiet
+        self._stop, self._memory, self._quiet = stop, memory, quiet
         # Of a label map that is there, only the other files are made.
         self.finished: set[Job] = set()
         self.seconds: dict[str, float] = {}
@@ -115,9 +118,10 @@ class CaseWork:
             if job in self.finished:
                 geometry = read_image(job.case.images, self._model.card.dataset.num_channels).geometry
                 return Read(geometry, label_map=read_label(job.label.path).array)
-            return self._prepare(job.case)
+            return self._prepare(job)
 
-    def _prepare(self, case: Case) -> Read:
+    def _prepare(self, job: Job) -> Read:
+        case = job.case
         image = read_image(case.images, self._model.card.dataset.num_channels, as_stored=True)
         for notice in image.notices:
             log.warning("%s", notice)
@@ -125,6 +129,7 @@ class CaseWork:
         # One that is stopped need not be prepared, which takes longest.
         self._stop.check()
         try:
+            self._memory.begin(job, image.array, image.spacing, axes)
             prepared = self._model.prepare(image.array, image.spacing, axes, overwrite=True)
         except UserError as error:
             raise error.at(case.images[0]) from error

@@ -15,11 +15,11 @@ from umseg.dataset.check.problems import Problem
 from umseg.dataset.check.report import report_problems
 from umseg.dataset.dataset import Case, survey_cases
 from umseg.dataset.nested import PlacedCase, survey_nested
-from umseg.inference.pipeline.ahead import ReadingMemory
 from umseg.inference.pipeline.cases import CaseWork, Segmented
 from umseg.inference.pipeline.failure_list import FAILURES
 from umseg.inference.pipeline.failures import FailedCasesError
 from umseg.inference.pipeline.folder import FolderRun, Rules, Summary, common_files, tell_turned
+from umseg.inference.pipeline.memory import RunMemory
 from umseg.inference.pipeline.output_place import refuse_place, refuse_replacing_inputs
 from umseg.inference.pipeline.products import Job, Products
 from umseg.inference.pipeline.record import RECORD
@@ -120,9 +120,10 @@ def segment_files(
     common = [output / name for name in (*common_files(card.dataset), RECORD, FAILURES)]
     refuse_replacing_inputs(plain, [*(made.path for job in jobs for made in job.files()), *common])
     stop = Stop()
-    work = CaseWork(model, network, products, stop, request.quiet)
+    memory = RunMemory(model, alone=len(jobs) == 1)
+    work = CaseWork(model, network, products, stop, memory, request.quiet)
     rules = Rules(request.resume, request.overwrite, request.quiet)
-    run = FolderRun(output, jobs, work, ReadingMemory(card).fits_beside, rules, stop)
+    run = FolderRun(output, jobs, work, memory.fits_beside, rules, stop)
     summary = run.run(terms, card.dataset, everything, problems)
     tell_turned(summary.turned, card.orientation)
     return _result(output, jobs, summary, work.seconds)
@@ -147,7 +148,8 @@ def segment_cases(
     refuse_replacing_inputs(cases, [*label_maps, output / "dataset.json"])
     card.dataset.save(output / "dataset.json")
     stop, errors, turned = Stop(), list[Exception](), dict[str, str]()
-    work = CaseWork(model, network, products, stop, quiet)
+    memory = RunMemory(model, alone=len(jobs) == 1)
+    work = CaseWork(model, network, products, stop, memory, quiet)
 
     def fail(job: Job, error: Exception) -> None:
         errors.append(error)
@@ -162,8 +164,7 @@ def segment_cases(
                     turned[job.name] = segmented.axes
                 bar.update()
 
-        fits = ReadingMemory(card).fits_beside
-        run_stages(iter(jobs), Stages(work.read, work.is_small, fits, work.compute, write, fail), stop)
+        run_stages(iter(jobs), Stages(work.read, work.is_small, memory.fits_beside, work.compute, write, fail), stop)
     if errors:
         raise errors[0]
     tell_turned(turned, card.orientation)

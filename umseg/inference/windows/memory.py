@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
 
-from umseg.inference.windows.batches import batch_size
 from umseg.inference.windows.forward import Forward, Pass
 from umseg.inference.windows.rolling import bytes_of_sums, depth_of_sums, height
 from umseg.inference.windows.slab import Strip
@@ -21,64 +19,30 @@ from umseg.models.measured_memory import LiveBytes
 
 SAMPLE = 32
 """Smallest size along an axis of the windows that stand for a large one."""
+WITHIN = 1.6
+"""What a forward pass on a CPU takes, as a multiple of what torch's tensors take: convolutions have memory of their own
+that torch does not see, and glibc keeps small blocks. Measured for the plain U-Net: 1.4 to 1.8."""
 DIRECT_VOXELS = 2**17
 """Windows of no more voxels are measured as they are."""
 _BYTES = 4
 
 
-@dataclass(frozen=True)
-class WindowsMemory:
-    """Bytes that the windows of an image take at once on the device of the networks, beside the networks' weights.
-
-    Attributes:
-        sums: The sums of a strip, and their weights.
-        forward: A batch of windows with everything that the network holds on its way to the logits.
-        image: The image and the weights of a window, as far as they are copied.
-    """
-
-    sums: int
-    forward: int
-    image: int
-
-    @property
-    def total(self) -> int:
-        """All of it."""
-        return self.sums + self.forward + self.image
-
-
-def windows_memory(
-    networks: Sequence[nn.Module],
-    tiles: Tiles,
-    channels: int,
-    classes: int,
-    window: SlidingWindow,
-    device: torch.device,
-    precision: torch.dtype,
-    *,
-    strips: Sequence[Strip],
-    unit: Sequence[int],
-) -> WindowsMemory:
-    """The memory of the windows of an image.
+def sums_bytes(
+    tiles: Tiles, strips: Sequence[Strip], batch: int, classes: int, window: SlidingWindow, networks: int
+) -> int:
+    """Bytes of the sums of an image, of their weights, and of the mean of sums that are kept apart.
 
     Args:
-        networks: Networks on ``device`` in evaluation mode, one per fold.
         tiles: The windows of the image.
-        channels: Number of channels of the image.
+        strips: What is worked on at once.
+        batch: Number of windows in a batch.
         classes: Number of channels of the networks' output.
         window: The way in which the image is covered.
-        device: Device of the networks.
-        precision: Number format of the convolutions.
-        strips: What is worked on at once.
-        unit: Product of the network's strides along each axis of the patch.
+        networks: Number of networks.
     """
-    batch = batch_size(window, device).most
     depth, rows = depth_of_sums(tiles, strips, batch, classes), max(map(height, strips))
-    copied = 0 if device.type == "cpu" else channels * math.prod(tiles.shape)
-    return WindowsMemory(
-        sums=bytes_of_sums(rows, tiles.shape[2], depth, classes, apart(window, len(networks))),
-        forward=forward_bytes(networks[0], channels, window.patch, device, precision, batch=batch, unit=unit),
-        image=_BYTES * (copied + 2 * math.prod(tiles.patch)),
-    )
+    count = apart(window, networks)
+    return bytes_of_sums(rows, tiles.shape[2], depth, classes, count if count == 1 else count + 1)
 
 
 @runtime_checkable
@@ -102,7 +66,7 @@ def forward_bytes(
     batch: int = 1,
     unit: Sequence[int],
 ) -> int:
-    """Bytes of all tensors that are alive at the peak of a forward pass, beside the weights.
+    """Bytes at the peak of a forward pass, beside the weights.
 
     A large window is not computed. What convolutions and Mamba layers need grows in proportion to the voxels, so that
     two small windows tell it; their smallest size keeps the peak in the same layer. A network that takes no other size
@@ -135,7 +99,11 @@ def forward_bytes(
 
 @torch.inference_mode()
 def _measured(forward: Forward, channels: int, shape: Sequence[int]) -> int:
-    with LiveBytes() as memory:
-        forward(Pass(0, (), 0), torch.zeros(1, channels, *with_depth(shape)))
+    """Bytes of a forward pass; on a GPU that has not so much memory, all that it has."""
+    try:
+        with LiveBytes() as memory:
+            forward(Pass(0, (), 0), torch.zeros(1, channels, *with_depth(shape)))
+    except torch.cuda.OutOfMemoryError:
+        return int(torch.cuda.mem_get_info(forward.device)[1])
     peak: int = memory.peak
-    return peak
+    return round(WITHIN * peak) if forward.device.type == "cpu" else peak

@@ -19,11 +19,13 @@ from umseg.inference.windows.window import SlidingWindow
 
 MOST_BYTES = 3_000_000_000
 """Bytes of the sums on a CPU, unless another figure is asked for."""
+_SHARE = 9
+"""Tenths of the free memory that the sums may take; the rest is for what the machine does besides."""
 REMEDY = "Check the spacing of the image; predict where there is more memory, or with a model for coarser images."
 
 
 def choose_strips(
-    tiles: Tiles, classes: int, window: SlidingWindow, networks: int, device: torch.device
+    tiles: Tiles, classes: int, window: SlidingWindow, networks: int, device: torch.device, most: int | None = None
 ) -> list[Strip]:
     """As few strips of an image as fit into memory.
 
@@ -33,14 +35,17 @@ def choose_strips(
         window: The way in which the image is covered.
         networks: Number of networks.
         device: Device of the networks. If not even the thinnest strips fit there, the CPU's memory counts.
+        most: Bytes on the device that the sums may take; None: what the window or ``most_bytes`` says.
 
     Raises:
         UserError: The sums of the thinnest strips do not fit.
     """
     row = bytes_of_row(tiles, classes, window, networks)
+    if most is None:
+        most = window.most_bytes or most_bytes(device)
     if window.most_bytes is None and row * tiles.shape[1] < SMALL_BYTES:
         return [tiles.whole]
-    strips = divide(tiles, (window.most_bytes or most_bytes(device)) // row)
+    strips = divide(tiles, most // row)
     if strips is None and window.most_bytes is None and device != CPU:
         strips = divide(tiles, most_bytes(CPU) // row)
     if strips is None:
@@ -62,12 +67,23 @@ def apart(window: SlidingWindow, networks: int) -> int:
     return members(passes(networks, window.mirror_axes, len(window.patch), window.separate))
 
 
-def most_bytes(device: torch.device) -> int:
-    """Bytes that the sums may take: half of what is free, on a CPU no more than 3 GB."""
+def most_bytes(device: torch.device, beside: int = 0) -> int:
+    """Bytes that the sums may take: nine tenths of what is free beside all else, on a CPU no more than 3 GB.
+
+    Args:
+        device: Where the sums are kept.
+        beside: Bytes that all else takes which is not there yet.
+    """
     if device.type != "cuda":
-        return min(MOST_BYTES, available_memory() // 2)
+        return share_of(available_memory(), beside)
     free, _ = torch.cuda.mem_get_info(device)
-    return (free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)) // 2
+    free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return max(_SHARE * (free - beside) // 10, 0)
+
+
+def share_of(room: int, beside: int) -> int:
+    """Bytes that the sums may take of so many bytes of the computer's memory; arguments as those of ``most_bytes``."""
+    return min(MOST_BYTES, max(_SHARE * (room - beside) // 10, 0))
 
 
 def _require(needed: int, allowed: int | None, found: str) -> None:

@@ -16,7 +16,7 @@ class SlidingWindow:
         mirror_axes: Axes of the patch that are flipped; the logits are averaged over all combinations of flips. Empty:
             no mirroring.
         most_bytes: Bytes that the sums may take at once; an image that needs more is worked on in strips. None: what
-            ``memory.most_bytes`` finds.
+            ``strips.most_bytes`` finds.
         skip_empty: Whether windows outside of the body are left out (``empty`` says what that changes).
         separate: Whether slabs also have the sums of each network, or of each flip if there is one network.
     """

@@ -10,7 +10,7 @@ import numpy as np
 from umseg.planning.fingerprint import Fingerprint
 from umseg.planning.plan import Configuration, Plan
 from umseg.planning.rules.spacing import permute, resampled_shape
-from umseg.preprocess.preprocess import full_spacing
+from umseg.preprocess.foresight import full_spacing
 from umseg.preprocess.store.case_store import StoreDtype
 
 
