@@ -69,6 +69,10 @@ BENCHMARKS = {
     "runtimes": Benchmark(
         "prediction by onnxruntime, compared with torch on the same weights", "a trained model and images in .nii.gz"
     ),
+    "confidence": Benchmark(
+        "how well the confidence of a prediction tells good cases from bad ones",
+        "a trained model and labelled images that it has not seen",
+    ),
     "memory": Benchmark("memory of a training step, compared with the predicted memory"),
     "recipes": Benchmark("the score of --recipe quick in a tenth of the iterations", "a planned workspace, hours"),
     "ssm_training": Benchmark("scores with and without Mamba layers", "a planned workspace, hours"),

@@ -304,11 +304,17 @@ def decide(probabilities: Probabilities, numbers: NDArray[Any], card: ModelCard)
 
 
 def _decided(probabilities: Probabilities, card: ModelCard) -> NDArray[Any]:
-    """What one model says: the most probable output (planes, rows, x); with regions, where each is likely."""
+    """What one model says: the most probable output of each voxel (z, y, x); or which regions are likely there.
+
+    Plane by plane, because the search for the largest gives numbers of 8 bytes.
+    """
     if card.dataset.has_regions:
         likely: NDArray[Any] = probabilities > 0.5
         return likely
-    return probabilities.argmax(axis=0).astype(np.uint16)
+    found = np.empty(probabilities.shape[1:], np.uint16)
+    for number, plane in enumerate(np.moveaxis(probabilities, 1, 0)):
+        found[number] = plane.argmax(axis=0)
+    return found
 
 
 def _compare(agreement: Agreement, maps: Sequence[NDArray[Any]]) -> None:
