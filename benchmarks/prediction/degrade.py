@@ -1,7 +1,7 @@
-"""Images that are worse than those of training, as scanners and patients make them, in known places of a series.
+"""A series of images of which every second one is worse than those of training, as scanners and patients make them.
 
-Failures are rare where images look like those of training. What a confidence is for, that bad cases are found, is
-measured on a series of which half of the cases are degraded, each in one way and to a random extent.
+Failures are rare where images look like those of training, and there the errors of cases differ little. A series that
+is half degraded, each image in one way and to a random extent, has failures for a confidence to find.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ def degrade_folder(images: Path, target: Path, seed: int = 0) -> list[str]:
 def _noise(array: Volume, extent: float, rng: np.random.Generator) -> Volume:
     """Gaussian noise of up to twice the standard deviation of the image."""
     noise = rng.normal(size=array.shape).astype(np.float32)
-    return array + np.float32(2 * extent * array.std()) * noise
+    noisy: Volume = array + np.float32(2 * extent * array.std()) * noise
+    return noisy
 
 
 def _blur(array: Volume, extent: float, rng: np.random.Generator) -> Volume:
@@ -66,7 +67,8 @@ def _ghosts(array: Volume, extent: float, rng: np.random.Generator) -> Volume:
     """Movement: up to four shifted copies."""
     axis = int(rng.integers(array.ndim))
     copies = [np.roll(array, 3 * number, axis) * np.float32(extent) for number in range(1, 5)]
-    return array + np.sum(copies, axis=0, dtype=np.float32)
+    moved: Volume = array + np.sum(copies, axis=0, dtype=np.float32)
+    return moved
 
 
 KINDS: tuple[Callable[[Volume, float, np.random.Generator], Volume], ...] = (_noise, _blur, _bias, _ghosts)
