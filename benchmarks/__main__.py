@@ -65,6 +65,10 @@ BENCHMARKS = {
     "scan_cuda": Benchmark(
         "the selective scan on a GPU, compared with the memory bandwidth and mamba-ssm", "an NVIDIA GPU"
     ),
+    "predict": Benchmark(
+        "all that prediction promises: labels, memory, time, faults, confidence; compared with nnU-Net",
+        f"real data, {_PEER}",
+    ),
     "export": Benchmark("label maps from logits on a CPU, compared with interpolating every logit"),
     "runtimes": Benchmark(
         "prediction by onnxruntime, compared with torch on the same weights", "a trained model and images in .nii.gz"

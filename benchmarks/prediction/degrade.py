@@ -60,8 +60,8 @@ def _bias(array: Volume, extent: float, rng: np.random.Generator) -> Volume:
     axis = int(rng.integers(array.ndim))
     shape = [-1 if one == axis else 1 for one in range(array.ndim)]
     ramp = np.linspace(-1.5, 1.5, array.shape[axis], dtype=np.float32).reshape(shape)
-    shaded: Volume = array * np.exp(np.float32(extent) * ramp)
-    return shaded
+    changed: Volume = array * np.exp(np.float32(extent) * ramp)
+    return changed
 
 
 def _ghosts(array: Volume, extent: float, rng: np.random.Generator) -> Volume:
