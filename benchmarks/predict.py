@@ -113,6 +113,8 @@ def _confidence(models: list[str], scratch: Path) -> Iterator[Row]:
         row = held_out(model.parent.parent.name, [model], images, references, scratch / str(number))
         found = f"AURC {row['AURC']:.4f}, random order {row['mean error']:.4f}, ideal {row['ideal order']:.4f}"
         yield told("confidence", f"{row['data']}, {row['cases']} cases", found)
+        left = f"{row['excess left']:.3f} (95 %: {row['from']:.3f} to {row['to']:.3f})"
+        yield told("confidence", f"{row['data']}: of the excess of a random order over the ideal one", left)
         yield at_most("confidence", f"{row['data']}: AURC of random order", float(row["of random"] or 0), 0.5, "")
 
 

@@ -43,7 +43,7 @@ def test_a_pair_is_compared_with_the_best_of_its_models() -> None:
     lines = format_best(best()).splitlines()
     assert "Chosen on 20 validation cases: nnunet__2d (folds 0, 1) and nnunet__3d (folds 0, 1)." in lines
     assert (
-        "Prediction takes the time of 2 models. The best of them alone, nnunet__3d, has a mean DSC that is lower by "
+        "Prediction takes the time of 2 models. The best single model, nnunet__3d, has a mean DSC that is lower by "
         "0.0100." in lines
     )
     assert "Prediction takes" not in format_best(best(("nnunet__4d",)))

@@ -20,7 +20,7 @@ def format_best(best: Best) -> str:
     single = next((one for one in best.candidates if len(one.models) == 1 and one.score is not None), None)
     if len(best.members) > 1 and single is not None and single.score is not None:
         lines.append(
-            f"Prediction takes the time of {len(best.members)} models. The best of them alone, {single.models[0]}, "
+            f"Prediction takes the time of {len(best.members)} models. The best single model, {single.models[0]}, "
             f"has a mean {best.metric} that is lower by {best.score - single.score:.4f}."
         )
     if best.cleaning is not None:

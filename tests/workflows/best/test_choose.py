@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -81,11 +82,21 @@ def test_from_trained_folds_to_the_same_label_maps_by_the_command_and_by_the_bun
     assert len(list((tmp_path / "imported").glob("fold_*/validation/metrics.json"))) == 2
 
 
-def test_a_second_call_uses_what_the_first_one_predicted(workspace: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO):
-        first = umseg("best", workspace, "--workers", 0, "--precision", "fp32")
-        caplog.clear()
-        assert umseg("best", workspace, "--workers", 0, "--precision", "fp32") == first
-    assert "Loaded fold" not in caplog.text
+def test_a_second_call_uses_what_the_first_one_predicted(workspace: Path) -> None:
+    first = umseg("best", workspace, "--workers", 0, "--precision", "fp32")
+    files = sorted((workspace / "ensembles").rglob("*.*"))
+    times = [file.stat().st_mtime_ns for file in files]
+    assert len(files) >= 6
+    assert umseg("best", workspace, "--workers", 0, "--precision", "fp32") == first
+    assert [file.stat().st_mtime_ns for file in files] == times
     assert " + " in first
     assert " + " not in umseg("best", workspace, "--no-pairs", "--workers", 0)
+
+
+def test_pairs_are_counted_and_their_folds_are_not_listed(workspace: Path, caplog: pytest.LogCaptureFixture) -> None:
+    shutil.rmtree(workspace / "ensembles", ignore_errors=True)
+    with caplog.at_level(logging.INFO):
+        done = CliRunner().invoke(app, ["best", str(workspace), "--workers", "0", "--precision", "fp32"])
+    assert "Validating pair 1 of 1: nnunet" in done.output
+    assert "Loaded fold" not in done.output + caplog.text
+    assert logging.getLogger("umseg.inference").level == logging.NOTSET

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.claimants import claimed_elsewhere
+from tests.inference.bundle.hub_server import TOKEN, UPLOADS, Hub
 from tests.inference.bundle.zips import members_of
 from tests.inference.models import make_image, write_model
 from tests.workflows.bundle.models import write_cascade, write_scores, write_trained
@@ -16,6 +17,7 @@ from umseg.cli.app import app
 from umseg.common.errors import UserError
 from umseg.inference import Predictor
 from umseg.inference.best import Best, Candidate, Member
+from umseg.inference.bundle.hub import HubModel
 from umseg.inference.bundle.manifest import Manifest
 from umseg.inference.bundle.unpack import open_bundle
 from umseg.inference.postprocessing.classes import ClassCleaning, ClassRule
@@ -23,6 +25,7 @@ from umseg.workflows.best.pairs import joint_hash
 from umseg.workflows.bundle.export import export_bundle
 from umseg.workflows.bundle.imported import import_bundle
 from umseg.workflows.bundle.model_card import model_card
+from umseg.workflows.bundle.push import push
 from umseg.workflows.bundle.scores import pooled
 from umseg.workspace import ModelFolder, Workspace
 
@@ -147,6 +150,20 @@ def test_the_page_on_the_hub_names_all_models(choice: Path, tmp_path: Path) -> N
     assert "| nnunet\\_\\_small | 1 | 3 | 2 | 50 | 20 |" in text
     # The scores of both together, not those of each.
     assert "| organ | 1 | 0.950 ± 0.000 |" in text
+
+
+@UPLOADS
+def test_it_can_be_published(
+    choice: Path, hub: Hub, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    push(choice, HubModel("clinic/liver"))
+    assert b"2 models trained with umseg" in hub.repositories["clinic/liver"].files["README.md"]
+    image = make_image()[None]
+    found, expected = (
+        Predictor(model, "cpu", precision="fp32").predict(image, SPACING) for model in ("hf://clinic/liver", choice)
+    )
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_models_of_other_classes_are_refused(choice: Path, tmp_path: Path) -> None:

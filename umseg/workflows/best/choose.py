@@ -49,8 +49,9 @@ def choose_best(
     singles, others = comparable(find_validated(workspace))
     tried = list(singles)
     if pairs:
-        for first, second in itertools.combinations(singles, 2):
-            say(f"Validating {first.names[0]} and {second.names[0]} together.")
+        every = list(itertools.combinations(singles, 2))
+        for number, (first, second) in enumerate(every, start=1):
+            say(f"Validating pair {number} of {len(every)}: {first.names[0]} and {second.names[0]}.")
             tried.append(validate_pair(workspace, dataset, first, second, resources))
     ranked = sorted(tried, key=_rank)
     winner = next((candidate for candidate in ranked if candidate.folds), ranked[0])

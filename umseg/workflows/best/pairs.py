@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,14 +91,15 @@ def _validate_fold(
         earlier = load_metrics(output.metrics_file, _REMEDY)
         if earlier.weights == weights and {case.case for case in earlier.cases} == {case.id for case in cases}:
             return earlier
-    predictor = Predictor(
-        [fold.models.path for fold in folds],
-        resources.device,
-        folds=[folds[0].name],
-        precision=resources.precision,
-        postprocessing=False,
-    )
-    predictor.predict_cases(cases, output.validation, quiet=resources.quiet)
+    with _only_warnings():
+        predictor = Predictor(
+            [fold.models.path for fold in folds],
+            resources.device,
+            folds=[folds[0].name],
+            precision=resources.precision,
+            postprocessing=False,
+        )
+        predictor.predict_cases(cases, output.validation, quiet=resources.quiet)
     pairs = _pairs(cases, dataset, output.validation)
     if dataset.description.task == "instance":
         chosen = choose_postprocessing(pairs, workers=resources.workers, quiet=resources.quiet)
@@ -106,6 +109,18 @@ def _validate_fold(
     metrics = metrics.model_copy(update={"weights": weights})
     write_metrics(metrics, output.validation)
     return metrics
+
+
+@contextlib.contextmanager
+def _only_warnings() -> Iterator[None]:
+    """Leave out what prediction says of each fold of each pair, but for warnings."""
+    logger = logging.getLogger("umseg.inference")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _pairs(cases: Sequence[Case], dataset: Dataset, folder: Path) -> list[Pair]:
