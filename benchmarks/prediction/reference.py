@@ -24,7 +24,10 @@ from umseg.inference.windows.tiles import Tiles
 from umseg.inference.windows.window import SlidingWindow
 
 CLOSE = 1e-3
-_REGIONS = {"labels": {"background": 0, "whole": [1, 2], "core": 2}, "regions_class_order": [1, 2]}
+_REGIONS = {
+    "labels": {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "active": 3},
+    "regions_class_order": [1, 2, 3],
+}
 
 
 @dataclass(frozen=True)
