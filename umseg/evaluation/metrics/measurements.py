@@ -28,6 +28,7 @@ class Measurements:
         voxel_ml: Volume of a voxel, ml; NaN where it is not known and in images of a single slice.
         unknown: The same shape: voxels that are not annotated, where both masks must be alike. None: there are none.
         complete: Whether some metric needs all distances, so that :attr:`near_surfaces` need not be measured apart.
+        counted: The voxel counts, where they are known already.
     """
 
     prediction: Mask
@@ -37,6 +38,7 @@ class Measurements:
     voxel_ml: float = math.nan
     unknown: Mask | None = None
     complete: bool = False
+    counted: Counts | None = None
 
     @cached_property
     def masks(self) -> tuple[Mask, Mask]:
@@ -48,7 +50,7 @@ class Measurements:
     @cached_property
     def counts(self) -> Counts:
         """Voxel counts, without the voxels that are not annotated."""
-        return count_voxels(*self.masks)
+        return count_voxels(*self.masks) if self.counted is None else self.counted
 
     @cached_property
     def surfaces(self) -> SurfaceDistances:
