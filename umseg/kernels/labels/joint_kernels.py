@@ -10,10 +10,6 @@ import numpy as np
 
 from umseg.kernels.runtime.jit import inner, jit
 
-_STEP = 32
-"""Voxels that are compared at once, so that the compiler can use vector instructions."""
-
-
 @inner
 def slot_of(a, b, mask):
     """The slot of a hash table at which the search for a pair begins."""
@@ -41,20 +37,22 @@ def lengthened(array):
 
 
 @inner
-def run_end(first, second, x):
-    """The end of the run of equal voxels that begins at ``x`` in a row of both maps."""
-    a, b, size = first[x], second[x], len(first)
-    x += 1
-    while x + _STEP <= size:
-        equal = True
-        for i in range(_STEP):
-            equal &= (first[x + i] == a) & (second[x + i] == b)
-        if not equal:
-            break
-        x += _STEP
-    while x < size and first[x] == a and second[x] == b:
+def mark_ends(first, second, flags):
+    """Set the flag of each voxel of a row behind which another run begins. The compiler makes it vector instructions."""
+    for x in range(len(first) - 1):
+        flags[x] = (first[x] != first[x + 1]) | (second[x] != second[x + 1])
+    flags[len(first) - 1] = True
+
+
+@inner
+def run_end(flags, words, x):
+    """One behind the last voxel of the run that voxel ``x`` of a row belongs to; ``words`` are the flags by eight."""
+    while not flags[x]:
         x += 1
-    return x
+        if x & 7 == 0:
+            while words[x >> 3] == 0:
+                x += 8
+    return x + 1
 
 
 @jit()
@@ -70,13 +68,16 @@ def count_pairs(first, second):
     """
     slots = np.full(256, -1, np.int32)
     pairs, rows = np.empty((128, 2), np.int64), np.empty((128, 7), np.int64)
+    words = np.zeros(first.shape[2] // 8 + 1, np.uint64)
+    flags = words.view(np.uint8)
     count = 0
     for z in range(first.shape[0]):
         for y in range(first.shape[1]):
-            row_a, row_b, start = first[z, y], second[z, y], 0
-            while start < len(row_a):
-                stop = run_end(row_a, row_b, start)
-                a, b = np.int64(row_a[start]), np.int64(row_b[start])
+            mark_ends(first[z, y], second[z, y], flags)
+            start = 0
+            while start < first.shape[2]:
+                stop = run_end(flags, words, start)
+                a, b = np.int64(first[z, y, start]), np.int64(second[z, y, start])
                 slot = find_pair(slots, pairs, a, b)
                 if slots[slot] < 0:
                     if count == len(pairs):

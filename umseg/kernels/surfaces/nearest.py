@@ -39,7 +39,7 @@ def nearest_distances(
     scale = (1.0, *map(float, spacing))[-3:]
     # A little more than the limit, so that rounding does not decide about distances equal to it.
     bound = limit * limit * (1 + 1e-9)
-    offsets, reach = _rows_around(scale[0], scale[1], *cells.shape[:2])
+    offsets, reach = _rows_around(scale[0], scale[1])
     grid = cells.starts, cells.xs, others.starts, others.xs, cells.shape[1]
     if search_rows(*grid, offsets, reach, scale[2], bound, squares):
         open_ends = squares < 0
@@ -80,21 +80,17 @@ def _block_number(index: NDArray[np.int32]) -> NDArray[np.int64]:
 
 
 @lru_cache(maxsize=64)
-def _rows_around(depth: float, height: float, planes: int, rows: int) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+def _rows_around(depth: float, height: float) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
     """The rows of cells nearest to a row, as offsets in planes and rows, and their squared distances.
 
-    One more entry, infinitely far, ends the list where it holds every row that there is.
+    Args:
+        depth: Distance of two planes.
+        height: Distance of two rows.
     """
-    # A circle that holds about twice as many rows; of the rows outside of it, some might be missing here.
+    # A circle that holds about twice as many rows as are taken.
     radius = np.sqrt(2 * _ROWS * depth * height / np.pi) + depth + height
-    far = [min(count - 1, int(radius / side)) for count, side in ((planes, depth), (rows, height))]
+    far = [min(_ROWS, int(radius / side)) for side in (depth, height)]
     z, y = (axis.ravel() for axis in np.mgrid[-far[0] : far[0] + 1, -far[1] : far[1] + 1])
     reach: NDArray[np.float64] = (z * depth) ** 2 + (y * height) ** 2
-    order = np.argsort(reach, kind="stable")
-    if far == [planes - 1, rows - 1] and len(order) <= _ROWS:
-        reach = np.append(reach[order], np.inf)
-        order = np.append(order, 0)
-    else:
-        order = order[reach[order] <= radius**2][:_ROWS]
-        reach = reach[order]
-    return np.stack((z, y), axis=-1)[order].astype(np.int32), reach
+    nearest = np.argsort(reach, kind="stable")[:_ROWS]
+    return np.stack((z, y), axis=-1)[nearest].astype(np.int32), reach[nearest]
