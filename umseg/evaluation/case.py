@@ -29,6 +29,7 @@ def score_labels(
     unit: Unit = "mm",
     metrics: Sequence[Metric] = (DSC, NSD),
     values: JointCounts | None = None,
+    both_empty: float = math.nan,
 ) -> dict[str, ClassScores]:
     """Score one label map, class by class.
 
@@ -45,6 +46,8 @@ def score_labels(
         unit: Unit of the spacing. In pixels there are no volumes.
         metrics: The scores to compute.
         values: The pairs of values of the two maps, where they have been counted already.
+        both_empty: Score of a class that neither map has, for metrics of which higher scores are better. By default it
+            is not scored.
     """
     if values is None:
         values = count_jointly(prediction, reference)
@@ -68,8 +71,12 @@ def score_labels(
             complete=complete,
             counted=counts,
         )
+        nothing = not counts.n_pred and not counts.n_ref
         scores[name] = ClassScores(
-            scores={metric.key: metric.function(measured) for metric in metrics},
+            scores={
+                metric.key: both_empty if nothing and metric.better == "higher" else metric.function(measured)
+                for metric in metrics
+            },
             TP=counts.TP,
             FP=counts.FP,
             FN=counts.FN,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from umseg.evaluation.metrics.counts import Counts, count_voxels
 from umseg.evaluation.metrics.distances import SurfaceDistances, surface_distances
+from umseg.evaluation.metrics.objects import Overlaps, find_components
 
 Mask = NDArray[np.bool_]
 
@@ -63,3 +64,8 @@ class Measurements:
         if self.complete:
             return self.surfaces
         return surface_distances(self.prediction, self.reference, self.spacing, self.tolerance, self.unknown)
+
+    @cached_property
+    def lesions(self) -> Overlaps:
+        """The connected pieces of both masks, without the voxels that are not annotated, and which of them meet."""
+        return find_components(*self.masks)

@@ -13,8 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 
 from umseg.kernels.labels.joint import JointCounts, count_jointly
 
@@ -137,18 +135,51 @@ def find_overlaps(values: JointCounts, shape: Sequence[int], border: int = 0) ->
     return Overlaps(predicted, referenced, row, column, iou)
 
 
+def find_components(prediction: NDArray[np.bool_], reference: NDArray[np.bool_]) -> Overlaps:
+    """The connected pieces of two masks of one shape, and the pairs of them that share voxels.
+
+    Voxels that share a corner belong together (26 neighbours in 3-D, 8 in 2-D).
+    """
+    from scipy import ndimage  # here, so that the metrics can be listed at once
+
+    corners = ndimage.generate_binary_structure(prediction.ndim, prediction.ndim)
+    labels = [ndimage.label(mask, corners)[0] for mask in (prediction, reference)]
+    return find_overlaps(count_jointly(*labels), prediction.shape)
+
+
 def match_objects(overlaps: Overlaps, threshold: float) -> ObjectScores:
     """Match objects whose IoU is at least the threshold; see :func:`score_objects`.
 
     Raises:
         ValueError: The threshold is out of range.
     """
+    pairs = best_pairs(overlaps, threshold)
+    found, total = len(pairs), float(overlaps.iou[pairs].sum())
+    return ObjectScores(threshold, found, len(overlaps.predicted) - found, len(overlaps.referenced) - found, total)
+
+
+def best_pairs(overlaps: Overlaps, threshold: float) -> NDArray[np.intp]:
+    """The pairs that are matched: as many as possible, and among these choices those with the largest sum of IoU.
+
+    Args:
+        overlaps: The objects.
+        threshold: Smallest IoU of a match, above 0 and at most 1.
+
+    Returns:
+        Indices into the pairs of ``overlaps``.
+
+    Raises:
+        ValueError: The threshold is out of range.
+    """
     if not 0 < threshold <= 1:
         raise ValueError(f"the threshold must be above 0 and at most 1, found {threshold}")
-    may_match = overlaps.iou >= threshold
-    matched = _best_matches(overlaps.row[may_match], overlaps.column[may_match], overlaps.iou[may_match])
-    found, total = len(matched), float(matched.sum())
-    return ObjectScores(threshold, found, len(overlaps.predicted) - found, len(overlaps.referenced) - found, total)
+    pairs = np.flatnonzero(overlaps.iou >= threshold)
+    row, column = overlaps.row[pairs], overlaps.column[pairs]
+    contested = (np.bincount(row)[row] > 1) | (np.bincount(column)[column] > 1) if len(pairs) else pairs > 0
+    chosen = ~contested
+    if contested.any():
+        chosen[contested] = _assigned(row[contested], column[contested], overlaps.iou[pairs][contested])
+    return pairs[chosen]
 
 
 def _reaches_frame(boxes: NDArray[np.int64], shape: Sequence[int], border: int) -> NDArray[np.bool_]:
@@ -172,25 +203,23 @@ def _objects(
     return numbering[number], sizes[counted]
 
 
-def _best_matches(row: NDArray[np.intp], column: NDArray[np.intp], iou: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The IoU of as many pairs as possible of which no two share a row or a column, their sum as large as possible."""
-    if not len(row):
-        return iou
-    alone = (np.bincount(row)[row] == 1) & (np.bincount(column)[column] == 1)
-    if alone.all():
-        return iou
-    rows, row = np.unique(row[~alone], return_inverse=True)
-    columns, column = np.unique(column[~alone], return_inverse=True)
-    contested = iou[~alone]
+def _assigned(row: NDArray[np.intp], column: NDArray[np.intp], iou: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which pairs are matched, so that no two share a row or a column."""
+    from scipy.sparse import csr_matrix  # as above
+    from scipy.sparse.csgraph import min_weight_full_bipartite_matching
+
+    rows, row = np.unique(row, return_inverse=True)
+    columns, column = np.unique(column, return_inverse=True)
     # Every row may remain without a partner, in a column of its own that costs more than all that a match can change.
     unmatched = np.arange(len(rows))
-    costs = np.concatenate((2 - contested, np.full(len(rows), 2.0 * len(rows) + 2)))
+    costs = np.concatenate((2 - iou, np.full(len(rows), 2.0 * len(rows) + 2)))
     places = np.concatenate((row, unmatched)), np.concatenate((column, len(columns) + unmatched))
     graph = csr_matrix((costs, places), shape=(len(rows), len(columns) + len(rows)))
     chosen_row, chosen_column = min_weight_full_bipartite_matching(graph)
-    partner = np.full(len(rows), -1)
+    partner = np.empty(len(rows), dtype=np.intp)
     partner[chosen_row] = chosen_column
-    return np.concatenate((iou[alone], contested[partner[row] == column]))
+    matched: NDArray[np.bool_] = partner[row] == column
+    return matched
 
 
 def _ratio(part: float, whole: float) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 
 from umseg.kernels.runtime.jit import inner, jit
 
+
 @inner
 def slot_of(a, b, mask):
     """The slot of a hash table at which the search for a pair begins."""
@@ -38,7 +39,7 @@ def lengthened(array):
 
 @inner
 def mark_ends(first, second, flags):
-    """Set the flag of each voxel of a row behind which another run begins. The compiler makes it vector instructions."""
+    """Set the flag of each voxel of a row behind which another run begins; plain enough for vector instructions."""
     for x in range(len(first) - 1):
         flags[x] = (first[x] != first[x + 1]) | (second[x] != second[x + 1])
     flags[len(first) - 1] = True

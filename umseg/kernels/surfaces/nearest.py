@@ -76,7 +76,8 @@ def _search_blocks(
 def _block_number(index: NDArray[np.int32]) -> NDArray[np.int64]:
     """One number for each different z, y, x."""
     z, y, x = index.astype(np.int64).T
-    return (z << 40) | (y << 20) | x
+    number: NDArray[np.int64] = (z << 40) | (y << 20) | x
+    return number
 
 
 @lru_cache(maxsize=64)
