@@ -54,7 +54,7 @@ def test_thousands_of_values_with_gaps() -> None:
 @pytest.mark.parametrize("kinds", [(np.uint8, np.int16), (np.uint64, np.int64), (np.int32, np.int8), (bool, np.uint8)])
 def test_types_may_differ(kinds: tuple[type, type]) -> None:
     draw = np.random.default_rng(1)
-    maps = [draw.integers(0, 2, (3, 4, 5)).astype(kind) for kind in kinds]
+    maps: list[np.ndarray] = [draw.integers(0, 2, (3, 4, 5)).astype(kind) for kind in kinds]
     assert as_mapping(count_jointly(maps[0], maps[1])) == expected(maps[0], maps[1])
 
 

@@ -48,5 +48,5 @@ def count_jointly(first: NDArray[np.integer[Any]], second: NDArray[np.integer[An
     kind = first.dtype if first.dtype == second.dtype else np.promote_types(first.dtype, second.dtype)
     kind = np.dtype(np.int64) if kind.kind == "f" else kind
     maps = (np.ascontiguousarray(array, dtype=kind).reshape(shape) for array in (first, second))
-    pairs, voxels, boxes = count_pairs(*maps)
-    return JointCounts(pairs[:, 0], pairs[:, 1], voxels, boxes)
+    pairs = count_pairs(*maps) if first.size else np.empty((0, 9), np.int64)
+    return JointCounts(pairs[:, 0], pairs[:, 1], pairs[:, 2], pairs[:, 3:])

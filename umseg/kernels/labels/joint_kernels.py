@@ -30,30 +30,65 @@ def find_pair(slots, pairs, a, b):
 
 
 @inner
-def lengthened(array):
-    """A copy of an array with room for twice as many rows."""
-    longer = np.empty((2 * array.shape[0], array.shape[1]), array.dtype)
-    longer[: array.shape[0]] = array
-    return longer
+def find_runs(first, second, words, ends):
+    """Cut a row of both maps into runs of equal voxels.
 
+    The loops are plain enough for vector instructions, and the second has no branch to guess but one per eight voxels.
 
-@inner
-def mark_ends(first, second, flags):
-    """Set the flag of each voxel of a row behind which another run begins; plain enough for vector instructions."""
-    for x in range(len(first) - 1):
+    Args:
+        first, second: The row in both maps.
+        words: Scratch memory for one byte per voxel, as words of eight; zero behind the last voxel.
+        ends: Array for one behind the last voxel of each run, eight longer than the row.
+
+    Returns:
+        The number of runs.
+    """
+    flags = words.view(np.uint8)
+    last = len(first) - 1
+    for x in range(last):
         flags[x] = (first[x] != first[x + 1]) | (second[x] != second[x + 1])
-    flags[len(first) - 1] = True
+    flags[last] = 1
+    count = 0
+    for word in range(last // 8 + 1):
+        if words[word]:
+            for x in range(8 * word, 8 * word + 8):
+                ends[count] = x + 1
+                count += flags[x]
+    return count
 
 
 @inner
-def run_end(flags, words, x):
-    """One behind the last voxel of the run that voxel ``x`` of a row belongs to; ``words`` are the flags by eight."""
-    while not flags[x]:
-        x += 1
-        if x & 7 == 0:
-            while words[x >> 3] == 0:
-                x += 8
-    return x + 1
+def grown(pairs, slots, count):
+    """Room for twice as many pairs, and the hash table of the first ``count`` ones."""
+    more = np.empty((2 * len(pairs), pairs.shape[1]), np.int64)
+    more[:count] = pairs[:count]
+    new_slots = np.full(2 * len(slots), -1, np.int32)
+    for pair in range(count):
+        new_slots[find_pair(new_slots, more, more[pair, 0], more[pair, 1])] = pair
+    return more, new_slots
+
+
+@inner
+def add_runs(row, other, ends, runs, z, y, slots, pairs, count):
+    """Add the runs of row ``y`` of plane ``z`` to the ``count`` pairs, and return how many there are then."""
+    start = 0
+    for run in range(runs):
+        stop = ends[run]
+        a, b = np.int64(row[start]), np.int64(other[start])
+        slot = find_pair(slots, pairs, a, b)
+        pair = slots[slot]
+        if pair < 0:
+            pair = count
+            slots[slot] = pair
+            pairs[pair, 0], pairs[pair, 1], pairs[pair, 2] = a, b, 0
+            pairs[pair, 3], pairs[pair, 4], pairs[pair, 5], pairs[pair, 7], pairs[pair, 8] = z, y, start, y + 1, stop
+            count += 1
+        pairs[pair, 2] += stop - start
+        pairs[pair, 4], pairs[pair, 5] = min(pairs[pair, 4], y), min(pairs[pair, 5], start)
+        pairs[pair, 6] = z + 1
+        pairs[pair, 7], pairs[pair, 8] = max(pairs[pair, 7], y + 1), max(pairs[pair, 8], stop)
+        start = stop
+    return count
 
 
 @jit()
@@ -61,40 +96,19 @@ def count_pairs(first, second):
     """Find all pairs of values, their voxels and their boxes.
 
     Args:
-        first: Label values (z, y, x).
+        first: Label values (z, y, x), at least one along x.
         second: The same shape.
 
     Returns:
-        The pairs, (n, 2) int64; their number of voxels, (n,); the first z, y, x and one behind the last, (n, 6).
+        A row for each pair, (n, 9) int64: both values, the number of voxels, the first z, y, x and one behind the last.
     """
-    slots = np.full(256, -1, np.int32)
-    pairs, rows = np.empty((128, 2), np.int64), np.empty((128, 7), np.int64)
-    words = np.zeros(first.shape[2] // 8 + 1, np.uint64)
-    flags = words.view(np.uint8)
-    count = 0
+    slots, pairs = np.full(256, -1, np.int32), np.empty((128, 9), np.int64)
+    width, count = first.shape[2], 0
+    words, ends = np.zeros(width // 8 + 1, np.uint64), np.empty(width + 8, np.intp)
     for z in range(first.shape[0]):
         for y in range(first.shape[1]):
-            mark_ends(first[z, y], second[z, y], flags)
-            start = 0
-            while start < first.shape[2]:
-                stop = run_end(flags, words, start)
-                a, b = np.int64(first[z, y, start]), np.int64(second[z, y, start])
-                slot = find_pair(slots, pairs, a, b)
-                if slots[slot] < 0:
-                    if count == len(pairs):
-                        pairs, rows = lengthened(pairs), lengthened(rows)
-                        slots = np.full(2 * len(slots), -1, np.int32)
-                        for other in range(count):
-                            slots[find_pair(slots, pairs, pairs[other, 0], pairs[other, 1])] = other
-                        slot = find_pair(slots, pairs, a, b)
-                    slots[slot] = count
-                    pairs[count, 0], pairs[count, 1] = a, b
-                    rows[count, 0], rows[count, 1], rows[count, 2], rows[count, 3] = 0, z, y, start
-                    rows[count, 4], rows[count, 5], rows[count, 6] = z + 1, y + 1, stop
-                    count += 1
-                row = rows[slots[slot]]
-                row[0] += stop - start
-                row[2], row[3] = min(row[2], y), min(row[3], start)
-                row[4], row[5], row[6] = z + 1, max(row[5], y + 1), max(row[6], stop)
-                start = stop
-    return pairs[:count].copy(), rows[:count, 0].copy(), rows[:count, 1:].copy()
+            runs = find_runs(first[z, y], second[z, y], words, ends)
+            while count + runs > len(pairs):
+                pairs, slots = grown(pairs, slots, count)
+            count = add_runs(first[z, y], second[z, y], ends, runs, z, y, slots, pairs, count)
+    return pairs[:count].copy()
