@@ -65,9 +65,17 @@ BENCHMARKS = {
     "scan_cuda": Benchmark(
         "the selective scan on a GPU, compared with the memory bandwidth and mamba-ssm", "an NVIDIA GPU"
     ),
+    "predict": Benchmark(
+        "all that prediction promises: labels, memory, time, faults, confidence; compared with nnU-Net",
+        f"real data, {_PEER}",
+    ),
     "export": Benchmark("label maps from logits on a CPU, compared with interpolating every logit"),
     "runtimes": Benchmark(
         "prediction by onnxruntime, compared with torch on the same weights", "a trained model and images in .nii.gz"
+    ),
+    "confidence": Benchmark(
+        "how well the confidence of a prediction tells good cases from bad ones",
+        "a trained model and labelled images that it has not seen",
     ),
     "memory": Benchmark("memory of a training step, compared with the predicted memory"),
     "recipes": Benchmark("the score of --recipe quick in a tenth of the iterations", "a planned workspace, hours"),

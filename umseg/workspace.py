@@ -211,6 +211,17 @@ class Workspace:
         return [ModelFolder(path) for path in sorted((self.folder / "models").glob("*__*")) if path.is_dir()]
 
 
+def choice_file(place: Path) -> Path | None:
+    """The ``best.json`` that a path stands for: itself, or the one in a folder that is no model folder.
+
+    Such a folder is a workspace, or the unpacked bundle of what ``umseg best`` chose.
+    """
+    if place.name == BEST_CHOICE:
+        return place
+    file = place / BEST_CHOICE
+    return file if file.is_file() and not ModelFolder(place).card_file.exists() else None
+
+
 def _same(first: Path, second: Path) -> bool:
     """Whether two paths lead to the same place, also through links."""
     try:

@@ -1,4 +1,4 @@
-"""How well the confidence that predict states tells good cases from bad ones, on held-out cases."""
+"""How well the confidence that predict states tells good cases from bad ones, on cases that no fold has seen."""
 
 from __future__ import annotations
 
@@ -6,42 +6,72 @@ import json
 import math
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from benchmarks.common import Row
 from umseg.evaluation import InstanceMetrics, evaluate_folder
-from umseg.evaluation.risk_coverage import risk_coverage
+from umseg.evaluation.risk_coverage import RiskCoverage, risk_coverage
+
+_DRAWS = 1000
+"""Draws of the bootstrap."""
 
 
-def held_out(title: str, model: Path, images: Path, references: Path, folds: str, scratch: Path) -> Row:
-    """The area under the risk-coverage curve of a model on cases that none of its folds was trained with.
+def held_out(
+    title: str, models: Sequence[Path], images: Path, references: Path, scratch: Path, options: Sequence[str] = ()
+) -> Row:
+    """The area under the risk-coverage curve of a model, or of several together.
 
     Args:
         title: Name of the data.
-        model: Model folder.
+        models: Model folders, or a ``best.json``.
         images: Folder of images.
         references: Folder of their label maps.
-        folds: Folds that predict together, as in ``--folds``.
         scratch: Folder for the predictions.
+        options: Further options of predict, such as ``--folds 0,1,2``.
     """
-    words = ["--model", model, "--input", images, "--output", scratch, "--folds", folds, "--statistics", "--quiet"]
-    subprocess.run([sys.executable, "-m", "umseg", "predict", *(str(word) for word in words)], check=True)
-    metrics = evaluate_folder(scratch, references, quiet=True, only_present=True)
+    named = [word for model in models for word in ("--model", str(model))]
+    places = ["--input", str(images), "--output", str(scratch)]
+    command = [sys.executable, "-m", "umseg", "predict", *named, *places, *options, "--statistics", "--quiet"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    errors = errors_of(scratch, references)
+    stated = json.loads((scratch / "statistics.json").read_text(encoding="utf-8"))["cases"]
+    confidence = {case["case"]: case["confidence"] for case in stated}
+    return figures(title, [confidence[case] for case in errors], list(errors.values()))
+
+
+def errors_of(predictions: Path, references: Path) -> Mapping[str, float]:
+    """One minus the score of each case: its mean DSC over classes, or the F1 of its objects."""
+    metrics = evaluate_folder(predictions, references, quiet=True, only_present=True)
     if isinstance(metrics, InstanceMetrics):
         errors = {case.case: 1 - case.objects.F1 for case in metrics.cases}
     else:
         errors = {case.case: 1 - case.scores["dsc"] for case in metrics.cases}
-    statistics = {
-        case["case"]: case["confidence"] for case in json.loads((scratch / "statistics.json").read_text())["cases"]
-    }
-    cases = [case for case, error in errors.items() if not math.isnan(error)]
-    found = risk_coverage([statistics[case] for case in cases], [errors[case] for case in cases])
+    return {case: error for case, error in errors.items() if not math.isnan(error)}
+
+
+def figures(title: str, confidence: Sequence[float], errors: Sequence[float]) -> Row:
+    """The areas, and what is left of the excess over the ideal order with its 95 % interval (bootstrap over cases)."""
+    found = risk_coverage(confidence, errors)
+    low, high = np.percentile([one.excess for one in _drawn(confidence, errors)], [2.5, 97.5])
     return {
         "data": title,
-        "cases": len(cases),
+        "cases": len(errors),
+        "mean error": found.random,
+        "SD": float(np.std(errors)),
         "AURC": found.area,
-        "random order": found.random,
         "ideal order": found.ideal,
         "of random": found.area / found.random if found.random else None,
+        "ideal of random": found.ideal / found.random if found.random else None,
         "excess left": found.excess,
+        "from": float(low),
+        "to": float(high),
     }
+
+
+def _drawn(confidence: Sequence[float], errors: Sequence[float]) -> list[RiskCoverage]:
+    rng, scores, values = np.random.default_rng(0), np.asarray(confidence), np.asarray(errors)
+    draws = (rng.integers(0, len(values), len(values)) for _ in range(_DRAWS))
+    return [risk_coverage(scores[draw].tolist(), values[draw].tolist()) for draw in draws]

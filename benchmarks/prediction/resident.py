@@ -71,12 +71,14 @@ class Measured:
         peak: Largest resident memory, bytes: that of the system's own count on Linux, else of the samples.
         stages: Its stages, in the order of their beginnings.
         code: Exit code.
+        text: What it wrote to standard error.
     """
 
     seconds: float
     peak: int
     stages: tuple[Stage, ...]
     code: int
+    text: str
 
 
 def run_predict(arguments: Sequence[str]) -> Measured:
@@ -85,14 +87,18 @@ def run_predict(arguments: Sequence[str]) -> Measured:
         marks = Path(folder) / "marks"
         environment = {**os.environ, "UMSEG_MARKS": str(marks)}
         start = time.perf_counter()
-        process = subprocess.Popen(module_command("prediction.resident", "--child", *arguments), env=environment)
-        samples: list[tuple[float, int]] = []
-        peak = sample(process, samples)
-        seconds = time.perf_counter() - start
+        command = module_command("prediction.resident", "--child", *arguments)
+        with (Path(folder) / "text").open("w+", encoding="utf-8") as errors:
+            process = subprocess.Popen(command, env=environment, stderr=errors)
+            samples: list[tuple[float, int]] = []
+            peak = sample(process, samples)
+            seconds = time.perf_counter() - start
+            errors.seek(0)
+            text = errors.read()
         lines = marks.read_text(encoding="utf-8").splitlines() if marks.exists() else []
     spans = [tuple(json.loads(line)) for line in lines]
     stages = sorted((_stage(span[0], span[1], span[2], samples) for span in spans), key=lambda stage: stage.start)
-    return Measured(seconds, peak, tuple(stages), process.returncode)
+    return Measured(seconds, peak, tuple(stages), process.returncode, text)
 
 
 def sample(process: subprocess.Popen[Any], samples: list[tuple[float, int]]) -> int:
@@ -183,6 +189,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("arguments", nargs="+", help="arguments of umseg predict, after --")
     measured = run_predict(parser.parse_args().arguments)
+    print(measured.text, end="", file=sys.stderr)
     show(rows(measured))
     sys.exit(measured.code)
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -10,14 +11,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.inference.models import make_image, write_model
+from tests.inference.models import make_image, make_plan, write_model
 from umseg.evaluation import dice
 from umseg.inference import Predictor
 from umseg.inference.confidence import Agreement, case_confidence
+from umseg.inference.ensemble import Ensemble
+from umseg.inference.loading import load_segmenter
 from umseg.inference.model import LoadedModel
 from umseg.inference.options import LoadOptions
 from umseg.inference.outputs.statistics import StatisticsOutput
 from umseg.inference.outputs.statistics_records import CaseStatistics
+from umseg.models.card import load_card
 
 
 def sums(*members: list[int], classes: int = 3) -> torch.Tensor:
@@ -82,6 +86,70 @@ def test_flips_of_a_single_fold_are_compared(tmp_path: Path) -> None:
     found = mirrored.segment(mirrored.prepare(make_image()[None], SPACING)).confidence
     assert found is not None
     assert all(0 <= value < 1 for value in found)
+
+
+REGIONS: dict[str, Any] = {
+    "labels": {"background": 0, "all": [1, 2, 3], "core": [2, 3], "rim": 3},
+    "regions_class_order": (3, 1, 2),
+}
+
+
+@pytest.mark.parametrize("most_bytes", [None, 60_000])
+@pytest.mark.parametrize("description", [{}, REGIONS], ids=["classes", "regions"])
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+def test_models_that_predict_together_are_compared_on_the_image(
+    tmp_path: Path, order: tuple[int, int, int], description: dict[str, Any], most_bytes: int | None
+) -> None:
+    """Whatever the folds of each, the plans, the axes and the strips."""
+    first = write_model(tmp_path / "nnunet__first", folds=("0", "1"), **description)
+    other = write_model(tmp_path / "nnunet__other", folds=("2",), **description)
+    small = make_plan(3, order)
+    small = small.model_copy(
+        update={"configurations": {"small": small.configuration("small").model_copy(update={"spacing": (2, 1.5, 1)})}}
+    )
+    load_card(other).model_copy(update={"plan": small}).save(other / "model.json")
+    options = LoadOptions(precision="fp32", confidence=True, most_bytes=most_bytes)
+    together = load_segmenter([first, other], "cpu", options)
+    assert isinstance(together, Ensemble)
+    image = make_image((9, 31, 11))[None]
+    found = together.segment(together.prepare(image, SPACING))
+    each = [
+        Predictor(folder, "cpu", precision="fp32").predict(image, SPACING, probabilities=True)[1]
+        for folder in (first, other)
+    ]
+    masks = [one > 0.5 if description else one.argmax(axis=0) == np.arange(1, 3)[:, None, None, None] for one in each]
+    assert found.confidence is not None
+    np.testing.assert_allclose(found.confidence, [dice(one, two) for one, two in zip(*masks, strict=True)])
+    plain = Predictor([first, other], "cpu", precision="fp32").predict(image, SPACING)
+    np.testing.assert_array_equal(
+        together.finish(found.label_map, together.turn_of(together.prepare(image, SPACING))), plain
+    )
+
+
+@pytest.mark.parametrize(
+    ("axes", "folds", "options", "expected"),
+    [
+        ((0, 1, 2), ("0",), {"confidence": True}, "--mirror, which takes 8 times as long"),
+        ((), ("0",), {"confidence": True}, "several folds or models."),
+        ((0, 1, 2), ("0",), {"confidence": True, "mirror": True}, None),
+        ((0, 1, 2), ("0", "1"), {"confidence": True}, None),
+        ((0, 1, 2), ("0",), {}, None),
+    ],
+)
+def test_a_single_fold_is_told_how_to_get_one(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    axes: tuple[int, ...],
+    folds: tuple[str, ...],
+    options: dict[str, bool],
+    expected: str | None,
+) -> None:
+    folder = write_model(tmp_path / "nnunet__small", folds=folds)
+    load_card(folder).model_copy(update={"mirror_axes": axes}).save(folder / "model.json")
+    with caplog.at_level("INFO"):
+        load_segmenter(folder, "cpu", LoadOptions(precision="fp32", **options))  # type: ignore[arg-type]
+    told = [record.getMessage() for record in caplog.records if "no confidence" in record.getMessage()]
+    assert told == [] if expected is None else told[0].endswith(expected if "." in expected else expected + ".")
 
 
 def test_statistics_state_it(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from umseg.inference import Predictor
 from umseg.inference.best import Best, Candidate, Member
 from umseg.inference.ensemble import Ensemble
 from umseg.inference.postprocessing.classes import ClassCleaning, ClassRule
+from umseg.inference.same_data import require_same_data
 from umseg.models.card import load_card
 from umseg.workspace import BEST_CHOICE
 
@@ -100,6 +101,14 @@ def test_models_of_other_labels_are_refused(tmp_path: Path) -> None:
         Predictor([first, other], "cpu")
 
 
+def test_every_label_is_compared_however_many_there_are(tmp_path: Path) -> None:
+    labels = {"background": 0, **{f"organ {n}": n for n in range(1, 31)}}
+    first = write_model(tmp_path / "a__x", labels=labels)
+    other = write_model(tmp_path / "b__x", labels={**labels, "organ 30": 29, "organ 29": 30})
+    with pytest.raises(UserError, match=r"different data[\s\S]*organ 29 = 30"):
+        require_same_data([load_card(folder) for folder in (first, other)])
+
+
 def test_a_model_that_is_named_twice_is_refused(two: list[Path]) -> None:
     with pytest.raises(UserError, match="named twice"):
         Predictor([two[0], two[0]], "cpu")
@@ -135,6 +144,7 @@ class TestBest:
         plain = Predictor(file, "cpu", precision="fp32", postprocessing=False)
         cleaned = Predictor(file, "cpu", precision="fp32")
         before, after = (one.predict(image[None], SPACING) for one in (plain, cleaned))
+        np.testing.assert_array_equal(cleaned.predict(image[None], SPACING, probabilities=True)[0], after)
         np.testing.assert_array_equal(after, cleaning.apply(before, {"organ": 1, "tumour": 2}, SPACING))
         assert (after != before).any()
         assert plain.model.settings != cleaned.model.settings

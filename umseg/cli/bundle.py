@@ -24,7 +24,7 @@ _IMPORTS = {
 
 
 def export(
-    model: Annotated[str, typer.Argument(help="Model folder, FILE.umseg or hf://organisation/name.")],
+    model: Annotated[str, typer.Argument(help="Model folder, best.json, FILE.umseg or hf://organisation/name.")],
     target: Annotated[
         str,
         typer.Argument(
@@ -37,7 +37,9 @@ def export(
             "--onnx", help="Write the networks as ONNX files, with a program that needs no umseg (docs/onnx.md)."
         ),
     ] = False,
-    folds: Annotated[str | None, typer.Option(help="Folds, e.g. 0,1,2. [default: every trained fold]")] = None,
+    folds: Annotated[
+        str | None, typer.Option(help="Folds, e.g. 0,1,2. [default: every trained fold, or those of best.json]")
+    ] = None,
     weights: Annotated[
         str,
         typer.Option(help="Weights of the last epoch (final), or of the epoch with the best validation Dice (best)."),
@@ -154,11 +156,14 @@ def _is_bundle(argument: str) -> bool:
 
 
 def _summary(manifest: Manifest) -> str:
-    """As in "5 folds of Dataset004_Hippocampus, 2 classes, 34.1 MB"."""
+    """As in "5 folds of Dataset004_Hippocampus, 2 classes, 34.1 MB"; "2 models with 10 folds" if there are several."""
     from umseg.common.memory import memory_text
 
-    folds = counted(len(manifest.training.folds), "fold")
+    members = manifest.members or ()
+    folds = counted(sum(len(member.folds) for member in members) or len(manifest.training.folds), "fold")
     size = memory_text(sum(file.size for file in manifest.files))
+    if len(members) > 1:
+        folds = f"{len(members)} models with {folds}"
     return f"{folds} of {manifest.training.dataset}, {counted(len(manifest.labels), 'class', 'classes')}, {size}"
 
 

@@ -47,8 +47,16 @@ def export_networks(
     require_onnx()
     from umseg.inference.bundle.location import local_model
     from umseg.inference.runtimes.export import PROGRAM, export_onnx
+    from umseg.workspace import choice_file
 
-    files = export_onnx(local_model(model, quiet=quiet), target, folds, weights, overwrite=overwrite)
+    place = local_model(model, quiet=quiet)
+    if choice_file(place) is not None:
+        raise UserError(
+            "--onnx converts one model at a time, and this is a choice of `umseg best`.",
+            file=Path(model),
+            remedy="Convert each model folder that best.json names; `umseg predict` averages what it is given.",
+        )
+    files = export_onnx(place, target, folds, weights, overwrite=overwrite)
     program = target / PROGRAM
     say(f"Wrote {counted(len(files), 'network')} to {target}.")
     if program.exists():

@@ -160,11 +160,11 @@ def _require_model(model: Path, folds: Sequence[str] | None, weights: str, runti
     from umseg.inference.bundle.location import local_model
     from umseg.inference.runtimes.names import is_onnx, runtime_of
     from umseg.inference.weights import find_weights
-    from umseg.workspace import BEST_CHOICE, ModelFolder
+    from umseg.workspace import ModelFolder, choice_file
 
-    if model.name == BEST_CHOICE:
-        return model
     place = local_model(model, quiet=quiet)
+    if choice_file(place) is not None:
+        return place
     runtime_of(place, runtime)
     if not is_onnx(place):
         ModelFolder(place).require()

@@ -23,7 +23,7 @@ class Member(Record):
     """A model that takes part in the prediction.
 
     Attributes:
-        model: Name of its folder in the ``models`` of the workspace that ``best.json`` lies in.
+        model: Name of its folder in the folder ``models`` beside ``best.json``.
         folds: Folds whose outputs are averaged.
     """
 
@@ -75,16 +75,11 @@ class Best(Record):
     instance_cleaning: Cleaning | None = None
 
 
-def is_best_choice(path: Path) -> bool:
-    """Whether a path, by its name, is that of a ``best.json``."""
-    return path.name == BEST_CHOICE
-
-
 def load_best(path: Path) -> tuple[Best, list[Path]]:
     """Read a ``best.json``.
 
     Args:
-        path: The file, in the workspace of the data set.
+        path: The file, in the workspace of the data set or in an unpacked bundle.
 
     Returns:
         Its content, and the model folder of each member.
@@ -100,7 +95,7 @@ def load_best(path: Path) -> tuple[Best, list[Path]]:
         raise UserError(
             f"A model that {BEST_CHOICE} names is not there.",
             file=missing.path,
-            expected=f"the models of the workspace that {BEST_CHOICE} was written to",
+            expected=f"the models beside {BEST_CHOICE}, in the folder that it was written to",
             remedy="Leave the file in its workspace, or " + REMEDY[0].lower() + REMEDY[1:],
         )
     return best, [ModelFolder(folder.path).path for folder in folders]

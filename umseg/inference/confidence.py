@@ -1,8 +1,9 @@
-"""Confidence in a label map without a reference: how far the models that are averaged agree.
+"""Confidence in a label map without a reference: how far the members that are averaged agree.
 
-The mean Dice of all pairs of members, fold models or mirrored predictions, is the best simple predictor of failure
-(Zenk et al., Medical Image Analysis 2025). Label maps of members are compared on the network's grid, slab by slab, so
-that none of them is kept.
+The mean Dice of all pairs of members is the best simple predictor of failure (Zenk et al., Medical Image Analysis
+2025). Members are the folds of a model, or the mirrored predictions of a single fold; they are compared on the grid of
+the network. Where several models predict together, each of them is a member, its folds averaged, and they are compared
+on the voxels of the image. Either is done slab by slab, so that no label map of a member is kept.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,12 +56,29 @@ class Agreement:
                 given twice: rows that two strips share belong to one of them.
         """
         if self._regions:
-            masks = member_sums > 0
-            self._sizes += _host(masks.flatten(2).sum(dim=2))
-            for number, (one, other) in enumerate(self._pairs):
-                self._common[number] += _host((masks[one] & masks[other]).flatten(1).sum(dim=1))
-            return
-        labels = member_sums.argmax(dim=1).flatten(1)
+            self._add_masks((member_sums > 0).flatten(2))
+        else:
+            self._add_labels(member_sums.argmax(dim=1).flatten(1))
+
+    def add_maps(self, maps: Sequence[NDArray[Any]]) -> None:
+        """Count the voxels of label maps; like those of ``add``, none may be given twice.
+
+        Args:
+            maps: The map of each member: the number of the output at each voxel (any shape), or with regions whether
+                each region is there (outputs, any shape).
+        """
+        stacked = torch.from_numpy(np.stack(maps))
+        if self._regions:
+            self._add_masks(stacked.flatten(2))
+        else:
+            self._add_labels(stacked.flatten(1).long())
+
+    def _add_masks(self, masks: Tensor) -> None:
+        self._sizes += _host(masks.sum(dim=2))
+        for number, (one, other) in enumerate(self._pairs):
+            self._common[number] += _host((masks[one] & masks[other]).sum(dim=1))
+
+    def _add_labels(self, labels: Tensor) -> None:
         self._sizes += np.stack([self._counts(found) for found in labels])
         for number, (one, other) in enumerate(self._pairs):
             self._common[number] += self._counts(labels[one][labels[one] == labels[other]])

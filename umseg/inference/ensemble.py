@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
 from umseg.common.memory import require_memory
-from umseg.common.text import by, few
+from umseg.common.text import by
 from umseg.dataset.io.orientation import Turn
+from umseg.inference.confidence import Agreement
 from umseg.inference.export.frame import Frame
 from umseg.inference.export.grid import OutputGrid
 from umseg.inference.export.probabilities import ProbabilityChunk, collect_probabilities, probability_chunks
@@ -30,6 +31,7 @@ from umseg.inference.needs import Needs
 from umseg.inference.outputs.probabilities import ProbabilityFile
 from umseg.inference.pipeline.record import Settings
 from umseg.inference.postprocessing.classes import ClassCleaning
+from umseg.inference.same_data import require_same_data
 from umseg.inference.segmentation import region_values
 from umseg.inference.segmenter import Place, Progress, Segmentation
 from umseg.inference.windows.slab import Strip
@@ -52,6 +54,7 @@ class Ensemble:
         members: At least two models.
         class_cleaning: How label maps of classes are cleaned; None leaves them as they are.
         cleaning: How maps of objects are cleaned.
+        confidence: Whether it is counted how far the models agree.
 
     Raises:
         UserError: The models were trained for different channels or labels.
@@ -62,19 +65,14 @@ class Ensemble:
         members: Sequence[LoadedModel],
         class_cleaning: ClassCleaning | None = None,
         cleaning: Cleaning | None = None,
+        *,
+        confidence: bool = False,
     ) -> None:
         self.members = tuple(members)
         self.class_cleaning = class_cleaning
         self.cleaning = cleaning
-        expected = _data(self.card)
-        for member in self.members[1:]:
-            if _data(member.card) != expected:
-                raise UserError(
-                    "The models cannot predict together, because they were trained for different data.",
-                    found=f"{_data(member.card)} ({member.card.model} of {member.card.plan.dataset_name})",
-                    expected=f"{expected} ({self.card.model} of {self.card.plan.dataset_name})",
-                    remedy="Name models with the same channels and labels.",
-                )
+        self.confidence = confidence
+        require_same_data([member.card for member in members])
 
     @property
     def card(self) -> ModelCard:
@@ -143,19 +141,20 @@ class Ensemble:
                 found="--probability-grid model",
                 remedy="Leave out --probability-grid, or predict with one model.",
             )
-        case = prepared[0][-1].case
+        dataset = self.card.dataset
+        agreement = (
+            Agreement(len(self.members), dataset.num_classes, regions=dataset.has_regions) if self.confidence else None
+        )
         if self._in_step(prepared):
-            label_map: NDArray[Any] = self._streamed(prepared, progress, probabilities)
+            label_map: NDArray[Any] = self._streamed(prepared, progress, probabilities, agreement)
         else:
-            found = self._collected(prepared, progress)
+            found = self._collected(prepared, progress, agreement)
             if probabilities is not None:
                 self._write_whole(found, probabilities)
             found = self.turn_of(prepared).array(found)
             label_map = decide(found, label_numbers(len(found), region_values(self.card)), self.card)
-        if self.class_cleaning is None:
-            return Segmentation(label_map)
-        cleaned = self.class_cleaning.apply(label_map, self.card.dataset.foreground, case.properties.spacing)
-        return Segmentation(cleaned)
+        label_map = self._cleaned(label_map, prepared)
+        return Segmentation(label_map, None if agreement is None else tuple(agreement.dice()))
 
     def segment_small(self, several: Sequence[Any]) -> list[Segmentation]:
         """The same of several images."""
@@ -175,8 +174,14 @@ class Ensemble:
             UserError: There is not enough memory for all classes of the whole image.
         """
         turn, found = self.turn_of(prepared), self._collected(prepared, None)
-        numbers = label_numbers(len(found), region_values(self.card))
-        return self.finish(decide(turn.array(found), numbers, self.card), turn), found
+        label_map = decide(turn.array(found), label_numbers(len(found), region_values(self.card)), self.card)
+        return self.finish(self._cleaned(label_map, prepared), turn), found
+
+    def _cleaned(self, label_map: NDArray[Any], prepared: Sequence[Stages]) -> NDArray[Any]:
+        if self.class_cleaning is None:
+            return label_map
+        spacing = prepared[0][-1].case.properties.spacing
+        return self.class_cleaning.apply(label_map, self.card.dataset.foreground, spacing)
 
     def _in_step(self, prepared: Sequence[Stages]) -> bool:
         """Whether planes of all models are planes of the image along the same axis."""
@@ -187,7 +192,11 @@ class Ensemble:
         return len(orders) == 1
 
     def _streamed(
-        self, prepared: Sequence[Stages], progress: Progress | None, probabilities: ProbabilityFile | None
+        self,
+        prepared: Sequence[Stages],
+        progress: Progress | None,
+        probabilities: ProbabilityFile | None,
+        agreement: Agreement | None,
     ) -> NDArray[Any]:
         """The label map, a few planes at a time."""
         properties, dataset = prepared[0][-1].case.properties, self.card.dataset
@@ -196,7 +205,10 @@ class Ensemble:
 
         def decided() -> Iterator[ProbabilityChunk]:
             for rows in self._row_ranges(prepared):
-                for planes, mean in self._mean_chunks(prepared, rows, progress):
+                for planes, each in self._chunks(prepared, rows, progress):
+                    if agreement is not None:
+                        _compare(agreement, [_decided(found, self.card) for found in each])
+                    mean = np.asarray(sum(each) / np.float32(len(each)), dtype=np.float32)
                     target.crop[planes, rows] = decide(mean, numbers, self.card)
                     yield ProbabilityChunk(planes, rows, mean)
                 target.missing[:, rows] = False
@@ -223,10 +235,10 @@ class Ensemble:
         edges = np.linspace(0, prepared[0][-1].case.properties.shape_after_cropping[1], count + 1).astype(int)
         return [slice(int(start), int(stop)) for start, stop in itertools.pairwise(edges) if stop > start]
 
-    def _mean_chunks(
+    def _chunks(
         self, prepared: Sequence[Stages], rows: slice, progress: Progress | None
-    ) -> Iterator[tuple[slice, Probabilities]]:
-        """Mean probabilities (outputs, planes, rows, x) of these rows, plane by plane."""
+    ) -> Iterator[tuple[slice, list[Probabilities]]]:
+        """The probabilities (outputs, planes, rows, x) of each model in these rows, a few planes at a time."""
         dataset = self.card.dataset
         width = prepared[0][-1].case.properties.shape_after_cropping[2]
         planes = max(1, _CHUNK_NUMBERS // (dataset.num_classes * (rows.stop - rows.start) * width))
@@ -239,10 +251,11 @@ class Ensemble:
             first = grid.y.span(strip.start, strip.stop).start
             parts.append(slice(rows.start - first, rows.stop - first))
         for chunks in zip(*streams, strict=True):
-            mean = sum(chunk.values[:, :, part] for chunk, part in zip(chunks, parts, strict=True))
-            yield chunks[0].planes, np.asarray(mean / np.float32(len(chunks)), dtype=np.float32)
+            yield chunks[0].planes, [chunk.values[:, :, part] for chunk, part in zip(chunks, parts, strict=True)]
 
-    def _collected(self, prepared: Sequence[Stages], progress: Progress | None) -> Probabilities:
+    def _collected(
+        self, prepared: Sequence[Stages], progress: Progress | None, agreement: Agreement | None = None
+    ) -> Probabilities:
         """The mean probabilities (classes, z, y, x) along the image's own axes, all in memory."""
         outputs, shape = self.card.dataset.num_classes, prepared[0][-1].case.properties.shape_before_cropping
         require_memory(
@@ -252,6 +265,7 @@ class Ensemble:
             remedy="Predict together with models of one data set, or where there is more memory.",
         )
         total: Probabilities | None = None
+        maps = []
         for number, (member, stages) in enumerate(zip(self.members, prepared, strict=True)):
             found = collect_probabilities(
                 member.slabs(stages, _share(progress, number, len(self.members))),
@@ -262,8 +276,12 @@ class Ensemble:
                 regions=self.card.dataset.has_regions,
             )
             found = stages[-1].turn.inverse.array(found)
+            if agreement is not None:
+                maps.append(_decided(found, self.card))
             total = found if total is None else np.add(total, found, out=total)
         assert total is not None
+        if agreement is not None:
+            _compare(agreement, maps)
         total /= np.float32(len(self.members))
         return total
 
@@ -285,14 +303,26 @@ def decide(probabilities: Probabilities, numbers: NDArray[Any], card: ModelCard)
     return label_map
 
 
+def _decided(probabilities: Probabilities, card: ModelCard) -> NDArray[Any]:
+    """What one model says: the most probable output of each voxel (z, y, x); or which regions are likely there.
+
+    Plane by plane, because the search for the largest gives numbers of 8 bytes.
+    """
+    if card.dataset.has_regions:
+        likely: NDArray[Any] = probabilities > 0.5
+        return likely
+    found = np.empty(probabilities.shape[1:], np.uint16)
+    for number, plane in enumerate(np.moveaxis(probabilities, 1, 0)):
+        found[number] = plane.argmax(axis=0)
+    return found
+
+
+def _compare(agreement: Agreement, maps: Sequence[NDArray[Any]]) -> None:
+    """Count what the maps (..., planes, rows, x) of all models have in common, plane by plane."""
+    for plane in range(maps[0].shape[-3]):
+        agreement.add_maps([found[..., plane, :, :] for found in maps])
+
+
 def _share(progress: Progress | None, number: int, count: int) -> Callable[[int, int], None] | None:
     """The progress of one of several models, of which the last is told: all go on in step."""
     return progress if number == count - 1 else None
-
-
-def _data(card: ModelCard) -> str:
-    """The channels and labels that a model was trained for, in words."""
-    dataset = card.dataset
-    labels = few((f"{name} = {value}" for name, value in dataset.labels.items()), 20)
-    kind = "objects" if dataset.task == "instance" else labels
-    return f"channels {', '.join(dataset.channel_names.values())}; {kind}"

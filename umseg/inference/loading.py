@@ -10,13 +10,14 @@ from pathlib import Path
 
 from umseg.common.errors import UserError
 from umseg.common.text import few
-from umseg.inference.best import Best, is_best_choice, load_best
+from umseg.inference.best import Best, load_best
 from umseg.inference.bundle.location import local_model
 from umseg.inference.ensemble import Ensemble
 from umseg.inference.model import LoadedModel
 from umseg.inference.options import LoadOptions
-from umseg.inference.postprocessing.classes import described
+from umseg.inference.postprocessing.classes import ClassCleaning, described
 from umseg.inference.segmenter import Segmenter
+from umseg.workspace import choice_file
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +28,8 @@ def load_segmenter(sources: Source | Sequence[Source], device: str, options: Loa
     """Load one model, or several that predict together.
 
     Args:
-        sources: Model folder, bundle, ``hf://organisation/name``, ONNX file or folder of them; several of them; or a
-            ``best.json``.
+        sources: Model folder, bundle, ``hf://organisation/name``, ONNX file or folder of them; several of them; or
+            what ``umseg best`` chose: ``best.json``, its folder, or a bundle of it.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         options: The options. Without ``folds``, all trained folds are averaged, or those that ``best.json`` names.
 
@@ -36,24 +37,39 @@ def load_segmenter(sources: Source | Sequence[Source], device: str, options: Loa
         UserError: A model is missing, incomplete or damaged, or several do not fit together.
     """
     named = [sources] if isinstance(sources, (str, PathLike)) else list(sources)
-    if len(named) == 1 and is_best_choice(Path(named[0])):
-        best, folders = load_best(Path(named[0]))
-        return _load_best(best, folders, device, options)
-    choice = next((source for source in named if is_best_choice(Path(source))), None)
-    if choice is not None:
-        raise UserError(
-            "best.json stands for all models that predict together.",
-            file=Path(choice),
-            found=f"{len(named)} models",
-            remedy="Name best.json alone, or the model folders without it.",
-        )
     places = [local_model(source) for source in named]
+    choices = [choice_file(place) for place in places]
+    if len(places) == 1 and choices[0] is not None:
+        best, folders = load_best(choices[0])
+        return _load_best(best, folders, device, options)
+    among = next((source for source, choice in zip(named, choices, strict=True) if choice is not None), None)
+    if among is not None:
+        raise UserError(
+            "What `umseg best` chose stands for all models that predict together.",
+            file=Path(among),
+            found=f"{len(named)} models",
+            remedy="Name it alone, or model folders without it.",
+        )
     if len(places) == 1:
-        return LoadedModel(places[0], device, options)
+        return _load_one(places[0], device, options)
     refuse_repeated(places)
     # What was chosen for one model by itself need not suit several.
-    options = replace(options, postprocessing=False)
-    return Ensemble([LoadedModel(place, device, options) for place in places])
+    alone = replace(options, postprocessing=False, confidence=False)
+    return Ensemble([LoadedModel(place, device, alone) for place in places], confidence=options.confidence)
+
+
+def _load_one(place: Path, device: str, options: LoadOptions, cleaning: ClassCleaning | None = None) -> LoadedModel:
+    """Load one model, and say why no confidence will be stated if it was asked for in vain."""
+    model = LoadedModel(place, device, options, cleaning)
+    if options.confidence and not model.states_confidence:
+        flips = 2 ** len(model.card.mirror_axes)
+        mirror = f", or give --mirror, which takes {flips} times as long" if flips > 1 else ""
+        log.info(
+            "The statistics have no confidence, because a single fold predicts: confidence is how far several "
+            "predictions agree. Predict with several folds or models%s.",
+            mirror,
+        )
+    return model
 
 
 def refuse_repeated(places: Sequence[Path]) -> None:
@@ -70,7 +86,8 @@ def _load_best(best: Best, folders: Sequence[Path], device: str, options: LoadOp
         log.info("Post-processing: %s, as cross-validation chose.", described(cleaning))
     folds = [options.folds or member.folds for member in best.members]
     if len(folders) == 1:
-        return LoadedModel(folders[0], device, replace(options, folds=folds[0]), cleaning)
-    alone = [replace(options, folds=own, postprocessing=False) for own in folds]
+        return _load_one(folders[0], device, replace(options, folds=folds[0]), cleaning)
+    alone = [replace(options, folds=own, postprocessing=False, confidence=False) for own in folds]
     members = [LoadedModel(folder, device, own) for folder, own in zip(folders, alone, strict=True)]
-    return Ensemble(members, cleaning, best.instance_cleaning if options.postprocessing else None)
+    instance_cleaning = best.instance_cleaning if options.postprocessing else None
+    return Ensemble(members, cleaning, instance_cleaning, confidence=options.confidence)

@@ -264,6 +264,11 @@ class LoadedModel:
             found.append(Segmentation(self._cleaned(export.label_map(), case.properties)))
         return found
 
+    @property
+    def states_confidence(self) -> bool:
+        """Whether ``segment`` states a confidence: it was asked for, and there are predictions to compare."""
+        return self._agreement() is not None
+
     def _agreement(self) -> Agreement | None:
         """A count of what the networks agree on, or the flips of a single one; None where it was not asked for."""
         window = self.window

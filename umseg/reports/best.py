@@ -13,17 +13,27 @@ def format_best(best: Best) -> str:
     Args:
         best: The choice.
     """
-    rows = [("model", f"mean {best.metric}", ""), *(_row(candidate) for candidate in best.candidates)]
+    names = tuple(member.model for member in best.members)
+    rows = [("model", f"mean {best.metric}", ""), *(_row(candidate, names) for candidate in best.candidates)]
     chosen = " and ".join(f"{member.model} (folds {', '.join(member.folds)})" for member in best.members)
     lines = [*table(rows), "", f"Chosen on {counted(best.cases, 'validation case')}: {chosen}."]
+    single = next((one for one in best.candidates if len(one.models) == 1 and one.score is not None), None)
+    if len(best.members) > 1 and single is not None and single.score is not None:
+        lines.append(
+            f"Prediction takes the time of {len(best.members)} models. The best single model, {single.models[0]}, "
+            f"has a mean {best.metric} that is lower by {best.score - single.score:.4f}."
+        )
     if best.cleaning is not None:
         lines.append(
-            f"Post-processing: {described(best.cleaning)}; mean {best.metric} {best.score:.4f} before, "
-            f"{best.score_after:.4f} after."
+            f"Post-processing: {described(best.cleaning)}. This raises the mean {best.metric} from {best.score:.4f} to "
+            f"{best.score_after:.4f} on the same cases."
         )
+    elif best.metric == "DSC":
+        lines.append("Post-processing: none, because none raises the mean DSC.")
     return "\n".join(lines)
 
 
-def _row(candidate: Candidate) -> tuple[str, str, str]:
+def _row(candidate: Candidate, chosen: tuple[str, ...]) -> tuple[str, str, str]:
     score = "-" if candidate.score is None else f"{candidate.score:.4f}"
-    return " + ".join(candidate.models), score, candidate.note
+    notes = ["chosen"] if candidate.models == chosen else []
+    return " + ".join(candidate.models), score, "; ".join([*notes, *filter(None, [candidate.note])])

@@ -20,10 +20,10 @@ from umseg.common.errors import UserError
 from umseg.common.files import open_regular
 from umseg.inference.bundle.directory import find_directory
 from umseg.inference.bundle.manifest import MANIFEST, MOST_FILES, is_known_path
-from umseg.workspace import CARD, METRICS, POSTPROCESSING
+from umseg.workspace import BEST_CHOICE, CARD, METRICS, POSTPROCESSING
 
 REMEDY = "Get the file again from where it comes, or make it again with `umseg export MODEL FILE.umseg`."
-MOST_TEXT_BYTES = {MANIFEST: 2**24, CARD: 2**23, POSTPROCESSING: 2**16, METRICS: 2**26}
+MOST_TEXT_BYTES = {MANIFEST: 2**24, CARD: 2**23, POSTPROCESSING: 2**16, METRICS: 2**26, BEST_CHOICE: 2**23}
 """Largest size of each kind of JSON file."""
 MOST_TEXT_TOTAL = 2**28
 """Most bytes of all files of JSON together."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -13,20 +14,25 @@ from umseg.common.record import FieldError, Record, SparseRecord
 from umseg.dataset.description import MOST_CHANNELS, MOST_LABELS, DatasetDescription, ShownName
 from umseg.planning.consistency import Length, Voxels
 from umseg.training.data.splits import MOST_FOLDS
-from umseg.workspace import CARD, FINAL, METRICS, POSTPROCESSING, WeightsName
+from umseg.workspace import BEST_CHOICE, CARD, FINAL, METRICS, POSTPROCESSING, WeightsName
 
 MANIFEST = "bundle.json"
 """Name of the manifest in a bundle, and in the model folder that a bundle becomes."""
 ENDING = ".umseg"
 FIRST_STAGE = "first_stage"
 """Folder of a cascade's first stage in its model folder."""
+MOST_MEMBERS = 10
+"""Most models that predict together."""
 MOST_FILES = 1000
 MOST_LETTERS = 20_000
 """Longest text about a model."""
 
 _FOLD = "(?:0|[1-9][0-9]{0,3}|all)"
 _OF_FOLD = (FINAL, POSTPROCESSING, f"validation/{METRICS}")
-_FILE = re.compile(f"(?:{FIRST_STAGE}/)?(?:{re.escape(CARD)}|fold_{_FOLD}/(?:{'|'.join(map(re.escape, _OF_FOLD))}))")
+_MEMBER = "models/model_(?:[1-9]|10)/"
+_IN_STAGE = f"{re.escape(CARD)}|fold_{_FOLD}/(?:{'|'.join(map(re.escape, _OF_FOLD))})"
+_FILE = re.compile(f"(?:{_MEMBER})?(?:{FIRST_STAGE}/)?(?:{_IN_STAGE})|{re.escape(BEST_CHOICE)}")
+_JOINT_SCORES = re.compile(f"fold_{_FOLD}/validation/{re.escape(METRICS)}")
 
 
 def is_known_path(path: str) -> bool:
@@ -36,6 +42,16 @@ def is_known_path(path: str) -> bool:
     case, and archives within the archive.
     """
     return _FILE.fullmatch(path) is not None
+
+
+def member_name(number: int) -> str:
+    """The folder of a model in a bundle of several: ``model_1`` for number 0. What a user called it may not be safe."""
+    return f"model_{number + 1}"
+
+
+def member_folder(number: int) -> str:
+    """The path of that folder in the bundle, with a slash behind it."""
+    return f"models/{member_name(number)}/"
 
 
 def _known(path: str) -> str:
@@ -121,6 +137,18 @@ class TrainingData(Record):
     folds: Annotated[tuple[FoldCases, ...], Field(min_length=1, max_length=MOST_FOLDS)]
 
 
+class BundledMember(Record):
+    """A model of a bundle that ``umseg best`` chose; its files lie in ``models/model_1`` if it is the first.
+
+    Attributes:
+        name: Name of the model folder that it came from.
+        folds: How each of its folds was trained.
+    """
+
+    name: Component
+    folds: Annotated[tuple[FoldCases, ...], Field(min_length=1, max_length=MOST_FOLDS)]
+
+
 class Manifest(SparseRecord):
     """What a bundle says about its model and its files.
 
@@ -133,12 +161,13 @@ class Manifest(SparseRecord):
         intended_use: What the model is for, and what not.
         notes: Anything else.
         labels: The classes, in the order of the card.
-        training: The data that the model was trained on.
+        training: The data that the model, or the first of several, was trained on.
+        members: The models that ``best.json`` names, in its order; None in a bundle of one model without that file.
         files: All other files of the bundle.
     """
 
     most_bytes: ClassVar[int] = 2**24
-    sparse = ("licence", "intended_use", "notes")
+    sparse = ("licence", "intended_use", "notes", "members")
 
     schema_version: Literal[1] = 1
     umseg_version: Annotated[str, Field(max_length=100)]
@@ -149,20 +178,46 @@ class Manifest(SparseRecord):
     notes: Text | None = None
     labels: Annotated[tuple[BundledLabel, ...], Field(min_length=1, max_length=MOST_LABELS)]
     training: TrainingData
+    members: Annotated[tuple[BundledMember, ...], Field(min_length=1, max_length=MOST_MEMBERS)] | None = None
     files: Annotated[tuple[BundledFile, ...], Field(min_length=2, max_length=MOST_FILES)]
 
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The folders of the models in the bundle, with a slash behind each; the bundle itself if it is one model."""
+        return ("",) if self.members is None else tuple(map(member_folder, range(len(self.members))))
+
     @model_validator(mode="after")
-    def _is_a_model(self) -> Manifest:
+    def _holds_models(self) -> Manifest:
         paths = [file.path for file in self.files]
         if len(set(paths)) < len(paths):
             raise FieldError("files", paths, "every path once")
-        for stage in ("", f"{FIRST_STAGE}/"):
-            of_stage = {path for path in paths if path.startswith(f"{FIRST_STAGE}/") == bool(stage)}
-            if (of_stage or not stage) and f"{stage}{CARD}" not in of_stage:
-                raise FieldError("files", paths, f"{stage}{CARD} among them")
-            if of_stage and not any(path.endswith(FINAL) for path in of_stage):
-                raise FieldError("files", paths, f"{stage}fold_*/{FINAL} among them")
+        rest = set(paths)
+        if self.members is not None:
+            if BEST_CHOICE not in rest:
+                raise FieldError("files", paths, f"{BEST_CHOICE} among them, because there are members")
+            rest -= {path for path in paths if path == BEST_CHOICE or _JOINT_SCORES.fullmatch(path)}
+        for folder in self.folders:
+            rest -= _of_model(folder, paths)
+        if rest:
+            raise FieldError("files", sorted(rest), "files of the models alone")
         return self
+
+
+def _of_model(folder: str, paths: Sequence[str]) -> set[str]:
+    """The files of one model of a bundle, after a check that its card and its weights are among them.
+
+    Raises:
+        FieldError: One is missing.
+    """
+    found: set[str] = set()
+    for stage in (folder, f"{folder}{FIRST_STAGE}/"):
+        of_stage = {path for path in paths if re.fullmatch(f"{re.escape(stage)}(?:{_IN_STAGE})", path)}
+        if (of_stage or stage == folder) and f"{stage}{CARD}" not in of_stage:
+            raise FieldError("files", list(paths), f"{stage}{CARD} among them")
+        if of_stage and not any(path.endswith(FINAL) for path in of_stage):
+            raise FieldError("files", list(paths), f"{stage}fold_*/{FINAL} among them")
+        found |= of_stage
+    return found
 
 
 def labels_of(description: DatasetDescription) -> tuple[BundledLabel, ...]:

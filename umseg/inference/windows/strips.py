@@ -19,6 +19,8 @@ from umseg.inference.windows.window import SlidingWindow
 
 MOST_BYTES = 3_000_000_000
 """Bytes of the sums on a CPU, unless another figure is asked for."""
+_FEWEST_ROWS = 16
+"""Rows of the thinnest strips of a large image; thinner ones save little, and take as many times longer."""
 _SHARE = 9
 """Tenths of the free memory that the sums may take; the rest is for what the machine does besides."""
 REMEDY = "Check the spacing of the image; predict where there is more memory, or with a model for coarser images."
@@ -100,13 +102,13 @@ def _require(needed: int, allowed: int | None, found: str) -> None:
 def divide(tiles: Tiles, most_rows: int) -> list[Strip] | None:
     """The smallest number of strips with at most so many rows.
 
-    Where there is a choice, neighbours meet in a row that few windows cover. Strips are thinnest where each begins with
-    another row of windows; thinner ones would compute the same windows more often.
+    Where there is a choice, neighbours meet in a row that few windows cover. Strips that are thinner than the distance
+    of two rows of windows compute the same windows again and again; they are for images that fit in no other way.
 
     Returns:
         The strips from the first row to the last, or None if the thinnest do not suffice.
     """
-    for count in range(1, len(tiles.starts[1]) + 1):
+    for count in range(1, _most_strips(tiles) + 1):
         slack = most_rows - _rows(tiles.shape[1], count)
         if slack >= 0:
             return _even(tiles, count, slack)
@@ -115,7 +117,12 @@ def divide(tiles: Tiles, most_rows: int) -> list[Strip] | None:
 
 def thinnest(tiles: Tiles) -> int:
     """Number of rows in the thinnest strips."""
-    return _rows(tiles.shape[1], len(tiles.starts[1]))
+    return _rows(tiles.shape[1], _most_strips(tiles))
+
+
+def _most_strips(tiles: Tiles) -> int:
+    """Number of strips of the fewest rows, or of one row of windows each where these have fewer."""
+    return max(len(tiles.starts[1]), (tiles.shape[1] - 1) // (_FEWEST_ROWS - 1), 1)
 
 
 def _rows(size: int, count: int) -> int:

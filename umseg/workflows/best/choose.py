@@ -10,10 +10,9 @@ from collections.abc import Callable
 import numpy as np
 
 from umseg.common.errors import UserError
-from umseg.common.text import counted
 from umseg.dataset.dataset import Dataset
 from umseg.inference.best import Best, Candidate, Member
-from umseg.inference.postprocessing.classes import ClassCleaning, described
+from umseg.inference.postprocessing.classes import ClassCleaning
 from umseg.inference.postprocessing.instances import find_cleaning
 from umseg.preprocess.instance_cleaning import Cleaning
 from umseg.workflows.best.candidates import Validated, comparable, find_validated
@@ -50,8 +49,9 @@ def choose_best(
     singles, others = comparable(find_validated(workspace))
     tried = list(singles)
     if pairs:
-        for first, second in itertools.combinations(singles, 2):
-            say(f"Validating {first.names[0]} and {second.names[0]} together.")
+        every = list(itertools.combinations(singles, 2))
+        for number, (first, second) in enumerate(every, start=1):
+            say(f"Validating pair {number} of {len(every)}: {first.names[0]} and {second.names[0]}.")
             tried.append(validate_pair(workspace, dataset, first, second, resources))
     ranked = sorted(tried, key=_rank)
     winner = next((candidate for candidate in ranked if candidate.folds), ranked[0])
@@ -61,7 +61,7 @@ def choose_best(
             file=workspace.folder,
             remedy="Check the labels of the data set.",
         )
-    cleaning, instance_cleaning, after = _postprocessing(workspace, dataset, winner, resources, say)
+    cleaning, instance_cleaning, after = _postprocessing(workspace, dataset, winner, resources)
     best = Best(
         dataset_name=dataset.name,
         metric="F1" if dataset.description.task == "instance" else "DSC",
@@ -91,24 +91,18 @@ def _candidate(found: Validated) -> Candidate:
 
 
 def _postprocessing(
-    workspace: Workspace, dataset: Dataset, winner: Validated, resources: Resources, say: Callable[[str], None]
+    workspace: Workspace, dataset: Dataset, winner: Validated, resources: Resources
 ) -> tuple[ClassCleaning | None, Cleaning | None, float]:
     """The post-processing of classes, that of objects, and the mean score after it."""
     if dataset.description.task == "instance":
-        # Each fold's was chosen by its validation, and the scores are those after it.
-        together = workspace.ensemble(winner.models)
+        # Each fold's was chosen by its validation, and the scores are those after it. The log says what it is.
         single = len(winner.models) == 1
-        cleaning = None if single else find_cleaning([together.fold(name) for name in winner.folds])
-        return None, cleaning, winner.score
+        together = winner.models[0] if single else workspace.ensemble(winner.models)
+        cleaning = find_cleaning([together.fold(name) for name in winner.folds])
+        # That of a single model is found beside its weights.
+        return None, None if single else cleaning, winner.score
     pairs = validation_pairs(workspace, dataset, winner)
     choice = choose_class_cleaning(pairs, dataset.description, workers=resources.workers, quiet=resources.quiet)
-    cases = counted(len(pairs), "validation case")
     if choice.cleaning.changes_nothing:
-        say(f"Post-processing: none; nothing raises the DSC on {cases}.")
         return None, None, winner.score
-    before, after = (float(np.nanmean(list(scores.values()))) for scores in (choice.before, choice.after))
-    say(
-        f"Post-processing: {described(choice.cleaning)}. This raises the mean DSC from {before:.4f} to {after:.4f} on "
-        f"{cases}."
-    )
-    return choice.cleaning, None, after
+    return choice.cleaning, None, float(np.nanmean(list(choice.after.values())))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,19 +83,23 @@ def _validate_fold(
     workspace: Workspace, dataset: Dataset, folds: Sequence[FoldFolder], resources: Resources
 ) -> Metrics | InstanceMetrics:
     output = workspace.ensemble([fold.models for fold in folds]).fold(folds[0].name)
-    weights, cases = _joint_hash(folds), validation_cases(workspace, dataset, folds[0])
+    weights, cases = (
+        joint_hash([fold.weights("final") for fold in folds]),
+        validation_cases(workspace, dataset, folds[0]),
+    )
     if output.metrics_file.exists():
         earlier = load_metrics(output.metrics_file, _REMEDY)
         if earlier.weights == weights and {case.case for case in earlier.cases} == {case.id for case in cases}:
             return earlier
-    predictor = Predictor(
-        [fold.models.path for fold in folds],
-        resources.device,
-        folds=[folds[0].name],
-        precision=resources.precision,
-        postprocessing=False,
-    )
-    predictor.predict_cases(cases, output.validation, quiet=resources.quiet)
+    with _only_warnings():
+        predictor = Predictor(
+            [fold.models.path for fold in folds],
+            resources.device,
+            folds=[folds[0].name],
+            precision=resources.precision,
+            postprocessing=False,
+        )
+        predictor.predict_cases(cases, output.validation, quiet=resources.quiet)
     pairs = _pairs(cases, dataset, output.validation)
     if dataset.description.task == "instance":
         chosen = choose_postprocessing(pairs, workers=resources.workers, quiet=resources.quiet)
@@ -105,6 +111,18 @@ def _validate_fold(
     return metrics
 
 
+@contextlib.contextmanager
+def _only_warnings() -> Iterator[None]:
+    """Leave out what prediction says of each fold of each pair, but for warnings."""
+    logger = logging.getLogger("umseg.inference")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 def _pairs(cases: Sequence[Case], dataset: Dataset, folder: Path) -> list[Pair]:
     ending = dataset.description.file_ending
     return [
@@ -114,7 +132,14 @@ def _pairs(cases: Sequence[Case], dataset: Dataset, folder: Path) -> list[Pair]:
     ]
 
 
-def _joint_hash(folds: Sequence[FoldFolder]) -> str:
-    """One hash for the weights of several models."""
-    hashes = [weights_hash(fold.weights("final"), _WEIGHTS_REMEDY) for fold in folds]
+def joint_hash(files: Sequence[Path]) -> str:
+    """One hash for the weights of several models.
+
+    Args:
+        files: A file of weights of each model, in the order of the models.
+
+    Raises:
+        UserError: A file is damaged.
+    """
+    hashes = [weights_hash(file, _WEIGHTS_REMEDY) for file in files]
     return hashlib.sha256("\n".join(hashes).encode()).hexdigest()

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from umseg.common.errors import UserError
 from umseg.evaluation import InstanceMetrics, Metrics, load_metrics
-from umseg.inference.bundle.manifest import FIRST_STAGE, MANIFEST, FoldCases, Manifest, TrainingData
+from umseg.inference.bundle.manifest import (
+    FIRST_STAGE,
+    MANIFEST,
+    BundledMember,
+    FoldCases,
+    Manifest,
+    TrainingData,
+)
 from umseg.inference.bundle.usable import check_weights_of
 from umseg.inference.weights import find_weights
 from umseg.models.card import ModelCard, first_stage_folder, load_card
@@ -29,13 +37,16 @@ class Contents:
     """Everything that a bundle holds, but its manifest.
 
     Attributes:
-        card: The model's card, which names the first stage of a cascade by its place in the bundle.
+        card: The card of the model, or of the first of several; it names the first stage of a cascade by its place in
+            the bundle.
         texts: The text of each file of JSON.
         weights: The file of each file of weights.
-        metrics: The scores of the model's folds, as far as they belong to the weights.
-        training: What the model was trained on.
+        metrics: The scores of the model's folds, as far as they belong to the weights; those of several models
+            together, not of each.
+        training: What the model, or the first of several, was trained on.
         earlier: The manifest of the bundle that the model folder came from.
         which: Which weights of the training these are.
+        members: What ``best.json`` names; None for one model without it.
     """
 
     card: ModelCard
@@ -45,14 +56,17 @@ class Contents:
     training: TrainingData
     earlier: Manifest | None
     which: WeightsName
-
-    @property
-    def folds(self) -> tuple[str, ...]:
-        """Names of the folds."""
-        return tuple(fold.fold for fold in self.training.folds)
+    members: tuple[BundledMember, ...] | None = None
 
 
-def collect(models: Path, folds: Sequence[str] | None, which: WeightsName, *, hide_cases: bool = False) -> Contents:
+def collect(
+    models: Path,
+    folds: Sequence[str] | None,
+    which: WeightsName,
+    *,
+    hide_cases: bool = False,
+    records: Sequence[FoldCases] = (),
+) -> Contents:
     """Read a model folder, check that its model can predict, and choose what goes into a bundle.
 
     Args:
@@ -60,6 +74,7 @@ def collect(models: Path, folds: Sequence[str] | None, which: WeightsName, *, hi
         folds: The folds; None: every trained one.
         which: The weights.
         hide_cases: Whether validation cases are numbered rather than named in the scores.
+        records: How folds were trained, where that is known from an earlier bundle.
 
     Raises:
         UserError: A file is missing or damaged, or weights do not belong to the network.
@@ -67,7 +82,8 @@ def collect(models: Path, folds: Sequence[str] | None, which: WeightsName, *, hi
     card = load_card(models)
     files = find_weights(models, folds, which)
     check_weights_of(models, card, files)
-    earlier = _earlier(models)
+    earlier = earlier_manifest(models)
+    records = records if earlier is None else earlier.training.folds
     texts, weights, metrics = _stage(files, which, hide_cases)
     first = first_stage_folder(models, card)
     if first is not None:
@@ -82,7 +98,7 @@ def collect(models: Path, folds: Sequence[str] | None, which: WeightsName, *, hi
         card = card.model_copy(update={"first_stage": FIRST_STAGE})
     # The weights of an imported bundle are called final, whatever they are.
     which = which if earlier is None else earlier.weights
-    training = _training(card, [FoldFolder(file.parent) for file in files], earlier)
+    training = _training(card, [FoldFolder(file.parent) for file in files], records)
     return Contents(card, {CARD: card.to_json(), **texts}, weights, metrics, training, earlier, which)
 
 
@@ -97,29 +113,38 @@ def _stage(
         if fold.postprocessing_file.exists():
             # It was read with the weights, and is copied as it is.
             texts[f"{fold.path.name}/{POSTPROCESSING}"] = fold.postprocessing_file.read_text(encoding="utf-8")
-        found = _metrics(fold, file, which)
+        found = recorded_scores(fold, file.name, partial(weights_hash, file, _REMEDY), which, hide_cases)
         if found is not None:
-            found = _numbered(found) if hide_cases else found
             texts[f"{fold.path.name}/validation/{METRICS}"] = found.to_json()
             scores.append(found)
     return texts, weights, tuple(scores)
 
 
-def _metrics(fold: FoldFolder, weights: Path, which: WeightsName) -> Metrics | InstanceMetrics | None:
-    """The scores of a fold, if they are those of these weights."""
+def recorded_scores(
+    fold: FoldFolder, name: str, expected: Callable[[], str], which: WeightsName, hide_cases: bool
+) -> Metrics | InstanceMetrics | None:
+    """The scores of a fold, if they are those of the weights.
+
+    Args:
+        fold: The fold.
+        name: Name of the weights, for a warning.
+        expected: The hash of the weights.
+        which: Which weights they are.
+        hide_cases: Whether validation cases are numbered rather than named.
+    """
     if not fold.metrics_file.exists():
         return None
     metrics = load_metrics(fold.metrics_file, _REMEDY)
     # Earlier versions recorded no hash; they validated the final weights, as all do.
-    same = which == "final" if metrics.weights is None else metrics.weights == weights_hash(weights, _REMEDY)
+    same = which == "final" if metrics.weights is None else metrics.weights == expected()
     if not same:
         log.warning(
             "The scores of fold %s are left out: they were measured with other weights than %s.",
             fold.name,
-            weights.name,
+            name,
         )
         return None
-    return metrics
+    return _numbered(metrics) if hide_cases else metrics
 
 
 def _numbered(metrics: Metrics | InstanceMetrics) -> Metrics | InstanceMetrics:
@@ -129,14 +154,15 @@ def _numbered(metrics: Metrics | InstanceMetrics) -> Metrics | InstanceMetrics:
     return metrics.model_copy(update={"cases": tuple(cases), "missing": tuple(missing)})
 
 
-def _earlier(models: Path) -> Manifest | None:
-    file = models / MANIFEST
+def earlier_manifest(folder: Path) -> Manifest | None:
+    """The manifest of the bundle that a folder was unpacked from; None if it was not."""
+    file = folder / MANIFEST
     return Manifest.load(file, _REMEDY) if file.exists() else None
 
 
-def _training(card: ModelCard, folds: Sequence[FoldFolder], earlier: Manifest | None) -> TrainingData:
+def _training(card: ModelCard, folds: Sequence[FoldFolder], records: Sequence[FoldCases]) -> TrainingData:
     """What the card and the records of the folds say about the training."""
-    known = {} if earlier is None else {fold.fold: fold for fold in earlier.training.folds}
+    known = {fold.fold: fold for fold in records}
     return TrainingData(
         dataset=card.plan.dataset_name,
         cases=card.dataset.numTraining,

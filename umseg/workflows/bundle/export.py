@@ -18,11 +18,13 @@ from umseg.common.files import atomic_path, open_regular
 from umseg.common.names import require_name
 from umseg.common.processes.claims import claim
 from umseg.common.record import invalid
+from umseg.inference.best import load_best
 from umseg.inference.bundle.archive import CHUNK
 from umseg.inference.bundle.location import local_model
 from umseg.inference.bundle.manifest import ENDING, MANIFEST, BundledFile, Manifest, labels_of
+from umseg.workflows.bundle.choice import collect_choice
 from umseg.workflows.bundle.contents import Contents, collect
-from umseg.workspace import ModelFolder, WeightsName
+from umseg.workspace import ModelFolder, WeightsName, choice_file
 
 _REMEDY = "Wait until nothing writes to the model folder, and export it again."
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -69,13 +71,13 @@ def export_bundle(
     overwrite: bool = False,
     quiet: bool = False,
 ) -> Exported:
-    """Write a model as one file.
+    """Write a model, or several that ``umseg best`` chose, as one file.
 
     Args:
-        model: A model folder, another bundle, or a model on the hub.
+        model: A model folder, a ``best.json`` or its folder, another bundle, or a model on the hub.
         target: The file, whose name ends in ``.umseg``.
         name: Name of the model; None: that of the file.
-        folds: The folds; None: every trained one.
+        folds: The folds; None: every trained one, or those that ``best.json`` names.
         weights: Which weights of each fold. In the bundle they are its final ones.
         terms: What is to be said about the model.
         hide_cases: Whether validation cases are numbered rather than named in the scores.
@@ -88,9 +90,13 @@ def export_bundle(
     target = Path(target)
     _check_target(target, overwrite)
     name = require_name(target.stem if name is None else name, "The name of the bundle")
-    models = local_model(model, quiet=quiet)
-    with _held(models, folds):
-        contents = collect(models, folds, weights, hide_cases=hide_cases)
+    place = local_model(model, quiet=quiet)
+    choice = choice_file(place)
+    with _held([place] if choice is None else load_best(choice)[1], folds):
+        if choice is None:
+            contents = collect(place, folds, weights, hide_cases=hide_cases)
+        else:
+            contents = collect_choice(choice, folds, weights, hide_cases=hide_cases)
         manifest = _manifest(name, contents, terms or Terms())
         _write(target, manifest, contents)
     return Exported(manifest, contents)
@@ -108,10 +114,10 @@ def _check_target(target: Path, overwrite: bool) -> None:
 
 
 @contextlib.contextmanager
-def _held(models: Path, folds: Sequence[str] | None) -> Iterator[None]:
-    """Hold the folds against a training that would change them meanwhile."""
+def _held(models: Sequence[Path], folds: Sequence[str] | None) -> Iterator[None]:
+    """Hold the folds of model folders against a training that would change them meanwhile."""
     with contextlib.ExitStack() as held:
-        for fold in ModelFolder(models).folds():
+        for fold in (fold for folder in models for fold in ModelFolder(folder).folds()):
             if folds is None or fold.name in folds:
                 held.enter_context(claim(fold.path, "exports this fold"))
         yield
@@ -135,6 +141,7 @@ def _manifest(name: str, contents: Contents, terms: Terms) -> Manifest:
             **said,
             labels=labels_of(contents.card.dataset),
             training=contents.training,
+            members=contents.members,
             files=tuple(files),
         )
     except ValidationError as error:

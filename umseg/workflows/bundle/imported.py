@@ -16,7 +16,7 @@ from umseg.inference.bundle.archive import REMEDY, inside
 from umseg.inference.bundle.hub import fetch, hub_model, is_on_hub
 from umseg.inference.bundle.manifest import MANIFEST, Manifest
 from umseg.inference.bundle.unpack import Bundle, open_bundle
-from umseg.workspace import ModelFolder
+from umseg.workspace import ModelFolder, choice_file
 
 DEFAULT_ROOT = Path("umseg-models")
 """Folder of imported models."""
@@ -69,7 +69,8 @@ def _check_target(target: Path, overwrite: bool) -> None:
     """Refuse a folder that is not empty, unless it is an imported model that may be replaced."""
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
-    if not (target / MANIFEST).is_file() or not ModelFolder(target).card_file.is_file():
+    is_model = ModelFolder(target).card_file.is_file() or choice_file(target) is not None
+    if not (target / MANIFEST).is_file() or not is_model:
         raise UserError(
             "The output is there already, and it is no imported model.",
             file=target,

@@ -11,7 +11,7 @@ import yaml
 
 from umseg.common.text import by, counted, listed
 from umseg.inference.bundle.hub import SCHEME
-from umseg.inference.bundle.manifest import Manifest
+from umseg.inference.bundle.manifest import FoldCases, Manifest
 from umseg.models.card import ModelCard
 from umseg.workflows.bundle.scores import ScoreTable
 
@@ -89,18 +89,32 @@ def _introduction(manifest: Manifest, card: ModelCard) -> list[str]:
     most = 12
     shown = listed(names) if len(names) <= most else f"{len(names)} classes"
     channels = listed(map(_plain, manifest.training.channels))
-    folds = manifest.training.folds
-    networks = "One network" if len(folds) == 1 else f"{len(folds)} networks, whose outputs are averaged,"
-    verb = "was" if len(folds) == 1 else "were"
     objects = " Objects are numbered one by one." if card.dataset.task == "instance" else ""
-    cascade = " The model is a cascade: a first stage segments at low resolution." if card.first_stage else ""
-    spacing = by(card.configuration.spacing)
     return [
         f"The model segments {shown} in images with {counted(len(manifest.training.channels), 'channel')}: "
         f"{channels}.{objects}",
         "",
+        *_networks(manifest, card),
+    ]
+
+
+def _networks(manifest: Manifest, card: ModelCard) -> list[str]:
+    """What predicts: the folds of one model, or several models together."""
+    members = manifest.members or ()
+    if len(members) > 1:
+        lines = [f"* {_plain(member.name)}: {counted(len(member.folds), 'network')}" for member in members]
+        return [
+            f"{len(members)} models trained with umseg predict together; their probabilities are averaged.",
+            "",
+            *lines,
+        ]
+    folds = manifest.training.folds
+    networks = "One network" if len(folds) == 1 else f"{len(folds)} networks, whose outputs are averaged,"
+    verb = "was" if len(folds) == 1 else "were"
+    cascade = " The model is a cascade: a first stage segments at low resolution." if card.first_stage else ""
+    return [
         f"{networks} of the type `{card.model}` {verb} trained with umseg on the configuration "
-        f"`{card.configuration_name}`, at {spacing} mm per voxel.{cascade}",
+        f"`{card.configuration_name}`, at {by(card.configuration.spacing)} mm per voxel.{cascade}"
     ]
 
 
@@ -136,17 +150,23 @@ def _mean_std(mean: float, deviation: float, title: str) -> str:
 
 
 def _training(manifest: Manifest) -> list[str]:
-    data = manifest.training
-    rows = [
-        (fold.fold, *map(_number, (fold.training_cases, fold.validation_cases, fold.epochs, fold.iterations)))
-        for fold in data.folds
-    ]
+    data, members = manifest.training, manifest.members or ()
+    heads: tuple[str, ...] = ("fold", "training cases", "validation cases", "epochs", "iterations per epoch")
+    rows = [_fold(fold) for fold in data.folds]
+    if len(members) > 1:
+        heads = ("model", *heads)
+        rows = [(_plain(member.name), *_fold(fold)) for member in members for fold in member.folds]
     return [
         f"{_plain(data.dataset)}: {counted(data.cases, 'case')}. The median image has {by(data.median_shape)} voxels "
         f"of {by(data.median_spacing)} mm.",
         "",
-        *_table(("fold", "training cases", "validation cases", "epochs", "iterations per epoch"), rows),
+        *_table(heads, rows),
     ]
+
+
+def _fold(fold: FoldCases) -> tuple[str, ...]:
+    counts = (fold.training_cases, fold.validation_cases, fold.epochs, fold.iterations)
+    return (fold.fold, *map(_number, counts))
 
 
 def _usage(repository: str) -> list[str]:
