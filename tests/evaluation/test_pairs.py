@@ -122,12 +122,21 @@ def test_second_copies_are_skipped(folders: MakeFolders, caplog: pytest.LogCaptu
 
 def test_only_those_present(folders: MakeFolders, caplog: pytest.LogCaptureFixture) -> None:
     two = folders(["a.nii.gz", "c.nii.gz", "x.nii.gz"], [f"{case}.nii.gz" for case in "abcd"])
-    pairs, missing = find_pairs(*two, only_present=True)
+    pairs, missing = find_pairs(*two, missing="skip")
     assert ([pair.case for pair in pairs], missing) == (["a", "c"], ("b", "d"))
-    assert "2 of 4 reference cases have no prediction: b, d" in caplog.text
-    assert "1 predictions have no reference: x" in caplog.text
+    assert "2 of 4 reference cases have no prediction and are left out: b, d" in caplog.text
+    assert "Predictions without a reference are left out: x" in caplog.text
     with pytest.raises(UserError, match="No reference case has a prediction"):
-        find_pairs(*two, cases=["b"], only_present=True)
+        find_pairs(*two, cases=["b"], missing="skip")
+
+
+def test_missing_predictions_may_count(folders: MakeFolders, caplog: pytest.LogCaptureFixture) -> None:
+    two = folders(["a.nii.gz", "x.nii.gz"], ["a.nii.gz", "b.nii.gz"])
+    pairs, left_out = find_pairs(*two, missing="zero")
+    assert [(pair.case, pair.absent) for pair in pairs] == [("a", False), ("b", True)]
+    assert left_out == ()
+    assert "1 of 2 reference cases have no prediction and count as empty: b" in caplog.text
+    assert "Predictions without a reference are left out: x" in caplog.text
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -17,7 +18,11 @@ from umseg.cli.support.options import (
     worker_count,
 )
 from umseg.common.errors import UserError
+from umseg.common.registry import unknown_name
 from umseg.workspace import FoldFolder
+
+if TYPE_CHECKING:
+    from umseg.evaluation.pairs import Missing
 
 
 def evaluate(
@@ -54,10 +59,22 @@ def evaluate(
         str | None,
         typer.Option(help="Cases to score, e.g. case_1,case_7. [default: all; each must be in both folders]"),
     ] = None,
-    only_present: Annotated[
-        bool,
-        typer.Option("--only-present", help="Score the cases that are in both folders; say which are missing."),
-    ] = False,
+    missing: Annotated[
+        str,
+        typer.Option(
+            metavar="error|zero|skip",
+            help="What becomes of references without a prediction: an error; zero, they count as empty predictions; "
+            "skip, they are left out. With zero and skip predictions without a reference are left out.",
+        ),
+    ] = "error",
+    resample: Annotated[
+        str,
+        typer.Option(
+            metavar="no|nearest",
+            help="What becomes of predictions on another grid than their reference: no, they are refused; nearest, "
+            "each voxel of the reference's grid gets the label of the nearest one.",
+        ),
+    ] = "no",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a metrics.json or metrics.csv that umseg did not write.")
     ] = False,
@@ -73,6 +90,12 @@ def evaluate(
 
     folder = output or predictions
     _refuse_validation(folder)
+    for name, value, known in (
+        ("--missing", missing, ("error", "zero", "skip")),
+        ("--resample", resample, ("no", "nearest")),
+    ):
+        if value not in known:
+            raise unknown_name(f"value of {name}", value, known, name)
     if output is not None or predictions.is_dir():
         refuse_output(folder, overwrite)
     chosen = _names(choices["metrics"])
@@ -87,7 +110,8 @@ def evaluate(
         threshold=iou,
         border=border,
         cases=_names(cases),
-        only_present=only_present,
+        missing=cast("Missing", missing),
+        resample=resample == "nearest",
         workers=worker_count(workers),
         quiet=quiet,
     )
@@ -106,6 +130,11 @@ def metric_parameters() -> tuple[inspect.Parameter, ...]:
     text = f"Metrics, separated by commas: {', '.join(METRICS)}. [default: {','.join(DEFAULT_METRICS)}]"
     annotation = Annotated[str | None, typer.Option(help=text)]
     return (inspect.Parameter("metrics", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation),)
+
+
+def _check_choice(option: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise unknown_name(f"value of {option}", value, known, option)
 
 
 def _names(text: str | None) -> list[str] | None:

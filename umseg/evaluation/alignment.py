@@ -19,6 +19,7 @@ from umseg.dataset.io.orientation import stored_axes, turn_onto
 from umseg.dataset.io.source import Notice
 from umseg.dataset.training_case import turned
 from umseg.evaluation.pairs import Pair
+from umseg.evaluation.resampling import can_resample, resample_nearest
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,8 @@ class LabelPair:
         turned: The orientation in which the prediction is stored, and that of the reference, to which it was turned;
             None if both are stored along the same axes.
         notices: What the user should know about the two files.
+        absent: Whether there is no prediction, which counts as an empty one.
+        resampled: The grid on which the prediction is stored, if it was brought to that of the reference.
     """
 
     prediction: NDArray[np.signedinteger[Any]]
@@ -48,11 +51,17 @@ class LabelPair:
     aligned: bool
     turned: tuple[str, str] | None = None
     notices: tuple[Notice, ...] = ()
+    absent: bool = False
+    resampled: str | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What the record of the scores says about the two files."""
         notes = []
+        if self.absent:
+            notes.append("There is no prediction; it counts as an empty one.")
+        if self.resampled is not None:
+            notes.append(f"The prediction has another grid, {self.resampled}; it was resampled to the reference's.")
         if self.turned is not None:
             stored, axes = self.turned
             notes.append(f"The prediction is stored as {stored}; it was turned to the reference's axes, {axes}.")
@@ -120,14 +129,32 @@ def _tell(notices: Sequence[Notice]) -> None:
         log.warning("%s Label maps concerned: %d: %s. %s", problem, len(found), files, found[0].remedy)
 
 
-def read_pair(pair: Pair) -> LabelPair:
+def read_pair(pair: Pair, *, resample: bool = False) -> LabelPair:
     """Read both label maps.
+
+    Args:
+        pair: The files; without a prediction all its voxels are 0.
+        resample: Whether a prediction on another grid is brought to that of the reference (``resample_nearest``).
 
     Raises:
         UserError: A file is missing or damaged, or the two differ in shape or spacing, or they are stored along
             different axes and do not lie on the same grid in space.
     """
-    prediction, reference = read_label(pair.prediction), read_label(pair.reference)
+    reference = read_label(pair.reference)
+    unit: Unit = "mm" if reference.geometry.unit == "mm" else "px"
+    if pair.absent:
+        nothing = np.zeros_like(reference.array)
+        return LabelPair(nothing, reference.array, reference.spacing, unit, True, None, reference.notices, absent=True)
+    prediction = read_label(pair.prediction)
+    if (
+        resample
+        and _is_other_grid(pair, prediction, reference)
+        and can_resample(prediction.geometry, reference.geometry)
+    ):
+        found = resample_nearest(prediction, reference.geometry)
+        notices = (*prediction.notices, *reference.notices)
+        grid = f"{by(prediction.geometry.size)} voxels of {by(f'{size:g}' for size in prediction.geometry.spacing)} mm"
+        return LabelPair(found.array, reference.array, reference.spacing, unit, True, None, notices, resampled=grid)
     prediction, turned = _along_reference(prediction, reference, pair)
     _check_grid(prediction, reference, pair)
     stated = most_telling([reference.geometry, prediction.geometry])
@@ -142,15 +169,22 @@ def read_pair(pair: Pair) -> LabelPair:
     )
 
 
+def _is_other_grid(pair: Pair, prediction: LabelMap, reference: LabelMap) -> bool:
+    """Whether the prediction lies on another grid in space, however its axes are stored."""
+    turn = turn_onto(pair.prediction, prediction.geometry, pair.reference, reference.geometry)
+    if turn is None:
+        return True
+    along = turned(prediction, turn).geometry if turn else prediction.geometry
+    return along.size != reference.geometry.size or placement_difference(along, reference.geometry) is not None
+
+
 def _along_reference(prediction: LabelMap, reference: LabelMap, pair: Pair) -> tuple[LabelMap, tuple[str, str] | None]:
     """The prediction along the reference's axes, and both orientations if it had to be turned."""
     turn = turn_onto(pair.prediction, prediction.geometry, pair.reference, reference.geometry)
     if turn is not None and not turn:
         return prediction, None
-    stored, axes = (
-        str(stored_axes(path, label.geometry))
-        for path, label in ((pair.prediction, prediction), (pair.reference, reference))
-    )
+    files = ((pair.prediction, prediction), (pair.reference, reference))
+    stored, axes = (str(stored_axes(file, label.geometry)) for file, label in files)
     if turn is None:
         raise UserError(
             f"The prediction and the reference of case {pair.case} are stored along different axes, and do not lie on "
@@ -158,8 +192,8 @@ def _along_reference(prediction: LabelMap, reference: LabelMap, pair: Pair) -> t
             file=pair.prediction,
             found=f"{stored}, {_grid(prediction.geometry)}",
             expected=f"{axes}, {_grid(reference.geometry)}, as {pair.reference}, or the same grid along other axes",
-            remedy="Resample the prediction to the grid of the reference. If its header is wrong and its voxels are "
-            "those of the reference, copy the reference's header.",
+            remedy="Resample the prediction to the grid of the reference, for example by --resample nearest. If its "
+            "header is wrong and its voxels are those of the reference, copy the reference's header.",
         )
     return turned(prediction, turn), (stored, axes)
 
@@ -181,7 +215,8 @@ def _check_grid(prediction: LabelMap, reference: LabelMap, pair: Pair) -> None:
         file=pair.prediction,
         found=f"{quantity} {by(found)} (z, y, x)",
         expected=f"{quantity} {by(expected)}, as in {pair.reference}",
-        remedy="Export the prediction on the grid of the reference image.",
+        remedy="Export the prediction on the grid of the reference image; where both say where they lie in space, "
+        "--resample nearest brings it there.",
     )
 
 

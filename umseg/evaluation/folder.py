@@ -27,7 +27,7 @@ from umseg.evaluation.classes import (
 from umseg.evaluation.instance_pairs import IOU, evaluate_instances
 from umseg.evaluation.metrics.metric import Metric
 from umseg.evaluation.metrics.registry import DEFAULT_METRICS, choose_metrics
-from umseg.evaluation.pairs import Pair, find_pairs
+from umseg.evaluation.pairs import Missing, Pair, find_pairs
 from umseg.evaluation.records import CaseMetrics, InstanceMetrics, Metrics
 from umseg.kernels.labels.joint import count_jointly
 
@@ -49,7 +49,8 @@ def evaluate_folder(
     workers: int = 0,
     quiet: bool = False,
     cases: Collection[str] | None = None,
-    only_present: bool = False,
+    missing: Missing = "error",
+    resample: bool = False,
 ) -> Metrics | InstanceMetrics:
     """Score every label map of a folder against the reference of the same file name.
 
@@ -78,8 +79,11 @@ def evaluate_folder(
         quiet: Whether to show no progress bar.
         cases: Names of the cases to score (file names without ending); other files in either folder are left out. By
             default every file of the two folders must have its counterpart in the other.
-        only_present: Whether cases that are in one folder alone are left out; references without a prediction are named
-            in the result.
+        missing: What becomes of references without a prediction: an ``error``; ``zero``, they count as empty
+            predictions; or ``skip``, they are left out and named in the result. In the two last ones predictions
+            without a reference are left out.
+        resample: Whether predictions on another grid than their reference are brought to it, each voxel with the label
+            of the nearest one; otherwise they are refused.
 
     Returns:
         Scores per case and class, or per case and its objects, and their summary.
@@ -89,7 +93,7 @@ def evaluate_folder(
             label map has a value that is not in ``labels``; the metrics, labels or tolerances are not valid; an
             argument does not apply to this kind of label maps.
     """
-    pairs, missing = find_pairs(Path(predictions), Path(reference), file_ending, cases, only_present)
+    pairs, left_out = find_pairs(Path(predictions), Path(reference), file_ending, cases, missing)
     described = None if labels is not None else _description(Path(predictions), Path(reference))
     if instances or (described is not None and described.task == "instance"):
         options = {
@@ -106,8 +110,9 @@ def evaluate_folder(
             border=border or 0,
             workers=workers,
             quiet=quiet,
+            resample=resample,
         )
-        return objects.model_copy(update={"missing": missing})
+        return objects.model_copy(update={"missing": left_out})
     _refuse_options({"IoU threshold": threshold, "border": border}, "label maps of classes", reference)
     metrics = DEFAULT_METRICS if metrics is None else tuple(metrics)
     # Chosen before the label maps are read, so that a misspelt name is reported at once.
@@ -130,8 +135,9 @@ def evaluate_folder(
         tolerance=TOLERANCE if tolerance is None else tolerance,
         workers=workers,
         quiet=quiet,
+        resample=resample,
     )
-    return scores.model_copy(update={"missing": missing})
+    return scores.model_copy(update={"missing": left_out})
 
 
 def evaluate_pairs(
@@ -143,6 +149,7 @@ def evaluate_pairs(
     tolerance: Tolerance = TOLERANCE,
     workers: int = 0,
     quiet: bool = False,
+    resample: bool = False,
 ) -> Metrics:
     """Score label maps against references that lie anywhere; see ``evaluate_folder``.
 
@@ -154,6 +161,7 @@ def evaluate_pairs(
         tolerance: Tolerance of the NSD.
         workers: Number of processes; 0 works in this one.
         quiet: Whether to show no progress bar.
+        resample: Whether predictions on another grid are brought to that of their reference.
 
     Raises:
         UserError: As ``evaluate_folder``.
@@ -161,7 +169,7 @@ def evaluate_pairs(
     classes = make_classes(labels, ignore_label, pairs[0].reference.parent)
     tolerances = class_tolerances(tolerance, classes)
     chosen = choose_metrics(metrics)
-    score = functools.partial(_score_pair, classes=classes, tolerances=tolerances, metrics=chosen)
+    score = functools.partial(_score_pair, classes=classes, tolerances=tolerances, metrics=chosen, resample=resample)
     result = summarise(score_pairs(score, pairs, workers, quiet), classes, tolerances, chosen)
     if result.unit == "mixed":
         log.warning(
@@ -230,7 +238,8 @@ def _refuse_options(options: Mapping[str, object], kind: str, reference: Path) -
 
 def _foreground_values(pair: Pair) -> tuple[frozenset[int], frozenset[int]]:
     """The values of the prediction and those of the reference."""
-    return values_of(read_label(pair.prediction).array) - {0}, values_of(read_label(pair.reference).array) - {0}
+    predicted = frozenset[int]() if pair.absent else values_of(read_label(pair.prediction).array)
+    return predicted - {0}, values_of(read_label(pair.reference).array) - {0}
 
 
 def _warn_of_other_values(predicted: frozenset[int], reference: frozenset[int]) -> None:
@@ -245,9 +254,9 @@ def _warn_of_other_values(predicted: frozenset[int], reference: frozenset[int]) 
 
 
 def _score_pair(
-    pair: Pair, classes: Classes, tolerances: Mapping[str, float], metrics: Sequence[Metric]
+    pair: Pair, classes: Classes, tolerances: Mapping[str, float], metrics: Sequence[Metric], resample: bool
 ) -> ScoredPair[CaseMetrics]:
-    maps = read_pair(pair)
+    maps = read_pair(pair, resample=resample)
     values = count_jointly(maps.prediction, maps.reference)
     classes.check(values.first.tolist(), pair.prediction, is_reference=False)
     classes.check(values.second.tolist(), pair.reference, is_reference=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from umseg.common.errors import UserError
 from umseg.common.text import few, with_commas
@@ -14,6 +15,9 @@ from umseg.dataset.listing import is_folder, list_folder, refuse_lost
 from umseg.dataset.naming import second_copies
 
 log = logging.getLogger(__name__)
+
+Missing = Literal["error", "zero", "skip"]
+"""What becomes of a reference without a prediction."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +28,13 @@ class Pair:
         case: File name without its ending.
         prediction: The predicted label map.
         reference: The reference label map.
+        absent: Whether there is no prediction, which then counts as an empty one.
     """
 
     case: str
     prediction: Path
     reference: Path
+    absent: bool = field(default=False, kw_only=True)
 
 
 def find_pairs(
@@ -36,7 +42,7 @@ def find_pairs(
     reference: Path,
     file_ending: str | None = None,
     cases: Collection[str] | None = None,
-    only_present: bool = False,
+    missing: Missing = "error",
 ) -> tuple[tuple[Pair, ...], tuple[str, ...]]:
     """Pair the label maps of two folders by their file names.
 
@@ -49,7 +55,9 @@ def find_pairs(
         file_ending: Ending of the label maps in both folders, with the dot; None: the only one in the reference folder,
             and in the predictions any one.
         cases: Names of the cases to pair; None: all cases, each of which must be in both folders.
-        only_present: Whether cases that are in one folder alone are left out.
+        missing: What becomes of references without a prediction: an ``error``; ``zero``, they count as empty
+            predictions; or ``skip``, they are left out. In the two last ones predictions without a reference are left
+            out, too, and said.
 
     Returns:
         The pairs, sorted by case, and the reference cases that are left out, because they have no prediction.
@@ -65,12 +73,12 @@ def find_pairs(
     if not chosen:
         raise UserError("--cases names no case.", file=reference, remedy="Name at least one case.")
     _refuse_missing(chosen - set(references), "case of --cases", "cases of --cases", reference, ending)
-    missing = chosen - set(predicted)
+    absent = chosen - set(predicted)
     surplus = set(predicted) - set(references) if cases is None else set()
-    if not only_present:
-        _refuse_missing(missing, "reference case", "reference cases", predictions, ending)
+    if missing == "error":
+        _refuse_missing(absent, "reference case", "reference cases", predictions, ending)
         _refuse_missing(surplus, "predicted case", "predicted cases", reference, ending)
-    elif chosen <= missing:
+    elif chosen <= absent:
         raise UserError(
             "No reference case has a prediction.",
             file=predictions,
@@ -78,12 +86,18 @@ def find_pairs(
             expected=f"predictions of {few(sorted(chosen))}",
             remedy="Check that these are the right folders.",
         )
-    if missing:
-        log.warning("%d of %d reference cases have no prediction: %s", len(missing), len(chosen), few(sorted(missing)))
-    if only_present and surplus:
-        log.warning("%d predictions have no reference: %s", len(surplus), few(sorted(surplus)))
-    pairs = tuple(Pair(case, predicted[case], references[case]) for case in sorted(chosen - missing))
-    return pairs, tuple(sorted(missing))
+    if absent:
+        fate = "count as empty" if missing == "zero" else "are left out"
+        names = few(sorted(absent))
+        log.warning("%d of %d reference cases have no prediction and %s: %s", len(absent), len(chosen), fate, names)
+    if missing != "error" and surplus:
+        log.warning("Predictions without a reference are left out: %s", few(sorted(surplus)))
+    left_out = absent if missing == "skip" else set[str]()
+    pairs = tuple(
+        Pair(case, predicted.get(case, predictions / f"{case}{ending}"), references[case], absent=case in absent)
+        for case in sorted(chosen - left_out)
+    )
+    return pairs, tuple(sorted(left_out))
 
 
 def _refuse_missing(missing: Collection[str], one: str, many: str, folder: Path, ending: str) -> None:
@@ -95,8 +109,8 @@ def _refuse_missing(missing: Collection[str], one: str, many: str, folder: Path,
         file=folder,
         found="no " + few(case + ending for case in sorted(missing)),
         expected="a prediction for every reference and a reference for every prediction, under the same file name",
-        remedy="Add or remove files, choose the cases to score with --cases, or score those that are in both folders "
-        "with --only-present.",
+        remedy="Add or remove files, choose the cases to score with --cases, or say what becomes of the others: "
+        "--missing zero counts them as empty, --missing skip leaves them out.",
     )
 
 
