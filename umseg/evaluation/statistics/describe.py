@@ -4,33 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from umseg.common.record import Record
-from umseg.evaluation.records import Score
+from umseg.evaluation.records import Description
 from umseg.evaluation.statistics.intervals import Values, bootstrap_interval, mean_interval, median_interval
-
-
-class Description(Record):
-    """Scores over cases; NaN where there are too few. Intervals are those of 95 %.
-
-    Attributes:
-        n: Number of finite scores; only these are described.
-        mean: Their mean.
-        sd: Their sample standard deviation (divided by n - 1).
-        median: Their median.
-        quartiles: Their first and third quartile.
-        mean_t: Interval of the mean by Student's t.
-        mean_bootstrap: Interval of the mean by the percentile bootstrap.
-        median_order: Interval of the median by order statistics.
-    """
-
-    n: int
-    mean: Score
-    sd: Score
-    median: Score
-    quartiles: tuple[Score, Score]
-    mean_t: tuple[Score, Score]
-    mean_bootstrap: tuple[Score, Score]
-    median_order: tuple[Score, Score]
 
 
 def describe(scores: Values) -> Description:

@@ -13,6 +13,8 @@ from umseg.evaluation.statistics.intervals import Values
 EXACT_CASES = 16
 """Up to so many cases all signs are tried."""
 PERMUTATIONS = 20_000
+ROUNDING = 1e-12
+"""Part of a mean below which a deviation is that of rounding."""
 _TOGETHER = 2**22
 
 
@@ -81,6 +83,6 @@ def standardised_effect(differences: Values) -> float:
     if len(differences) < 2:
         return math.nan
     mean, deviation = float(differences.mean()), float(differences.std(ddof=1))
-    if deviation == 0:
+    if deviation <= ROUNDING * abs(mean):
         return 0.0 if mean == 0 else math.copysign(math.inf, mean)
     return mean / deviation

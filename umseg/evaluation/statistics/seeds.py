@@ -13,6 +13,7 @@ import numpy as np
 from scipy import stats
 
 from umseg.evaluation.statistics.intervals import LEVEL, Interval, Values
+from umseg.evaluation.statistics.paired import ROUNDING
 
 POWER = 0.8
 
@@ -47,7 +48,7 @@ class NestedDifference:
         parts = [(float(differences.var(ddof=1)) / count, count - 1)]
         parts += [(_variance(scores), len(scores) - 1) for scores in (first, second) if len(scores) > 1]
         variance = sum(part for part, _ in parts)
-        if variance == 0:
+        if math.sqrt(variance) <= ROUNDING * abs(mean):
             return cls(mean, 0.0, count - 1)
         return cls(mean, math.sqrt(variance), variance**2 / sum(part**2 / freedom for part, freedom in parts))
 
