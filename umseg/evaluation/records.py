@@ -227,7 +227,44 @@ class InstanceScores(Record):
     F1: Score
 
 
-class InstanceCase(Record):
+class ThresholdScores(Record):
+    """How well single objects are found and outlined, at one threshold of the intersection over union (IoU).
+
+    Attributes:
+        threshold: Smallest IoU of two objects that match.
+        TP: As in :class:`InstanceScores`, and so are FP, FN and F1.
+        AP: TP / (TP + FP + FN), the average precision of StarDist and Cellpose; NaN where neither map has an object.
+        SQ: Segmentation quality, the mean IoU of the matched objects; NaN where there is none.
+        PQ: Panoptic quality, SQ times F1 (the recognition quality); NaN where neither map has an object.
+    """
+
+    threshold: float
+    TP: int
+    FP: int
+    FN: int
+    F1: Score
+    AP: Score
+    SQ: Score
+    PQ: Score
+
+
+class ThresholdSummary(Record):
+    """The scores at one threshold over the cases.
+
+    Attributes:
+        threshold: Smallest IoU of two objects that match.
+        F1: Statistics over the evaluable cases, and so are AP and PQ.
+        total: Scores of the objects of all cases counted together.
+    """
+
+    threshold: float
+    F1: Statistic
+    AP: Statistic
+    PQ: Statistic
+    total: ThresholdScores
+
+
+class InstanceCase(SparseRecord):
     """One case of an instance task.
 
     Attributes:
@@ -238,7 +275,10 @@ class InstanceCase(Record):
         objects: The scores of its objects.
         Dice: DSC of all objects as one mask against all objects of the reference as another; NaN where both are empty.
         notes: As in :class:`CaseMetrics`.
+        thresholds: The scores of its objects at each threshold that was asked for; files of earlier versions have none.
     """
+
+    sparse = ("thresholds",)
 
     case: str
     shape: tuple[int, int, int]
@@ -247,6 +287,7 @@ class InstanceCase(Record):
     objects: InstanceScores
     Dice: Score
     notes: tuple[str, ...] = ()
+    thresholds: tuple[ThresholdScores, ...] = ()
 
 
 class InstanceMetrics(SparseRecord):
@@ -267,9 +308,10 @@ class InstanceMetrics(SparseRecord):
         weights: Hash of the weights that made the label maps, where a fold was validated; None elsewhere.
         missing: Reference cases that were left out, because they have no prediction.
         over_cases: F1, precision, recall and DSC over the cases.
+        thresholds: The scores at each threshold that was asked for, the first of which is ``threshold``.
     """
 
-    sparse = ("weights", "missing", "over_cases")
+    sparse = ("weights", "missing", "over_cases", "thresholds")
 
     schema_version: Literal[1] = 1
     task: Literal["instance"] = "instance"
@@ -287,6 +329,7 @@ class InstanceMetrics(SparseRecord):
     weights: str | None = None
     missing: tuple[str, ...] = ()
     over_cases: dict[str, Description] = Field(default_factory=dict)
+    thresholds: tuple[ThresholdSummary, ...] = ()
 
     @property
     def main_score(self) -> tuple[str, float]:
