@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
 from umseg.evaluation.aggregate import summarise_instances
-from umseg.evaluation.alignment import LabelPair, ScoredPair, read_pair, score_pairs
+from umseg.evaluation.alignment import LabelPair, Resample, ScoredPair, read_pair, score_pairs
 from umseg.evaluation.metrics.instances import instance_f1
 from umseg.evaluation.metrics.overlap import dice
 from umseg.evaluation.pairs import Pair
@@ -30,6 +30,7 @@ def evaluate_instances(
     border: int = 0,
     workers: int = 0,
     quiet: bool = False,
+    resample: Resample | None = None,
 ) -> InstanceMetrics:
     """Score instance maps, which number objects, against references that lie anywhere.
 
@@ -41,6 +42,7 @@ def evaluate_instances(
             both maps.
         workers: Number of processes; 0 works in this one.
         quiet: Whether to show no progress bar.
+        resample: As in ``read_pair``.
 
     Raises:
         UserError: A file is unreadable; two files differ in shape or spacing; a value is negative; the threshold or
@@ -53,24 +55,24 @@ def evaluate_instances(
             expected="an IoU above 0 and at most 1, and a border of at least 0 voxels",
             remedy="Correct --iou or --border.",
         )
-    score = functools.partial(_score_pair, threshold=threshold, border=border)
+    score = functools.partial(_score_pair, threshold=threshold, border=border, resample=resample)
     return summarise_instances(score_pairs(score, pairs, workers, quiet), object_name, threshold, border)
 
 
-def read_instances(pair: Pair) -> LabelPair:
+def read_instances(pair: Pair, resample: Resample | None = None) -> LabelPair:
     """Read both instance maps.
 
     Raises:
         UserError: As ``read_pair``, or a value is negative.
     """
-    maps = read_pair(pair)
+    maps = read_pair(pair, resample)
     for path, array in ((pair.prediction, maps.prediction), (pair.reference, maps.reference)):
         _refuse_negative(array, path)
     return maps
 
 
-def _score_pair(pair: Pair, threshold: float, border: int) -> ScoredPair[InstanceCase]:
-    maps = read_instances(pair)
+def _score_pair(pair: Pair, threshold: float, border: int, resample: Resample | None) -> ScoredPair[InstanceCase]:
+    maps = read_instances(pair, resample)
     case = InstanceCase(
         case=pair.case,
         shape=maps.shape,
@@ -80,7 +82,7 @@ def _score_pair(pair: Pair, threshold: float, border: int) -> ScoredPair[Instanc
         Dice=dice(maps.prediction > 0, maps.reference > 0),
         notes=maps.notes,
     )
-    return ScoredPair(case, maps.aligned, maps.turned, maps.notices)
+    return ScoredPair.of(case, maps)
 
 
 def _refuse_negative(array: NDArray[np.integer[Any]], path: Path) -> None:
