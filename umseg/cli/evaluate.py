@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -18,11 +17,12 @@ from umseg.cli.support.options import (
     worker_count,
 )
 from umseg.common.errors import UserError
-from umseg.common.registry import unknown_name
 from umseg.workspace import FoldFolder
 
 if TYPE_CHECKING:
+    from umseg.evaluation.alignment import Resample
     from umseg.evaluation.pairs import Missing
+    from umseg.evaluation.records import ProtocolName
 
 
 def evaluate(
@@ -66,19 +66,21 @@ def evaluate(
     missing: Annotated[
         str,
         typer.Option(
-            metavar="error|zero|skip",
-            help="What becomes of references without a prediction: an error; zero, they count as empty predictions; "
-            "skip, they are left out. With zero and skip predictions without a reference are left out.",
+            help="What becomes of references without a prediction: error; skip leaves them out; zero scores them as if "
+            "nothing had been predicted. All are named, as are predictions without a reference."
         ),
     ] = "error",
     resample: Annotated[
-        str,
+        str | None,
+        typer.Option(help="nearest: bring predictions on another grid onto that of their reference. [default: refuse]"),
+    ] = None,
+    protocol: Annotated[
+        str | None,
         typer.Option(
-            metavar="no|nearest",
-            help="What becomes of predictions on another grid than their reference: no, they are refused; nearest, "
-            "each voxel of the reference's grid gets the label of the nearest one.",
+            help="Score as the paper's tables: abdomen, endoscopy or microscopy, as published and corrected; paper: a "
+            "class that is in neither label map scores 1."
         ),
-    ] = "no",
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a metrics.json or metrics.csv that umseg did not write.")
     ] = False,
@@ -94,12 +96,6 @@ def evaluate(
 
     folder = output or predictions
     _refuse_validation(folder)
-    for name, value, known in (
-        ("--missing", missing, ("error", "zero", "skip")),
-        ("--resample", resample, ("no", "nearest")),
-    ):
-        if value not in known:
-            raise unknown_name(f"value of {name}", value, known, name)
     if output is not None or predictions.is_dir():
         refuse_output(folder, overwrite)
     chosen = _names(choices["metrics"])
@@ -115,14 +111,15 @@ def evaluate(
         border=border,
         cases=_names(cases),
         missing=cast("Missing", missing),
-        resample=resample == "nearest",
+        resample=cast("Resample | None", resample),
+        protocol=cast("ProtocolName | None", protocol),
         workers=worker_count(workers),
         quiet=quiet,
     )
     files = write_metrics(scores, folder)
     say(format_table(scores))
     say("Wrote " + " and ".join(str(file) for file in files) + ".")
-    if chosen is None and not isinstance(scores, InstanceMetrics):
+    if chosen is None and protocol is None and not isinstance(scores, InstanceMetrics):
         more = ["--metrics", ",".join(METRICS)]
         say(next_step("evaluate", "--predictions", predictions, "--reference", reference, more))
 
@@ -134,11 +131,6 @@ def metric_parameters() -> tuple[inspect.Parameter, ...]:
     text = f"Metrics, separated by commas: {', '.join(METRICS)}. [default: {','.join(DEFAULT_METRICS)}]"
     annotation = Annotated[str | None, typer.Option(help=text)]
     return (inspect.Parameter("metrics", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation),)
-
-
-def _check_choice(option: str, value: str, known: Sequence[str]) -> None:
-    if value not in known:
-        raise unknown_name(f"value of {option}", value, known, option)
 
 
 def _names(text: str | None) -> list[str] | None:

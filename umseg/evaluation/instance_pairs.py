@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
 from umseg.evaluation.aggregate import summarise_instances
-from umseg.evaluation.alignment import LabelPair, ScoredPair, read_pair, score_pairs
+from umseg.evaluation.alignment import LabelPair, Resample, ScoredPair, read_pair, score_pairs
 from umseg.evaluation.metrics.instances import at_threshold, count_objects
 from umseg.evaluation.metrics.objects import find_overlaps, match_objects
 from umseg.evaluation.pairs import Pair
@@ -32,7 +32,7 @@ def evaluate_instances(
     border: int = 0,
     workers: int = 0,
     quiet: bool = False,
-    resample: bool = False,
+    resample: Resample | None = None,
 ) -> InstanceMetrics:
     """Score instance maps, which number objects, against references that lie anywhere.
 
@@ -45,7 +45,7 @@ def evaluate_instances(
             both maps.
         workers: Number of processes; 0 works in this one.
         quiet: Whether to show no progress bar.
-        resample: Whether predictions on another grid are brought to that of their reference.
+        resample: As in ``read_pair``.
 
     Raises:
         UserError: A file is unreadable; two files differ in shape or spacing; a value is negative; the threshold or
@@ -64,20 +64,22 @@ def evaluate_instances(
     return summarise_instances(score_pairs(score, pairs, workers, quiet), object_name, thresholds[0], border)
 
 
-def read_instances(pair: Pair, *, resample: bool = False) -> LabelPair:
+def read_instances(pair: Pair, resample: Resample | None = None) -> LabelPair:
     """Read both instance maps.
 
     Raises:
         UserError: As ``read_pair``, or a value is negative.
     """
-    maps = read_pair(pair, resample=resample)
+    maps = read_pair(pair, resample)
     for path, array in ((pair.prediction, maps.prediction), (pair.reference, maps.reference)):
         _refuse_negative(array, path)
     return maps
 
 
-def _score_pair(pair: Pair, thresholds: Sequence[float], border: int, resample: bool) -> ScoredPair[InstanceCase]:
-    maps = read_pair(pair, resample=resample)
+def _score_pair(
+    pair: Pair, thresholds: Sequence[float], border: int, resample: Resample | None
+) -> ScoredPair[InstanceCase]:
+    maps = read_pair(pair, resample)
     values = count_jointly(maps.prediction, maps.reference)
     _refuse_negative(values.first, pair.prediction)
     _refuse_negative(values.second, pair.reference)
@@ -94,7 +96,7 @@ def _score_pair(pair: Pair, thresholds: Sequence[float], border: int, resample: 
         notes=maps.notes,
         thresholds=tuple(map(at_threshold, scores)),
     )
-    return ScoredPair(case, maps.aligned, maps.turned, maps.notices)
+    return ScoredPair.of(case, maps)
 
 
 def _dice(values: JointCounts) -> float:
