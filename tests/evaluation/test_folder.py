@@ -438,11 +438,11 @@ def test_masks_of_another_value_are_told(
     assert "0 and 255" in str(caught.value.remedy)
 
 
-def test_only_those_present(folders: Folders, block: np.ndarray) -> None:
+def test_cases_without_a_prediction_are_left_out(folders: Folders, block: np.ndarray) -> None:
     (folders[0] / "b.nii.gz").unlink()
     with pytest.raises(UserError, match="1 reference case has no label map"):
         evaluate(folders)
-    metrics = evaluate(folders, only_present=True)
+    metrics = evaluate(folders, missing="skip")
     assert [case.case for case in metrics.cases] == ["a", "c"]
     assert metrics.missing == ("b",)
     assert "Not scored, because there is no prediction: 1 case (b)." in format_table(metrics)

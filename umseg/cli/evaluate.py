@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -18,6 +18,11 @@ from umseg.cli.support.options import (
 )
 from umseg.common.errors import UserError
 from umseg.workspace import FoldFolder
+
+if TYPE_CHECKING:
+    from umseg.evaluation.alignment import Resample
+    from umseg.evaluation.pairs import Missing
+    from umseg.evaluation.records import ProtocolName
 
 
 def evaluate(
@@ -58,10 +63,24 @@ def evaluate(
         str | None,
         typer.Option(help="Cases to score, e.g. case_1,case_7. [default: all; each must be in both folders]"),
     ] = None,
-    only_present: Annotated[
-        bool,
-        typer.Option("--only-present", help="Score the cases that are in both folders; say which are missing."),
-    ] = False,
+    missing: Annotated[
+        str,
+        typer.Option(
+            help="What becomes of references without a prediction: error; skip leaves them out; zero scores them as if "
+            "nothing had been predicted. All are named, as are predictions without a reference."
+        ),
+    ] = "error",
+    resample: Annotated[
+        str | None,
+        typer.Option(help="nearest: bring predictions on another grid onto that of their reference. [default: refuse]"),
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            help="Score as the paper's tables: abdomen, endoscopy or microscopy, as published and corrected; paper: a "
+            "class that is in neither label map scores 1."
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a metrics.json or metrics.csv that umseg did not write.")
     ] = False,
@@ -91,14 +110,16 @@ def evaluate(
         threshold=None if iou is None else _thresholds(iou),
         border=border,
         cases=_names(cases),
-        only_present=only_present,
+        missing=cast("Missing", missing),
+        resample=cast("Resample | None", resample),
+        protocol=cast("ProtocolName | None", protocol),
         workers=worker_count(workers),
         quiet=quiet,
     )
     files = write_metrics(scores, folder)
     say(format_table(scores))
     say("Wrote " + " and ".join(str(file) for file in files) + ".")
-    if chosen is None and not isinstance(scores, InstanceMetrics):
+    if chosen is None and protocol is None and not isinstance(scores, InstanceMetrics):
         more = ["--metrics", ",".join(METRICS)]
         say(next_step("evaluate", "--predictions", predictions, "--reference", reference, more))
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
 from umseg.evaluation.aggregate import summarise_instances
-from umseg.evaluation.alignment import LabelPair, ScoredPair, read_pair, score_pairs
+from umseg.evaluation.alignment import LabelPair, Resample, ScoredPair, read_pair, score_pairs
 from umseg.evaluation.metrics.instances import at_threshold, count_objects
 from umseg.evaluation.metrics.objects import find_overlaps, match_objects
 from umseg.evaluation.pairs import Pair
@@ -32,6 +32,7 @@ def evaluate_instances(
     border: int = 0,
     workers: int = 0,
     quiet: bool = False,
+    resample: Resample | None = None,
 ) -> InstanceMetrics:
     """Score instance maps, which number objects, against references that lie anywhere.
 
@@ -44,6 +45,7 @@ def evaluate_instances(
             both maps.
         workers: Number of processes; 0 works in this one.
         quiet: Whether to show no progress bar.
+        resample: As in ``read_pair``.
 
     Raises:
         UserError: A file is unreadable; two files differ in shape or spacing; a value is negative; the threshold or
@@ -58,24 +60,26 @@ def evaluate_instances(
             expected="different IoU above 0 and at most 1, and a border of at least 0 voxels",
             remedy="Correct --iou or --border.",
         )
-    score = functools.partial(_score_pair, thresholds=thresholds, border=border)
+    score = functools.partial(_score_pair, thresholds=thresholds, border=border, resample=resample)
     return summarise_instances(score_pairs(score, pairs, workers, quiet), object_name, thresholds[0], border)
 
 
-def read_instances(pair: Pair) -> LabelPair:
+def read_instances(pair: Pair, resample: Resample | None = None) -> LabelPair:
     """Read both instance maps.
 
     Raises:
         UserError: As ``read_pair``, or a value is negative.
     """
-    maps = read_pair(pair)
+    maps = read_pair(pair, resample)
     for path, array in ((pair.prediction, maps.prediction), (pair.reference, maps.reference)):
         _refuse_negative(array, path)
     return maps
 
 
-def _score_pair(pair: Pair, thresholds: Sequence[float], border: int) -> ScoredPair[InstanceCase]:
-    maps = read_pair(pair)
+def _score_pair(
+    pair: Pair, thresholds: Sequence[float], border: int, resample: Resample | None
+) -> ScoredPair[InstanceCase]:
+    maps = read_pair(pair, resample)
     values = count_jointly(maps.prediction, maps.reference)
     _refuse_negative(values.first, pair.prediction)
     _refuse_negative(values.second, pair.reference)
@@ -92,7 +96,7 @@ def _score_pair(pair: Pair, thresholds: Sequence[float], border: int) -> ScoredP
         notes=maps.notes,
         thresholds=tuple(map(at_threshold, scores)),
     )
-    return ScoredPair(case, maps.aligned, maps.turned, maps.notices)
+    return ScoredPair.of(case, maps)
 
 
 def _dice(values: JointCounts) -> float:

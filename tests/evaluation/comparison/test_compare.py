@@ -30,7 +30,7 @@ def score(root: Path, name: str, wrong: int, *, cases: int = CASES, instances: b
         prediction[: wrong + number % 2] = 0
         for folder, array in ((root / "reference", reference), (root / name, prediction)):
             write_image(folder / f"case_{number}.nii.gz", array)
-    metrics = evaluate_folder(root / name, root / "reference", only_present=True, instances=instances, quiet=True)
+    metrics = evaluate_folder(root / name, root / "reference", missing="skip", instances=instances, quiet=True)
     write_metrics(metrics, root / name)
     return root / name
 
