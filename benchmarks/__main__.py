@@ -58,6 +58,10 @@ BENCHMARKS = {
         "time and memory of scoring label maps, compared with surface-distance, panoptica, MONAI and scikit-image",
         "a virtual environment with these packages",
     ),
+    "agreement": Benchmark(
+        "scores of masks, compared with those of six other packages",
+        "virtual environments with surface-distance, monai, panoptica, medpy, seg-metrics and SimpleITK",
+    ),
     "parity": Benchmark("losses and batches, compared with nnU-Net's number by number", f"{_HIPPOCAMPUS}, {_PEER}"),
     "scan": Benchmark(
         "the selective scan on a CPU, compared with a convolution on as many voxels and with a plain loop"

@@ -44,8 +44,12 @@ def evaluate(
         typer.Option("--instances", help="Label maps number objects. [default: as in dataset.json beside them]"),
     ] = False,
     iou: Annotated[
-        float | None,
-        typer.Option("--iou", help="Smallest intersection over union of two objects that match. [default: 0.5]"),
+        str | None,
+        typer.Option(
+            "--iou",
+            help="Smallest intersection over union of two objects that match; or several, as in 0.5,0.75, the first "
+            "of which is that of F1. [default: 0.5]",
+        ),
     ] = None,
     border: Annotated[
         int | None,
@@ -103,7 +107,7 @@ def evaluate(
         metrics=chosen,
         tolerance=None if tolerance is None else _tolerance(tolerance),
         instances=instances,
-        threshold=iou,
+        threshold=None if iou is None else _thresholds(iou),
         border=border,
         cases=_names(cases),
         missing=cast("Missing", missing),
@@ -132,6 +136,23 @@ def metric_parameters() -> tuple[inspect.Parameter, ...]:
 def _names(text: str | None) -> list[str] | None:
     """The names of a list that is separated by commas; None where the option is not given."""
     return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _thresholds(text: str) -> list[float]:
+    """The numbers of a list that is separated by commas.
+
+    Raises:
+        UserError: One is no number.
+    """
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise UserError(
+            "--iou is not a list of numbers.",
+            found=text,
+            expected="one number, or several separated by commas, as in 0.5,0.75,0.9",
+            remedy="Correct --iou.",
+        ) from None
 
 
 def _tolerance(text: str) -> float | list[float] | dict[str, float]:

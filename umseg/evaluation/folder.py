@@ -38,7 +38,7 @@ def evaluate_folder(
     ignore_label: int | None = None,
     tolerance: Tolerance | None = None,
     instances: bool = False,
-    threshold: float | None = None,
+    threshold: float | Sequence[float] | None = None,
     border: int | None = None,
     file_ending: str | None = None,
     workers: int = 0,
@@ -66,7 +66,8 @@ def evaluate_folder(
             all classes, or one per class in ascending order of the label values, with regions in the order of the
             labels, or by class name (1 for the others). 1 by default.
         instances: Whether label maps number objects, whatever ``dataset.json`` says: F1 instead of scores per class.
-        threshold: In an instance task: smallest intersection over union of two objects that match. 0.5 by default.
+        threshold: In an instance task: smallest intersection over union of two objects that match, or several, the
+            first of which is that of F1. 0.5 by default.
         border: In an instance task: width in voxels of the frame along the edges of the image; objects that reach into
             it are left out. 0 by default.
         file_ending: Ending of the label maps, with the dot. By default the one ending found in the reference folder;
@@ -113,7 +114,7 @@ def evaluate_folder(
             found.scored,
             protocol,
             described,
-            threshold=threshold,
+            threshold=_only_threshold(threshold),
             numbered=is_instance,
             workers=workers,
             quiet=quiet,
@@ -251,6 +252,19 @@ def _object_name(description: DatasetDescription | None) -> str:
         return "object"
     (name,) = (name for name, value in description.labels.items() if value != 0)
     return name
+
+
+def _only_threshold(threshold: float | Sequence[float] | None) -> float | None:
+    """The threshold of a protocol, which takes one."""
+    if not isinstance(threshold, Sequence):
+        return threshold
+    if len(threshold) != 1:
+        raise UserError(
+            "The protocol takes one IoU.",
+            found=", ".join(f"{value:g}" for value in threshold),
+            remedy="Give --iou one number, or leave out --protocol.",
+        )
+    return threshold[0]
 
 
 def _refuse_options(options: Mapping[str, object], kind: str, reference: Path) -> None:

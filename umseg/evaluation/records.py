@@ -265,6 +265,43 @@ class InstanceScores(Record):
     F1: Score
 
 
+class ThresholdScores(Record):
+    """How well single objects are found and outlined, at one threshold of the intersection over union (IoU).
+
+    Attributes:
+        threshold: Smallest IoU of two objects that match.
+        TP: As in :class:`InstanceScores`, and so are FP, FN and F1.
+        AP: TP / (TP + FP + FN), the average precision of StarDist and Cellpose; NaN where neither map has an object.
+        SQ: Segmentation quality, the mean IoU of the matched objects; NaN where there is none.
+        PQ: Panoptic quality, SQ times F1 (the recognition quality); NaN where neither map has an object.
+    """
+
+    threshold: float
+    TP: int
+    FP: int
+    FN: int
+    F1: Score
+    AP: Score
+    SQ: Score
+    PQ: Score
+
+
+class ThresholdSummary(Record):
+    """The scores at one threshold over the cases.
+
+    Attributes:
+        threshold: Smallest IoU of two objects that match.
+        F1: Statistics over the evaluable cases, and so are AP and PQ.
+        total: Scores of the objects of all cases counted together.
+    """
+
+    threshold: float
+    F1: Statistic
+    AP: Statistic
+    PQ: Statistic
+    total: ThresholdScores
+
+
 class PublishedObjects(InstanceScores):
     """How well single objects are found, as the published script of the cells counts and rounds (docs/metrics.md).
 
@@ -286,10 +323,11 @@ class InstanceCase(SparseRecord):
         objects: The scores of its objects.
         Dice: DSC of all objects as one mask against all objects of the reference as another; NaN where both are empty.
         notes: As in :class:`CaseMetrics`.
+        thresholds: The scores of its objects at each threshold that was asked for; files of earlier versions have none.
         published: The scores of the published script, by the protocol ``microscopy``.
     """
 
-    sparse = ("published",)
+    sparse = ("thresholds", "published")
 
     case: str
     shape: tuple[int, int, int]
@@ -298,6 +336,7 @@ class InstanceCase(SparseRecord):
     objects: InstanceScores
     Dice: Score
     notes: tuple[str, ...] = ()
+    thresholds: tuple[ThresholdScores, ...] = ()
     published: PublishedObjects | None = None
 
 
@@ -321,10 +360,11 @@ class InstanceMetrics(SparseRecord):
         missing_rule: Whether these were left out (skip) or scored as if nothing had been predicted (zero).
         surplus: Predictions without a reference, which were left out.
         over_cases: F1, precision, recall and DSC over the cases.
+        thresholds: The scores at each threshold that was asked for, the first of which is ``threshold``.
         protocol: The scores of the protocol, where one was chosen.
     """
 
-    sparse = ("weights", "missing", "missing_rule", "surplus", "over_cases", "protocol")
+    sparse = ("weights", "missing", "missing_rule", "surplus", "over_cases", "protocol", "thresholds")
 
     schema_version: Literal[1] = 1
     task: Literal["instance"] = "instance"
@@ -344,6 +384,7 @@ class InstanceMetrics(SparseRecord):
     missing_rule: Literal["skip", "zero"] = "skip"
     surplus: tuple[str, ...] = ()
     over_cases: dict[str, Description] = Field(default_factory=dict)
+    thresholds: tuple[ThresholdSummary, ...] = ()
     protocol: ProtocolScores | None = None
 
     @property

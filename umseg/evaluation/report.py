@@ -279,6 +279,12 @@ def _instance_notes(metrics: InstanceMetrics) -> list[str]:
         "A predicted object counts as found if its overlap (IoU) with a reference object is at least "
         f"{metrics.threshold:g}. {total.TP:,} found, {false_positives}, {total.FN:,} missed.",
         "DSC: overlap of all objects as one mask.",
+        *(
+            f"At an IoU of {entry.threshold:g}: F1 {_number(entry.F1.mean)}, AP {_number(entry.AP.mean)}, panoptic "
+            f"quality {_number(entry.PQ.mean)}; of all objects together F1 {_number(entry.total.F1)}, AP "
+            f"{_number(entry.total.AP)}, PQ {_number(entry.total.PQ)}."
+            for entry in metrics.thresholds
+        ),
     ]
     if metrics.border:
         notes.append(f"Objects that reach into the outermost {metrics.border} voxels of the image are left out of F1.")
