@@ -237,7 +237,7 @@ def _object_columns(metrics: InstanceMetrics) -> dict[_Key, _Column]:
 
 def _rules(metrics: Metrics | InstanceMetrics) -> dict[str, str]:
     """The rules by which scores were made, as far as they change them."""
-    rules = {"protocol": "none" if metrics.protocol is None else metrics.protocol.name}
+    rules: dict[str, str] = {"protocol": "none" if metrics.protocol is None else metrics.protocol.name}
     if isinstance(metrics, InstanceMetrics):
         return {**rules, "kind": "objects", "IoU": f"{metrics.threshold:g}", "border": f"{metrics.border}"}
     values = sorted(label if isinstance(label, tuple) else (label,) for label in metrics.labels.values())
