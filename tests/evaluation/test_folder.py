@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from tests.dataset.builder import write_image
 from tests.evaluation.conftest import Writer
@@ -446,6 +447,28 @@ def test_cases_without_a_prediction_are_left_out(folders: Folders, block: np.nda
     assert [case.case for case in metrics.cases] == ["a", "c"]
     assert metrics.missing == ("b",)
     assert "Not scored, because there is no prediction: 1 case (b)." in format_table(metrics)
+
+
+def test_predictions_along_other_axes_are_resampled(tmp_path: Path, block: np.ndarray) -> None:
+    """Twice as many voxels of half the size, stored along other axes: each has the label of the voxel it lies in."""
+    fine = np.repeat(np.repeat(np.repeat(block, 2, axis=0), 2, axis=1), 2, axis=2).astype(np.uint8)
+    for name, array, spacing in (("pred", fine, 0.5), ("ref", block.astype(np.uint8), 1.0)):
+        image = sitk.GetImageFromArray(array)
+        image.SetSpacing((spacing,) * 3)
+        # The first voxel's centre lies half a voxel behind the corner that both share.
+        image.SetOrigin((spacing / 2,) * 3)
+        (tmp_path / name).mkdir()
+        sitk.WriteImage(sitk.DICOMOrient(image, "PIR") if name == "pred" else image, str(tmp_path / name / "a.nii.gz"))
+    two = tmp_path / "pred", tmp_path / "ref"
+    with pytest.raises(UserError, match=r"different axes|differ in shape") as caught:
+        evaluate(two)
+    assert "--resample nearest" in str(caught.value.remedy)
+    metrics = evaluate(two, resample="nearest")
+    assert metrics.foreground_mean.scores["dsc"].mean == 1
+    (note,) = metrics.cases[0].notes
+    assert "spacing 0.5 x 0.5 x 0.5, origin" in note
+    same = evaluate((two[1], two[1]), resample="nearest")
+    assert same.cases[0].notes == ()
 
 
 def test_tolerances_by_name(folders: Folders) -> None:

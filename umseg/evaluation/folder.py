@@ -114,7 +114,7 @@ def evaluate_folder(
             found.scored,
             protocol,
             described,
-            threshold=_only(threshold, reference),
+            threshold=_only_threshold(threshold),
             numbered=is_instance,
             workers=workers,
             quiet=quiet,
@@ -254,21 +254,15 @@ def _object_name(description: DatasetDescription | None) -> str:
     return name
 
 
-def _only(threshold: float | Sequence[float] | None, reference: Path) -> float | None:
-    """The threshold of a protocol, which has one.
-
-    Raises:
-        UserError: There are several.
-    """
+def _only_threshold(threshold: float | Sequence[float] | None) -> float | None:
+    """The threshold of a protocol, which takes one."""
     if not isinstance(threshold, Sequence):
         return threshold
     if len(threshold) != 1:
-        found = ", ".join(f"{value:g}" for value in threshold)
         raise UserError(
-            "The protocol has one threshold of the IoU.",
-            file=reference,
-            found=found,
-            remedy="Name one with --iou, or leave out --protocol.",
+            "The protocol takes one IoU.",
+            found=", ".join(f"{value:g}" for value in threshold),
+            remedy="Give --iou one number, or leave out --protocol.",
         )
     return threshold[0]
 

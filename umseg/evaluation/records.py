@@ -364,7 +364,7 @@ class InstanceMetrics(SparseRecord):
         protocol: The scores of the protocol, where one was chosen.
     """
 
-    sparse = ("weights", "missing", "missing_rule", "surplus", "over_cases", "thresholds", "protocol")
+    sparse = ("weights", "missing", "missing_rule", "surplus", "over_cases", "protocol", "thresholds")
 
     schema_version: Literal[1] = 1
     task: Literal["instance"] = "instance"
