@@ -66,19 +66,25 @@ def evaluate(
     missing: Annotated[
         str,
         typer.Option(
-            help="What becomes of references without a prediction: error; skip leaves them out; zero scores them as if "
-            "nothing had been predicted. All are named, as are predictions without a reference."
+            metavar="error|zero|skip",
+            help="What becomes of references without a prediction: an error; zero, they are scored as if nothing had "
+            "been predicted; skip, they are left out. With zero and skip predictions without a reference are left out.",
         ),
     ] = "error",
     resample: Annotated[
         str | None,
-        typer.Option(help="nearest: bring predictions on another grid onto that of their reference. [default: refuse]"),
+        typer.Option(
+            metavar="nearest",
+            help="Bring predictions on another grid to that of their reference: each voxel gets the label of the "
+            "nearest one. [default: they are refused]",
+        ),
     ] = None,
     protocol: Annotated[
         str | None,
         typer.Option(
+            metavar="abdomen|endoscopy|microscopy|paper",
             help="Score as the paper's tables: abdomen, endoscopy or microscopy, as published and corrected; paper: a "
-            "class that is in neither label map scores 1."
+            "class that is in neither label map scores 1.",
         ),
     ] = None,
     overwrite: Annotated[

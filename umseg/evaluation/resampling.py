@@ -54,7 +54,8 @@ def _index_map(grid: Geometry, target: Geometry) -> tuple[NDArray[np.float64], N
     """The matrix and the offset that make an index (x, y[, z]) of the target an index of the grid."""
     if grid.unit == target.unit == "mm":
         to_grid = np.linalg.inv(_axes(grid))
-        return to_grid @ _axes(target), to_grid @ np.subtract(target.origin, grid.origin)
+        shift: NDArray[np.float64] = to_grid @ np.subtract(target.origin, grid.origin).astype(np.float64)
+        return to_grid @ _axes(target), shift
     ratio = np.divide(grid.size, target.size)
     offset: NDArray[np.float64] = ratio / 2 - 0.5
     return np.diag(ratio), offset
