@@ -9,12 +9,17 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 from benchmarks import __main__ as runner
 from benchmarks import common
 from benchmarks.__main__ import BENCHMARKS, DOCS, fill, main
 from benchmarks.common import FOLDER, RESULTS, Row
+from benchmarks.evaluating.blobs import blobs
+from benchmarks.evaluating.cells import cells
+from benchmarks.evaluating.organs import abdomen
+from umseg.evaluation import dice, score_objects
 
 NOT_RUN = {"__init__", "__main__", "common", "processes"}
 ROWS: list[Row] = [{"what": "scan", "ms": 12.345}, {"what": "loop", "ms": None}]
@@ -102,3 +107,17 @@ def test_recorded_runs_are_of_benchmarks_that_exist() -> None:
     for path in recorded:
         assert json.loads(path.read_text(encoding="utf-8"))["benchmark"] == path.stem
         assert path.stem in BENCHMARKS
+
+
+def test_generated_label_maps_hold_what_is_measured() -> None:
+    prediction, reference = abdomen((30, 128, 128), seed=0)
+    for label in (prediction, reference):
+        assert np.unique(label).tolist() == list(range(14))
+    assert 0.5 < dice(prediction == 1, reference == 1) < 1
+    found = score_objects(*cells(300, 100, seed=0), [0.5])[0]
+    assert (found.TP + found.FN, found.TP + found.FP) == (100, 100)
+    assert 50 < found.TP < 100
+    for seed in range(4):
+        first, second, spacing = blobs(seed)
+        assert 0.3 < dice(first, second) < 1
+        assert len(spacing) == first.ndim == 3

@@ -24,6 +24,7 @@ from umseg.evaluation.metrics.registry import DEFAULT_METRICS, choose_metrics
 from umseg.evaluation.pairs import Missing, Pair, find_pairs
 from umseg.evaluation.protocols.evaluate import evaluate_protocol
 from umseg.evaluation.records import CaseMetrics, InstanceMetrics, Metrics, ProtocolName, ProtocolScores
+from umseg.evaluation.undescribed import score_undescribed
 from umseg.kernels.labels.joint import count_jointly
 
 log = logging.getLogger(__name__)
@@ -142,7 +143,7 @@ def evaluate_folder(
             ignore_label = described.ignore_label if ignore_label is None else ignore_label
         scores = evaluate_pairs(
             found.scored,
-            find_labels(found.scored, ignore_label, workers, quiet) if labels is None else labels,
+            labels,
             metrics=metrics,
             ignore_label=ignore_label,
             tolerance=TOLERANCE if tolerance is None else tolerance,
@@ -162,7 +163,7 @@ def evaluate_folder(
 
 def evaluate_pairs(
     pairs: Sequence[Pair],
-    labels: Mapping[str, int | Collection[int]],
+    labels: Mapping[str, int | Collection[int]] | None,
     *,
     metrics: Sequence[str] = DEFAULT_METRICS,
     ignore_label: int | None = None,
@@ -176,7 +177,7 @@ def evaluate_pairs(
 
     Args:
         pairs: At least one.
-        labels: Class name to label value, or to the values of a region.
+        labels: Class name to label value, or to the values of a region. None: every value that occurs is a class.
         metrics: Names of the metrics.
         ignore_label: Value of the reference's voxels that nobody annotated.
         tolerance: Tolerance of the NSD.
@@ -188,18 +189,35 @@ def evaluate_pairs(
     Raises:
         UserError: As ``evaluate_folder``.
     """
-    classes = make_classes(labels, ignore_label, pairs[0].reference.parent)
-    tolerances = class_tolerances(tolerance, classes)
     chosen = choose_metrics(metrics)
-    score = functools.partial(
-        _score_pair,
-        classes=classes,
-        tolerances=tolerances,
-        metrics=chosen,
-        resample=resample,
-        both_empty=1.0 if protocol == "paper" else math.nan,
-    )
-    result = summarise(score_pairs(score, pairs, workers, quiet), classes, tolerances, chosen)
+    both_empty = 1.0 if protocol == "paper" else math.nan
+    if labels is None and isinstance(tolerance, int | float):
+        cases, classes = score_undescribed(
+            pairs,
+            metrics=chosen,
+            ignore_label=ignore_label,
+            tolerance=tolerance,
+            workers=workers,
+            quiet=quiet,
+            resample=resample,
+            both_empty=both_empty,
+        )
+        tolerances = class_tolerances(tolerance, classes)
+    else:
+        # Tolerances that differ between classes have to wait until all classes are known.
+        labels = find_labels(pairs, ignore_label, workers, quiet) if labels is None else labels
+        classes = make_classes(labels, ignore_label, pairs[0].reference.parent)
+        tolerances = class_tolerances(tolerance, classes)
+        score = functools.partial(
+            _score_pair,
+            classes=classes,
+            tolerances=tolerances,
+            metrics=chosen,
+            resample=resample,
+            both_empty=both_empty,
+        )
+        cases = score_pairs(score, pairs, workers, quiet)
+    result = summarise(cases, classes, tolerances, chosen)
     if protocol is not None:
         result = result.model_copy(update={"protocol": ProtocolScores(name=protocol, published={}, corrected={})})
     if result.unit == "mixed":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from umseg.common.processes.parallel import map_cases
 from umseg.common.text import few
@@ -31,8 +31,13 @@ def find_labels(
     names = [pair.case for pair in pairs]
     found = list(map_cases(_foreground_values, pairs, names, workers=workers, title="Finding labels", quiet=quiet))
     predicted, expected = (frozenset[int]().union(*sides) for sides in zip(*found, strict=True))
-    _warn_of_other_values(predicted, expected)
-    return {str(value): value for value in sorted(predicted | expected) if value != ignore_label}
+    return name_values(predicted, expected, ignore_label)
+
+
+def name_values(predicted: Set[int], reference: Set[int], ignore_label: int | None) -> dict[str, int]:
+    """The values of all predictions and references under the names "1", "2", ...; log if they have none in common."""
+    _warn_of_other_values(predicted, reference)
+    return {str(value): value for value in sorted(predicted | reference) if value != ignore_label}
 
 
 def _foreground_values(pair: Pair) -> tuple[frozenset[int], frozenset[int]]:
@@ -41,7 +46,7 @@ def _foreground_values(pair: Pair) -> tuple[frozenset[int], frozenset[int]]:
     return predicted - {0}, values_of(read_label(pair.reference).array) - {0}
 
 
-def _warn_of_other_values(predicted: frozenset[int], reference: frozenset[int]) -> None:
+def _warn_of_other_values(predicted: Set[int], reference: Set[int]) -> None:
     """Say that all scores will be 0 because the two folders name their classes by different values."""
     if predicted and reference and not predicted & reference:
         log.warning(
