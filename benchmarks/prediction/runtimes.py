@@ -1,6 +1,7 @@
 """Prediction of a folder by torch and by onnxruntime, with the same weights, start-up included.
 
-    python -m benchmarks.runtimes MODEL IMAGES --scratch FOLDER [--fold 0] [--repeats 3] [--python VENV/bin/python]
+    python -m benchmarks.prediction.runtimes MODEL IMAGES --scratch FOLDER [--fold 0] [--repeats 3]
+                                             [--python VENV/bin/python]
 
 MODEL is a trained model folder, IMAGES a folder of .nii.gz images. All sides run alternately, in separate processes and
 on the CPU: torch in both number formats, onnxruntime with the same pre- and post-processing, and the exported program,
