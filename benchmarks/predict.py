@@ -6,8 +6,8 @@
 Parts:
 
 reference  all logits in double precision and the whole image in memory give the same labels
-memory     a CT of 512x512x600 voxels, file to file: resident memory, what is said of it beforehand, and export;
-           beside KonfAI's engine
+memory     a CT of 512x512x600 voxels, file to file: resident memory, what is said of it beforehand, and export
+konfai     the same CT and models in KonfAI's engine, after the part memory
 peer       hippocampus with weights that nnU-Net trained: equal voxels, CPU time and memory beside nnUNetv2_predict and
            KonfAI's engine
 pictures   small pictures per second, beside nnU-Net and beside the network alone
@@ -29,7 +29,7 @@ from benchmarks.prediction import bounds, faults, konfai, peers, reference
 from benchmarks.prediction.confidence import held_out
 from benchmarks.prediction.verdict import at_least, at_most, told
 
-PARTS = ("reference", "memory", "peer", "pictures", "faults", "confidence")
+PARTS = ("reference", "memory", "konfai", "peer", "pictures", "faults", "confidence")
 _MOST_SECONDS, _MOST_GIGABYTES = 900, 14
 """What KonfAI may take on the hippocampus before it is ended."""
 
@@ -73,11 +73,17 @@ def _rows(part: str, options: argparse.Namespace) -> Iterator[Row]:
     if part == "reference":
         yield from reference.rows(scratch)
     elif part == "memory":
-        yield from bounds.rows(scratch, options.data, options.settings, options.slices, options.konfai)
+        yield from bounds.rows(scratch, options.data, options.settings, options.slices)
     elif part == "faults":
         yield from faults.rows(scratch, options.kills, options.seed)
     elif part == "confidence":
         yield from _confidence(options.models, scratch)
+    elif part == "konfai":
+        if options.konfai is None:
+            yield told(part, "the same CT", "left out: no --konfai")
+        else:
+            memory = options.scratch.absolute() / "memory"
+            yield from bounds.beside(memory, options.settings, options.slices, options.konfai.absolute())
     elif options.peer is None:
         yield told(part, "nnU-Net", "left out: no --peer")
     elif part == "peer":
@@ -104,7 +110,7 @@ def _peer(options: argparse.Namespace, scratch: Path) -> Iterator[Row]:
         yield told("peer", f"{sides.title}: KonfAI", "left out: no --konfai")
         return
     settings = konfai.prepare(sides.imported, sides.images, scratch / "konfai", step=0.5)
-    run = konfai.run(options.konfai, settings, _MOST_SECONDS, _MOST_GIGABYTES)
+    run = konfai.run(options.konfai.absolute(), settings, _MOST_SECONDS, _MOST_GIGABYTES)
     cost = f"{run.seconds:.1f} s, {run.cpu:.1f} s of CPU, {1000 * run.gigabytes:.0f} MB"
     equal = "" if run.error else f"; {100 * konfai.equal_voxels(run, scratch / 'theirs'):.4f} % of voxels as nnU-Net"
     yield told("peer", f"{sides.title}: KonfAI", run.error or cost + equal)

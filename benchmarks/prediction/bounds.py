@@ -60,17 +60,21 @@ SETTINGS = {
 }
 
 
-def rows(scratch: Path, data: Path, names: Sequence[str], slices: int, peer: Path | None) -> Iterator[Row]:
-    """Rows on each of the named settings; ``peer`` is an environment with KonfAI, if there is one."""
+def rows(scratch: Path, data: Path, names: Sequence[str], slices: int) -> Iterator[Row]:
+    """Rows on each of the named settings."""
     ct = scratch / f"ct_{slices}"
     if not (ct / "ct_0000.nii.gz").exists():
         write_ct(ct / "ct_0000.nii.gz", (slices, 512, 512))
     for name in names:
-        setting, folder = SETTINGS[name], scratch / f"random_{name}"
-        _write_model(setting, folder / "model", data)
-        yield from _of(setting, folder, ct)
-        if setting.beside_peer:
-            yield _beside(setting, folder, ct, peer)
+        _write_model(SETTINGS[name], scratch / f"random_{name}" / "model", data)
+        yield from _of(SETTINGS[name], scratch / f"random_{name}", ct)
+
+
+def beside(scratch: Path, names: Sequence[str], slices: int, peer: Path) -> Iterator[Row]:
+    """The same weights and the same image in KonfAI's engine, after ``rows``; ``peer`` is an environment with it."""
+    for name in names:
+        if SETTINGS[name].beside_peer:
+            yield _beside(SETTINGS[name], scratch / f"random_{name}", scratch / f"ct_{slices}", peer)
 
 
 def _write_model(setting: Setting, folder: Path, data: Path) -> None:
@@ -96,21 +100,21 @@ def _of(setting: Setting, folder: Path, ct: Path) -> Iterator[Row]:
     else:
         yield fact("memory", f"{title}: what is said beforehand", "nothing", "the memory that it needs", False)
     export = sum(stage.stop - stage.start for stage in measured.stages if stage.name.startswith("LabelExport"))
-    yield told("memory", f"{title}: whole run", f"{measured.seconds:.0f} s, of which export {export:.1f} s")
+    yield told(
+        "memory", f"{title}: whole run", f"{measured.seconds:.0f} s, {measured.cpu:.0f} s of CPU, export {export:.1f} s"
+    )
     if setting.export:
         yield at_most("memory", f"{title}: export", export, 5, "s")
         yield at_most("memory", f"{title}: export of all", 100 * export / measured.seconds, 10, "%")
 
 
-def _beside(setting: Setting, folder: Path, ct: Path, peer: Path | None) -> Row:
-    """The same weights and the same image in KonfAI's engine."""
-    title = f"{setting.title}: KonfAI"
-    if peer is None:
-        return told("memory", title, "left out: no --konfai")
-    settings = konfai.prepare(folder / "model", ct, folder / "konfai", STEP)
-    run = konfai.run(peer, settings, _PEER_SECONDS, _PEER_GIGABYTES)
-    cost = f"{run.seconds:.0f} s, {run.gigabytes:.2f} GB"
+def _beside(setting: Setting, folder: Path, ct: Path, peer: Path) -> Row:
+    run = konfai.run(
+        peer, konfai.prepare(folder / "model", ct, folder / "konfai", STEP), _PEER_SECONDS, _PEER_GIGABYTES
+    )
+    cost = f"{run.seconds:.0f} s, {run.cpu:.0f} s of CPU, {run.gigabytes:.2f} GB"
     if run.error:
-        return told("memory", title, f"{run.error} ({cost})")
-    equal = 100 * konfai.equal_voxels(run, folder / "out")
-    return told("memory", title, f"{cost}, {equal:.3f} % of voxels equal")
+        return told("konfai", setting.title, f"{run.error} ({cost})")
+    return told(
+        "konfai", setting.title, f"{cost}, {100 * konfai.equal_voxels(run, folder / 'out'):.3f} % of voxels equal"
+    )

@@ -7,7 +7,6 @@ KonfAI have it, because its environment has no umseg. Normalisation, resampling,
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import time
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ import SimpleITK as sitk
 import torch
 from torch import nn
 
-from benchmarks.processes import proportional_size, tree
+from benchmarks.processes import cpu_of_children, proportional_size, tree
 from umseg.inference.model import LoadedModel
 from umseg.inference.options import LoadOptions
 from umseg.models.norm import InstanceNormAct
@@ -111,7 +110,7 @@ def run(venv: Path, settings: Path, most_seconds: float, most_gigabytes: float) 
     scratch = settings.parent
     script = scratch / "run.py"
     script.write_text(SCRIPT)
-    start, before, peak, error = time.perf_counter(), _cpu_of_children(), 0.0, ""
+    start, before, peak, error = time.perf_counter(), cpu_of_children(), 0.0, ""
     with (scratch / "log").open("w") as log:
         command = [str(venv / "bin" / "python"), str(script), str(settings)]
         process = subprocess.Popen(command, cwd=scratch, stdout=log, stderr=log)
@@ -127,7 +126,7 @@ def run(venv: Path, settings: Path, most_seconds: float, most_gigabytes: float) 
     if not error and code:
         last = (scratch / "log").read_text().strip().splitlines()[-1:]
         error = f"exit status {code}: {' '.join(last)}"
-    return Run(time.perf_counter() - start, _cpu_of_children() - before, peak, error, scratch / "out")
+    return Run(time.perf_counter() - start, cpu_of_children() - before, peak, error, scratch / "out")
 
 
 def equal_voxels(run: Run, reference: Path) -> float:
@@ -138,11 +137,6 @@ def equal_voxels(run: Run, reference: Path) -> float:
         one, two = (sitk.GetArrayFromImage(sitk.ReadImage(str(file))) for file in (path, other))
         equal, total = equal + int(np.count_nonzero(one == two)), total + one.size
     return equal / total
-
-
-def _cpu_of_children() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def _transforms(model: LoadedModel) -> list[tuple[str, dict[str, Any]]]:
