@@ -24,6 +24,7 @@ from typing import Any
 import psutil
 
 from benchmarks.common import Row, module_command, show
+from benchmarks.processes import cpu_of_children
 
 SECONDS_BETWEEN_SAMPLES = 0.005
 STAGES = (
@@ -68,6 +69,7 @@ class Measured:
 
     Attributes:
         seconds: Wall time.
+        cpu: CPU seconds; 0 on Windows.
         peak: Largest resident memory, bytes: that of the system's own count on Linux, else of the samples.
         stages: Its stages, in the order of their beginnings.
         code: Exit code.
@@ -75,6 +77,7 @@ class Measured:
     """
 
     seconds: float
+    cpu: float
     peak: int
     stages: tuple[Stage, ...]
     code: int
@@ -91,14 +94,16 @@ def run_predict(arguments: Sequence[str]) -> Measured:
         with (Path(folder) / "text").open("w+", encoding="utf-8") as errors:
             process = subprocess.Popen(command, env=environment, stderr=errors)
             samples: list[tuple[float, int]] = []
+            before = cpu_of_children()
             peak = sample(process, samples)
+            cpu = cpu_of_children() - before
             seconds = time.perf_counter() - start
             errors.seek(0)
             text = errors.read()
         lines = marks.read_text(encoding="utf-8").splitlines() if marks.exists() else []
     spans = [tuple(json.loads(line)) for line in lines]
     stages = sorted((_stage(span[0], span[1], span[2], samples) for span in spans), key=lambda stage: stage.start)
-    return Measured(seconds, peak, tuple(stages), process.returncode, text)
+    return Measured(seconds, cpu, peak, tuple(stages), process.returncode, text)
 
 
 def sample(process: subprocess.Popen[Any], samples: list[tuple[float, int]]) -> int:
