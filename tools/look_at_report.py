@@ -157,7 +157,7 @@ def _case(page: Page, problems: list[str], shot: _Shots) -> dict[str, Any]:
     if [entry["rating"] for entry in entries] != [2] or "<b>" not in entries[0]["note"]:
         problems.append("the ratings are not saved")
     page.reload()
-    if "rated 2" not in page.locator(".card", has_text=name).first.inner_text():
+    if "rated 2" not in (page.locator(".card", has_text=name).first.locator(".rated").text_content() or ""):
         problems.append("the ratings are gone after the page is opened again")
     return found
 
@@ -183,7 +183,7 @@ def _accessible(page: Page, axe: Path, problems: list[str]) -> dict[str, Any]:
         page.evaluate(axe.read_text(encoding="utf-8"))
         for violation in page.evaluate("async () => (await axe.run()).violations"):
             found[violation["impact"]] = found.get(violation["impact"], 0) + len(violation["nodes"])
-            text = f"axe, {state}: {violation['impact']} {violation['id']}: {violation['nodes'][0]['html'][:160]}"
+            text = f"axe, {state}: {violation['impact']} {violation['id']}: {violation['nodes'][0]['html'][:160]} {violation['nodes'][0]['any'][0]['message'] if violation['nodes'][0]['any'] else ''}"
             if violation["impact"] in ("serious", "critical"):
                 problems.append(text)
             else:

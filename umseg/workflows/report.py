@@ -12,6 +12,7 @@ from umseg.common.files import write_csv, write_text
 from umseg.common.processes.parallel import map_cases
 from umseg.common.text import counted, few
 from umseg.dataset.description import DatasetDescription
+from umseg.dataset.io.images import read_geometry
 from umseg.reports.page.contents import Report, report_page
 from umseg.reports.page.ratings import REMEDY, Ratings, format_agreement, merged_rows, reviewer_names
 from umseg.workflows.report_cases import CaseJob, draw_case
@@ -149,7 +150,8 @@ def _jobs(found: Sequence[Found], order: Sequence[str], options: PageOptions) ->
     references = {case: file for entry in found for case, file in entry.references.items()}
     shown = [case for case in order if case in images and any(case in entry.predictions for entry in found)]
     shown = shown[: options.pictures]
-    volumes = min(options.volumes, len(shown))
+    solid = bool(shown) and read_geometry(images[shown[0]][0]).shape[0] > 1
+    volumes = min(options.volumes, len(shown)) if solid else 0
     room = int(options.megabytes * 1e6) - _OF_TEXT - _OF_CASE * len(order) - (_VIEWER if volumes else 0)
     for_planes = max(room, 0) * (2 if volumes else 4) // 5
     shown = shown[: max(1, for_planes // _LEAST_PICTURE)]

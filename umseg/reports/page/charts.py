@@ -14,7 +14,7 @@ from umseg.reports.page.scores import Spread
 from umseg.reports.page.svg import ROW, Scale, chart, element, number, span
 
 WIDTH = 560
-_LEFT, _RIGHT, _BOTTOM = 118, 14, 34
+_LEFT, _RIGHT, _BOTTOM = 130, 14, 34
 _STRIP = 30
 _MOST_NAMED = 2000
 """Number of points up to which each has its name."""
@@ -26,12 +26,14 @@ class Strip:
     """A row of a distribution: one class in one source.
 
     Attributes:
-        name: What stands at its left.
+        name: What it is.
+        label: What stands at its left; empty where the strip above has the same class.
         values: Case to score.
         source: Number of the source, which chooses the colour and the shape.
     """
 
     name: str
+    label: str
     values: Mapping[str, float]
     source: int = 0
 
@@ -79,7 +81,7 @@ def _in_words(strip: Strip) -> str:
 def _strip(strip: Strip, scale: Scale, middle: float, named: bool) -> list[Markup]:
     colour = f"#{codes(strip.source + 1)[-1]}"
     parts = [
-        element("text", text=_short(strip.name, 18), x=_LEFT - 10, y=middle + 4, text_anchor="end", class_="name"),
+        element("text", text=_short(strip.label, 18), x=_LEFT - 10, y=middle + 4, text_anchor="end", class_="name"),
     ]
     spread = Spread.of(strip.values.values())
     if not spread.count:

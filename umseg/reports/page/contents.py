@@ -99,17 +99,19 @@ def report_page(report: Report) -> str:
     text = methods(
         [(s.name, s.training, s.scores, _has_confidence(s)) for s in report.sources], umseg.__version__
     )
-    table = _case_table(report, order)
+    summary = _summary(report)
+    left, right = _charts(report, summary["wide"])
     context = {
         "title": report.title,
         "version": umseg.__version__,
         "subtitle": _subtitle(report, order),
         "report": report,
         "figures": list(_key_figures(report)),
-        "summary": _summary(report),
-        "charts": _charts(report),
+        "summary": summary,
+        "left": left,
+        "right": right,
         "cards": [_card(report, case) for case in order],
-        "table": table,
+        "table": _case_table(report, order),
         "trainings": list(_trainings(report)),
         "methods": text,
         "grades": GRADES,
@@ -135,18 +137,16 @@ def _subtitle(report: Report, order: Sequence[str]) -> str:
 
 
 def _key_figures(report: Report) -> Iterator[dict[str, str]]:
-    """The numbers at the top: means of the first three metrics over cases, of every source."""
-    for source in report.sources:
-        if source.scores is None:
-            continue
-        for column in source.scores.columns[:3]:
+    """The numbers at the top, of a single source: its first three metrics."""
+    for source in report.sources if len(report.sources) == 1 else ():
+        for column in () if source.scores is None else source.scores.columns[:3]:
             mean = _class_mean(source.scores, column)
             spread = Spread.of(source.scores.values(column.key).values())
             interval = "" if spread.interval is None else "95 % CI {} to {}".format(
                 *(_text(end, column.digits) for end in spread.interval)
             )
             yield {
-                "name": column.title if len(report.sources) == 1 else f"{source.name}: {column.title}",
+                "name": column.title,
                 "value": _text(mean, column.digits),
                 "note": interval,
                 "meaning": column.meaning,
@@ -173,8 +173,9 @@ def _summary(report: Report) -> dict[str, Any]:
             cells = [
                 _cell(spreads[place][column.key], column, place in best.get(column.key, ())) for column in columns
             ]
-            rows.append({"name": name, "source": source.name, "cells": cells, "mean": name == MEAN})
-    return {"columns": columns, "rows": rows, "several": len(report.sources) > 1}
+            rows.append({"name": name, "source": source.name, "cells": cells, "span": 0 if place else len(entries)})
+    several = len(report.sources) > 1
+    return {"columns": columns, "rows": rows, "several": several, "wide": several or len(columns) > 3}
 
 
 def _spreads(scores: Scores, columns: Sequence[Column], name: str) -> dict[str, Spread]:
@@ -213,13 +214,14 @@ def _cell(spread: Spread, column: Column, best: bool) -> dict[str, Any]:
     }
 
 
-def _charts(report: Report) -> list[list[dict[str, Any]]]:
-    """The charts of scores, each with a heading and a caption; those of a list stand below each other."""
+def _charts(report: Report, wide: bool) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The charts of the left and of the right column; a table that is not wide stands above the left ones."""
     if not report.scored:
-        return []
+        return [], []
     columns = list({column.key: column for scores in report.scored for column in scores.columns}.values())
-    below = [_distribution(report, column) for column in columns[:2]]
-    return [below, *([chart] for chart in (*_by_size(report, columns[0]), *_by_confidence(report)))]
+    by_class = [_distribution(report, column) for column in columns[:2]]
+    by_size, by_confidence = list(_by_size(report, columns[0])), list(_by_confidence(report))
+    return (by_class, by_size + by_confidence) if wide else (by_size, by_class + by_confidence)
 
 
 def _distribution(report: Report, column: Column) -> dict[str, Any]:
@@ -228,15 +230,21 @@ def _distribution(report: Report, column: Column) -> dict[str, Any]:
     for name in _shown_classes(report, column):
         for number, source in enumerate(report.sources):
             if source.scores is not None and name in source.scores.classes and column in source.scores.columns:
-                label = f"{name}, {source.name}" if several else name
-                strips.append(charts.Strip(label, source.scores.values(column.key, name), number))
+                first = not strips or not strips[-1].name.startswith(f"{name}, ")
+                full = f"{name}, {source.name}" if several else name
+                values = source.scores.values(column.key, name)
+                strips.append(charts.Strip(full, name if first else "", values, number))
     bounds = (0.0, 1.0) if column.better == "higher" and not column.title.endswith(")") else None
     return {
         "title": f"{column.title} by class",
         "svg": charts.distributions(column.title, strips, bounds),
-        "caption": "A point is a case; the box spans the quartiles, the line is the median. " + column.meaning,
+        "caption": "A point is a case; the box spans the quartiles, the line is the median. " + _sentence(column.meaning),
         "legend": charts.legend([source.name for source in report.sources]) if several else "",
     }
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _shown_classes(report: Report, column: Column) -> list[str]:

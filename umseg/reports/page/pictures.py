@@ -65,6 +65,7 @@ class PlanePicture:
 
     Attributes:
         title: Which plane it is.
+        place: Which slice it is, as in "z = 14 of 32"; empty for an image of a single slice.
         ratio: Width over height, in the unit of the spacing.
         layers: ``image``, ``reference``, ``prediction-N`` and ``error-N`` of the Nth source, as data URIs.
         edges: Letters of the patient's sides at the left, right, top and bottom edge; empty where they are unknown.
@@ -72,6 +73,7 @@ class PlanePicture:
     """
 
     title: str
+    place: str
     ratio: float
     layers: Mapping[str, str]
     edges: str = ""
@@ -182,8 +184,6 @@ def _window(maps: Maps, box: Sequence[slice]) -> tuple[float, float]:
     for known in maps.label_maps:
         labels |= known > 0
     low, high = intensity_window(maps.image, labels, box)
-    if maps.image.dtype == np.uint8 and maps.image.shape[1] == 1 and len(maps.image) == 3:
-        return 0.0, 255.0
     return low, high if high > low else low + 1
 
 
@@ -222,16 +222,16 @@ def _plane(
     for number, found in enumerate(errors):
         if found is not None:
             layers[f"error-{number}"] = error_layer(cut(found), finer)
-    title = _title(maps, axis, place)
-    return PlanePicture(title, width / height, layers, view.edges, smooth=max(image.shape[:2]) // step < _FINE)
+    smooth = max(image.shape[:2]) // step < _FINE
+    return PlanePicture(*_names(maps, axis, place), width / height, layers, view.edges, smooth)
 
 
-def _title(maps: Maps, axis: int, place: int) -> str:
+def _names(maps: Maps, axis: int, place: int) -> tuple[str, str]:
+    """The names of a plane and of its slice."""
     size = maps.image.shape[1:][axis]
     if size == 1:
-        return "image"
-    name = f"{_NAMES[maps.letters[axis]]}, " if maps.letters else ""
-    return f"{name}{'zyx'[axis]} = {place + 1} of {size}"
+        return "image", ""
+    return _NAMES[maps.letters[axis]] if maps.letters else f"plane {'zyx'[axis]}", f"{'zyx'[axis]} = {place + 1} of {size}"
 
 
 def _eight_bits(image: NDArray[Any], window: tuple[float, float], step: int) -> NDArray[np.uint8]:

@@ -311,7 +311,7 @@
       document.head.append(script);
       nv = new window.niivue.Niivue({
         backColor: [0, 0, 0, 1], dragAndDropEnabled: false, logLevel: "error", loadingText: "", show3Dcrosshair: true,
-        crosshairColor: [1, 0.88, 0.54, 0.7], crosshairWidth: 0.3, textHeight: 0.03, multiplanarForceRender: true, isRadiologicalConvention: true,
+        crosshairColor: [1, 0.88, 0.54, 0.7], crosshairWidth: 0.3, sagittalNoseLeft: true, isRadiologicalConvention: true,
       });
       await nv.attachToCanvas(byId("canvas"));
       nv.setSliceType(nv.sliceTypeMultiplanar);
