@@ -54,9 +54,9 @@ BENCHMARKS = {
     ),
     "training_step": Benchmark("a training step on a CPU for typical data, by preset"),
     "training_cuda": Benchmark("a training iteration at the paper's abdominal plan", "an NVIDIA GPU"),
-    "evaluation": Benchmark(
-        "time and memory of scoring label maps, compared with surface-distance",
-        "a virtual environment with surface-distance",
+    "evaluate": Benchmark(
+        "time and memory of scoring label maps, compared with surface-distance, panoptica, MONAI and scikit-image",
+        "a virtual environment with these packages",
     ),
     "parity": Benchmark("losses and batches, compared with nnU-Net's number by number", f"{_HIPPOCAMPUS}, {_PEER}"),
     "scan": Benchmark(

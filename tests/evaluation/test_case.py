@@ -127,3 +127,29 @@ def test_distances_are_those_of_the_whole_masks(pair: np.ndarray, spacing: tuple
         masks = np.isin(prediction, values), np.isin(reference, values)
         expected = [hd95(*masks, spacing), assd(*masks, spacing), volume_difference(*masks)]
         assert list(scores[name].scores.values()) == pytest.approx(expected, nan_ok=True)
+
+
+def test_a_class_that_neither_map_has_may_count_as_found() -> None:
+    """Only where higher scores are better: a distance between nothing and nothing stays undefined."""
+    maps = np.zeros((2, 3, 4, 5), np.int8)
+    maps[:, 1, 1:3, 1:3] = 1
+    metrics = choose_metrics(["dsc", "nsd", "hd95"])
+    classes, tolerances = Classes({"a": (1,), "b": (2,)}), {"a": 1.0, "b": 1.0}
+    scores = score_labels(maps[0], maps[1], (1.0, 1.0, 1.0), classes, tolerances, metrics=metrics, both_empty=1.0)
+    assert list(scores["b"].scores.values()) == pytest.approx([1, 1, math.nan], nan_ok=True)
+    default = score_labels(maps[0], maps[1], (1.0, 1.0, 1.0), classes, tolerances, metrics=metrics)
+    assert list(default["b"].scores.values()) == pytest.approx([math.nan] * 3, nan_ok=True)
+    assert default["a"] == scores["a"]
+
+
+def test_many_values_with_gaps() -> None:
+    """Hundreds of classes of 16 bits, one of which is a single voxel, with one that no map has."""
+    values = np.arange(1, 1606, 2)
+    reference = np.zeros((9, 10, 9), np.int16)
+    reference.ravel()[: len(values)] = values
+    prediction = np.roll(reference, 1)
+    classes = Classes({str(value): (int(value),) for value in (*values, 1604)})
+    scores = score_labels(prediction, reference, (1.0, 1.0, 1.0), classes, dict.fromkeys(classes.values, 1.0))
+    assert [entry.n_ref for entry in scores.values()] == [1] * len(values) + [0]
+    assert scores["1"].scores == {"dsc": 0, "nsd": 1}
+    assert math.isnan(scores["1604"].scores["dsc"])

@@ -14,6 +14,7 @@ VERBS = {
     "train": Verb("umseg.cli.train:train", parameters="umseg.cli.training_options:training_parameters"),
     "predict": Verb("umseg.cli.predict:predict", grouped=True),
     "evaluate": Verb("umseg.cli.evaluate:evaluate", parameters="umseg.cli.evaluate:metric_parameters"),
+    "compare": Verb("umseg.cli.compare:compare"),
     "report": Verb("umseg.cli.report:report"),
     "best": Verb("umseg.cli.best:best"),
     "models": Verb("umseg.cli.look:models"),

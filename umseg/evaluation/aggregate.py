@@ -22,6 +22,7 @@ from umseg.evaluation.records import (
     Statistic,
     Summary,
 )
+from umseg.evaluation.statistics.describe import describe
 
 
 def summarise_case(
@@ -66,6 +67,7 @@ def summarise(
         cases=tuple(cases),
         classes=classes,
         foreground_mean=_over_classes(list(classes.values()), _summary(cases, keys)),
+        over_cases={key: describe(np.array([case.scores[key] for case in cases])) for key in keys},
     )
 
 
@@ -92,6 +94,12 @@ def summarise_instances(
             predicted=matched + sum(scores.FP for scores in objects),
             referenced=matched + sum(scores.FN for scores in objects),
         ),
+        over_cases={
+            "F1": describe(np.array([scores.F1 for scores in objects])),
+            "precision": describe(np.array([scores.precision for scores in objects])),
+            "recall": describe(np.array([scores.recall for scores in objects])),
+            "DSC": describe(np.array([case.Dice for case in cases])),
+        },
     )
 
 

@@ -15,6 +15,7 @@ from umseg.common.errors import UserError
 from umseg.common.registry import unknown_name
 from umseg.common.text import few
 from umseg.evaluation.records import Label
+from umseg.kernels.labels.joint import count_jointly
 
 Tolerance = float | Sequence[float] | Mapping[str, float]
 """Tolerance of the NSD: one for all classes, one per class in their order, or by class name."""
@@ -45,12 +46,12 @@ class Classes:
         """Class name to its value, or to its values if it is a region."""
         return {name: values[0] if len(values) == 1 else values for name, values in self.values.items()}
 
-    def check(self, array: NDArray[np.integer[Any]], path: Path, *, is_reference: bool) -> None:
-        """Raise a UserError if a label map has values that belong to no class."""
+    def check(self, found: Collection[int], path: Path, *, is_reference: bool) -> None:
+        """Raise a UserError if the values of a label map belong to no class."""
         names = {value: name for name, values in self.values.items() for value in values}
         if is_reference and self.ignore_label is not None:
             names[self.ignore_label] = "ignore"
-        unknown = sorted(values_of(array) - {0} - set(names))
+        unknown = sorted(set(found) - {0} - set(names))
         if unknown:
             raise UserError(
                 "A label map has values that have no label.",
@@ -132,5 +133,4 @@ def class_tolerances(tolerance: Tolerance, classes: Classes) -> dict[str, float]
 
 def values_of(array: NDArray[np.integer[Any]]) -> frozenset[int]:
     """All values of a label map."""
-    # Slice by slice, because sorting a whole volume would take its memory again.
-    return frozenset().union(*(np.unique(plane).tolist() for plane in array))
+    return frozenset(count_jointly(array, array).first.tolist())

@@ -29,6 +29,7 @@ from umseg.evaluation.metrics.metric import Metric
 from umseg.evaluation.metrics.registry import DEFAULT_METRICS, choose_metrics
 from umseg.evaluation.pairs import Pair, find_pairs
 from umseg.evaluation.records import CaseMetrics, InstanceMetrics, Metrics
+from umseg.kernels.labels.joint import count_jointly
 
 log = logging.getLogger(__name__)
 
@@ -247,8 +248,11 @@ def _score_pair(
     pair: Pair, classes: Classes, tolerances: Mapping[str, float], metrics: Sequence[Metric]
 ) -> ScoredPair[CaseMetrics]:
     maps = read_pair(pair)
-    classes.check(maps.prediction, pair.prediction, is_reference=False)
-    classes.check(maps.reference, pair.reference, is_reference=True)
-    scores = score_labels(maps.prediction, maps.reference, maps.spacing, classes, tolerances, maps.unit, metrics)
+    values = count_jointly(maps.prediction, maps.reference)
+    classes.check(values.first.tolist(), pair.prediction, is_reference=False)
+    classes.check(values.second.tolist(), pair.reference, is_reference=True)
+    scores = score_labels(
+        maps.prediction, maps.reference, maps.spacing, classes, tolerances, maps.unit, metrics, values
+    )
     case = summarise_case(pair.case, maps.shape, maps.spacing, maps.unit, scores, maps.notes)
     return ScoredPair(case, maps.aligned, maps.turned, maps.notices)

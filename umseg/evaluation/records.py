@@ -109,6 +109,30 @@ class CaseMetrics(Record):
         return any(scores.is_evaluable for scores in self.classes.values())
 
 
+class Description(Record):
+    """Scores over cases; NaN where there are too few. Intervals are those of 95 %.
+
+    Attributes:
+        n: Number of finite scores; only these are described.
+        mean: Their mean.
+        sd: Their sample standard deviation (divided by n - 1).
+        median: Their median.
+        quartiles: Their first and third quartile.
+        mean_t: Interval of the mean by Student's t.
+        mean_bootstrap: Interval of the mean by the percentile bootstrap.
+        median_order: Interval of the median by order statistics.
+    """
+
+    n: int
+    mean: Score
+    sd: Score
+    median: Score
+    quartiles: tuple[Score, Score]
+    mean_t: tuple[Score, Score]
+    mean_bootstrap: tuple[Score, Score]
+    median_order: tuple[Score, Score]
+
+
 class Statistic(Record):
     """Mean and population standard deviation over the evaluable cases; NaN where there is none."""
 
@@ -158,9 +182,10 @@ class Metrics(SparseRecord):
             is taken over the cases' means over classes; ``n_finite`` and ``n_infinite`` are sums over classes.
         weights: Hash of the weights that made the label maps, where a fold was validated; None elsewhere.
         missing: Reference cases that were left out, because they have no prediction.
+        over_cases: Each metric over the cases, of which each has the mean of its classes.
     """
 
-    sparse = ("weights", "missing")
+    sparse = ("weights", "missing", "over_cases")
 
     schema_version: Literal[2] = 2
     metrics: dict[str, MetricRecord] = Field(min_length=1)
@@ -173,6 +198,7 @@ class Metrics(SparseRecord):
     foreground_mean: Summary
     weights: str | None = None
     missing: tuple[str, ...] = ()
+    over_cases: dict[str, Description] = Field(default_factory=dict)
 
     @property
     def main_score(self) -> tuple[str, float]:
@@ -240,9 +266,10 @@ class InstanceMetrics(SparseRecord):
         total: Scores of the objects of all cases counted together.
         weights: Hash of the weights that made the label maps, where a fold was validated; None elsewhere.
         missing: Reference cases that were left out, because they have no prediction.
+        over_cases: F1, precision, recall and DSC over the cases.
     """
 
-    sparse = ("weights", "missing")
+    sparse = ("weights", "missing", "over_cases")
 
     schema_version: Literal[1] = 1
     task: Literal["instance"] = "instance"
@@ -259,6 +286,7 @@ class InstanceMetrics(SparseRecord):
     total: InstanceScores
     weights: str | None = None
     missing: tuple[str, ...] = ()
+    over_cases: dict[str, Description] = Field(default_factory=dict)
 
     @property
     def main_score(self) -> tuple[str, float]:

@@ -11,7 +11,16 @@ from umseg.common.errors import UserError
 from umseg.common.files import write_csv
 from umseg.common.text import counted, few, table, wrapped
 from umseg.evaluation.metrics.metric import Better
-from umseg.evaluation.records import InstanceMetrics, Label, MetricRecord, Metrics, Statistic, Summary, load_metrics
+from umseg.evaluation.records import (
+    Description,
+    InstanceMetrics,
+    Label,
+    MetricRecord,
+    Metrics,
+    Statistic,
+    Summary,
+    load_metrics,
+)
 
 _WORST_CASES = 3
 _LONGEST_HEADER = 100
@@ -127,7 +136,9 @@ def _class_lines(metrics: Metrics) -> list[str]:
         for row, cell in zip(rows, ("tolerance", *tolerances, ""), strict=True):
             row.append(cell)
     worst = _worst(columns, {case.case: tuple(case.scores[key] for key in columns) for case in metrics.cases})
-    return [*_aligned(rows, underlined=(0, len(rows) - 2)), "", *_fitting(_class_notes(metrics)), *worst]
+    titles_by_key = {key: _heading(metric) for key, metric in columns.items()}
+    over_cases = _over_cases({titles_by_key[key]: one for key, one in metrics.over_cases.items()})
+    return [*_aligned(rows, underlined=(0, len(rows) - 2)), "", *_fitting(_class_notes(metrics)), *over_cases, *worst]
 
 
 def _instance_lines(metrics: InstanceMetrics) -> list[str]:
@@ -141,7 +152,22 @@ def _instance_lines(metrics: InstanceMetrics) -> list[str]:
     ]
     columns = {name: MetricRecord(title=name, description="", unit="", better="higher") for name in ("F1", "DSC")}
     worst = _worst(columns, {case.case: (case.objects.F1, case.Dice) for case in metrics.cases})
-    return [*_aligned(rows, underlined=(0,)), "", *_fitting(_instance_notes(metrics)), *worst]
+    over_cases = _over_cases(metrics.over_cases)
+    return [*_aligned(rows, underlined=(0,)), "", *_fitting(_instance_notes(metrics)), *over_cases, *worst]
+
+
+def _over_cases(described: Mapping[str, Description]) -> list[str]:
+    """The scores over cases with their intervals; nothing where there are too few cases."""
+    if not any(one.n > 1 for one in described.values()):
+        return []
+    rows = [["over cases", "n", "mean [95 %]", "median [95 %]", "quartiles"]]
+    for title, one in described.items():
+        mean, median = (
+            f"{_number(value)} [{_number(low)}, {_number(high)}]"
+            for value, (low, high) in ((one.mean, one.mean_t), (one.median, one.median_order))
+        )
+        rows.append([title, str(one.n), mean, median, f"{_number(one.quartiles[0])} to {_number(one.quartiles[1])}"])
+    return ["", *_aligned(rows, underlined=(0,))]
 
 
 def _fitting(notes: Iterable[str]) -> Iterator[str]:

@@ -15,7 +15,6 @@ from scipy.optimize import linear_sum_assignment
 
 from tests.conftest import GOLDEN
 from umseg.evaluation import instance_f1
-from umseg.evaluation.metrics.instances import without_border
 
 FOLDER = GOLDEN / "metrics"
 RECORDED = json.loads((FOLDER / "inst_expected.json").read_text())
@@ -101,9 +100,7 @@ def test_border_leaves_out_whole_objects() -> None:
     instances = np.zeros((1, 8, 9), np.uint8)
     instances[0, 1:4, 1:4] = 1
     instances[0, 2:6, 5:7] = 2
-    assert np.unique(without_border(instances, 1)).tolist() == [0, 1, 2]
-    assert np.unique(without_border(instances, 2)).tolist() == [0, 2]
-    assert not without_border(instances, 5).any()
+    assert [instance_f1(instances, instances, border=border).TP for border in (0, 1, 2, 5)] == [2, 2, 1, 0]
 
 
 def test_many_objects_in_a_volume() -> None:
@@ -118,10 +115,10 @@ def test_many_objects_in_a_volume() -> None:
 
 def test_wrong_arguments() -> None:
     one = np.ones((3, 4), np.int8)
-    with pytest.raises(ValueError, match="differ in shape"):
+    with pytest.raises(ValueError, match="one shape"):
         instance_f1(one, one[:2])
     with pytest.raises(ValueError, match="positive"):
         instance_f1(one, -one)
     for threshold, border in ((0, 0), (1.1, 0), (0.5, -1)):
-        with pytest.raises(ValueError, match="threshold"):
+        with pytest.raises(ValueError, match="must be"):
             instance_f1(one, one, threshold, border)

@@ -44,12 +44,14 @@ def packages(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_table_lists_the_metrics_of_the_documentation() -> None:
     keys = "dsc", "nsd", "hd95", "assd", "iou", "sensitivity", "precision", "volume_difference"
     assert tuple(METRICS)[: len(keys)] == keys
+    others = "hd", "masd", "assd_pooled", "lesion_f1", "lesion_sensitivity", "lesion_precision"
     text = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
-    for key in keys:
+    for key in (*keys, *others):
         assert METRICS[key].key == key
         assert f"| `{key}` |" in text
-    better = {key: METRICS[key].better for key in keys if METRICS[key].better != "higher"}
-    assert better == {"hd95": "lower", "assd": "lower", "volume_difference": "zero"}
+    better = {key: METRICS[key].better for key in (*keys, *others) if METRICS[key].better != "higher"}
+    distances = dict.fromkeys(("hd95", "assd", "hd", "masd", "assd_pooled"), "lower")
+    assert better == {**distances, "volume_difference": "zero"}
     assert DEFAULT_METRICS == ("dsc", "nsd")
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial.distance import cdist
 
 from tests.conftest import GOLDEN
 from tests.evaluation.strategies import mask_pairs, spacings, tolerances
@@ -17,7 +18,7 @@ from umseg.evaluation.metrics import measurements
 from umseg.evaluation.metrics.distances import SurfaceDistances, surface_distances
 from umseg.evaluation.metrics.measurements import Measurements
 from umseg.evaluation.metrics.overlap import DSC
-from umseg.evaluation.metrics.surface import ASSD, HD95, NSD
+from umseg.evaluation.metrics.surface import ASSD, HD95, MASD, NSD, assd_pooled, hd
 
 Recorded = tuple[str, np.ndarray, np.ndarray, list[float], dict[str, Any]]
 
@@ -268,3 +269,57 @@ def test_a_surface_that_is_hidden_on_one_side_is_measured_from_the_other() -> No
     expected = np.average(distances.reference, weights=distances.reference_areas)
     assert assd(prediction, reference, (1.0, 1.0, 1.0), unknown) == pytest.approx(expected)
     assert expected < hd95(prediction, reference, (1.0, 1.0, 1.0), unknown) <= distances.reference.max()
+
+
+def by_hand(mask: np.ndarray, spacing: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Places in mm and areas of the surface elements, from a look at every cell; the areas are those of one voxel."""
+    found = surface_distances(mask, mask, spacing)
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(mask, 1), (2,) * mask.ndim)
+    inside = windows.reshape(*windows.shape[: mask.ndim], -1)
+    return np.argwhere(inside.any(axis=-1) & ~inside.all(axis=-1)) * np.array(spacing), found.prediction_areas
+
+
+@settings(deadline=None)
+@given(mask_pairs(low=2), spacings, tolerances, st.booleans())
+def test_scores_are_those_of_all_pairs_of_elements(
+    pair: np.ndarray, spacing: tuple[float, float, float], tolerance: float, flat: bool
+) -> None:
+    """Also for true 2-D images."""
+    masks, scale = (pair[:, 0], spacing[1:]) if flat else (pair, spacing)
+    if not (masks[0].any() and masks[1].any()):
+        return
+    (places, areas), (places_ref, areas_ref) = (by_hand(mask, scale) for mask in masks)
+    table = cdist(places, places_ref)
+    one, other = table.min(axis=1), table.min(axis=0)
+    # A distance equal to the tolerance may be rounded to either side of it here.
+    limits = (tolerance * (1 - 1e-9), tolerance * (1 + 1e-9))
+    near = [(areas[one <= limit].sum() + areas_ref[other <= limit].sum()) for limit in limits]
+    total = areas.sum() + areas_ref.sum()
+    assert near[0] / total - 1e-9 <= surface_dice(masks[0], masks[1], scale, tolerance) <= near[1] / total + 1e-9
+    assert hd(masks[0], masks[1], scale) == pytest.approx(max(one.max(), other.max()))
+    means = np.average(one, weights=areas), np.average(other, weights=areas_ref)
+    assert assd(masks[0], masks[1], scale) == pytest.approx(np.mean(means))
+    assert assd_pooled(masks[0], masks[1], scale) == pytest.approx(
+        ((one * areas).sum() + (other * areas_ref).sum()) / total
+    )
+    assert hd95(masks[0], masks[1], scale) <= hd(masks[0], masks[1], scale)
+
+
+def test_names_of_the_average_distances() -> None:
+    """Metrics Reloaded names the mean of two means MASD, and the mean over both surfaces together ASSD."""
+    reference, prediction = np.zeros((2, 1, 30, 30), bool)
+    reference[0, 4:26, 4:26] = True
+    prediction[0, 12:14, 12:14] = True
+    measured = Measurements(prediction, reference, (1.0, 1.0, 1.0))
+    assert MASD.function(measured) == ASSD.function(measured)
+    pooled = assd_pooled(prediction, reference, (1.0, 1.0, 1.0))
+    found = measured.surfaces
+    distances, areas = (np.concatenate(side) for side in zip(*found.directed(), strict=True))
+    assert pooled == pytest.approx(np.average(distances, weights=areas)) != ASSD.function(measured)
+
+
+def test_hausdorff_distances_of_empty_masks() -> None:
+    empty, full = np.zeros((3, 4, 5), bool), np.ones((3, 4, 5), bool)
+    for score in (hd, assd_pooled):
+        assert math.isinf(score(empty, full, (1.0, 1.0, 1.0)))
+        assert math.isnan(score(empty, empty, (1.0, 1.0, 1.0)))

@@ -82,6 +82,13 @@ def with_card(change: Callable[[dict[str, Any]], object]) -> Change:
     return changed
 
 
+def as_cascade(card: dict[str, Any], first_stage: str) -> None:
+    configurations = card["plan"]["configurations"]
+    configurations["small"]["previous_stage"] = "low"
+    configurations["low"] = {**configurations["small"], "previous_stage": None, "next_stage": "small"}
+    card["first_stage"] = first_stage
+
+
 def as_one_model(files: Files) -> Files:
     manifest = json.loads(files[MANIFEST])
     del manifest["members"]
@@ -125,8 +132,12 @@ ATTACKS: dict[str, tuple[Change, str]] = {
     ),
     "a second model whose weights are damaged": (with_files({OTHER + WEIGHTS: b"weights"}), "damaged"),
     "a second model whose first stage lies outside": (
-        with_card(lambda card: card.update(first_stage="../../..")),
-        "",
+        with_card(lambda card: as_cascade(card, "../../../nnunet__3d_lowres")),
+        "names another first stage",
+    ),
+    "a second model whose first stage is the first model": (
+        with_card(lambda card: as_cascade(card, "../model_1")),
+        "names another first stage",
     ),
     "an eleventh model": (with_files({f"models/model_11/{CARD}": b"{}"}), "which no bundle holds"),
     "a path with dots": (with_files({f"models/../{CARD}": b"{}"}), "which no bundle holds"),

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from umseg.evaluation.metrics.counts import Counts, count_voxels
 from umseg.evaluation.metrics.distances import SurfaceDistances, surface_distances
+from umseg.evaluation.metrics.objects import Overlaps, find_components
 
 Mask = NDArray[np.bool_]
 
@@ -28,6 +29,7 @@ class Measurements:
         voxel_ml: Volume of a voxel, ml; NaN where it is not known and in images of a single slice.
         unknown: The same shape: voxels that are not annotated, where both masks must be alike. None: there are none.
         complete: Whether some metric needs all distances, so that :attr:`near_surfaces` need not be measured apart.
+        counted: The voxel counts, where they are known already.
     """
 
     prediction: Mask
@@ -37,6 +39,7 @@ class Measurements:
     voxel_ml: float = math.nan
     unknown: Mask | None = None
     complete: bool = False
+    counted: Counts | None = None
 
     @cached_property
     def masks(self) -> tuple[Mask, Mask]:
@@ -48,7 +51,7 @@ class Measurements:
     @cached_property
     def counts(self) -> Counts:
         """Voxel counts, without the voxels that are not annotated."""
-        return count_voxels(*self.masks)
+        return count_voxels(*self.masks) if self.counted is None else self.counted
 
     @cached_property
     def surfaces(self) -> SurfaceDistances:
@@ -61,3 +64,8 @@ class Measurements:
         if self.complete:
             return self.surfaces
         return surface_distances(self.prediction, self.reference, self.spacing, self.tolerance, self.unknown)
+
+    @cached_property
+    def lesions(self) -> Overlaps:
+        """The connected pieces of both masks, without the voxels that are not annotated, and which of them meet."""
+        return find_components(*self.masks)

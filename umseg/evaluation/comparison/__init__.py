@@ -1,0 +1,1 @@
+"""Methods that were scored on the same cases, beside each other: tables, tests, ranks and power."""
