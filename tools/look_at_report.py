@@ -2,14 +2,15 @@
 
     python tools/look_at_report.py report.html --axe node_modules/axe-core/axe.min.js --screenshots shots
 
-It needs playwright (PyPI) and a Chromium (``apt-get install chromium``). It loads the page from the disk, sorts, filters,
-opens a case, flickers, rates, saves the ratings and opens the viewer. It prints what it found as JSON and ends with
-status 1 if anything is wrong.
+It needs playwright (PyPI) and a Chromium (``apt-get install chromium``). It loads the page from the disk, sorts,
+filters, opens a case, flickers, rates, saves the ratings and opens the viewer. It prints what it found as JSON and ends
+with status 1 if anything is wrong.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import shutil
 import sys
@@ -18,7 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Page, sync_playwright
+from PIL import Image
+from playwright.sync_api import ConsoleMessage, Page, sync_playwright
 
 MOST_SECONDS = 3.0
 """A page opens in less."""
@@ -53,13 +55,13 @@ def look(page_file: Path, chromium: str, axe: Path | None = None, screenshots: P
     problems: list[str] = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=_ARGUMENTS)
-        context = browser.new_context(viewport={"width": 1360, "height": 900}, offline=True, bypass_csp=False)
+        context = browser.new_context(viewport={"width": 1360, "height": 900}, offline=True)
         page = context.new_page()
-        page.on("console", lambda message: problems.append(f"console: {message.text}") if message.type == "error" else None)
+        page.on("console", lambda message: _note_error(message, problems))
         page.on("pageerror", lambda error: problems.append(f"script: {error}"))
-        page.on("dialog", lambda dialog: (problems.append("a text of the data ran as a script"), dialog.dismiss()))
+        page.on("dialog", lambda dialog: problems.append(f"a text of the data ran as a script: {dialog.message}"))
         outside: list[str] = []
-        page.on("request", lambda request: outside.append(request.url) if request.url.startswith("http") else None)
+        page.on("request", lambda request: outside.append(request.url))
         start = time.perf_counter()
         page.goto(page_file.resolve().as_uri(), wait_until="load")
         seconds = time.perf_counter() - start
@@ -75,9 +77,14 @@ def look(page_file: Path, chromium: str, axe: Path | None = None, screenshots: P
         shot("whole", whole=True)
         if axe is not None:
             found |= _accessible(page, axe, problems)
-        problems += [f"loaded from the network: {url}" for url in outside]
+        problems += [f"loaded from the network: {url}" for url in outside if url.startswith("http")]
         browser.close()
     return {**found, "problems": problems}
+
+
+def _note_error(message: ConsoleMessage, problems: list[str]) -> None:
+    if message.type == "error":
+        problems.append(f"console: {message.text}")
 
 
 class _Shots:
@@ -135,7 +142,7 @@ def _case(page: Page, problems: list[str], shot: _Shots) -> dict[str, Any]:
     page.wait_for_timeout(300)
     shot("case")
     page.keyboard.press("2")
-    page.fill("#note", "a note <b>with</b> \"signs\" & more")
+    page.fill("#note", 'a note <b>with</b> "signs" & more')
     if page.locator("#view-3d").is_visible():
         page.click("#view-3d")
         page.wait_for_selector("#canvas[data-case]", timeout=60_000)
@@ -164,11 +171,7 @@ def _case(page: Page, problems: list[str], shot: _Shots) -> dict[str, Any]:
 
 def _colours(page: Page) -> int:
     """Number of colours in a screenshot of the viewer: its own buffer may be empty between two frames."""
-    from io import BytesIO
-
-    from PIL import Image
-
-    picture = Image.open(BytesIO(page.locator("#canvas").screenshot())).convert("RGB")
+    picture = Image.open(io.BytesIO(page.locator("#canvas").screenshot())).convert("RGB")
     return len(picture.getcolors(maxcolors=2**24) or [])
 
 
@@ -183,7 +186,9 @@ def _accessible(page: Page, axe: Path, problems: list[str]) -> dict[str, Any]:
         page.evaluate(axe.read_text(encoding="utf-8"))
         for violation in page.evaluate("async () => (await axe.run()).violations"):
             found[violation["impact"]] = found.get(violation["impact"], 0) + len(violation["nodes"])
-            text = f"axe, {state}: {violation['impact']} {violation['id']}: {violation['nodes'][0]['html'][:160]} {violation['nodes'][0]['any'][0]['message'] if violation['nodes'][0]['any'] else ''}"
+            node = violation["nodes"][0]
+            reason = node["any"][0]["message"] if node["any"] else ""
+            text = f"axe, {state}: {violation['impact']} {violation['id']}: {node['html'][:160]} {reason}"
             if violation["impact"] in ("serious", "critical"):
                 problems.append(text)
             else:

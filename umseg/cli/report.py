@@ -23,7 +23,9 @@ def report(
     ],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="The page. With --ratings: a table, .csv. [default: report.html; no table]"),
+        typer.Option(
+            "--output", "-o", help="The page. With --ratings: a table, .csv. [default: report.html; no table]"
+        ),
     ] = None,
     reference: Annotated[
         Path | None,

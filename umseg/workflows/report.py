@@ -13,8 +13,9 @@ from umseg.common.processes.parallel import map_cases
 from umseg.common.text import counted, few
 from umseg.dataset.description import DatasetDescription
 from umseg.dataset.io.images import read_geometry
-from umseg.reports.page.contents import Report, report_page
+from umseg.reports.page.contents import report_page
 from umseg.reports.page.ratings import REMEDY, Ratings, format_agreement, merged_rows, reviewer_names
+from umseg.reports.page.report import Report
 from umseg.workflows.report_cases import CaseJob, draw_case
 from umseg.workflows.report_sources import Beside, Found, find_sources
 
@@ -89,9 +90,7 @@ def make_report(
         command=options.command,
     )
     jobs = _jobs(found, report.order, options)
-    drawn = list(
-        map_cases(draw_case, jobs, [job.case for job in jobs], workers=workers, title="Pictures", quiet=quiet)
-    )
+    drawn = list(map_cases(draw_case, jobs, [job.case for job in jobs], workers=workers, title="Pictures", quiet=quiet))
     pictures = {job.case: picture for job, picture in zip(jobs, drawn, strict=True)}
     page = report_page(report.with_pictures(pictures, _notes(report.order, found, jobs)))
     write_text(output, page)

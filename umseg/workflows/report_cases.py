@@ -59,7 +59,9 @@ def draw_case(job: CaseJob) -> CasePictures:
 def _read(job: CaseJob) -> tuple[Maps, Geometry]:
     channels = None if job.description is None else job.description.num_channels
     image = read_image(job.images, channels, as_stored=True)
-    labels = {path: _labels(path, image, job.images[0]) for path in (job.reference, *job.predictions) if path is not None}
+    labels = {
+        path: _labels(path, image, job.images[0]) for path in (job.reference, *job.predictions) if path is not None
+    }
     geometry = image.geometry
     axes = stored_axes(job.images[0], geometry)
     flat = image.array.shape[1] == 1

@@ -19,7 +19,7 @@ from umseg.inference.outputs.statistics_records import CaseStatistics, Statistic
 from umseg.inference.outputs.statistics_tables import JSON_TABLE
 from umseg.models.card import ModelCard
 from umseg.planning import Fingerprint, Plan
-from umseg.reports.page.contents import Source
+from umseg.reports.page.report import Source
 from umseg.reports.page.runs import Run, Training
 from umseg.reports.page.scores import Predicted, pooled_scores
 from umseg.reports.status import training_command
@@ -30,8 +30,8 @@ from umseg.training.watch.log import EpochLog
 from umseg.workspace import METRICS, FoldFolder, ModelFolder, Workspace
 
 _EXPECTED = (
-    "a trained fold or model folder (models/<model>__<configuration>[/fold_<k>]), a metrics.json of `umseg evaluate` or "
-    "its folder, or a folder of label maps"
+    "a trained fold or model folder (models/<model>__<configuration>[/fold_<k>]), a metrics.json of `umseg evaluate` "
+    "or its folder, or a folder of label maps"
 )
 _TRAIN = "Train this fold from the beginning with --restart."
 _STATISTICS = "Remove the file, and run `umseg predict --statistics` again."
@@ -207,7 +207,9 @@ def _label_maps(folder: Path) -> dict[str, Path]:
 def _references(cases: Mapping[str, Case], beside: Beside) -> dict[str, Path]:
     if beside.reference is not None:
         if not beside.reference.is_dir():
-            raise UserError("The folder of references does not exist.", file=beside.reference, remedy="Check --reference.")
+            raise UserError(
+                "The folder of references does not exist.", file=beside.reference, remedy="Check --reference."
+            )
         return _label_maps(beside.reference)
     return {name: case.label for name, case in cases.items() if case.label is not None and case.label.exists()}
 
@@ -304,7 +306,10 @@ def _model_facts(training: Training) -> list[tuple[str, str]]:
     ]
     return [
         ("network", card.model),
-        ("configuration", f"{card.configuration_name}: patch {by(configuration.patch_size)}, batch {configuration.batch_size}"),
+        (
+            "configuration",
+            f"{card.configuration_name}: patch {by(configuration.patch_size)}, batch {configuration.batch_size}",
+        ),
         ("preset", card.plan.preset),
         ("umseg of the training", card.umseg_version),
         ("seed", seeds),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from markupsafe import Markup, escape
 
@@ -74,8 +75,8 @@ def _in_words(strip: Strip) -> str:
     spread = Spread.of(strip.values.values())
     if not spread.count:
         return f"{strip.name}: no score"
-    median = number(spread.quartiles[1], 3)
-    return f"{strip.name}: median {median}, from {number(min(strip.values.values()), 3)} in {counted(spread.count, 'case')}"
+    median, least = number(spread.quartiles[1], 3), number(min(strip.values.values()), 3)
+    return f"{strip.name}: median {median}, from {least} in {counted(spread.count, 'case')}"
 
 
 def _strip(strip: Strip, scale: Scale, middle: float, named: bool) -> list[Markup]:
@@ -105,7 +106,7 @@ def _strip(strip: Strip, scale: Scale, middle: float, named: bool) -> list[Marku
 def _point(case: str, value: float, x: float, y: float, source: int, named: bool) -> Markup:
     colour, shape = f"#{codes(source + 1)[-1]}", _SHAPES[source % len(_SHAPES)]
     title = (element("title", text=f"{case}: {number(value)}"),) if named else ()
-    style: dict[str, object] = {"fill": colour, "class_": "point", "data_case": case if named else None}
+    style: dict[str, Any] = {"fill": colour, "class_": "point", "data_case": case if named else None}
     if shape == "circle":
         return element("circle", *title, cx=x, cy=y, r=2.6, **style)
     corners = {
@@ -128,18 +129,26 @@ def line_legend(names: Sequence[str]) -> Markup:
 
 def _keys(entries: Iterable[tuple[Markup, str]]) -> Markup:
     return Markup("").join(
-        element("span", element("svg", mark, viewBox="0 0 22 12", class_="mark", aria_hidden="true"), escape(name), class_="key")
+        element(
+            "span",
+            element("svg", mark, viewBox="0 0 22 12", class_="mark", aria_hidden="true"),
+            escape(name),
+            class_="key",
+        )
         for mark, name in entries
     )
 
 
-def _line(number: int, **places: object) -> Markup:
+def _line(number: int, **places: Any) -> Markup:
     return element("line", class_="curve", **_stroke(number), **places)
 
 
-def _stroke(number: int) -> dict[str, object]:
+def _stroke(number: int) -> dict[str, Any]:
     """Colour and dashes of a line."""
-    return {"stroke": f"#{codes(number + 1)[-1]}", "stroke_dasharray": ("", "5 3", "2 2", "8 3 2 3")[number % 4] or None}
+    return {
+        "stroke": f"#{codes(number + 1)[-1]}",
+        "stroke_dasharray": ("", "5 3", "2 2", "8 3 2 3")[number % 4] or None,
+    }
 
 
 def _short(name: str, most: int) -> str:
@@ -205,8 +214,7 @@ def scatter(
     axis = f"{x_title}, logarithmic" if logarithmic else x_title
     parts = [*_level_axis(x, 10, bottom, axis), *_upright_axis(y, left, WIDTH - _RIGHT, y_title)]
     named = len(dots) <= _MOST_NAMED
-    for dot in dots:
-        parts.append(_point(dot.case, dot.y, x(dot.x), y(dot.y), dot.group, named))
+    parts += [_point(dot.case, dot.y, x(dot.x), y(dot.y), dot.group, named) for dot in dots]
     return chart(WIDTH, height, f"{title}: {counted(len(dots), 'point')}, {len(groups)} groups.", parts)
 
 
@@ -258,7 +266,10 @@ def _epochs(scale: Scale, bottom: float, epochs: int) -> list[Markup]:
         if mark <= max(epochs, 1)
     ]
     middle = (scale.start + scale.stop) / 2
-    return [*parts, element("text", text="epoch", x=middle, y=bottom + 2 * ROW + 9, text_anchor="middle", class_="axis")]
+    return [
+        *parts,
+        element("text", text="epoch", x=middle, y=bottom + 2 * ROW + 9, text_anchor="middle", class_="axis"),
+    ]
 
 
 def _runs(values: Sequence[float | None]) -> list[list[tuple[int, float]]]:

@@ -1,4 +1,4 @@
-"""Layers of a picture, each a small file inside the page: the image, label maps in colours, and where two maps differ."""
+"""Layers of a picture, each a small file in the page: the image, label maps in colours, and where two maps differ."""
 
 from __future__ import annotations
 
@@ -96,7 +96,8 @@ def _indexed(values: NDArray[np.intp], palette: list[tuple[int, int, int]]) -> s
     colour = (values - 1) % len(palette)
     pixels = np.where(values > 0, 1 + 2 * colour + outline, 0).astype(np.uint8)
     used, packed = np.unique(pixels, return_inverse=True)
-    table, opacity = [], []
+    table: list[int] = []
+    opacity: list[int] = []
     for entry in used.tolist():
         number, edge = divmod(entry - 1, 2) if entry else (0, 0)
         table += palette[number] if entry else (0, 0, 0)

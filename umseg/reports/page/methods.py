@@ -21,8 +21,8 @@ _WORKS = {
     "segresnet": "Myronenko A. 3D MRI brain tumor segmentation using autoencoder regularization. BrainLes 2018. "
     "arXiv:1810.11654",
     "unetr": "Hatamizadeh A, et al. UNETR: Transformers for 3D Medical Image Segmentation. WACV 2022. arXiv:2103.10504",
-    "swin_unetr": "Hatamizadeh A, et al. Swin UNETR: Swin Transformers for Semantic Segmentation of Brain Tumors in MRI "
-    "Images. BrainLes 2021. arXiv:2201.01266",
+    "swin_unetr": "Hatamizadeh A, et al. Swin UNETR: Swin Transformers for Semantic Segmentation of Brain Tumors in "
+    "MRI Images. BrainLes 2021. arXiv:2201.01266",
     "muon": "Jordan K, et al. Muon: An optimizer for hidden layers in neural networks. "
     "kellerjordan.github.io/posts/muon (2024)",
     "adamw": "Loshchilov I, Hutter F. Decoupled Weight Decay Regularization. ICLR 2019. arXiv:1711.05101",
@@ -77,9 +77,7 @@ class Methods:
     works: tuple[str, ...]
 
 
-def methods(
-    sources: Sequence[tuple[str, Training | None, Scores | None, bool]], version: str
-) -> Methods:
+def methods(sources: Sequence[tuple[str, Training | None, Scores | None, bool]], version: str) -> Methods:
     """The methods of all sources of a page.
 
     Args:
@@ -106,11 +104,13 @@ def _training(training: Training, cited: _Cited) -> Iterator[str]:
     card, configuration = training.card, training.configuration
     runs, first = training.runs, training.runs[0]
     yield (
-        f"umseg {card.umseg_version} configured the training by its preset “{card.plan.preset}”, which follows the rules "
-        f"of nnU-Net{cited('nnunet')}."
+        f"umseg {card.umseg_version} configured the training by its preset “{card.plan.preset}”, which follows the "
+        f"rules of nnU-Net{cited('nnunet')}."
     )
     channels = listed(card.dataset.channel_names.values())
-    schemes = listed(dict.fromkeys(scheme.removesuffix("Normalization") for scheme in configuration.normalization_schemes))
+    schemes = listed(
+        dict.fromkeys(scheme.removesuffix("Normalization") for scheme in configuration.normalization_schemes)
+    )
     resampled = "" if configuration.dimensions == 2 else f"resampled to {_by(configuration.spacing)} mm and "
     yield f"Images ({channels}) were {resampled}normalised ({schemes})."
     yield _network(training, cited)
@@ -150,8 +150,8 @@ def _schedule(training: Training, run: Run, cited: _Cited) -> str:
     epochs = same_or_list([len(run.epochs) or run.config.epochs for run in training.runs])
     return (
         f"It was trained for {epochs} epochs of {config.iterations} iterations with a batch of "
-        f"{training.configuration.batch_size}, by {optimizer} with an initial learning rate of {config.initial_lr:g}, a "
-        f"{config.schedule} schedule and a weight decay of {config.weight_decay:g}, on {loss}{deep}. "
+        f"{training.configuration.batch_size}, by {optimizer} with an initial learning rate of {config.initial_lr:g}, "
+        f"a {config.schedule} schedule and a weight decay of {config.weight_decay:g}, on {loss}{deep}. "
         f"{config.oversampling:.0%} of each batch held foreground. {_augmentation(run)}"
     )
 
@@ -160,7 +160,9 @@ def _augmentation(run: Run) -> str:
     if run.config.augmentation == "none":
         return "Patches were not augmented."
     mirrored = run.config.mirror_axes
-    mirror = "" if mirrored is None else ", without mirroring" if not mirrored else f", mirrored along {_list(mirrored)}"
+    mirror = (
+        "" if mirrored is None else ", without mirroring" if not mirrored else f", mirrored along {_list(mirrored)}"
+    )
     return f"Patches were augmented by the transforms “{run.config.transforms}”{mirror}."
 
 
@@ -188,8 +190,8 @@ def _evaluation(scored: Sequence[Scores], version: str, cited: _Cited) -> Iterat
     )
     yield from dict.fromkeys(note for scores in scored for note in scores.notes)
     yield (
-        "Tables state mean ± standard deviation over cases, the 95 % confidence interval of the mean by Student's t, and "
-        "median with quartiles. Cases in which neither label map has a class do not count for it."
+        "Tables state mean ± standard deviation over cases, the 95 % confidence interval of the mean by Student's t, "
+        "and median with quartiles. Cases in which neither label map has a class do not count for it."
     )
 
 

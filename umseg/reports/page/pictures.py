@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from umseg.dataset.description import DatasetDescription
-from umseg.reports.orientation import View, upright
+from umseg.reports.orientation import upright
 from umseg.reports.page.layers import class_errors, error_layer, image_layer, label_layer, object_errors
 from umseg.reports.preview.colouring import intensity_window
 from umseg.reports.preview.planes import telling_planes
@@ -231,7 +231,9 @@ def _names(maps: Maps, axis: int, place: int) -> tuple[str, str]:
     size = maps.image.shape[1:][axis]
     if size == 1:
         return "image", ""
-    return _NAMES[maps.letters[axis]] if maps.letters else f"plane {'zyx'[axis]}", f"{'zyx'[axis]} = {place + 1} of {size}"
+    return _NAMES[
+        maps.letters[axis]
+    ] if maps.letters else f"plane {'zyx'[axis]}", f"{'zyx'[axis]} = {place + 1} of {size}"
 
 
 def _eight_bits(image: NDArray[Any], window: tuple[float, float], step: int) -> NDArray[np.uint8]:

@@ -131,7 +131,9 @@ def agreement(reviewers: Sequence[Mapping[Item, int]]) -> Agreement:
         return Agreement(0, math.nan, math.nan, math.nan, math.nan)
     given = np.array([[grades[item] for item in common] for grades in reviewers])
     distance = given.max(axis=0) - given.min(axis=0)
-    pairs = [weighted_kappa(given[a].tolist(), given[b].tolist()) for a, b in itertools.combinations(range(len(given)), 2)]
+    pairs = [
+        weighted_kappa(given[a].tolist(), given[b].tolist()) for a, b in itertools.combinations(range(len(given)), 2)
+    ]
     defined = [value for value in pairs if math.isfinite(value)]
     counts = np.stack([(given == grade).sum(axis=0) for grade in GRADES], axis=1)
     return Agreement(

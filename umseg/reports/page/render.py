@@ -47,7 +47,12 @@ def render(template: str, context: Mapping[str, Any], *, viewer: bool = False) -
     )
     page = _environment().get_template(template)
     return page.render(
-        **context, policy=policy, style=Markup(style), script=Markup(script), niivue=niivue, niivue_licence=_licence(viewer)
+        **context,
+        policy=policy,
+        style=Markup(style),
+        script=Markup(script),
+        niivue=niivue,
+        niivue_licence=_licence(viewer),
     )
 
 
@@ -62,7 +67,7 @@ def _hash(script: str) -> str:
 
 @cache
 def _text(name: str) -> str:
-    return files(_PACKAGE).joinpath("templates", name).read_text(encoding="utf-8")
+    return (files(_PACKAGE) / "templates" / name).read_text(encoding="utf-8")
 
 
 @cache

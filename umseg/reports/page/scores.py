@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
-from scipy import stats
 
 from umseg.common.text import few
 from umseg.evaluation.metrics.metric import Better
 from umseg.evaluation.records import CaseMetrics, InstanceCase, InstanceMetrics, Metrics
+from umseg.evaluation.statistics.intervals import mean_interval
 
 MEAN = "mean of classes"
 _OF_OBJECTS = {
@@ -89,6 +90,11 @@ class Scores:
         """The metric that cases are ordered by."""
         return self.columns[0]
 
+    @cached_property
+    def by_name(self) -> dict[str, CaseScores]:
+        """The cases by their names."""
+        return {case.case: case for case in self.cases}
+
     def values(self, key: str, name: str | None = None) -> dict[str, float]:
         """Case to finite score, of a class or of the mean over classes."""
         found = {case.case: (case.mean if name is None else case.of_class[name])[key] for case in self.cases}
@@ -119,12 +125,9 @@ class Spread:
         found = np.array(sorted(values), dtype=np.float64)
         if not found.size:
             return cls(0, math.nan, math.nan, None, (math.nan,) * 3)
-        mean, interval = float(found.mean()), None
-        if found.size > 1:
-            half = float(stats.t.ppf(0.975, found.size - 1) * found.std(ddof=1) / math.sqrt(found.size))
-            interval = (mean - half, mean + half)
+        interval = mean_interval(found) if found.size > 1 else None
         low, median, high = (float(value) for value in np.percentile(found, (25, 50, 75)))
-        return cls(int(found.size), mean, float(found.std()), interval, (low, median, high))
+        return cls(int(found.size), float(found.mean()), float(found.std()), interval, (low, median, high))
 
 
 def badness(value: float, better: Better) -> float:
@@ -169,9 +172,7 @@ def _of_classes(metrics: Metrics) -> Scores:
     )
     # The score that a model is judged by comes first.
     columns = tuple(sorted(columns, key=lambda column: column.key != "dsc"))
-    volumes = any(
-        math.isfinite(entry.volume_ref_ml) for case in metrics.cases for entry in case.classes.values()
-    )
+    volumes = any(math.isfinite(entry.volume_ref_ml) for case in metrics.cases for entry in case.classes.values())
     notes = [*_missing(metrics.missing)]
     if metrics.tolerance:
         unit = "mm or px" if metrics.unit == "mixed" else metrics.unit

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from markupsafe import Markup, escape
 
@@ -12,7 +13,7 @@ ROW = 11
 """Size of the text in charts."""
 
 
-def element(name: str, *children: Markup, text: str | None = None, **attributes: object) -> Markup:
+def element(name: str, *children: Markup, text: str | None = None, **attributes: Any) -> Markup:
     """An element of SVG; attributes that are None are left out, and ``_`` in their names stands for ``-``."""
     written = "".join(
         f' {key.strip("_").replace("_", "-")}="{escape(_attribute(value))}"'
