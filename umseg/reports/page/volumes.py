@@ -66,7 +66,7 @@ def _colours(maps: Maps, labels: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _affine(geometry: Geometry, cut: tuple[slice, ...]) -> NDArray[np.float64]:
-    """The matrix from voxels (x, y, z) of a part of the image to millimetres to the right, front and top, as in NIfTI."""
+    """The matrix from voxels (x, y, z) of a part of the image to mm to the right, front and top, as in NIfTI."""
     direction = np.asarray(geometry.direction, np.float64).reshape(3, 3)
     first = np.array([part.start for part in reversed(cut)], np.float64)
     steps = np.array([part.step for part in reversed(cut)], np.float64)
