@@ -17,7 +17,7 @@ from umseg.reports.preview.colouring import intensity_window
 from umseg.reports.preview.planes import telling_planes
 
 _NAMES = {"S": "axial", "I": "axial", "A": "coronal", "P": "coronal", "L": "sagittal", "R": "sagittal"}
-_SIDES = (320, 256, 200, 160, 128, 96, 72, 56, 40)
+_SIDES = (512, 384, 320, 256, 200, 160, 128, 96, 72, 56, 40)
 """Pixels of the longer side of a plane that are tried, until a case takes no more than its share of the page."""
 _FINE = 240
 """Label layers of small planes have about so many pixels, for thin outlines."""
