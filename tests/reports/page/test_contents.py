@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import re
+from typing import Any
 
 import pytest
 
@@ -21,9 +22,9 @@ def rows(page: Elements) -> list[str]:
     return [have["data-case"] for have in page.of("tr") if "data-case" in have]
 
 
-def data(page: Elements) -> dict[str, object]:
+def data(page: Elements) -> dict[str, Any]:
     (text,) = (text for text in page.texts["script"] if text.startswith('{"classes"'))
-    loaded: dict[str, object] = json.loads(text)
+    loaded: dict[str, Any] = json.loads(text)
     return loaded
 
 
@@ -42,7 +43,7 @@ def test_the_table_by_class_states_mean_deviation_and_quartiles() -> None:
 
 
 def test_the_script_has_the_scores_of_every_class_and_their_mean() -> None:
-    (scores,) = data(Elements(report_page(make_report())))["scores"]  # type: ignore[misc]
+    (scores,) = data(Elements(report_page(make_report())))["scores"]
     assert scores["bad"]["1"] == {"dsc": 0.3, "nsd": 0.5}
     assert scores["bad"][""]["dsc"] == pytest.approx(0.35)
 
@@ -65,7 +66,7 @@ def test_names_of_cases_classes_and_sources_stay_texts() -> None:
     assert len(page.of("script")) == len(plain.of("script"))
     assert set(rows(page)) == set(names)
     assert not [have for _, have in page.found if any(name.startswith("on") for name in have)]
-    assert set(data(page)["order"]) == set(names)  # type: ignore[call-overload]
+    assert set(data(page)["order"]) == set(names)
     assert page.text.count(EVIL) > len(names)
 
 
@@ -77,7 +78,7 @@ def test_two_sources_stand_side_by_side_and_the_better_mean_is_marked() -> None:
     better = {case: [(min(1.0, a + 0.1), b) for a, b in scores] for case, scores in SCORES.items()}
     page = Elements(report_page(make_report(make_source("first"), make_source("second", better))))
     assert [have["data-key"] for have in page.of("button") if "data-key" in have] == ["dsc", "nsd", "confidence"] * 2
-    marked = [have for have in page.of("b", class_="best")]
+    marked = list(page.of("b", class_="best"))
     # One in the caption; DSC of the second in two classes and their mean, NSD of both, which are equal.
     assert len(marked) == 1 + 3 + 6
 
@@ -104,7 +105,7 @@ def test_a_case_without_a_score_has_a_dash_and_comes_last() -> None:
     scores = {**SCORES, "empty": [(math.nan, math.nan), (math.nan, math.nan)]}
     page = Elements(report_page(make_report(make_source("m", scores))))
     assert rows(page)[-1] == "empty"
-    (scored,) = data(page)["scores"]  # type: ignore[misc]
+    (scored,) = data(page)["scores"]
     assert scored["empty"][""] == {}
 
 
