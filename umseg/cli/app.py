@@ -15,6 +15,7 @@ VERBS = {
     "predict": Verb("umseg.cli.predict:predict", grouped=True),
     "evaluate": Verb("umseg.cli.evaluate:evaluate", parameters="umseg.cli.evaluate:metric_parameters"),
     "compare": Verb("umseg.cli.compare:compare"),
+    "report": Verb("umseg.cli.report:report"),
     "best": Verb("umseg.cli.best:best"),
     "models": Verb("umseg.cli.look:models"),
     "demo": Verb("umseg.cli.demo:demo"),

@@ -133,7 +133,7 @@ def _read(folder: FoldFolder) -> Run:
         row=_last_row(log) if log.exists() else None,
         seen=latest.stat().st_mtime if latest.exists() else None,
         complete=folder.weights("final").exists(),
-        resume=_resume_command(folder, config),
+        resume=training_command(folder, config),
         score=_score(folder),
         process=holder(folder.path),
     )
@@ -146,8 +146,8 @@ def _score(folder: FoldFolder) -> tuple[str, float] | None:
     return load_metrics(folder.metrics_file, "Remove the file; `umseg train` then scores the fold again.").main_score
 
 
-def _resume_command(folder: FoldFolder, config: TrainingConfig) -> str:
-    """The ``umseg train`` command with the options of a run."""
+def training_command(folder: FoldFolder, config: TrainingConfig) -> str:
+    """The ``umseg train`` command with the options of a run, which begins or resumes it."""
     workspace = Workspace(folder.models.path.parents[1])
     words = ["umseg", "train", workspace.folder.name]
     if workspace.folder.parent != DEFAULT_ROOT.absolute():
