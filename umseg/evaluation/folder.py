@@ -117,6 +117,7 @@ def evaluate_folder(
             described,
             threshold=_only_threshold(threshold),
             numbered=is_instance,
+            object_name=_object_name(described) if is_instance else "cell",
             workers=workers,
             quiet=quiet,
             resample=resample,

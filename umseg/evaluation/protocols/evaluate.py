@@ -31,6 +31,7 @@ def evaluate_protocol(
     *,
     threshold: float | None = None,
     numbered: bool = False,
+    object_name: str = "cell",
     workers: int = 0,
     quiet: bool = False,
     resample: Resample | None = None,
@@ -43,6 +44,7 @@ def evaluate_protocol(
         described: The description of the data set, for the names of its classes.
         threshold: In microscopy: smallest intersection over union of two cells that match; 0.5 by default.
         numbered: Whether predictions number objects.
+        object_name: In microscopy: name of the cells in tables.
         workers: Number of processes; 0 works in this one.
         quiet: Whether to show no progress bar.
         resample: As in ``read_pair``.
@@ -52,7 +54,13 @@ def evaluate_protocol(
     """
     if protocol == "microscopy":
         return evaluate_cells(
-            pairs, threshold=threshold, numbered=numbered, workers=workers, quiet=quiet, resample=resample
+            pairs,
+            threshold=threshold,
+            numbered=numbered,
+            object_name=object_name,
+            workers=workers,
+            quiet=quiet,
+            resample=resample,
         )
     if numbered:
         raise UserError(

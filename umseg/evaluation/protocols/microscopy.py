@@ -175,5 +175,6 @@ def _without_frame(labels: Objects) -> Objects:
     """
     frame = np.ones(labels.shape, np.bool_)
     frame[BORDER:-BORDER, BORDER:-BORDER] = False
-    reaching = np.unique(np.where(frame, labels, 0))[1:]
+    inside = np.zeros(0 if frame.all() else 1, labels.dtype)
+    reaching = np.unique(np.append(labels[frame], inside))[1:]
     return np.where(np.isin(labels, reaching), 0, labels)
