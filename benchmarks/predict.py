@@ -7,7 +7,7 @@ Parts:
 
 reference  all logits in double precision and the whole image in memory give the same labels
 memory     a CT of 512x512x600 voxels, file to file: resident memory, what is said of it beforehand, and export
-konfai     the same CT and models in KonfAI's engine, after the part memory
+konfai     a CT of fewer slices in umseg and in KonfAI's engine: time and memory
 peer       hippocampus with weights that nnU-Net trained: equal voxels, CPU time and memory beside nnUNetv2_predict and
            KonfAI's engine
 pictures   small pictures per second, beside nnU-Net and beside the network alone
@@ -54,6 +54,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, metavar="PART")
     parser.add_argument("--settings", nargs="+", choices=bounds.SETTINGS, default=list(bounds.SETTINGS))
     parser.add_argument("--slices", type=int, default=600, help="slices of the CT")
+    parser.add_argument("--peer-slices", type=int, default=120, help="slices of the CT for KonfAI")
     parser.add_argument("--images", type=int, default=52, help="images of the hippocampus")
     parser.add_argument("--pictures", type=int, default=1000)
     parser.add_argument("--iterations", type=int, default=40, help="iterations of nnU-Net's training")
@@ -82,8 +83,8 @@ def _rows(part: str, options: argparse.Namespace) -> Iterator[Row]:
         if options.konfai is None:
             yield told(part, "the same CT", "left out: no --konfai")
         else:
-            memory = options.scratch.absolute() / "memory"
-            yield from bounds.beside(memory, options.settings, options.slices, options.konfai.absolute())
+            peer = options.konfai.absolute()
+            yield from bounds.beside(scratch, options.data, options.settings, options.peer_slices, peer)
     elif options.peer is None:
         yield told(part, "nnU-Net", "left out: no --peer")
     elif part == "peer":
