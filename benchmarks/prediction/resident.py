@@ -103,8 +103,7 @@ def run_predict(arguments: Sequence[str]) -> Measured:
             errors.seek(0)
             text = errors.read()
         lines = marks.read_text(encoding="utf-8").splitlines() if marks.exists() else []
-    spans = [json.loads(line) for line in lines]
-    stages = sorted((_stage(*span, samples) for span in spans), key=lambda stage: stage.start)
+    stages = sorted((_stage(json.loads(line), samples) for line in lines), key=lambda stage: stage.start)
     return Measured(seconds, cpu, peak, tuple(stages), process.returncode, text)
 
 
@@ -156,7 +155,8 @@ def _high_water(pid: int) -> int:
     return 0
 
 
-def _stage(name: str, start: float, stop: float, cpu: float, samples: Sequence[tuple[float, int]]) -> Stage:
+def _stage(mark: Sequence[Any], samples: Sequence[tuple[float, int]]) -> Stage:
+    name, start, stop, cpu = mark
     inside = [size for moment, size in samples if start <= moment <= stop]
     later = [size for moment, size in samples if moment >= stop][:1]
     return Stage(name, start, stop, cpu, max([*inside, *later], default=0), later[0] if later else 0)
