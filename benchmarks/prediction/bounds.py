@@ -11,7 +11,7 @@ from benchmarks.common import Row
 from benchmarks.prediction import konfai
 from benchmarks.prediction.large_ct import write_ct
 from benchmarks.prediction.random_models import NARROW_WIDTHS, WIDTHS, atlas_names, write_model
-from benchmarks.prediction.resident import run_predict
+from benchmarks.prediction.resident import Measured, run_predict
 from benchmarks.prediction.verdict import at_most, fact, told
 
 STEP = 1.0
@@ -62,19 +62,34 @@ SETTINGS = {
 
 def rows(scratch: Path, data: Path, names: Sequence[str], slices: int) -> Iterator[Row]:
     """Rows on each of the named settings."""
-    ct = scratch / f"ct_{slices}"
-    if not (ct / "ct_0000.nii.gz").exists():
-        write_ct(ct / "ct_0000.nii.gz", (slices, 512, 512))
+    ct = _ct(scratch, slices)
     for name in names:
         _write_model(SETTINGS[name], scratch / f"random_{name}" / "model", data)
         yield from _of(SETTINGS[name], scratch / f"random_{name}", ct)
 
 
-def beside(scratch: Path, names: Sequence[str], slices: int, peer: Path) -> Iterator[Row]:
-    """The same weights and the same image in KonfAI's engine, after ``rows``; ``peer`` is an environment with it."""
-    for name in names:
-        if SETTINGS[name].beside_peer:
-            yield _beside(SETTINGS[name], scratch / f"random_{name}", scratch / f"ct_{slices}", peer)
+def beside(scratch: Path, data: Path, names: Sequence[str], slices: int, peer: Path) -> Iterator[Row]:
+    """umseg and KonfAI's engine on the same weights and the same CT; ``peer`` is an environment with konfai."""
+    ct = _ct(scratch, slices)
+    for setting, folder in ((SETTINGS[name], scratch / name) for name in names if SETTINGS[name].beside_peer):
+        title = f"{setting.title}, {slices} slices"
+        _write_model(setting, folder / "model", data)
+        own = _predicted(folder, ct)
+        cost = f"{own.seconds:.0f} s, {own.cpu:.0f} s of CPU, {own.peak / 1e9:.2f} GB"
+        yield told("konfai", f"{title}: umseg", cost if own.code == 0 else f"exit status {own.code}")
+        settings = konfai.prepare(folder / "model", ct, folder / "konfai", STEP)
+        run = konfai.run(peer, settings, _PEER_SECONDS, _PEER_GIGABYTES)
+        cost = f"{run.seconds:.0f} s, {run.cpu:.0f} s of CPU, {run.gigabytes:.2f} GB"
+        equal = "" if run.error else f", {100 * konfai.equal_voxels(run, folder / 'out'):.3f} % of voxels equal"
+        yield told("konfai", f"{title}: KonfAI", f"{run.error} ({cost})" if run.error else cost + equal)
+
+
+def _ct(scratch: Path, slices: int) -> Path:
+    """The folder of the CT, which is written once."""
+    folder = scratch / f"ct_{slices}"
+    if not (folder / "ct_0000.nii.gz").exists():
+        write_ct(folder / "ct_0000.nii.gz", (slices, 512, 512))
+    return folder
 
 
 def _write_model(setting: Setting, folder: Path, data: Path) -> None:
@@ -87,9 +102,13 @@ def _write_model(setting: Setting, folder: Path, data: Path) -> None:
     write_model(folder, classes, setting.spacing, setting.patch, names=names, widths=widths, noisy=setting.noisy)
 
 
-def _of(setting: Setting, folder: Path, ct: Path) -> Iterator[Row]:
+def _predicted(folder: Path, ct: Path) -> Measured:
     places = ["--model", folder / "model", "--input", ct, "--output", folder / "out"]
-    measured = run_predict([*map(str, places), "--step", str(STEP), "--no-resume"])
+    return run_predict([*map(str, places), "--step", str(STEP), "--no-resume"])
+
+
+def _of(setting: Setting, folder: Path, ct: Path) -> Iterator[Row]:
+    measured = _predicted(folder, ct)
     title = setting.title + (", narrow network" if setting.narrow else "")
     yield fact("memory", title, f"exit status {measured.code}", "0", measured.code == 0)
     yield at_most("memory", f"{title}: peak", measured.peak / 1e9, setting.gigabytes, "GB")
@@ -99,22 +118,10 @@ def _of(setting: Setting, folder: Path, ct: Path) -> Iterator[Row]:
         yield at_most("memory", f"{title}: error of what is said", 100 * error, 10, "%")
     else:
         yield fact("memory", f"{title}: what is said beforehand", "nothing", "the memory that it needs", False)
-    export = sum(stage.stop - stage.start for stage in measured.stages if stage.name.startswith("LabelExport"))
-    yield told(
-        "memory", f"{title}: whole run", f"{measured.seconds:.0f} s, {measured.cpu:.0f} s of CPU, export {export:.1f} s"
-    )
+    calls = [stage for stage in measured.stages if stage.name.startswith("LabelExport")]
+    export, cpu = sum(call.stop - call.start for call in calls), sum(call.cpu for call in calls)
+    yield told("memory", f"{title}: whole run", f"{measured.seconds:.0f} s, {measured.cpu:.0f} s of CPU")
+    yield told("memory", f"{title}: export", f"{export:.1f} s, {cpu:.1f} s of CPU")
     if setting.export:
-        yield at_most("memory", f"{title}: export", export, 5, "s")
-        yield at_most("memory", f"{title}: export of all", 100 * export / measured.seconds, 10, "%")
-
-
-def _beside(setting: Setting, folder: Path, ct: Path, peer: Path) -> Row:
-    run = konfai.run(
-        peer, konfai.prepare(folder / "model", ct, folder / "konfai", STEP), _PEER_SECONDS, _PEER_GIGABYTES
-    )
-    cost = f"{run.seconds:.0f} s, {run.cpu:.0f} s of CPU, {run.gigabytes:.2f} GB"
-    if run.error:
-        return told("konfai", setting.title, f"{run.error} ({cost})")
-    return told(
-        "konfai", setting.title, f"{cost}, {100 * konfai.equal_voxels(run, folder / 'out'):.3f} % of voxels equal"
-    )
+        yield at_most("memory", f"{title}: seconds of export", export, 5, "s")
+        yield at_most("memory", f"{title}: export of the whole run", 100 * export / measured.seconds, 10, "%")

@@ -140,17 +140,16 @@ def equal_voxels(run: Run, reference: Path) -> float:
 
 
 def _transforms(model: LoadedModel) -> list[tuple[str, dict[str, Any]]]:
-    """Normalisation and resampling by the plan, in KonfAI's words."""
+    """Normalisation and resampling by the plan, in KonfAI's words; the resampling alone is inverted at the end."""
     (scheme,) = model.configuration.normalization_schemes
-    chain: list[tuple[str, dict[str, Any]]] = [("TensorCast", {"dtype": "float32"})]
-    if scheme == "CTNormalization":
-        statistics = model.card.plan.foreground_intensity_properties_per_channel["0"]
-        limits = {"min_value": statistics.percentile_00_5, "max_value": statistics.percentile_99_5}
-        chain += [("Clip", limits), ("Standardize", {"mean": [statistics.mean], "std": [statistics.std]})]
-        chain += [("Resample", {"spacing": list(model.configuration.spacing[::-1])})]
-    else:
-        chain += [("Standardize", {})]
-    return chain
+    chain: list[tuple[str, dict[str, Any]]] = [("TensorCast", {"dtype": "float32", "inverse": False})]
+    if scheme != "CTNormalization":
+        return [*chain, ("Standardize", {"inverse": False})]
+    statistics = model.card.plan.foreground_intensity_properties_per_channel["0"]
+    limits = {"min_value": statistics.percentile_00_5, "max_value": statistics.percentile_99_5}
+    moments = {"mean": [statistics.mean], "std": [statistics.std], "inverse": False}
+    spacing = list(model.configuration.spacing[::-1])
+    return [*chain, ("Clip", limits), ("Standardize", moments), ("Resample", {"spacing": spacing})]
 
 
 def _use_torchs_norm(module: nn.Module) -> None:

@@ -70,7 +70,7 @@ def rows(scratch: Path) -> Iterator[Row]:
 
 
 def _compared(setting: Setting, scratch: Path) -> Row:
-    folder, image = setting.model(scratch), make_image(setting.shape)[None]
+    folder, image = setting.model(scratch), make_image(setting.shape)[None] - 2
     by_definition = _loaded(folder)
     stages = by_definition.prepare(image, setting.spacing)
     logits = _logits(by_definition, stages)
