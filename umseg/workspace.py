@@ -157,6 +157,11 @@ class Workspace:
         return self.folder / "problems.csv"
 
     @property
+    def data_page(self) -> Path:
+        """What the data set holds, its odd cases first: a page for the browser."""
+        return self.folder / "data.html"
+
+    @property
     def groups_file(self) -> Path:
         """The groups that were given to the plan: a table of cases and groups."""
         return self.folder / "groups.csv"

@@ -74,7 +74,7 @@ def test_killed_at_random_moments_the_next_run_completes_the_same_bytes(dataset:
     assert set(endings) <= {0, -signal.SIGKILL}
     assert endings.count(-signal.SIGKILL) >= 15, "most were killed before their end"
     expected = tree(tmp_path / "undisturbed")
-    assert len(expected) == 4 + 2 * 4 * 4
+    assert len(expected) == 5 + 2 * 4 * 4
     assert not expected.keys() & {name for name in expected if ".tmp-" in name}
     for number in range(20):
         assert tree(tmp_path / f"killed_{number}") == expected, f"after kill {number}"

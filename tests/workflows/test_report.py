@@ -84,6 +84,17 @@ def test_scores_with_their_images_have_pictures_and_volumes(data: Path, scored: 
     assert text == report(scored, *options, "-o", tmp_path / "again.html")
 
 
+def test_label_maps_and_model_can_lie_elsewhere(data: Path, scored: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "scores" / "metrics.json"
+    elsewhere.parent.mkdir()
+    elsewhere.write_bytes(scored.read_bytes())
+    options = ("--predictions", data / "predictions", "--images", data / "imagesTr", "--model", FOLD)
+    page = Elements(report(elsewhere, *options, "--pictures", 1, "--volumes", 0, "-o", tmp_path / "page.html"))
+    assert len(page.of("img")) == 3 * 2
+    assert page.of("section", id="training")
+    assert "Pictures: of 1 case, those that come first." in page.text
+
+
 def test_predictions_alone_are_a_page_for_quality_control(data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "predictions"
     folder.mkdir()

@@ -28,3 +28,4 @@ def demo(
     result = run_demo(output, workers=workers, quiet=quiet)
     say(format_table(result.metrics))
     say("Pictures: " + ", ".join(str(picture) for picture in result.pictures))
+    say(f"Page: {result.page}")

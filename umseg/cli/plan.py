@@ -118,5 +118,7 @@ def plan(
     measure = MemoryMeter(planned.memory_file)
     say(plan_summary(fingerprint, decided, planned.load(Dataset).description, measure))
     say(f"Workspace: {planned.folder}")
+    if planned.data_page.exists():
+        say(f"The data set in pictures, odd cases first: {planned.data_page}")
     chosen = [] if not config or decided.default_configuration in config else ["--config", config[0]]
     say(next_step("train", of_workspace(planned.folder), chosen))

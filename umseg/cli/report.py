@@ -34,6 +34,13 @@ def report(
     images: Annotated[
         Path | None, typer.Option("--images", help="Folder of the images. [default: those of the workspace]")
     ] = None,
+    predictions: Annotated[
+        Path | None, typer.Option("--predictions", help="Folder of the label maps. [default: that of the scores]")
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", help="Model folder, or fold, that made the label maps; for training and methods."),
+    ] = None,
     title: Annotated[str | None, typer.Option("--title", help="Heading. [default: data set and model]")] = None,
     pictures: Annotated[
         int, typer.Option("--pictures", min=0, max=100_000, help="Cases with pictures, the worst first.")
@@ -54,6 +61,7 @@ def report(
 ) -> None:
     """Write a page with scores, charts, pictures, the training and its methods: one file, which opens anywhere."""
     from umseg.workflows.report import PageOptions, make_report, merge_ratings
+    from umseg.workflows.report_sources import Beside
 
     if ratings:
         say(merge_ratings(inputs, output))
@@ -64,8 +72,7 @@ def report(
     page = make_report(
         inputs,
         output or Path("report.html"),
-        reference=reference,
-        images=images,
+        beside=Beside(reference, images, predictions, model),
         options=PageOptions(title, pictures, volumes, size_mb, command),
         workers=worker_count(workers),
         quiet=quiet,

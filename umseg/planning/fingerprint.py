@@ -27,6 +27,7 @@ from umseg.planning.consistency import ChannelNumber, Length, Voxels
 from umseg.planning.findings import CaseFindings
 from umseg.planning.intensity import NUM_SAMPLES, IntensityStatistics, describe
 from umseg.planning.measurement import Measurement, measure_case
+from umseg.planning.sights import MOST_PICTURES, CaseSight
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +91,7 @@ def extract_fingerprint(
     report: Callable[[Sequence[Problem]], None] | None = None,
     earlier: Fingerprint | None = None,
     kept: Path | None = None,
+    see: Callable[[Sequence[CaseSight]], None] | None = None,
 ) -> Fingerprint:
     """Check and measure every training case, in one pass over the files.
 
@@ -104,6 +106,8 @@ def extract_fingerprint(
             reported when it was measured, and are not reported again.
         kept: Folder in which the measurements of the cases are kept, and looked for first, so that a run that was
             killed goes on where it stopped.
+        see: Function that is given what the page of the data set shows of each case; it is not called where the earlier
+            fingerprint is returned.
 
     Raises:
         UserError: Some cases are damaged or inconsistent (all are reported together), or there is no foreground.
@@ -117,7 +121,14 @@ def extract_fingerprint(
             orientations = earlier.orientations or tuple(_stored_axes(case) for case in dataset.cases)
             return earlier.model_copy(update={"case_digests": digests, "orientations": orientations})
     samples = int(num_samples // max(len(dataset.cases), 1))
-    work = partial(measure_case, description=dataset.description, axes=dataset.orientation, samples=samples, kept=kept)
+    work = partial(
+        measure_case,
+        description=dataset.description,
+        axes=dataset.orientation,
+        samples=samples,
+        kept=kept,
+        picture=len(dataset.cases) <= MOST_PICTURES,
+    )
     measurements: list[Measurement] = []
     problems: list[Problem] = []
     names = [case.id for case in dataset.cases]
@@ -135,6 +146,8 @@ def extract_fingerprint(
             expected=expected_values(dataset.description),
             remedy="Check how the label maps were exported.",
         )
+    if see is not None:
+        see([measurement.sight for measurement in measurements])
     return Fingerprint(
         dataset_name=dataset.name,
         spacings=tuple(m.spacing for m in measurements),

@@ -27,6 +27,7 @@ from umseg.dataset.training_case import TrainingCase, read_training_case
 from umseg.planning.classes import ClassSizes, measure_classes
 from umseg.planning.findings import CaseFindings, constant_channels, share_outside
 from umseg.planning.intensity import Draw, draw_foreground
+from umseg.planning.sights import CaseSight, see_case
 
 _FIELD = "measurement"
 
@@ -44,6 +45,7 @@ class Measurement:
         findings: What is remarkable about the case.
         digest: Digest of the bytes of its files.
         axes: Axis codes in which the image is stored; None if its files state no place in space.
+        sight: What the page of the data set shows of the case.
     """
 
     spacing: tuple[float, float, float]
@@ -54,10 +56,16 @@ class Measurement:
     findings: CaseFindings
     digest: str
     axes: str | None
+    sight: CaseSight
 
 
 def measure_case(
-    case: Case, description: DatasetDescription, axes: str | None, samples: int, kept: Path | None = None
+    case: Case,
+    description: DatasetDescription,
+    axes: str | None,
+    samples: int,
+    kept: Path | None = None,
+    picture: bool = True,
 ) -> tuple[Measurement | None, list[Problem]]:
     """Read, check and measure one case.
 
@@ -67,6 +75,7 @@ def measure_case(
         axes: Axis codes to which image and label map are turned before; None leaves them as they are stored.
         samples: Number of foreground intensities to draw per channel.
         kept: Folder of measurements that are kept; those of the same files are used again.
+        picture: Whether a small picture of the case is made.
 
     Returns:
         The measurements, None if the case has an error, and its problems.
@@ -85,13 +94,15 @@ def measure_case(
     problems = check_case(case, found.image, found.label, description)
     if any(problem.severity == "error" for problem in problems):
         return None, problems
-    measurement = _measure(found, description, samples, digest)
+    measurement = _measure(found, description, samples, digest, picture)
     if file is not None:
         _save(file, measurement, problems)
     return measurement, problems
 
 
-def _measure(found: TrainingCase, description: DatasetDescription, samples: int, digest: str) -> Measurement:
+def _measure(
+    found: TrainingCase, description: DatasetDescription, samples: int, digest: str, picture: bool
+) -> Measurement:
     image, label = found.image, found.label
     box, region = nonzero_region(image.array)
     z, y, x = box_slices(box)
@@ -99,11 +110,12 @@ def _measure(found: TrainingCase, description: DatasetDescription, samples: int,
     depth, height, width = cropped.shape[1:]
     foreground = label.array > 0
     classes = measure_classes(label.array, image.spacing, description)
+    draws = draw_foreground(cropped, foreground[z, y, x], samples)
     return Measurement(
         spacing=image.spacing,
         shape=(depth, height, width),
         relative_size=depth * height * width / label.array.size,
-        draws=draw_foreground(cropped, foreground[z, y, x], samples),
+        draws=draws,
         classes=classes,
         findings=CaseFindings(
             classes=tuple(name for name, size in classes.sizes.items() if size > 0),
@@ -112,6 +124,7 @@ def _measure(found: TrainingCase, description: DatasetDescription, samples: int,
         ),
         digest=digest,
         axes=found.stored_axes,
+        sight=see_case(image.array, label.array, image.spacing, description, classes.sizes, draws, picture=picture),
     )
 
 
@@ -134,6 +147,7 @@ class _Kept(Record):
     findings: CaseFindings
     digest: str
     axes: str | None
+    sight: CaseSight
     warnings: tuple[dict[str, str], ...]
 
 
@@ -171,6 +185,7 @@ def _save(file: Path, measurement: Measurement, problems: list[Problem]) -> None
         findings=measurement.findings,
         digest=measurement.digest,
         axes=measurement.axes,
+        sight=measurement.sight,
         warnings=tuple(_words(problem) for problem in problems),
     )
     tensors: dict[str, NDArray[Any]] = {}
@@ -203,6 +218,7 @@ def _load(file: Path) -> tuple[Measurement, list[Problem]] | None:
         findings=kept.findings,
         digest=kept.digest,
         axes=kept.axes,
+        sight=kept.sight,
     )
     return measurement, [_warning(**words) for words in kept.warnings]
 

@@ -22,6 +22,8 @@ from umseg.training import TrainingConfig
 from umseg.training import train as run_training
 from umseg.workflows.demo_data import BRAIN, LABELS, DemoData, write_demo_data
 from umseg.workflows.plan import plan_dataset
+from umseg.workflows.report import PageOptions, make_report
+from umseg.workflows.report_sources import Beside
 from umseg.workspace import FoldFolder
 
 CONFIG = TrainingConfig(
@@ -34,7 +36,8 @@ CONFIG = TrainingConfig(
     optimizer="adamw",
 )
 MARKER = ".umseg-demo"
-RESULTS = {MARKER, "data", "workspace", "predictions", "metrics.json", "metrics.csv", "overlays.png"}
+PAGE = "report.html"
+RESULTS = {MARKER, "data", "workspace", "predictions", "metrics.json", "metrics.csv", "overlays.png", PAGE}
 """What a demo writes into its folder."""
 
 
@@ -46,11 +49,13 @@ class DemoResult:
         metrics: Scores on the held-out slabs of the right hemisphere.
         pictures: Files of the pictures: overlays, and the curves of the training.
         model: The model folder.
+        page: The page of scores, cases and training.
     """
 
     metrics: Metrics | InstanceMetrics
     pictures: tuple[Path, ...]
     model: Path
+    page: Path
 
 
 def run_demo(output: Path, *, workers: int = 0, quiet: bool = False) -> DemoResult:
@@ -77,7 +82,10 @@ def run_demo(output: Path, *, workers: int = 0, quiet: bool = False) -> DemoResu
     write_metrics(metrics, output)
     picture = output / "overlays.png"
     draw_overlays(picture, overlay_slices(data, predictions), {n: v for n, v in LABELS.items() if v > 0})
-    return DemoResult(metrics, (picture, FoldFolder(fold).progress_picture), fold.parent)
+    beside = Beside(data.folder / "labelsTs", data.folder / "imagesTs", predictions, fold)
+    options = PageOptions("Grey and white matter of the ICBM 152 template", command="umseg demo")
+    page = make_report([output / "metrics.json"], output / PAGE, beside=beside, options=options, quiet=quiet)
+    return DemoResult(metrics, (picture, FoldFolder(fold).progress_picture), fold.parent, page)
 
 
 def overlay_slices(data: DemoData, predictions: Path) -> list[Slice]:

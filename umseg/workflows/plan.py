@@ -23,11 +23,13 @@ from umseg.models.card import load_card
 from umseg.models.measured_memory import MemoryMeter
 from umseg.planning import Fingerprint, Overrides, Plan, extract_fingerprint, make_plan
 from umseg.planning.planner import check_rules
+from umseg.planning.sights import CaseSight
 from umseg.planning.transfer import transfer_plan
 from umseg.preprocess import CaseStore, Origin, StoreDtype, case_origins, most_bytes, preprocess_dataset
 from umseg.preprocess.too_large import too_large_cases
 from umseg.training.data.splits import read_splits
 from umseg.workflows.plan_notices import protect_models, warn_of_findings
+from umseg.workflows.report_data import has_data_page, write_data_page
 from umseg.workflows.settle_folds import find_groups, save_groups, settle_folds
 from umseg.workspace import Workspace
 
@@ -129,9 +131,13 @@ def plan_dataset(
 
         # The hash does not cover missing or surplus files; with such problems all is checked and reported together.
         earlier = None if faulty else _earlier_fingerprint(workspace)
+        sights: list[CaseSight] = []
         fingerprint = extract_fingerprint(
-            dataset, workers=workers, quiet=quiet, report=report, earlier=earlier, kept=kept
+            dataset, workers=workers, quiet=quiet, report=report, earlier=earlier, kept=kept, see=sights.extend
         )
+        if sights:
+            # Before all that takes long, so that wrong data are seen early.
+            write_data_page(workspace, dataset, fingerprint, sights)
         dataset = _oriented(dataset, fingerprint.orientations, axes)
         if like is None or other is None:
             plan = make_plan(
@@ -277,10 +283,12 @@ def _check_names(names: Sequence[str], known: Collection[str]) -> None:
 
 def _earlier_fingerprint(workspace: Workspace) -> Fingerprint | None:
     try:
-        return workspace.load(Fingerprint)
+        fingerprint = workspace.load(Fingerprint)
     except UserError:
         # A fingerprint that is missing, damaged or of another version is measured again.
         return None
+    # The page needs more than the fingerprint holds.
+    return fingerprint if has_data_page(workspace, fingerprint) else None
 
 
 def _remove_stale(

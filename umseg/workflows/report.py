@@ -54,8 +54,7 @@ def make_report(
     inputs: Sequence[Path],
     output: Path,
     *,
-    reference: Path | None = None,
-    images: Path | None = None,
+    beside: Beside | None = None,
     options: PageOptions | None = None,
     workers: int = 0,
     quiet: bool = False,
@@ -65,8 +64,7 @@ def make_report(
     Args:
         inputs: Trained folds or model folders, files of scores, and folders of label maps.
         output: The page, ``.html``.
-        reference: Folder of reference label maps; None: those of the workspace.
-        images: Folder of the images; None: those of the workspace.
+        beside: Folders of images, references and label maps, where the inputs do not name them.
         options: How the page is made.
         workers: Number of processes that read and draw cases; 0 works in this one.
         quiet: Whether to show no progress bar.
@@ -80,7 +78,7 @@ def make_report(
     options = options or PageOptions()
     if output.is_dir():
         raise UserError("The output is a folder.", file=output, remedy="Name a file with -o, e.g. report.html.")
-    found = find_sources(inputs, Beside(reference, images))
+    found = find_sources(inputs, beside or Beside())
     report = Report(
         title=options.title or _title(found),
         sources=tuple(entry.source for entry in found),

@@ -27,7 +27,7 @@ from umseg.reports.summary import plan_summary
 from umseg.training.config.training_config import TrainingConfig
 from umseg.training.data.splits import Split
 from umseg.training.watch.log import EpochLog
-from umseg.workspace import METRICS, FoldFolder, ModelFolder, Workspace
+from umseg.workspace import METRICS, MODEL_REMEDY, FoldFolder, ModelFolder, Workspace
 
 _EXPECTED = (
     "a trained fold or model folder (models/<model>__<configuration>[/fold_<k>]), a metrics.json of `umseg evaluate` "
@@ -68,10 +68,14 @@ class Beside:
     Attributes:
         reference: Folder of reference label maps.
         images: Folder of the images.
+        predictions: Folder of the label maps, where they do not lie beside their scores.
+        model: Folder of the model that made the label maps, or of one of its folds.
     """
 
     reference: Path | None = None
     images: Path | None = None
+    predictions: Path | None = None
+    model: Path | None = None
 
 
 def find_sources(inputs: Sequence[Path], beside: Beside) -> list[Found]:
@@ -90,6 +94,7 @@ def find_sources(inputs: Sequence[Path], beside: Beside) -> list[Found]:
 
 
 def _find(path: Path, beside: Beside) -> Found:
+    path = path.absolute()
     folder = path.parent if path.name == METRICS else path
     fold = FoldFolder(folder.parent if folder.name == "validation" else folder)
     if fold.config_file.is_file():
@@ -117,7 +122,7 @@ def _of_folds(models: ModelFolder, folds: Sequence[FoldFolder], beside: Beside) 
             expected=f"validation/{METRICS} in the folder of a fold",
             remedy="Wait until `umseg train` has validated a fold, or give a folder of predictions.",
         )
-    workspace = Workspace(models.path.parents[1])
+    workspace = Workspace(models.path.absolute().parents[1])
     dataset = workspace.load(Dataset) if workspace.file(Dataset).is_file() else None
     metrics = [load_metrics(fold.metrics_file, "Remove it; `umseg train` scores the fold again.") for fold in validated]
     scores = pooled_scores(metrics)
@@ -158,6 +163,8 @@ def _of_folds(models: ModelFolder, folds: Sequence[FoldFolder], beside: Beside) 
 def _of_folder(folder: Path, file: Path | None, beside: Beside) -> Found:
     """A folder of label maps, with or without scores."""
     metrics = None if file is None else load_metrics(file)
+    name = folder.name
+    folder = folder if beside.predictions is None else beside.predictions
     label_maps = _label_maps(folder)
     if metrics is None and not label_maps:
         raise UserError(
@@ -168,12 +175,14 @@ def _of_folder(folder: Path, file: Path | None, beside: Beside) -> Found:
     predicted = _stated(folder)
     description = _description(folder, beside)
     cases = tuple(case.case for case in scores.cases) if scores is not None else tuple(label_maps)
+    training, workspace = (None, None) if beside.model is None else _of_model(beside.model)
+    model_facts = [] if training is None else _model_facts(training)
     source = Source(
-        name=folder.absolute().name,
+        name=name,
         scores=scores,
         predicted={case: stated for case, stated in predicted.items() if case in cases},
-        training=None,
-        facts=() if metrics is None else tuple(_metric_facts([metrics])),
+        training=training,
+        facts=(*model_facts, *(() if metrics is None else _metric_facts([metrics]))),
         cases=cases,
     )
     return Found(
@@ -183,7 +192,23 @@ def _of_folder(folder: Path, file: Path | None, beside: Beside) -> Found:
         _images({}, description, beside),
         description,
         0.5 if metrics is None else _threshold([metrics]),
+        "" if workspace is None else _plan(workspace),
     )
+
+
+def _of_model(folder: Path) -> tuple[Training, Workspace]:
+    """The training of a model folder, or of one of its folds, and its workspace.
+
+    Raises:
+        UserError: The folder is neither, or a file of it is damaged.
+    """
+    fold = FoldFolder(folder)
+    models = fold.models if fold.config_file.is_file() else ModelFolder(folder)
+    card = ModelCard.load(models.card_file, MODEL_REMEDY)
+    folds = [fold] if fold.config_file.is_file() else [f for f in models.folds() if f.config_file.is_file()]
+    workspace = Workspace(models.path.absolute().parents[1])
+    dataset = workspace.load(Dataset) if workspace.file(Dataset).is_file() else None
+    return _training(card, folds, dataset), workspace
 
 
 def _description(folder: Path, beside: Beside) -> DatasetDescription | None:

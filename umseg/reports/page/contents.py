@@ -46,7 +46,7 @@ def report_page(report: Report) -> str:
         "volumes": volumes,
         "data": _data(report, order),
     }
-    return render("report.html", context, viewer=bool(volumes))
+    return render("report.html", context, ("table.js", "page.js"), viewer=bool(volumes))
 
 
 def _subtitle(report: Report, order: Sequence[str]) -> str:

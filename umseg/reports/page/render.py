@@ -6,7 +6,7 @@ import base64
 import gzip
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -24,7 +24,7 @@ def script_json(value: object) -> Markup:
     return Markup(text.translate(_ESCAPED))
 
 
-def render(template: str, context: Mapping[str, Any], *, viewer: bool = False) -> str:
+def render(template: str, context: Mapping[str, Any], scripts: Sequence[str], *, viewer: bool = False) -> str:
     """A page as one file that loads nothing from elsewhere.
 
     Its content security policy lets browsers run umseg's own scripts only, and load nothing but what is in the page.
@@ -32,10 +32,11 @@ def render(template: str, context: Mapping[str, Any], *, viewer: bool = False) -
     Args:
         template: Name of the template.
         context: What the template shows; texts are escaped.
+        scripts: Names of the scripts of the page.
         viewer: Whether NiiVue, the viewer of volumes, is part of the page.
     """
-    style, script = _text("page.css"), _text("page.js")
-    allowed = [_hash(script)]
+    sources = [_text(name) for name in scripts]
+    allowed = [_hash(source) for source in sources]
     niivue = ""
     if viewer:
         source = _text("niivue.umd.js")
@@ -49,8 +50,8 @@ def render(template: str, context: Mapping[str, Any], *, viewer: bool = False) -
     return page.render(
         **context,
         policy=policy,
-        style=Markup(style),
-        script=Markup(script),
+        style=Markup(_text("page.css")),
+        scripts=[Markup(source) for source in sources],
         niivue=niivue,
         niivue_licence=_licence(viewer),
     )

@@ -1,11 +1,8 @@
 "use strict";
 (() => {
-  document.documentElement.classList.add("js");
   const byId = (id) => document.getElementById(id);
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
-  const holder = byId("data");
-  if (!holder) return;
-  const data = JSON.parse(holder.textContent);
+  const data = JSON.parse(byId("data").textContent);
   const cards = new Map(all(".card").map((card) => [card.dataset.case, card]));
   const rows = new Map(all("#case-table tbody tr").map((row) => [row.dataset.case, row]));
   let order = [...data.order];
@@ -84,11 +81,7 @@
   function arrange(names) {
     order = names;
     const place = byId("cards");
-    const body = document.querySelector("#case-table tbody");
-    for (const name of names) {
-      if (cards.has(name)) place.append(cards.get(name));
-      if (rows.has(name)) body.append(rows.get(name));
-    }
+    for (const name of names) if (cards.has(name)) place.append(cards.get(name));
   }
   function showClass() {
     const of = chosenClass();
@@ -118,29 +111,11 @@
     const way = event.target.value;
     const names = [...data.order];
     arrange(way === "name" ? names.sort() : way === "1" ? names.reverse() : names);
+    const body = document.querySelector("#case-table tbody");
+    for (const name of order) body.append(rows.get(name));
     all("#case-table th[aria-sort]").forEach((head) => head.removeAttribute("aria-sort"));
   });
-  for (const button of all("#case-table thead button")) {
-    button.addEventListener("click", () => {
-      const head = button.closest("th");
-      const up = head.getAttribute("aria-sort") !== "ascending";
-      all("#case-table th[aria-sort]").forEach((other) => other.removeAttribute("aria-sort"));
-      head.setAttribute("aria-sort", up ? "ascending" : "descending");
-      const column = [...head.parentNode.children].indexOf(head);
-      const value = (name) => {
-        const cell = rows.get(name).children[column];
-        return button.dataset.kind === "text" ? name : cell.dataset.value === "" ? null : Number(cell.dataset.value);
-      };
-      const sign = up ? 1 : -1;
-      arrange(
-        [...data.order].sort((a, b) => {
-          const [x, y] = [value(a), value(b)];
-          if (x === null || y === null) return (x === null) - (y === null);
-          return sign * (x < y ? -1 : x > y ? 1 : 0);
-        }),
-      );
-    });
-  }
+  document.addEventListener("sorted", (event) => arrange(event.detail));
 
   // Layers of pictures.
   function show(planes, layer) {
