@@ -105,8 +105,7 @@ def _percentiles(draw: Draw) -> tuple[float, float, float]:
 
 def _centres(label: NDArray[np.integer[Any]], description: DatasetDescription) -> dict[str, tuple[float, float, float]]:
     steps = [_step(size, _PLACES) for size in label.shape]
-    z, y, x = (slice(_first(size, step), None, step) for size, step in zip(label.shape, steps, strict=True))
-    thin = label[z, y, x]
+    thin = label[tuple(slice(_first(size, step), None, step) for size, step in zip(label.shape, steps, strict=True))]
     if description.task == "instance":
         members = {name: () for name, value in description.labels.items() if value == 1}
         masks = dict.fromkeys(members, thin > 0)
@@ -151,12 +150,12 @@ def _sample(image: NDArray[np.float32], grid: tuple[int, int, int]) -> NDArray[n
     steps = [max(1, size // (points * _PER_POINT)) for size, points in zip(image.shape[1:], grid, strict=True)]
     z, y, x = (slice(_first(size, step), None, step) for size, step in zip(image.shape[1:], steps, strict=True))
     values = image[:, z, y, x].astype(np.float64)
+    if values.min() == values.max():
+        return np.empty(0, np.int8)
     for axis, points in enumerate(grid, start=1):
         values = np.moveaxis(np.moveaxis(values, axis, -1) @ _means(values.shape[axis], points).T, -1, axis)
-    deviation = float(values.std())
-    if not deviation > 0:
-        return np.empty(0, np.int8)
-    scores = (values - values.mean()) / deviation
+    # Noise can cancel out within the stretches.
+    scores = (values - values.mean()) / max(float(values.std()), 1e-30)
     found: NDArray[np.int8] = np.clip(np.round(_SCALE * scores), -127, 127).astype(np.int8)
     return found
 
