@@ -1,13 +1,14 @@
 """Lists, runs and records the benchmarks.
 
     python -m benchmarks list
-    python -m benchmarks run NAME [--json [FILE]] [-- OPTIONS]
+    python -m benchmarks run NAME [--json [FILE] [--add]] [-- OPTIONS]
     python -m benchmarks tables [--check]
 
 ``run`` passes OPTIONS to the benchmark (``-- --help`` shows them). With ``--json`` it records date, commit, machine,
-versions and figures in FILE, by default ``benchmarks/results/NAME.json``. ``tables`` writes the recorded figures into
-the documentation, between ``<!-- benchmark: NAME -->`` and ``<!-- end -->``; with ``--check`` it only lists the pages
-that are out of date.
+versions and figures in FILE, by default ``benchmarks/results/NAME.json``; with ``--add`` the rows join those of earlier
+runs in FILE, so that the parts of a long benchmark may be measured one after the other. ``tables`` writes the recorded
+figures into the documentation, between ``<!-- benchmark: NAME -->`` and ``<!-- end -->``; with ``--check`` it only
+lists the pages that are out of date.
 """
 
 from __future__ import annotations
@@ -36,10 +37,12 @@ class Benchmark:
     Attributes:
         measures: Measured quantity, and the peer that umseg is compared with.
         needs: Data, peers and hardware that the benchmark needs; empty if it runs anywhere.
+        folder: Package below `benchmarks` that has the module; empty if it lies in `benchmarks` itself.
     """
 
     measures: str
     needs: str = ""
+    folder: str = ""
 
 
 _PEER = "a virtual environment with nnunetv2"
@@ -58,6 +61,10 @@ BENCHMARKS = {
         "time and memory of scoring label maps, compared with surface-distance, panoptica, MONAI and scikit-image",
         "a virtual environment with these packages",
     ),
+    "agreement": Benchmark(
+        "scores of masks, compared with those of six other packages",
+        "virtual environments with surface-distance, monai, panoptica, medpy, seg-metrics and SimpleITK",
+    ),
     "parity": Benchmark("losses and batches, compared with nnU-Net's number by number", f"{_HIPPOCAMPUS}, {_PEER}"),
     "scan": Benchmark(
         "the selective scan on a CPU, compared with a convolution on as many voxels and with a plain loop"
@@ -66,12 +73,16 @@ BENCHMARKS = {
         "the selective scan on a GPU, compared with the memory bandwidth and mamba-ssm", "an NVIDIA GPU"
     ),
     "predict": Benchmark(
-        "all that prediction promises: labels, memory, time, faults, confidence; compared with nnU-Net",
-        f"real data, {_PEER}",
+        "all that prediction promises: labels, memory, time, faults, confidence; compared with nnU-Net and KonfAI",
+        f"real data, {_PEER}, another one with konfai",
     ),
-    "export": Benchmark("label maps from logits on a CPU, compared with interpolating every logit"),
+    "export": Benchmark(
+        "label maps from logits on a CPU, compared with interpolating every logit", folder="prediction"
+    ),
     "runtimes": Benchmark(
-        "prediction by onnxruntime, compared with torch on the same weights", "a trained model and images in .nii.gz"
+        "prediction by onnxruntime, compared with torch on the same weights",
+        "a trained model and images in .nii.gz",
+        folder="prediction",
     ),
     "confidence": Benchmark(
         "how well the confidence of a prediction tells good cases from bad ones",
@@ -93,6 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run_parser = commands.add_parser("run", help="run one benchmark")
     run_parser.add_argument("name", choices=BENCHMARKS, metavar="NAME")
     run_parser.add_argument("--json", nargs="?", const="", metavar="FILE", help="record the run")
+    run_parser.add_argument("--add", action="store_true", help="add to what is recorded instead of replacing it")
     tables_parser = commands.add_parser("tables", help="write recorded figures into the documentation")
     tables_parser.add_argument("--check", action="store_true", help="change nothing; fail if a page is out of date")
     runner_arguments, options = _split(sys.argv[1:] if arguments is None else list(arguments))
@@ -105,6 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     result = run(given.name, options)
     if given.json is not None:
         path = Path(given.json) if given.json else common.RESULTS / f"{given.name}.json"
+        if given.add and path.exists():
+            result = common.joined(common.load_file(path), result)
         common.save(path, result)
         print(f"Recorded in {path}.")
     return 0
@@ -123,9 +137,10 @@ def overview() -> str:
 
 def run(name: str, options: Sequence[str]) -> dict[str, Any]:
     """Run a benchmark with its own options, print its table and return its record."""
-    module = importlib.import_module(f"benchmarks.{name}")
+    place = ["benchmarks", *filter(None, [BENCHMARKS[name].folder]), name]
+    module = importlib.import_module(".".join(place))
     printed = io.StringIO()
-    with _arguments(f"benchmarks/{name}.py", options), contextlib.redirect_stdout(_Both(sys.stdout, printed)):
+    with _arguments("/".join(place) + ".py", options), contextlib.redirect_stdout(_Both(sys.stdout, printed)):
         rows: Sequence[common.Row] | None = module.main()
     common.show(rows or [])
     return common.record(name, options, rows, printed.getvalue())
@@ -156,15 +171,20 @@ def fill(text: str) -> str:
 
 def _figures(result: dict[str, Any]) -> str:
     """The figures of a record, with the machine and versions that they were measured on."""
+    rows = result["rows"]
+    body = common.markdown(rows) if rows else "\n".join(["```text", *result["output"], "```"])
+    captions = "\n\n".join(_caption(run) for run in [*result.get("earlier", []), result])
+    return f"{body}\n\n{captions}"
+
+
+def _caption(result: dict[str, Any]) -> str:
+    """Where and how a run was measured."""
     machine, versions = result["machine"], result["versions"]
     place = machine.get("gpu") or f"{machine['cores']} cores of {machine['processor']}"
     options = ["--", *result["arguments"]] if result["arguments"] else []
     command = " ".join(["python -m benchmarks run", result["benchmark"], *options])
     caption = f"`{command}`, {result['date']}, commit {result['commit']}, {place}, torch {versions['torch']}; "
-    caption += f"load at the start {machine['load']}."
-    rows = result["rows"]
-    body = common.markdown(rows) if rows else "\n".join(["```text", *result["output"], "```"])
-    return f"{body}\n\n{caption}"
+    return caption + f"load at the start {machine['load']}."
 
 
 def _split(arguments: list[str]) -> tuple[list[str], list[str]]:

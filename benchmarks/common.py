@@ -89,8 +89,30 @@ def load(name: str) -> dict[str, Any]:
     Raises:
         FileNotFoundError: No run of the benchmark has been recorded.
     """
-    result: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return load_file(RESULTS / f"{name}.json")
+
+
+def load_file(path: Path) -> dict[str, Any]:
+    """A record that ``save`` wrote."""
+    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return result
+
+
+def joined(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of a run with the rows of earlier runs of the same benchmark.
+
+    Rows that begin with the same two texts are about the same: the newer one takes the place of the older one.
+    ``earlier`` says how the earlier runs were made; one with the options of the new run is left out.
+    """
+    fresh = {_about(row): row for row in new["rows"]}
+    rows = [fresh.pop(_about(row), row) for row in old["rows"]]
+    runs = [*old.get("earlier", []), {key: old[key] for key in old if key not in ("rows", "output", "earlier")}]
+    earlier = [run for run in runs if run["arguments"] != new["arguments"]]
+    return {**new, "rows": [*rows, *fresh.values()], "output": [*old["output"], *new["output"]], "earlier": earlier}
+
+
+def _about(row: Row) -> tuple[str | float | None, ...]:
+    return tuple(row.values())[:2]
 
 
 def markdown(rows: Sequence[Row]) -> str:

@@ -13,7 +13,8 @@ The parts are:
 VENV is a virtual environment with surface-distance, panoptica, monai and scikit-image; only these packages are taken
 from it, so that all sides run on the same Python, numpy and scipy. Every side runs in a process of its own, on one
 thread.
-``seconds`` is the median of its calls without imports and compilation (``files``: of its processes, with everything);
+``seconds`` is CPU time, which other programs on the machine hardly change: the median of a side's calls without imports
+and compilation (``files``: of its processes, with everything);
 ``MB`` the peak of its process, imports and data included; ``times umseg`` the ratio of the seconds. ``largest
 difference`` is that of the scores from umseg's: packages that define surfaces differently differ (docs/metrics.md).
 """
@@ -26,13 +27,14 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.common import Row, module_command, seconds, show
+from benchmarks.common import Row, module_command, show
 from benchmarks.evaluating.cells import MATCHERS, cells
 from benchmarks.evaluating.organs import NAMES, SPACING, abdomen
 from benchmarks.evaluating.sides import SIDES, TOLERANCE, Scores
@@ -52,7 +54,7 @@ def run_side(side: str, data: Path, metrics: Sequence[str], repeats: int) -> dic
     SIDES[side](corner, corner, spacing, classes, metrics)
     scores: Scores = {}
     times = [
-        seconds(lambda: scores.update(SIDES[side](prediction, reference, spacing, classes, metrics)))
+        _seconds(lambda: scores.update(SIDES[side](prediction, reference, spacing, classes, metrics)))
         for _ in range(repeats)
     ]
     return {"seconds": statistics.median(times), "MB": _peak(), "scores": scores}
@@ -96,7 +98,7 @@ def run_instances(side: str, data: Path, repeats: int) -> dict[str, Any]:
     score(prediction[:200, :200], reference[:200, :200])
     counts: dict[str, float] = {}
     times = [
-        seconds(lambda: counts.update(zip(("TP", "FP", "FN"), score(prediction, reference), strict=True)))
+        _seconds(lambda: counts.update(zip(("TP", "FP", "FN"), score(prediction, reference), strict=True)))
         for _ in range(repeats)
     ]
     return {"seconds": statistics.median(times), "MB": _peak(), "scores": {"objects": counts}}
@@ -188,9 +190,20 @@ def _call(options: argparse.Namespace, side: str, part: str, data: Path, metrics
     if part != "files":
         subprocess.run(command, env=os.environ | _ONE_THREAD, check=True, stdout=subprocess.DEVNULL)
         return dict(json.loads(output.read_text()))
-    costs = [measure([command], os.environ | _ONE_THREAD) for _ in range(repeats)]
-    wall, peak = (statistics.median(values) for values in zip(*((c.seconds, c.megabytes) for c in costs), strict=True))
-    return {**json.loads(output.read_text()), "seconds": wall, "MB": peak}
+    times, peaks = [], []
+    for _ in range(repeats):
+        before = os.times()
+        peaks.append(measure([command], os.environ | _ONE_THREAD).megabytes)
+        after = os.times()
+        times.append(after.children_user + after.children_system - before.children_user - before.children_system)
+    return {**json.loads(output.read_text()), "seconds": statistics.median(times), "MB": statistics.median(peaks)}
+
+
+def _seconds(function: Callable[[], object]) -> float:
+    """CPU time of a call."""
+    start = time.process_time()
+    function()
+    return time.process_time() - start
 
 
 def _packages(peer: Path) -> str:

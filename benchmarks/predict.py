@@ -1,18 +1,21 @@
 """Everything that prediction promises, measured in one run and beside its peers.
 
-    python -m benchmarks run predict -- --scratch FOLDER [--peer VENV] [--data ../shared/data] [--only PART ...]
+    python -m benchmarks run predict --json -- --scratch FOLDER [--peer VENV] [--konfai VENV] [--data ../shared/data]
+    python -m benchmarks run predict --json --add -- --scratch FOLDER --only PART ...
 
 Parts:
 
 reference  all logits in double precision and the whole image in memory give the same labels
 memory     a CT of 512x512x600 voxels, file to file: resident memory, what is said of it beforehand, and export
-peer       hippocampus with weights that nnU-Net trained: equal voxels, CPU time and memory beside nnUNetv2_predict
+konfai     a CT of fewer slices in umseg and in KonfAI's engine: time and memory
+peer       hippocampus with weights that nnU-Net trained: equal voxels, CPU time and memory beside nnUNetv2_predict and
+           KonfAI's engine
 pictures   small pictures per second, beside nnU-Net and beside the network alone
 faults     bad cases, kills, full disks
 confidence the area under the risk-coverage curve of held-out cases; needs --models, see benchmarks/confidence.py
 
-``--peer`` is a virtual environment with nnunetv2 2.8.1; without it the parts that need it are left out and say so.
-KonfAI's engine is no peer here: docs/benchmarks.md says why.
+``--peer`` is a virtual environment with nnunetv2 2.8.1, ``--konfai`` one with konfai[itk] 1.8.7; what needs one that is
+not given is left out and says so. Parts may be measured one after the other: ``--add`` puts their rows into one record.
 """
 
 from __future__ import annotations
@@ -22,11 +25,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.common import Row, show
-from benchmarks.prediction import bounds, faults, peers, reference
+from benchmarks.prediction import bounds, faults, konfai, nnunet, peers, reference
 from benchmarks.prediction.confidence import held_out
-from benchmarks.prediction.verdict import at_least, at_most, told
+from benchmarks.prediction.verdict import at_least, at_most, fact, told
 
-PARTS = ("reference", "memory", "peer", "pictures", "faults", "confidence")
+PARTS = ("reference", "memory", "konfai", "peer", "pictures", "faults", "confidence")
+_MOST_SECONDS, _MOST_GIGABYTES = 900, 14
+"""What KonfAI may take on the hippocampus before it is ended."""
 
 
 def main() -> list[Row]:
@@ -45,12 +50,15 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--scratch", type=Path, required=True, help="folder for models, images and predictions")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--peer", type=Path, help="virtual environment with nnunetv2")
+    parser.add_argument("--konfai", type=Path, help="virtual environment with konfai[itk]")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, metavar="PART")
     parser.add_argument("--settings", nargs="+", choices=bounds.SETTINGS, default=list(bounds.SETTINGS))
     parser.add_argument("--slices", type=int, default=600, help="slices of the CT")
+    parser.add_argument("--peer-slices", type=int, default=120, help="slices of the CT for KonfAI")
     parser.add_argument("--images", type=int, default=52, help="images of the hippocampus")
     parser.add_argument("--pictures", type=int, default=1000)
-    parser.add_argument("--iterations", type=int, default=40, help="iterations of nnU-Net's training")
+    parser.add_argument("--iterations", type=int, default=250, help="of nnU-Net's training of the hippocampus")
+    parser.add_argument("--picture-iterations", type=int, default=40, help="of nnU-Net's training of the pictures")
     parser.add_argument("--repeats", type=int, default=1, help="runs of each side, of which the median counts")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
@@ -72,6 +80,12 @@ def _rows(part: str, options: argparse.Namespace) -> Iterator[Row]:
         yield from faults.rows(scratch, options.kills, options.seed)
     elif part == "confidence":
         yield from _confidence(options.models, scratch)
+    elif part == "konfai":
+        if options.konfai is None:
+            yield told(part, "the same CT", "left out: no --konfai")
+        else:
+            peer = options.konfai.absolute()
+            yield from bounds.beside(scratch, options.data, options.settings, options.peer_slices, peer)
     elif options.peer is None:
         yield told(part, "nnU-Net", "left out: no --peer")
     elif part == "peer":
@@ -94,15 +108,32 @@ def _peer(options: argparse.Namespace, scratch: Path) -> Iterator[Row]:
         if side == "umseg bf16":
             yield at_most("peer", f"{side}: ratio of CPU time", float(row["ratio of CPU time"] or 0), 0.30, "")
             yield at_most("peer", f"{side}: ratio of memory", float(row["ratio of memory"] or 0), 0.6, "")
+    yield _not_empty("peer", scratch / "theirs", classes=3)
+    if options.konfai is None:
+        yield told("peer", f"{sides.title}: KonfAI", "left out: no --konfai")
+        return
+    settings = konfai.prepare(sides.imported, sides.images, scratch / "konfai", step=0.5)
+    run = konfai.run(options.konfai.absolute(), settings, _MOST_SECONDS, _MOST_GIGABYTES)
+    cost = f"{run.seconds:.1f} s, {run.cpu:.1f} s of CPU, {1000 * run.gigabytes:.0f} MB"
+    equal = "" if run.error else f"; {100 * konfai.equal_voxels(run, scratch / 'theirs'):.4f} % of voxels as nnU-Net"
+    yield told("peer", f"{sides.title}: KonfAI", run.error or cost + equal)
 
 
 def _pictures(options: argparse.Namespace, scratch: Path) -> Iterator[Row]:
     peer, data = options.peer.absolute(), options.data.absolute()
-    sides = peers.pictures(peer, data, scratch, options.pictures, options.iterations)
+    sides = peers.pictures(peer, data, scratch, options.pictures, options.picture_iterations)
     for row in peers.compare(sides, peer, scratch, ("bf16",), options.repeats):
         rate = options.pictures / float(row["seconds"] or 0)
         yield told("pictures", f"{sides.title}: {row['side']}", f"{rate:.1f} pictures/s ({row['seconds']:.1f} s)")
+    yield _not_empty("pictures", scratch / "theirs", classes=2)
     yield told("pictures", "the network alone", f"{peers.bare_loop(sides, 4):.1f} pictures/s")
+
+
+def _not_empty(part: str, folder: Path, classes: int) -> Row:
+    """Whether nnU-Net finds every class: label maps of background alone would agree whatever umseg does."""
+    found = [100 * fraction for fraction in nnunet.fractions(folder)]
+    text = ", ".join(f"{one:.2f}" for one in found)
+    return fact(part, "voxels of each class, %", text, "all classes", len(found) == classes and min(found) > 0)
 
 
 def _confidence(models: list[str], scratch: Path) -> Iterator[Row]:

@@ -9,12 +9,17 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 from benchmarks import __main__ as runner
 from benchmarks import common
 from benchmarks.__main__ import BENCHMARKS, DOCS, fill, main
 from benchmarks.common import FOLDER, RESULTS, Row
+from benchmarks.evaluating.blobs import blobs
+from benchmarks.evaluating.cells import cells
+from benchmarks.evaluating.organs import abdomen
+from umseg.evaluation import dice, score_objects
 
 NOT_RUN = {"__init__", "__main__", "common", "processes"}
 ROWS: list[Row] = [{"what": "scan", "ms": 12.345}, {"what": "loop", "ms": None}]
@@ -39,7 +44,9 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_every_module_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert {path.stem for path in FOLDER.glob("*.py")} - NOT_RUN == set(BENCHMARKS)
+    elsewhere = {name for name, benchmark in BENCHMARKS.items() if benchmark.folder}
+    assert {path.stem for path in FOLDER.glob("*.py")} - NOT_RUN == set(BENCHMARKS) - elsewhere
+    assert all((FOLDER / BENCHMARKS[name].folder / f"{name}.py").is_file() for name in elsewhere)
     assert main(["list"]) == 0
     listed = capsys.readouterr().out
     assert all(re.search(rf"^{name} ", listed, flags=re.MULTILINE) for name in BENCHMARKS)
@@ -66,6 +73,30 @@ def test_without_json_nothing_is_recorded(results: Path) -> None:
 def test_a_file_can_be_named(results: Path) -> None:
     assert main(["run", "scan", "--json", str(results / "mine.json")]) == 0
     assert json.loads((results / "mine.json").read_text(encoding="utf-8"))["benchmark"] == "scan"
+
+
+def test_rows_join_those_of_earlier_runs(
+    results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for rows, repeats in (
+        ([{"part": "a", "what": "x", "ms": 1}, {"part": "a", "what": "y", "ms": 2}], "1"),
+        ([{"part": "b", "what": "x", "ms": 3}], "2"),
+        ([{"part": "a", "what": "y", "ms": 4}], "3"),
+        ([{"part": "b", "what": "x", "ms": 5}], "2"),
+    ):
+        monkeypatch.setitem(sys.modules["benchmarks.scan"].__dict__, "main", lambda rows=rows: rows)
+        main(["run", "scan", "--json", "--add", "--", "--repeats", repeats])
+    record = json.loads((results / "scan.json").read_text(encoding="utf-8"))
+    assert [(row["part"], row["what"], row["ms"]) for row in record["rows"]] == [
+        ("a", "x", 1),
+        ("a", "y", 4),
+        ("b", "x", 5),
+    ]
+    assert [run["arguments"][1] for run in (*record["earlier"], record)] == ["1", "3", "2"]
+    page = results / "page.md"
+    page.write_text("<!-- benchmark: scan -->\n<!-- end -->\n", encoding="utf-8")
+    main(["tables"])
+    assert len(re.findall("--repeats", page.read_text(encoding="utf-8"))) == len(record["earlier"]) + 1
 
 
 def test_unknown_names_are_refused() -> None:
@@ -102,3 +133,17 @@ def test_recorded_runs_are_of_benchmarks_that_exist() -> None:
     for path in recorded:
         assert json.loads(path.read_text(encoding="utf-8"))["benchmark"] == path.stem
         assert path.stem in BENCHMARKS
+
+
+def test_generated_label_maps_hold_what_is_measured() -> None:
+    prediction, reference = abdomen((30, 128, 128), seed=0)
+    for label in (prediction, reference):
+        assert np.unique(label).tolist() == list(range(14))
+    assert 0.5 < dice(prediction == 1, reference == 1) < 1
+    found = score_objects(*cells(300, 100, seed=0), [0.5])[0]
+    assert (found.TP + found.FN, found.TP + found.FP) == (100, 100)
+    assert 50 < found.TP < 100
+    for seed in range(4):
+        first, second, spacing = blobs(seed)
+        assert 0.3 < dice(first, second) < 1
+        assert len(spacing) == first.ndim == 3

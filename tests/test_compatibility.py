@@ -113,7 +113,9 @@ def test_label_maps_score_the_same(recorded: Path, tmp_path: Path, kind: str) ->
     files = (recorded / "expected" / kind / "metrics.json", tmp_path / "scores" / "metrics.json")
     before, now = (dict(numbers(load_metrics(file).model_dump(mode="json"))) for file in files)
     assert len(before) > 50
-    assert now == {path: pytest.approx(value, rel=1e-9) for path, value in before.items()}
+    # Newer versions may say more.
+    kept = {path: now.get(path) for path in before}
+    assert kept == {path: pytest.approx(value, rel=1e-9) for path, value in before.items()}
 
 
 @pytest.mark.parametrize("kind", SCORED)

@@ -44,7 +44,7 @@ def held_out(
 
 def errors_of(predictions: Path, references: Path) -> Mapping[str, float]:
     """One minus the score of each case: its mean DSC over classes, or the F1 of its objects."""
-    metrics = evaluate_folder(predictions, references, quiet=True, only_present=True)
+    metrics = evaluate_folder(predictions, references, quiet=True, missing="skip")
     if isinstance(metrics, InstanceMetrics):
         errors = {case.case: 1 - case.objects.F1 for case in metrics.cases}
     else:

@@ -1,6 +1,8 @@
 """What goes wrong in a folder of images and on a machine, and what becomes of the other cases.
 
-`tools/break_runs.py` kills and fills disks; here its verdict is joined with what bad cases do.
+`tools/break_runs.py` kills and fills disks; here its verdict is joined with what bad cases do. `umseg predict` has no
+worker processes, which is looked at: its workers are further commands that share the output folder, and one of two of
+them is killed.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,19 +20,22 @@ import numpy as np
 
 from benchmarks.common import FOLDER, Row
 from benchmarks.prediction.verdict import fact
+from benchmarks.processes import tree
 from tests.inference.models import make_image, write_model
 
 CASES = 10
 _SHAPE = (12, 14, 13)
+_SECONDS_BETWEEN_LOOKS = 0.05
 
 
 def rows(scratch: Path, kills: int, seed: int) -> Iterator[Row]:
     """Bad cases, kills, and bad disks."""
     yield from _bad_cases(scratch)
+    yield _workers(scratch)
     yield from _gpu()
     for options, what in (
         (["--kills", str(kills), "--verbs", "predict"], f"SIGKILL of predict at {kills} moments"),
-        (["--shared", str(kills)], f"SIGKILL of one of two at {kills} moments"),
+        (["--shared", str(kills)], f"SIGKILL of one of two that share a folder, at {kills} moments"),
         (["--disks"], "full and read-only disks"),
     ):
         command = [sys.executable, str(FOLDER.parent / "tools" / "break_runs.py"), "--seed", str(seed), *options]
@@ -57,6 +63,17 @@ def _bad_cases(scratch: Path) -> Iterator[Row]:
         text = f"exit status {done.returncode}, {written} of {CASES - 1} others written"
         holds = done.returncode == 1 and written == CASES - 1 and named and "Traceback" not in done.stderr
         yield fact("faults", f"{kind}, one of {CASES}", text, "exit status 1, all others, the case named", holds)
+
+
+def _workers(scratch: Path) -> Row:
+    """The processes that a prediction starts."""
+    words = ["--model", scratch / "model", "--input", scratch / "NaN" / "in", "--output", scratch / "watched"]
+    command = [sys.executable, "-m", "umseg", "predict", *map(str, words), "--no-resume", "--quiet"]
+    process, most = subprocess.Popen(command, stderr=subprocess.DEVNULL), 0
+    while process.poll() is None:
+        most = max(most, len(tree(process.pid)) - 1)
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+    return fact("faults", "processes besides the command's own", str(most), "0, so that none can die", most == 0)
 
 
 def _spoil(folder: Path, kind: str) -> None:

@@ -6,9 +6,11 @@ import json
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
+from numpy.typing import NDArray
 
 TRAIN = """
 import sys, torch
@@ -64,16 +66,30 @@ def prediction_command(peer: Path, model: Path, images: Path, output: Path) -> l
 
 def equal_voxels(first: Path, second: Path) -> tuple[float, int]:
     """The fraction of voxels that are equal in the label maps of two folders, and the number of label maps."""
-    equal, total, names = (
-        0,
-        0,
-        sorted(path.name for path in second.glob("*.nii.gz")) or sorted(path.name for path in second.glob("*.png")),
-    )
-    for name in names:
-        one, other = (sitk.GetArrayFromImage(sitk.ReadImage(str(folder / name))) for folder in (first, second))
+    equal, total, paths = 0, 0, _label_maps(second)
+    for path in paths:
+        one, other = _read(first / path.name), _read(path)
         equal += int(np.count_nonzero(one == other))
         total += one.size
-    return equal / total, len(names)
+    return equal / total, len(paths)
+
+
+def fractions(folder: Path) -> list[float]:
+    """The fraction of the voxels that each label has, in all label maps of a folder."""
+    counts = [np.bincount(_read(path).ravel()) for path in _label_maps(folder)]
+    whole = np.zeros(max(map(len, counts)))
+    for count in counts:
+        whole[: len(count)] += count
+    return list(whole / whole.sum())
+
+
+def _label_maps(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.nii.gz")) or sorted(folder.glob("*.png"))
+
+
+def _read(path: Path) -> NDArray[Any]:
+    values: NDArray[Any] = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+    return values
 
 
 def write_pictures(folder: Path, source: Path, size: int, training: int) -> Path:

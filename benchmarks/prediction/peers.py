@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import statistics
 import subprocess
@@ -24,7 +23,7 @@ from benchmarks.prediction.nnunet import (
     trained,
     write_pictures,
 )
-from benchmarks.processes import measure
+from benchmarks.processes import cpu_of_children, measure
 
 UMSEG = [sys.executable, "-m", "umseg"]
 
@@ -94,11 +93,9 @@ def compare(sides: Sides, peer: Path, scratch: Path, precisions: Sequence[str], 
     costs: dict[str, list[tuple[float, float, float]]] = {side: [] for side in commands}
     for _ in range(repeats):
         for side, command in commands.items():
-            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            before = cpu_of_children()
             cost = measure([command], environment(scratch / "nnunet") if side == "nnU-Net" else dict(os.environ))
-            after = resource.getrusage(resource.RUSAGE_CHILDREN)
-            cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-            costs[side].append((cost.seconds, cpu, cost.megabytes))
+            costs[side].append((cost.seconds, cpu_of_children() - before, cost.megabytes))
     medians = {side: [statistics.median(column) for column in zip(*runs, strict=True)] for side, runs in costs.items()}
     rows: list[Row] = []
     for side, (wall, cpu, memory) in medians.items():

@@ -1,13 +1,13 @@
 """Model folders with random weights whose label maps look like those of trained models.
 
     python -m benchmarks.prediction.random_models FOLDER [--classes 118] [--spacing 1.5 1.5 1.5] [--patch 96 96 96]
-                                                 [--narrow] [--atlas FILE]
+                                                 [--narrow] [--noisy] [--atlas FILE]
 
 A network with random weights gives every voxel another class than its neighbours, which no trained model does, and on
 which compression, post-processing and export would be measured at their worst. Here the skip connections of the finer
-half of the stages are weakened: what is decided at 1/8 of the resolution is only smoothed on the way up. All rows of
-the head have the same length, so that each class is the largest somewhere, and the background gets a bias by which it
-has three quarters of a generated image.
+half of the stages are weakened: what is decided at 1/8 of the resolution is only smoothed on the way up; ``--noisy``
+leaves that out. All rows of the head have the same length, so that each class is the largest somewhere, and the
+background gets a bias by which it has three quarters of a generated image.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ def write_model(
     batch_size: int = 2,
     seed: int = 0,
     scheme: str = "CTNormalization",
+    noisy: bool = False,
 ) -> Path:
     """Write a model folder with one fold, and return it.
 
@@ -69,6 +70,7 @@ def write_model(
         batch_size: The plan's batch size.
         seed: Seed of the weights.
         scheme: Normalisation of the only channel.
+        noisy: Whether neighbouring voxels may have any classes, which is the worst case for the export.
     """
     names = [f"class {number}" for number in range(1, classes)] if names is None else names
     card = ModelCard(
@@ -89,7 +91,9 @@ def write_model(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network = card.build_network().eval()
-    smooth(network)
+    if not noisy:
+        smooth(network)
+    even_out(network)
     balance(network, card.configuration)
     checkpoint.save_tensors(folder / "fold_0" / FINAL, network.state_dict())
     return folder
@@ -97,7 +101,7 @@ def write_model(
 
 @torch.no_grad()
 def smooth(network: nn.Module) -> None:
-    """Let the decoder only smooth what the deep stages say, and let each class be the largest somewhere."""
+    """Let the decoder only smooth what the deep stages say."""
     for upsampling in network.upsamplings:  # type: ignore[union-attr]
         weight = upsampling.weight
         weight[...] = weight.mean(dim=tuple(range(2, weight.dim())), keepdim=True)
@@ -108,6 +112,11 @@ def smooth(network: nn.Module) -> None:
             if place == 0 and number >= finest_kept:
                 # The upsampled channels come first.
                 layer.weight[:, layer.weight.shape[1] // 2 :] *= _SKIP
+
+
+@torch.no_grad()
+def even_out(network: nn.Module) -> None:
+    """Let each class be the largest somewhere."""
     head = network.heads[-1].weight  # type: ignore[index, union-attr]
     # What all features have in common does not decide.
     head -= head.mean(dim=1, keepdim=True)
@@ -198,12 +207,14 @@ def main() -> None:
     parser.add_argument("--spacing", type=float, nargs="+", default=(1.5, 1.5, 1.5), help="mm along z, y, x")
     parser.add_argument("--patch", type=int, nargs="+", default=(96, 96, 96), help="voxels along the same axes")
     parser.add_argument("--narrow", action="store_true", help="few channels, to measure what does not depend on them")
+    parser.add_argument("--noisy", action="store_true", help="leave neighbouring voxels as different as they are")
     parser.add_argument("--atlas", type=Path, help="label map whose values become the classes")
     given = parser.parse_args()
     names = None if given.atlas is None else atlas_names(given.atlas)
     classes = given.classes if names is None else len(names) + 1
     widths = NARROW_WIDTHS if given.narrow else WIDTHS
-    print(write_model(given.folder, classes, given.spacing, given.patch, names=names, widths=widths))
+    places = given.folder, classes, given.spacing, given.patch
+    print(write_model(*places, names=names, widths=widths, noisy=given.noisy))
 
 
 if __name__ == "__main__":

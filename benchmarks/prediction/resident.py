@@ -24,6 +24,7 @@ from typing import Any
 import psutil
 
 from benchmarks.common import Row, module_command, show
+from benchmarks.processes import cpu_of_children
 
 SECONDS_BETWEEN_SAMPLES = 0.005
 STAGES = (
@@ -51,6 +52,7 @@ class Stage:
         name: Name of the function.
         start: Seconds since the epoch.
         stop: Seconds since the epoch.
+        cpu: CPU seconds of the process meanwhile.
         peak: Largest resident memory of the process meanwhile, bytes.
         after: Resident memory at the end, bytes.
     """
@@ -58,6 +60,7 @@ class Stage:
     name: str
     start: float
     stop: float
+    cpu: float
     peak: int
     after: int
 
@@ -68,6 +71,7 @@ class Measured:
 
     Attributes:
         seconds: Wall time.
+        cpu: CPU seconds; 0 on Windows.
         peak: Largest resident memory, bytes: that of the system's own count on Linux, else of the samples.
         stages: Its stages, in the order of their beginnings.
         code: Exit code.
@@ -75,6 +79,7 @@ class Measured:
     """
 
     seconds: float
+    cpu: float
     peak: int
     stages: tuple[Stage, ...]
     code: int
@@ -91,14 +96,15 @@ def run_predict(arguments: Sequence[str]) -> Measured:
         with (Path(folder) / "text").open("w+", encoding="utf-8") as errors:
             process = subprocess.Popen(command, env=environment, stderr=errors)
             samples: list[tuple[float, int]] = []
+            before = cpu_of_children()
             peak = sample(process, samples)
+            cpu = cpu_of_children() - before
             seconds = time.perf_counter() - start
             errors.seek(0)
             text = errors.read()
         lines = marks.read_text(encoding="utf-8").splitlines() if marks.exists() else []
-    spans = [tuple(json.loads(line)) for line in lines]
-    stages = sorted((_stage(span[0], span[1], span[2], samples) for span in spans), key=lambda stage: stage.start)
-    return Measured(seconds, peak, tuple(stages), process.returncode, text)
+    stages = sorted((_stage(json.loads(line), samples) for line in lines), key=lambda stage: stage.start)
+    return Measured(seconds, cpu, peak, tuple(stages), process.returncode, text)
 
 
 def sample(process: subprocess.Popen[Any], samples: list[tuple[float, int]]) -> int:
@@ -127,11 +133,18 @@ def rows(measured: Measured) -> list[Row]:
                 "stage": name,
                 "calls": len(calls),
                 "seconds": sum(stage.stop - stage.start for stage in calls),
+                "CPU seconds": sum(stage.cpu for stage in calls),
                 "peak MB": max(stage.peak for stage in calls) / 1e6,
                 "after MB": calls[-1].after / 1e6,
             }
         )
-    whole = {"stage": "all", "calls": None, "seconds": measured.seconds, "peak MB": measured.peak / 1e6}
+    whole = {
+        "stage": "all",
+        "calls": None,
+        "seconds": measured.seconds,
+        "CPU seconds": measured.cpu,
+        "peak MB": measured.peak / 1e6,
+    }
     return [*table, {**whole, "after MB": None}]
 
 
@@ -142,10 +155,11 @@ def _high_water(pid: int) -> int:
     return 0
 
 
-def _stage(name: str, start: float, stop: float, samples: Sequence[tuple[float, int]]) -> Stage:
+def _stage(mark: Sequence[Any], samples: Sequence[tuple[float, int]]) -> Stage:
+    name, start, stop, cpu = mark
     inside = [size for moment, size in samples if start <= moment <= stop]
     later = [size for moment, size in samples if moment >= stop][:1]
-    return Stage(name, start, stop, max([*inside, *later], default=0), later[0] if later else 0)
+    return Stage(name, start, stop, cpu, max([*inside, *later], default=0), later[0] if later else 0)
 
 
 def _mark(path: Path, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -153,19 +167,19 @@ def _mark(path: Path, name: str, function: Callable[..., Any]) -> Callable[..., 
 
     @functools.wraps(function)
     def marked(*arguments: Any, **named: Any) -> Any:
-        start = time.time()
+        start, cpu = time.time(), time.process_time()
         try:
             return function(*arguments, **named)
         finally:
             with lock, path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps([name, start, time.time()]) + "\n")
+                file.write(json.dumps([name, start, time.time(), time.process_time() - cpu]) + "\n")
 
     return marked
 
 
 def _child(arguments: Sequence[str]) -> None:
     marks = Path(os.environ["UMSEG_MARKS"])
-    start = time.time()
+    start, cpu = time.time(), time.process_time()
     for stage in STAGES:
         module, _, path = stage.partition(":")
         owner: Any = importlib.import_module(module)
@@ -174,7 +188,7 @@ def _child(arguments: Sequence[str]) -> None:
             owner = getattr(owner, parent)
         setattr(owner, name, _mark(marks, name if not parents else path, getattr(owner, name)))
     with marks.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(["imports", start, time.time()]) + "\n")
+        file.write(json.dumps(["imports", start, time.time(), time.process_time() - cpu]) + "\n")
     from umseg.cli import main as umseg_main
 
     sys.argv = ["umseg", "predict", *arguments]

@@ -68,6 +68,15 @@ def test_tolerances(folders: list[str], tmp_path: Path) -> None:
         assert "--tolerance" in done.output
 
 
+def test_thresholds(folders: list[str], tmp_path: Path) -> None:
+    done = evaluate(*folders, "--instances", "--iou", "0.5, 0.75,0.9")
+    assert done.exit_code == 0, done.output
+    scores = json.loads((tmp_path / "pred" / "metrics.json").read_text())
+    assert [entry["threshold"] for entry in scores["thresholds"]] == [0.5, 0.75, 0.9]
+    done = evaluate(*folders, "--instances", "--iou", "0.5;0.9")
+    assert (done.exit_code, "not a list of numbers" in done.output) == (2, True)
+
+
 @pytest.mark.parametrize("name", ["metrics.json", "metrics.csv"])
 def test_what_umseg_did_not_write_is_kept(folders: list[str], tmp_path: Path, name: str) -> None:
     for _ in range(2):

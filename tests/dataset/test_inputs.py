@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import PIL.Image as pillow
 import pytest
 
 from tests.dataset.builder import write_image
@@ -78,3 +79,23 @@ def test_two_inputs_of_one_name(tmp_path: Path) -> None:
     cases, (problem,) = find_all_inputs([tmp_path / "p1", tmp_path / "p2"], 1, ".nii.gz")
     assert cases == {"t2": (other,)}
     assert problem.problem == "Two inputs claim the case t1."
+
+
+def test_numbers_of_colour_pictures_are_no_channels(tmp_path: Path) -> None:
+    """As data sets come: slide_0001.png, slide_0002.png, each with all three channels."""
+    colours = np.zeros((5, 6, 3), np.uint8)
+    paths = [tmp_path / f"slide_{number:04d}.png" for number in (1, 2, 7)]
+    for path in paths:
+        pillow.fromarray(colours).save(path)
+    found, problems = find_inputs(tmp_path, 3, ".png")
+    assert found == {path.stem: (path,) for path in paths}
+    assert problems == []
+    assert find_inputs(paths[1], 3, ".png") == ({"slide_0002": (paths[1],)}, [])
+    grey = tmp_path / "grey"
+    grey.mkdir()
+    for number in (1, 2):
+        pillow.fromarray(colours[..., 0]).save(grey / f"slide_{number:04d}.png")
+    cases, (problem,) = find_inputs(grey, 3, ".png")
+    assert cases == {}
+    assert problem.found == "2 files: slide_0001.png, slide_0002.png"
+    assert "or one file with all 3 channels" in str(problem.expected)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from tests.dataset.builder import write_image
 from tests.evaluation.conftest import Writer
@@ -438,14 +439,36 @@ def test_masks_of_another_value_are_told(
     assert "0 and 255" in str(caught.value.remedy)
 
 
-def test_only_those_present(folders: Folders, block: np.ndarray) -> None:
+def test_cases_without_a_prediction_are_left_out(folders: Folders, block: np.ndarray) -> None:
     (folders[0] / "b.nii.gz").unlink()
     with pytest.raises(UserError, match="1 reference case has no label map"):
         evaluate(folders)
-    metrics = evaluate(folders, only_present=True)
+    metrics = evaluate(folders, missing="skip")
     assert [case.case for case in metrics.cases] == ["a", "c"]
     assert metrics.missing == ("b",)
     assert "Not scored, because there is no prediction: 1 case (b)." in format_table(metrics)
+
+
+def test_predictions_along_other_axes_are_resampled(tmp_path: Path, block: np.ndarray) -> None:
+    """Twice as many voxels of half the size, stored along other axes: each has the label of the voxel it lies in."""
+    fine = np.repeat(np.repeat(np.repeat(block, 2, axis=0), 2, axis=1), 2, axis=2).astype(np.uint8)
+    for name, array, spacing in (("pred", fine, 0.5), ("ref", block.astype(np.uint8), 1.0)):
+        image = sitk.GetImageFromArray(array)
+        image.SetSpacing((spacing,) * 3)
+        # The first voxel's centre lies half a voxel behind the corner that both share.
+        image.SetOrigin((spacing / 2,) * 3)
+        (tmp_path / name).mkdir()
+        sitk.WriteImage(sitk.DICOMOrient(image, "PIR") if name == "pred" else image, str(tmp_path / name / "a.nii.gz"))
+    two = tmp_path / "pred", tmp_path / "ref"
+    with pytest.raises(UserError, match=r"different axes|differ in shape") as caught:
+        evaluate(two)
+    assert "--resample nearest" in str(caught.value.remedy)
+    metrics = evaluate(two, resample="nearest")
+    assert metrics.foreground_mean.scores["dsc"].mean == 1
+    (note,) = metrics.cases[0].notes
+    assert "spacing 0.5 x 0.5 x 0.5, origin" in note
+    same = evaluate((two[1], two[1]), resample="nearest")
+    assert same.cases[0].notes == ()
 
 
 def test_tolerances_by_name(folders: Folders) -> None:
@@ -453,3 +476,63 @@ def test_tolerances_by_name(folders: Folders) -> None:
     assert evaluate(folders, labels=labels, tolerance={"cyst": 2.5}).tolerance == {"liver": 1.0, "cyst": 2.5}
     with pytest.raises(UserError, match="Unknown class 'cist'"):
         evaluate(folders, labels=labels, tolerance={"cist": 2.5})
+
+
+def test_a_missing_prediction_scores_as_if_nothing_had_been_predicted(folders: Folders, block: np.ndarray) -> None:
+    (folders[0] / "b.nii.gz").unlink()
+    write_image(folders[0] / "x.nii.gz", block, SPACING[::-1])
+    metrics = evaluate(folders, missing="zero", metrics=["dsc", "nsd", "hd95"])
+    assert [case.case for case in metrics.cases] == ["a", "b", "c"]
+    missing = metrics.cases[1]
+    assert (missing.scores["dsc"], missing.scores["nsd"], missing.scores["hd95"]) == (0, 0, math.inf)
+    assert (missing.classes["1"].n_pred, missing.classes["1"].n_ref) == (0, int((block == 1).sum()))
+    assert missing.spacing == pytest.approx(SPACING)
+    assert "scored as if nothing" in missing.notes[0]
+    assert (metrics.missing, metrics.missing_rule, metrics.surplus) == (("b",), "zero", ("x",))
+    table = " ".join(format_table(metrics).split())
+    assert "Scored as if nothing had been predicted, because there is no prediction: 1 case (b)." in table
+    assert "Left out, because there is no reference: 1 case (x)." in table
+
+
+def test_missing_predictions_of_objects(folders: Folders) -> None:
+    (folders[0] / "b.nii.gz").unlink()
+    metrics = evaluate_folder(*folders, instances=True, missing="zero", quiet=True)
+    assert isinstance(metrics, InstanceMetrics)
+    assert [case.objects.F1 for case in metrics.cases] == [1, 0, 1]
+
+
+def test_predictions_on_another_grid_are_resampled_on_request(
+    folders: Folders, write_maps: Writer, block: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    fine = block.repeat(2, axis=0).repeat(2, axis=1).repeat(2, axis=2)
+    half = tuple(side / 2 for side in SPACING)
+    origin = tuple(-side / 4 for side in SPACING[::-1])
+    write_maps("pred", {"a.nii.gz": fine}, half, origin)
+    # The first slice is missing: only the header tells.
+    write_maps("pred", {"b.nii.gz": block[1:]}, SPACING, (0.0, 0.0, SPACING[0]))
+    with pytest.raises(UserError, match="case a differ in shape") as caught:
+        evaluate(folders)
+    assert "--resample nearest" in str(caught.value.remedy)
+    metrics = evaluate(folders, resample="nearest")
+    assert [case.scores["dsc"] for case in metrics.cases] == [1, 1, 1]
+    assert "size 18 x 16 x 12, spacing 0.4 x 0.4 x 1" in metrics.cases[0].notes[0]
+    assert metrics.cases[2].notes == ()
+    assert "resampled to the grid of their reference, by the nearest voxel: 2." in caplog.text
+    with pytest.raises(UserError, match="Unknown way to resample label maps 'linear'"):
+        evaluate(folders, resample="linear")
+
+
+def test_a_shifted_header_is_taken_at_its_word_where_predictions_are_resampled(
+    folders: Folders, write_maps: Writer, block: np.ndarray
+) -> None:
+    write_maps("pred", {"a.nii.gz": np.roll(block, 1, axis=2)}, SPACING, (-SPACING[2], 0.0, 0.0))
+    assert evaluate(folders).cases[0].scores["dsc"] < 1
+    assert evaluate(folders, resample="nearest").cases[0].scores["dsc"] == 1
+
+
+def test_a_picture_is_not_resampled_to_a_volume(folders: Folders, write_maps: Writer, block: np.ndarray) -> None:
+    (folders[0] / "a.nii.gz").unlink()
+    write_maps("pred", {"a.png": block[2]})
+    with pytest.raises(UserError, match="cannot be resampled") as caught:
+        evaluate(folders, resample="nearest")
+    assert caught.value.found == "a 2-D file"

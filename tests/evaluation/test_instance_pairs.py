@@ -75,6 +75,34 @@ def test_threshold_and_border(folders: Folders) -> None:
     assert (strict.threshold, strict.border, strict.total.TP, strict.total.FN) == (1.0, 2, 1, 1)
 
 
+def test_scores_at_several_thresholds(folders: Folders, write_maps: Writer, maps: Maps, tmp_path: Path) -> None:
+    """The first threshold is that of F1; of the objects of all cases together AP and PQ are those of their sums."""
+    prediction = maps["b"][0].copy()
+    prediction[1:3, 2:6] = 0  # half of the object 300
+    write_maps("pred", {"b.png": prediction})
+    found = evaluate_folder(*folders, quiet=True, threshold=[0.7, 0.5, 0.3])
+    assert isinstance(found, InstanceMetrics)
+    assert (found.threshold, found.total.TP) == (0.7, 2)
+    assert [entry.threshold for entry in found.thresholds] == [0.7, 0.5, 0.3]
+    assert [entry.total.TP for entry in found.thresholds] == [2, 3, 3]
+    assert [entry.total.AP for entry in found.thresholds[:2]] == pytest.approx([2 / 6, 3 / 5])
+    assert [entry.total.SQ for entry in found.thresholds[:2]] == pytest.approx([1, (1 + 1 + 0.5) / 3])
+    half = found.thresholds[1]
+    assert half.PQ.mean == pytest.approx((1 * 2 / 3 + 0.75 * 4 / 5) / 2)
+    assert half.AP.mean == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert "At an IoU of 0.5: F1 0.733, AP 0.583, panoptic quality 0.633; of all" in " ".join(
+        format_table(found).split()
+    )
+    document, _ = write_metrics(found, tmp_path)
+    assert repr(load_metrics(document)) == repr(found)
+
+
+@pytest.mark.parametrize("thresholds", [[], [0.5, 0.5], [0.5, 0.0]])
+def test_thresholds_that_make_no_sense(folders: Folders, thresholds: list[float]) -> None:
+    with pytest.raises(UserError, match="rule by which objects match"):
+        evaluate_folder(*folders, quiet=True, threshold=thresholds)
+
+
 def test_an_option_says_that_values_are_objects(folders: Folders) -> None:
     (folders[1].parent / "dataset.json").unlink()
     told = evaluate_folder(*folders, instances=True, quiet=True)

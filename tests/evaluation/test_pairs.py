@@ -26,7 +26,7 @@ def folders(tmp_path: Path) -> MakeFolders:
 
 
 def cases(predictions: Path, reference: Path, ending: str | None, names: Collection[str] | None) -> list[str]:
-    return [pair.case for pair in find_pairs(predictions, reference, ending, names)[0]]
+    return [pair.case for pair in find_pairs(predictions, reference, ending, names).scored]
 
 
 def test_pairs_by_name_and_leaves_other_files_alone(folders: MakeFolders) -> None:
@@ -34,7 +34,7 @@ def test_pairs_by_name_and_leaves_other_files_alone(folders: MakeFolders) -> Non
         ["b.nii.gz", "a.nii.gz", "a.npz", "metrics.json", "preview.png"],
         ["a.nii.gz", "b.nii.gz", ".tmp-1-c.nii.gz", "._a.nii.gz"],
     )
-    pairs, _ = find_pairs(predictions, reference)
+    pairs = find_pairs(predictions, reference).scored
     assert [(pair.case, pair.prediction.name) for pair in pairs] == [("a", "a.nii.gz"), ("b", "b.nii.gz")]
     assert all(pair.reference == reference / pair.prediction.name for pair in pairs)
 
@@ -96,9 +96,9 @@ def test_folders_that_cannot_be_right(folders: MakeFolders, tmp_path: Path) -> N
 
 
 def test_predictions_of_another_format(folders: MakeFolders) -> None:
-    pairs, missing = find_pairs(*folders(["a.mha", "b.nii", "a.png.txt"], ["a.nii.gz", "b.nii.gz"]))
-    assert [pair.prediction.name for pair in pairs] == ["a.mha", "b.nii"]
-    assert missing == ()
+    found = find_pairs(*folders(["a.mha", "b.nii", "a.png.txt"], ["a.nii.gz", "b.nii.gz"]))
+    assert [pair.prediction.name for pair in found.scored] == ["a.mha", "b.nii"]
+    assert found.missing == ()
 
 
 def test_an_extra_prediction_of_another_format(folders: MakeFolders) -> None:
@@ -120,14 +120,39 @@ def test_second_copies_are_skipped(folders: MakeFolders, caplog: pytest.LogCaptu
     assert "a - Copy.nii.gz" in caplog.text
 
 
-def test_only_those_present(folders: MakeFolders, caplog: pytest.LogCaptureFixture) -> None:
+def test_missing_predictions_are_left_out_or_scored_as_empty(
+    folders: MakeFolders, caplog: pytest.LogCaptureFixture
+) -> None:
     two = folders(["a.nii.gz", "c.nii.gz", "x.nii.gz"], [f"{case}.nii.gz" for case in "abcd"])
-    pairs, missing = find_pairs(*two, only_present=True)
-    assert ([pair.case for pair in pairs], missing) == (["a", "c"], ("b", "d"))
-    assert "2 of 4 reference cases have no prediction: b, d" in caplog.text
-    assert "1 predictions have no reference: x" in caplog.text
+    skipped = find_pairs(*two, missing="skip")
+    assert [pair.case for pair in skipped.scored] == ["a", "c"]
+    assert (skipped.missing, skipped.surplus) == (("b", "d"), ("x",))
+    assert "2 of 4 reference cases have no prediction and are not scored: b, d" in caplog.text
+    assert "1 prediction has no reference: x" in caplog.text
+    zero = find_pairs(*two, missing="zero")
+    assert [(pair.case, pair.is_missing) for pair in zero.scored] == [
+        ("a", False),
+        ("b", True),
+        ("c", False),
+        ("d", True),
+    ]
+    assert zero.missing == ("b", "d")
+    assert "no prediction and are scored as if nothing had been predicted" in caplog.text
     with pytest.raises(UserError, match="No reference case has a prediction"):
-        find_pairs(*two, cases=["b"], only_present=True)
+        find_pairs(*two, cases=["b"], missing="zero")
+    with pytest.raises(UserError, match="Unknown rule for missing predictions 'ignore'"):
+        find_pairs(*two, missing="ignore")  # type: ignore[arg-type]
+
+
+def test_references_that_are_called_labels(folders: MakeFolders) -> None:
+    predictions, reference = folders(["a.png", "b.png"], ["a_label.tiff", "b_label.tiff"])
+    assert cases(predictions, reference, None, None) == ["a", "b"]
+    assert cases(reference, reference, None, None) == ["a_label", "b_label"]
+
+
+def test_a_single_reference_that_is_called_a_label_keeps_its_name(folders: MakeFolders) -> None:
+    two = folders(["a_label.png", "b.png"], ["a_label.png", "b.png"])
+    assert cases(*two, None, None) == ["a_label", "b"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
@@ -154,5 +179,5 @@ def test_names_with_commas_are_put_together_again(tmp_path: Path) -> None:
         (["c", "a", "b", "a"], ["a", "a, b", "c"]),
         (["a", "c"], ["a", "c"]),
     ):
-        pairs, _ = find_pairs(tmp_path / "p", tmp_path / "r", ".nii.gz", given)
+        pairs = find_pairs(tmp_path / "p", tmp_path / "r", ".nii.gz", given).scored
         assert [pair.case for pair in pairs] == expected

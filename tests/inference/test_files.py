@@ -243,6 +243,18 @@ class TestOutput:
             predictor.predict_files(inputs, tmp_path / place, quiet=True, overwrite=True)
         assert sorted(tmp_path.rglob("*")) == before
 
+    @pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+    def test_a_folder_of_links_to_images_is_an_input_folder(
+        self, predictor: Predictor, inputs: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / "links").mkdir()
+        link = tmp_path / "links" / "a_0000.nii.gz"
+        link.symlink_to(inputs / "a_0000.nii.gz")
+        for place in (tmp_path / "links", inputs):
+            with pytest.raises(UserError, match="is the input folder"):
+                predictor.predict_files(link, place, quiet=True)
+        assert list((tmp_path / "links").iterdir()) == [link]
+
     def test_folders_beside_models_and_data_are_written(self, model: Path, inputs: Path, tmp_path: Path) -> None:
         write_dataset(tmp_path / "Dataset1")
         write_text(tmp_path / "ws" / "Dataset1" / "plan.json", "{}")

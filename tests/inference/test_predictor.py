@@ -15,10 +15,10 @@ from tests.inference.models import COLOUR_FILES, make_image, write_model, write_
 from tests.training.factories import make_configuration, make_network
 from umseg.common.errors import UserError
 from umseg.dataset.dataset import Case
+from umseg.dataset.instances import find_instances
 from umseg.inference import Predictor
 from umseg.inference.export.device import DeviceLabels
 from umseg.inference.pipeline.failures import FailedCasesError
-from umseg.preprocess.instances import find_instances
 from umseg.workspace import BEST, FINAL, LATEST
 
 GEOMETRY: dict[str, Any] = {

@@ -111,11 +111,12 @@ def test_what_is_validated_is_what_prediction_gives(tmp_path: Path) -> None:
     assert chosen.F1_before is not None
     assert chosen.F1_before < metrics.F1.mean == chosen.F1_after == 1
     assert said == [choice_message(chosen)]
-    assert earlier_validation(workspace, fold.path) == metrics
+    # Compared as text, because the intervals of a single case are NaN.
+    assert repr(earlier_validation(workspace, fold.path)) == repr(metrics)
     validated = read_label(fold.validation / "a.png").array
     np.testing.assert_array_equal(validated, read_label(predict(fold, image, tmp_path / "out")).array)
     # A second validation begins with label maps that are not cleaned.
-    assert validate_fold(workspace, fold.path, device="cpu", precision="fp32", quiet=True) == metrics
+    assert repr(validate_fold(workspace, fold.path, device="cpu", precision="fp32", quiet=True)) == repr(metrics)
     assert Postprocessing.load(fold.postprocessing_file, "") == chosen
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -18,6 +18,11 @@ from umseg.cli.support.options import (
 )
 from umseg.common.errors import UserError
 from umseg.workspace import FoldFolder
+
+if TYPE_CHECKING:
+    from umseg.evaluation.alignment import Resample
+    from umseg.evaluation.pairs import Missing
+    from umseg.evaluation.records import ProtocolName
 
 
 def evaluate(
@@ -39,8 +44,12 @@ def evaluate(
         typer.Option("--instances", help="Label maps number objects. [default: as in dataset.json beside them]"),
     ] = False,
     iou: Annotated[
-        float | None,
-        typer.Option("--iou", help="Smallest intersection over union of two objects that match. [default: 0.5]"),
+        str | None,
+        typer.Option(
+            "--iou",
+            help="Smallest intersection over union of two objects that match; or several, as in 0.5,0.75, the first "
+            "of which is that of F1. [default: 0.5]",
+        ),
     ] = None,
     border: Annotated[
         int | None,
@@ -54,10 +63,30 @@ def evaluate(
         str | None,
         typer.Option(help="Cases to score, e.g. case_1,case_7. [default: all; each must be in both folders]"),
     ] = None,
-    only_present: Annotated[
-        bool,
-        typer.Option("--only-present", help="Score the cases that are in both folders; say which are missing."),
-    ] = False,
+    missing: Annotated[
+        str,
+        typer.Option(
+            metavar="error|zero|skip",
+            help="What becomes of references without a prediction: an error; zero, they are scored as if nothing had "
+            "been predicted; skip, they are left out. With zero and skip predictions without a reference are left out.",
+        ),
+    ] = "error",
+    resample: Annotated[
+        str | None,
+        typer.Option(
+            metavar="nearest",
+            help="Bring predictions on another grid to that of their reference: each voxel gets the label of the "
+            "nearest one. [default: they are refused]",
+        ),
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            metavar="abdomen|endoscopy|microscopy|paper",
+            help="Score as the paper's tables: abdomen, endoscopy or microscopy, as published and corrected; paper: a "
+            "class that is in neither label map scores 1.",
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a metrics.json or metrics.csv that umseg did not write.")
     ] = False,
@@ -84,17 +113,19 @@ def evaluate(
         metrics=chosen,
         tolerance=None if tolerance is None else _tolerance(tolerance),
         instances=instances,
-        threshold=iou,
+        threshold=None if iou is None else _thresholds(iou),
         border=border,
         cases=_names(cases),
-        only_present=only_present,
+        missing=cast("Missing", missing),
+        resample=cast("Resample | None", resample),
+        protocol=cast("ProtocolName | None", protocol),
         workers=worker_count(workers),
         quiet=quiet,
     )
     files = write_metrics(scores, folder)
     say(format_table(scores))
     say("Wrote " + " and ".join(str(file) for file in files) + ".")
-    if chosen is None and not isinstance(scores, InstanceMetrics):
+    if chosen is None and protocol is None and not isinstance(scores, InstanceMetrics):
         more = ["--metrics", ",".join(METRICS)]
         say(next_step("evaluate", "--predictions", predictions, "--reference", reference, more))
 
@@ -111,6 +142,23 @@ def metric_parameters() -> tuple[inspect.Parameter, ...]:
 def _names(text: str | None) -> list[str] | None:
     """The names of a list that is separated by commas; None where the option is not given."""
     return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _thresholds(text: str) -> list[float]:
+    """The numbers of a list that is separated by commas.
+
+    Raises:
+        UserError: One is no number.
+    """
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise UserError(
+            "--iou is not a list of numbers.",
+            found=text,
+            expected="one number, or several separated by commas, as in 0.5,0.75,0.9",
+            remedy="Correct --iou.",
+        ) from None
 
 
 def _tolerance(text: str) -> float | list[float] | dict[str, float]:

@@ -45,6 +45,7 @@ from umseg.common.text import counted
 
 if TYPE_CHECKING:
     from umseg.inference.pipeline.files import CaseResult, FileResult
+from umseg.common.errors import UserError
 
 
 def predict(
@@ -64,7 +65,7 @@ def predict(
     statistics: Statistics = False,
     preview: Preview = False,
     probabilities: Probabilities = None,
-    probability_grid: ProbabilityGrid = "image",
+    probability_grid: ProbabilityGrid = None,
     json: Json = False,
     resume: Resume = True,
     overwrite: Overwrite = False,
@@ -93,7 +94,13 @@ def predict(
     check_precision_name(precision)
     check_step(step)
     share = parse_part(part)
-    files = None if probabilities is None else choose_probabilities(probabilities, probability_grid)
+    files = None if probabilities is None else choose_probabilities(probabilities, probability_grid or "image")
+    if probabilities is None and probability_grid is not None:
+        raise UserError(
+            "--probability-grid says where probabilities are, but none are written.",
+            found=f"--probability-grid {probability_grid}",
+            remedy="Name a kind of file with --probabilities, or leave out --probability-grid.",
+        )
     formats = parse_formats(format_) if format_ is not None else Formats()
     named = [*inputs, *(more or [])]
     chosen = [fold.strip() for fold in folds.split(",")] if folds else None

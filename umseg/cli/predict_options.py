@@ -113,10 +113,10 @@ Probabilities = Annotated[
     ),
 ]
 ProbabilityGrid = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--probability-grid",
-        help="Grid of the probabilities: image, or model, which is smaller.",
+        help="Grid of the probabilities: image, or model, which is smaller. [default: image]",
         rich_help_panel=OUTPUT,
     ),
 ]

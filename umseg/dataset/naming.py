@@ -11,7 +11,7 @@ from pathlib import Path
 
 from umseg.common.errors import UserError
 from umseg.common.names import check_component
-from umseg.common.text import few
+from umseg.common.text import counted, few
 from umseg.dataset.check.problems import Problem
 from umseg.dataset.description import REMEDY
 from umseg.dataset.io.channels import may_hold
@@ -133,8 +133,7 @@ def group_training(files: Sequence[Path], num_channels: int, ending: str) -> Gro
 def group_inputs(files: Sequence[Path], num_channels: int, ending: str) -> Grouped:
     """Group images to predict by case; their names may lack the channel number."""
     channels, plain = _by_case(files, ending)
-    if num_channels == 1:
-        _release_numbered_names(channels, plain, ending)
+    _release_numbered_names(channels, plain, num_channels, ending)
     problems = same_names(files, ending)
     problems += [
         _two_files(name, plain[name], next(iter(channels[name].values())))
@@ -153,6 +152,8 @@ def sibling_channels(path: Path, num_channels: int, ending: str) -> list[Path]:
         return [path]
     names = {f"{match['case']}_{channel:04d}" for channel in range(num_channels)}
     files, folders = list_folder(path.parent)
+    if f"{match['case']}_0000" not in {_stem_of(file, ending) for file in files} and _holds_all(path, num_channels):
+        return [path]
     # A folder of DICOM slices has no ending, and a link that leads nowhere is no file.
     beside = files if format_with_ending(ending).ending_of(path) else [*files, *folders]
     return sorted({path, *(file for file in beside if _stem_of(file, ending) in names)})
@@ -206,7 +207,7 @@ def channels_problem(
     """
     if no_gap and len(files) == num_channels:
         return None
-    found = f"{len(files)} files: {few(path.name for path in files)}"
+    found = f"{counted(len(files), 'file')}: {few(path.name for path in files)}"
     remedy = "Add the missing files or remove the surplus ones."
     if no_gap and len(files) == 1:
         try:
@@ -240,11 +241,25 @@ def _by_case(files: Sequence[Path], ending: str) -> tuple[dict[str, dict[int, Pa
     return channels, plain
 
 
-def _release_numbered_names(channels: dict[str, dict[int, Path]], plain: dict[str, Path], ending: str) -> None:
-    """Take names such as scan_0007 without a scan_0000 as a case's whole name: the number is no channel."""
+def _release_numbered_names(
+    channels: dict[str, dict[int, Path]], plain: dict[str, Path], num_channels: int, ending: str
+) -> None:
+    """Take names such as scan_0007 without a scan_0000 as a case's whole name: the number is no channel.
+
+    With several channels, the files must be such as hold all of them, as a picture in colours does.
+    """
     for name in [name for name, found in channels.items() if 0 not in found]:
-        for path in channels.pop(name).values():
-            plain[stem(path, ending)] = path
+        if num_channels == 1 or all(_holds_all(path, num_channels) for path in channels[name].values()):
+            for path in channels.pop(name).values():
+                plain[stem(path, ending)] = path
+
+
+def _holds_all(path: Path, num_channels: int) -> bool:
+    """Whether a file can hold all channels of a case; one that cannot be read does not."""
+    try:
+        return may_hold(count_components(path), num_channels)
+    except UserError:
+        return False
 
 
 def _name_problem(name: str, file: Path) -> Problem | None:
@@ -269,6 +284,8 @@ def _complete(channels: Mapping[str, Mapping[int, Path]], num_channels: int, end
     problems: list[Problem] = []
     last = "" if num_channels == 1 else f" to CASE_{num_channels - 1:04d}{ending}"
     expected = f"{num_channels} channel file{'s' if last else ''}: CASE_0000{ending}{last}"
+    if num_channels > 1:
+        expected += f"; or one file with all {num_channels} channels, as a picture in colours has them"
     for name in sorted(channels):
         found = channels[name]
         files = tuple(found[channel] for channel in sorted(found))

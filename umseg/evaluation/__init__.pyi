@@ -5,12 +5,16 @@ from .instance_pairs import evaluate_instances as evaluate_instances
 from .metrics.instances import instance_f1 as instance_f1
 from .metrics.measurements import Measurements as Measurements
 from .metrics.metric import Metric as Metric
+from .metrics.objects import ObjectScores as ObjectScores
+from .metrics.objects import score_objects as score_objects
 from .metrics.overlap import dice as dice
 from .metrics.overlap import iou as iou
 from .metrics.overlap import precision as precision
 from .metrics.overlap import sensitivity as sensitivity
 from .metrics.overlap import volume_difference as volume_difference
 from .metrics.surface import assd as assd
+from .metrics.surface import assd_pooled as assd_pooled
+from .metrics.surface import hd as hd
 from .metrics.surface import hd95 as hd95
 from .metrics.surface import surface_dice as surface_dice
 from .pairs import Pair as Pair

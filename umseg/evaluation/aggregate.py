@@ -9,8 +9,9 @@ import numpy as np
 
 from umseg.dataset.io.grid import Unit
 from umseg.evaluation.classes import Classes
-from umseg.evaluation.metrics.instances import count_objects
+from umseg.evaluation.metrics.instances import at_threshold, count_objects
 from umseg.evaluation.metrics.metric import Metric
+from umseg.evaluation.metrics.objects import ObjectScores
 from umseg.evaluation.records import (
     CaseMetrics,
     ClassScores,
@@ -21,6 +22,8 @@ from umseg.evaluation.records import (
     ScoreStatistic,
     Statistic,
     Summary,
+    ThresholdScores,
+    ThresholdSummary,
 )
 from umseg.evaluation.statistics.describe import describe
 
@@ -100,6 +103,21 @@ def summarise_instances(
             "recall": describe(np.array([scores.recall for scores in objects])),
             "DSC": describe(np.array([case.Dice for case in cases])),
         },
+        thresholds=tuple(_at_threshold(scores) for scores in zip(*(case.thresholds for case in cases), strict=True)),
+    )
+
+
+def _at_threshold(cases: Sequence[ThresholdScores]) -> ThresholdSummary:
+    """The summary of the cases' scores at one threshold."""
+    found = sum(scores.TP for scores in cases)
+    total_iou = math.fsum(scores.SQ * scores.TP for scores in cases if scores.TP)
+    threshold, wrong, missed = cases[0].threshold, sum(case.FP for case in cases), sum(case.FN for case in cases)
+    return ThresholdSummary(
+        threshold=threshold,
+        F1=_statistic(scores.F1 for scores in cases),
+        AP=_statistic(scores.AP for scores in cases),
+        PQ=_statistic(scores.PQ for scores in cases),
+        total=at_threshold(ObjectScores(threshold, found, wrong, missed, total_iou)),
     )
 
 

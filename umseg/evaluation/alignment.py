@@ -1,17 +1,18 @@
-"""Reading a case's two label maps, which must lie on the same grid."""
+"""Reading a case's two label maps, which must lie on the same grid, or be resampled to it on request."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Generic, Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from umseg.common.errors import UserError
 from umseg.common.processes.parallel import map_cases
+from umseg.common.registry import unknown_name
 from umseg.common.text import by, few
 from umseg.dataset.io.grid import Geometry, Unit, most_telling, placement_difference, spacings_agree
 from umseg.dataset.io.images import LabelMap, read_label
@@ -19,8 +20,12 @@ from umseg.dataset.io.orientation import stored_axes, turn_onto
 from umseg.dataset.io.source import Notice
 from umseg.dataset.training_case import turned
 from umseg.evaluation.pairs import Pair
+from umseg.evaluation.resampling import resample_nearest
 
 log = logging.getLogger(__name__)
+
+Resample = Literal["nearest"]
+"""How a prediction on another grid is brought onto that of its reference."""
 
 ScoresT = TypeVar("ScoresT")
 
@@ -38,6 +43,8 @@ class LabelPair:
             turned.
         turned: The orientation in which the prediction is stored, and that of the reference, to which it was turned;
             None if both are stored along the same axes.
+        resampled: The grid on which the prediction is stored, if it was resampled to that of the reference.
+        is_missing: Whether there is no prediction: an empty one stands in for it.
         notices: What the user should know about the two files.
     """
 
@@ -47,12 +54,20 @@ class LabelPair:
     unit: Unit
     aligned: bool
     turned: tuple[str, str] | None = None
+    resampled: str | None = None
+    is_missing: bool = False
     notices: tuple[Notice, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What the record of the scores says about the two files."""
         notes = []
+        if self.is_missing:
+            notes.append("There is no prediction; the case was scored as if nothing had been predicted.")
+        if self.resampled is not None:
+            notes.append(
+                f"The prediction has {self.resampled}; it was resampled to the reference's grid (nearest voxel)."
+            )
         if self.turned is not None:
             stored, axes = self.turned
             notes.append(f"The prediction is stored as {stored}; it was turned to the reference's axes, {axes}.")
@@ -69,12 +84,18 @@ class LabelPair:
 
 @dataclass(frozen=True)
 class ScoredPair(Generic[ScoresT]):
-    """A case's scores, and how its two files lie; the fields are those of ``LabelPair``."""
+    """A case's scores, and how its two files lie; the other fields are those of ``LabelPair``."""
 
     scores: ScoresT
     aligned: bool
-    turned: tuple[str, str] | None = None
-    notices: tuple[Notice, ...] = ()
+    turned: tuple[str, str] | None
+    resampled: str | None
+    notices: tuple[Notice, ...]
+
+    @classmethod
+    def of(cls, scores: ScoresT, maps: LabelPair) -> ScoredPair[ScoresT]:
+        """The scores of two label maps."""
+        return cls(scores, maps.aligned, maps.turned, maps.resampled, maps.notices)
 
 
 def score_pairs(
@@ -106,6 +127,14 @@ def score_pairs(
             len(turned),
             few(turned.values()),
         )
+    resampled = [f"{name} ({entry.resampled})" for name, entry in zip(names, scored, strict=True) if entry.resampled]
+    if resampled:
+        log.warning(
+            "Predictions that were resampled to the grid of their reference, by the nearest voxel: %d. Scores near "
+            "surfaces depend on it. The cases: %s",
+            len(resampled),
+            few(resampled),
+        )
     _tell([notice for entry in scored for notice in entry.notices])
     return [entry.scores for entry in scored]
 
@@ -120,15 +149,26 @@ def _tell(notices: Sequence[Notice]) -> None:
         log.warning("%s Label maps concerned: %d: %s. %s", problem, len(found), files, found[0].remedy)
 
 
-def read_pair(pair: Pair) -> LabelPair:
+def read_pair(pair: Pair, resample: Resample | None = None) -> LabelPair:
     """Read both label maps.
+
+    Args:
+        pair: The two files.
+        resample: How a prediction on another grid in space is brought onto that of the reference. None: it is refused,
+            and one that only has another origin is compared voxel by voxel.
 
     Raises:
         UserError: A file is missing or damaged, or the two differ in shape or spacing, or they are stored along
             different axes and do not lie on the same grid in space.
     """
-    prediction, reference = read_label(pair.prediction), read_label(pair.reference)
-    prediction, turned = _along_reference(prediction, reference, pair)
+    reference = read_label(pair.reference)
+    if pair.is_missing:
+        return _with_empty_prediction(reference)
+    prediction, turned, resampled = read_label(pair.prediction), None, None
+    if resample is not None and not _on_one_grid(prediction, reference, pair):
+        prediction, resampled = _resampled(prediction, reference, pair)
+    else:
+        prediction, turned = _along_reference(prediction, reference, pair)
     _check_grid(prediction, reference, pair)
     stated = most_telling([reference.geometry, prediction.geometry])
     return LabelPair(
@@ -138,8 +178,57 @@ def read_pair(pair: Pair) -> LabelPair:
         unit="mm" if stated.unit == "mm" else "px",
         aligned=_same_place(prediction.geometry, reference.geometry),
         turned=turned,
+        resampled=resampled,
         notices=(*prediction.notices, *reference.notices),
     )
+
+
+def check_resampling(resample: str | None) -> None:
+    """Raise a UserError if there is no such way to resample."""
+    if resample is not None and resample not in get_args(Resample):
+        raise unknown_name("way to resample label maps", resample, get_args(Resample), "--resample")
+
+
+def _with_empty_prediction(reference: LabelMap) -> LabelPair:
+    return LabelPair(
+        np.zeros_like(reference.array),
+        reference.array,
+        reference.spacing,
+        unit="mm" if reference.geometry.unit == "mm" else "px",
+        aligned=True,
+        is_missing=True,
+        notices=reference.notices,
+    )
+
+
+def _on_one_grid(prediction: LabelMap, reference: LabelMap, pair: Pair) -> bool:
+    """Whether two label maps have the same voxels in space, perhaps along other axes."""
+    turn = turn_onto(pair.prediction, prediction.geometry, pair.reference, reference.geometry)
+    if turn is None:
+        return False
+    grid = turned(prediction, turn).geometry
+    return (
+        grid.shape == reference.geometry.shape
+        and spacings_agree(grid, reference.geometry)
+        and _same_place(grid, reference.geometry)
+    )
+
+
+def _resampled(prediction: LabelMap, reference: LabelMap, pair: Pair) -> tuple[LabelMap, str]:
+    """The prediction on the grid of the reference, and the grid that it had."""
+    grid, target = prediction.geometry, reference.geometry
+    if grid.dimensions != target.dimensions:
+        raise UserError(
+            f"The prediction of case {pair.case} cannot be resampled to its reference.",
+            file=pair.prediction,
+            found=f"a {grid.dimensions}-D file",
+            expected=f"a {target.dimensions}-D file, as {pair.reference}",
+            remedy="Write the prediction with as many dimensions as the reference.",
+        )
+    array = resample_nearest(prediction.array, grid, target)
+    spacing = " x ".join(f"{size:g}" for size in grid.spacing)
+    found = f"size {by(grid.size)}, spacing {spacing}, origin {', '.join(f'{place:g}' for place in grid.origin)}"
+    return replace(prediction, array=array, spacing=reference.spacing, geometry=target), found
 
 
 def _along_reference(prediction: LabelMap, reference: LabelMap, pair: Pair) -> tuple[LabelMap, tuple[str, str] | None]:
@@ -158,8 +247,8 @@ def _along_reference(prediction: LabelMap, reference: LabelMap, pair: Pair) -> t
             file=pair.prediction,
             found=f"{stored}, {_grid(prediction.geometry)}",
             expected=f"{axes}, {_grid(reference.geometry)}, as {pair.reference}, or the same grid along other axes",
-            remedy="Resample the prediction to the grid of the reference. If its header is wrong and its voxels are "
-            "those of the reference, copy the reference's header.",
+            remedy="Resample the prediction to the grid of the reference, e.g. by --resample nearest. If its header is "
+            "wrong and its voxels are those of the reference, copy the reference's header.",
         )
     return turned(prediction, turn), (stored, axes)
 
@@ -181,7 +270,7 @@ def _check_grid(prediction: LabelMap, reference: LabelMap, pair: Pair) -> None:
         file=pair.prediction,
         found=f"{quantity} {by(found)} (z, y, x)",
         expected=f"{quantity} {by(expected)}, as in {pair.reference}",
-        remedy="Export the prediction on the grid of the reference image.",
+        remedy="Export the prediction on the grid of the reference image, or let --resample nearest bring it there.",
     )
 
 

@@ -1,19 +1,27 @@
-"""Pairs of a prediction and its reference."""
+"""Pairs of a prediction and its reference, and what becomes of files that have no counterpart."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, get_args
 
 from umseg.common.errors import UserError
+from umseg.common.registry import unknown_name
 from umseg.common.text import few, with_commas
 from umseg.dataset.io.registry import label_endings
 from umseg.dataset.listing import is_folder, list_folder, refuse_lost
 from umseg.dataset.naming import second_copies
 
 log = logging.getLogger(__name__)
+
+Missing = Literal["error", "zero", "skip"]
+"""What becomes of a reference without a prediction: an error, a score as if nothing had been predicted, or no score."""
+
+REFERENCE_SUFFIX = "_label"
+"""What the references of public cell data have behind the name of the image."""
 
 
 @dataclass(frozen=True)
@@ -22,13 +30,30 @@ class Pair:
 
     Attributes:
         case: File name without its ending.
-        prediction: The predicted label map.
+        prediction: The predicted label map, or where it would be.
         reference: The reference label map.
+        is_missing: Whether there is no prediction, so that the case is scored as if nothing had been predicted.
     """
 
     case: str
     prediction: Path
     reference: Path
+    is_missing: bool = field(default=False, kw_only=True)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The cases of two folders.
+
+    Attributes:
+        scored: The cases to score, sorted by name.
+        missing: Cases without a prediction, sorted; scored as empty, or not scored, as chosen.
+        surplus: Predictions without a reference, sorted, which are not scored.
+    """
+
+    scored: tuple[Pair, ...]
+    missing: tuple[str, ...]
+    surplus: tuple[str, ...]
 
 
 def find_pairs(
@@ -36,12 +61,13 @@ def find_pairs(
     reference: Path,
     file_ending: str | None = None,
     cases: Collection[str] | None = None,
-    only_present: bool = False,
-) -> tuple[tuple[Pair, ...], tuple[str, ...]]:
+    missing: Missing = "error",
+) -> Pairs:
     """Pair the label maps of two folders by their file names.
 
-    The folders may hold different formats: ``CASE.mha`` is a prediction for ``CASE.nii.gz``. Names that lead nowhere
-    count; reading them is an error.
+    The folders may hold different formats: ``CASE.mha`` is a prediction for ``CASE.nii.gz``. Where all references are
+    called ``CASE_label`` and no prediction is, they belong to the predictions ``CASE``. Names that lead nowhere count;
+    reading them is an error.
 
     Args:
         predictions: Folder of predicted label maps.
@@ -49,28 +75,28 @@ def find_pairs(
         file_ending: Ending of the label maps in both folders, with the dot; None: the only one in the reference folder,
             and in the predictions any one.
         cases: Names of the cases to pair; None: all cases, each of which must be in both folders.
-        only_present: Whether cases that are in one folder alone are left out.
-
-    Returns:
-        The pairs, sorted by case, and the reference cases that are left out, because they have no prediction.
+        missing: What becomes of references without a prediction. Predictions without a reference are an error with
+            ``error``, and left out otherwise.
 
     Raises:
         UserError: A folder does not exist or has no label map; the reference folder mixes formats; cases are missing
-            in one of the folders.
+            in one of the folders; ``missing`` is none of the three.
     """
+    if missing not in get_args(Missing):
+        raise unknown_name("rule for missing predictions", missing, get_args(Missing), "--missing")
     ending = "." + file_ending.removeprefix(".") if file_ending else _only_ending(reference)
-    references = _label_maps(reference, ending)
+    references = _named_as_images(_label_maps(reference, ending), predictions)
     predicted = _label_maps(predictions, ending) if file_ending else _predictions(predictions, ending, references)
     chosen = set(references if cases is None else with_commas(list(cases), references))
     if not chosen:
         raise UserError("--cases names no case.", file=reference, remedy="Name at least one case.")
     _refuse_missing(chosen - set(references), "case of --cases", "cases of --cases", reference, ending)
-    missing = chosen - set(predicted)
-    surplus = set(predicted) - set(references) if cases is None else set()
-    if not only_present:
-        _refuse_missing(missing, "reference case", "reference cases", predictions, ending)
+    lost = chosen - set(predicted)
+    surplus = set(predicted) - set(references) if cases is None else set[str]()
+    if missing == "error":
+        _refuse_missing(lost, "reference case", "reference cases", predictions, ending)
         _refuse_missing(surplus, "predicted case", "predicted cases", reference, ending)
-    elif chosen <= missing:
+    elif chosen <= lost:
         raise UserError(
             "No reference case has a prediction.",
             file=predictions,
@@ -78,25 +104,50 @@ def find_pairs(
             expected=f"predictions of {few(sorted(chosen))}",
             remedy="Check that these are the right folders.",
         )
-    if missing:
-        log.warning("%d of %d reference cases have no prediction: %s", len(missing), len(chosen), few(sorted(missing)))
-    if only_present and surplus:
-        log.warning("%d predictions have no reference: %s", len(surplus), few(sorted(surplus)))
-    pairs = tuple(Pair(case, predicted[case], references[case]) for case in sorted(chosen - missing))
-    return pairs, tuple(sorted(missing))
+    _tell(lost, surplus, len(chosen), missing)
+    scored = [
+        Pair(case, predicted.get(case, predictions / f"{case}{ending}"), references[case], is_missing=case in lost)
+        for case in sorted(chosen if missing == "zero" else chosen - lost)
+    ]
+    return Pairs(tuple(scored), tuple(sorted(lost)), tuple(sorted(surplus)))
+
+
+def _tell(lost: Collection[str], surplus: Collection[str], expected: int, missing: Missing) -> None:
+    if lost:
+        consequence = "scored as if nothing had been predicted" if missing == "zero" else "not scored"
+        log.warning(
+            "%d of %d reference cases have no prediction and are %s: %s",
+            len(lost),
+            expected,
+            consequence,
+            few(sorted(lost)),
+        )
+    if surplus:
+        log.warning("%s no reference: %s", _have(len(surplus), "prediction", "predictions"), few(sorted(surplus)))
+
+
+def _named_as_images(references: Mapping[str, Path], predictions: Path) -> Mapping[str, Path]:
+    """The references without ``_label`` behind their names, where all have it and no prediction does."""
+    predicted = {path.name[: -len(ending)] for path in _files(predictions) if (ending := _ending(path.name))}
+    if all(name.endswith(REFERENCE_SUFFIX) for name in references) and predicted.isdisjoint(references):
+        return {name.removesuffix(REFERENCE_SUFFIX): path for name, path in references.items()}
+    return references
+
+
+def _have(count: int, one: str, many: str) -> str:
+    return f"{count} {one} has" if count == 1 else f"{count} {many} have"
 
 
 def _refuse_missing(missing: Collection[str], one: str, many: str, folder: Path, ending: str) -> None:
     if not missing:
         return
-    kind = f"{one} has" if len(missing) == 1 else f"{many} have"
     raise UserError(
-        f"{len(missing)} {kind} no label map in {folder.name or folder}.",
+        f"{_have(len(missing), one, many)} no label map in {folder.name or folder}.",
         file=folder,
         found="no " + few(case + ending for case in sorted(missing)),
         expected="a prediction for every reference and a reference for every prediction, under the same file name",
-        remedy="Add or remove files, choose the cases to score with --cases, or score those that are in both folders "
-        "with --only-present.",
+        remedy="Add or remove files, choose the cases to score with --cases, or say with --missing what becomes of "
+        "cases without a prediction: skip leaves them out, zero scores them as if nothing had been predicted.",
     )
 
 

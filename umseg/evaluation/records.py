@@ -133,6 +133,38 @@ class Description(Record):
     median_order: tuple[Score, Score]
 
 
+ProtocolName = Literal["abdomen", "endoscopy", "microscopy", "paper"]
+"""The ways of scoring by which the paper's tables were made; docs/metrics.md has them in detail."""
+
+
+class ProtocolScore(Record):
+    """One score over all cases, taken as the protocol says.
+
+    Attributes:
+        mean: Abdomen: the mean of the organs' means over cases. Elsewhere: the mean over cases.
+        sd: Sample standard deviation over cases, of which each has the mean of its classes.
+        median: Median over cases.
+    """
+
+    mean: Score
+    sd: Score
+    median: Score
+
+
+class ProtocolScores(Record):
+    """The scores of a protocol.
+
+    Attributes:
+        name: The protocol.
+        published: Title of the score to what the published scripts compute, with all their peculiarities.
+        corrected: The same scores without these.
+    """
+
+    name: ProtocolName
+    published: dict[str, ProtocolScore]
+    corrected: dict[str, ProtocolScore]
+
+
 class Statistic(Record):
     """Mean and population standard deviation over the evaluable cases; NaN where there is none."""
 
@@ -181,11 +213,14 @@ class Metrics(SparseRecord):
         foreground_mean: For each metric, ``mean`` is the mean of the class means (docs/rules.md, Evaluation); ``std``
             is taken over the cases' means over classes; ``n_finite`` and ``n_infinite`` are sums over classes.
         weights: Hash of the weights that made the label maps, where a fold was validated; None elsewhere.
-        missing: Reference cases that were left out, because they have no prediction.
+        missing: Reference cases without a prediction.
+        missing_rule: Whether these were left out (skip) or scored as if nothing had been predicted (zero).
+        surplus: Predictions without a reference, which were left out.
         over_cases: Each metric over the cases, of which each has the mean of its classes.
+        protocol: The scores of the protocol, where one was chosen.
     """
 
-    sparse = ("weights", "missing", "over_cases")
+    sparse = ("weights", "missing", "missing_rule", "surplus", "over_cases", "protocol")
 
     schema_version: Literal[2] = 2
     metrics: dict[str, MetricRecord] = Field(min_length=1)
@@ -198,7 +233,10 @@ class Metrics(SparseRecord):
     foreground_mean: Summary
     weights: str | None = None
     missing: tuple[str, ...] = ()
+    missing_rule: Literal["skip", "zero"] = "skip"
+    surplus: tuple[str, ...] = ()
     over_cases: dict[str, Description] = Field(default_factory=dict)
+    protocol: ProtocolScores | None = None
 
     @property
     def main_score(self) -> tuple[str, float]:
@@ -227,7 +265,54 @@ class InstanceScores(Record):
     F1: Score
 
 
-class InstanceCase(Record):
+class ThresholdScores(Record):
+    """How well single objects are found and outlined, at one threshold of the intersection over union (IoU).
+
+    Attributes:
+        threshold: Smallest IoU of two objects that match.
+        TP: As in :class:`InstanceScores`, and so are FP, FN and F1.
+        AP: TP / (TP + FP + FN), the average precision of StarDist and Cellpose; NaN where neither map has an object.
+        SQ: Segmentation quality, the mean IoU of the matched objects; NaN where there is none.
+        PQ: Panoptic quality, SQ times F1 (the recognition quality); NaN where neither map has an object.
+    """
+
+    threshold: float
+    TP: int
+    FP: int
+    FN: int
+    F1: Score
+    AP: Score
+    SQ: Score
+    PQ: Score
+
+
+class ThresholdSummary(Record):
+    """The scores at one threshold over the cases.
+
+    Attributes:
+        threshold: Smallest IoU of two objects that match.
+        F1: Statistics over the evaluable cases, and so are AP and PQ.
+        total: Scores of the objects of all cases counted together.
+    """
+
+    threshold: float
+    F1: Statistic
+    AP: Statistic
+    PQ: Statistic
+    total: ThresholdScores
+
+
+class PublishedObjects(InstanceScores):
+    """How well single objects are found, as the published script of the cells counts and rounds (docs/metrics.md).
+
+    Attributes:
+        Dice: DSC of all objects as one mask; 1 where both label maps are empty.
+    """
+
+    Dice: Score
+
+
+class InstanceCase(SparseRecord):
     """One case of an instance task.
 
     Attributes:
@@ -238,7 +323,11 @@ class InstanceCase(Record):
         objects: The scores of its objects.
         Dice: DSC of all objects as one mask against all objects of the reference as another; NaN where both are empty.
         notes: As in :class:`CaseMetrics`.
+        thresholds: The scores of its objects at each threshold that was asked for; files of earlier versions have none.
+        published: The scores of the published script, by the protocol ``microscopy``.
     """
+
+    sparse = ("thresholds", "published")
 
     case: str
     shape: tuple[int, int, int]
@@ -247,6 +336,8 @@ class InstanceCase(Record):
     objects: InstanceScores
     Dice: Score
     notes: tuple[str, ...] = ()
+    thresholds: tuple[ThresholdScores, ...] = ()
+    published: PublishedObjects | None = None
 
 
 class InstanceMetrics(SparseRecord):
@@ -265,11 +356,15 @@ class InstanceMetrics(SparseRecord):
         n_not_evaluable: Number of cases where neither has one; they enter no statistic.
         total: Scores of the objects of all cases counted together.
         weights: Hash of the weights that made the label maps, where a fold was validated; None elsewhere.
-        missing: Reference cases that were left out, because they have no prediction.
+        missing: Reference cases without a prediction.
+        missing_rule: Whether these were left out (skip) or scored as if nothing had been predicted (zero).
+        surplus: Predictions without a reference, which were left out.
         over_cases: F1, precision, recall and DSC over the cases.
+        thresholds: The scores at each threshold that was asked for, the first of which is ``threshold``.
+        protocol: The scores of the protocol, where one was chosen.
     """
 
-    sparse = ("weights", "missing", "over_cases")
+    sparse = ("weights", "missing", "missing_rule", "surplus", "over_cases", "protocol", "thresholds")
 
     schema_version: Literal[1] = 1
     task: Literal["instance"] = "instance"
@@ -286,7 +381,11 @@ class InstanceMetrics(SparseRecord):
     total: InstanceScores
     weights: str | None = None
     missing: tuple[str, ...] = ()
+    missing_rule: Literal["skip", "zero"] = "skip"
+    surplus: tuple[str, ...] = ()
     over_cases: dict[str, Description] = Field(default_factory=dict)
+    thresholds: tuple[ThresholdSummary, ...] = ()
+    protocol: ProtocolScores | None = None
 
     @property
     def main_score(self) -> tuple[str, float]:

@@ -17,6 +17,7 @@ from umseg.evaluation.records import (
     Label,
     MetricRecord,
     Metrics,
+    ProtocolScores,
     Statistic,
     Summary,
     load_metrics,
@@ -26,6 +27,7 @@ _WORST_CASES = 3
 _LONGEST_HEADER = 100
 _CLASS_COUNTS = ("TP", "FP", "FN", "n_pred", "n_ref", "volume_pred_ml", "volume_ref_ml")
 _OBJECT_SCORES = ("F1", "precision", "recall", "TP", "FP", "FN")
+_PUBLISHED_SCORES = (*_OBJECT_SCORES, "Dice")
 _GAP = 3
 
 Row = Sequence[object]
@@ -108,10 +110,12 @@ def _class_rows(metrics: Metrics) -> Iterator[Row]:
 
 
 def _instance_rows(metrics: InstanceMetrics) -> Iterator[Row]:
-    yield "case", "class", *_OBJECT_SCORES, "Dice"
+    published = () if metrics.protocol is None else _PUBLISHED_SCORES
+    yield "case", "class", *_OBJECT_SCORES, "Dice", *(f"{field}_published" for field in published)
     for case in metrics.cases:
-        values = (getattr(case.objects, field) for field in _OBJECT_SCORES)
-        yield case.case, metrics.object_name, *map(_cell, values), _cell(case.Dice)
+        values = [getattr(case.objects, field) for field in _OBJECT_SCORES]
+        values += [case.Dice, *(getattr(case.published, field) for field in published)]
+        yield case.case, metrics.object_name, *map(_cell, values)
 
 
 def _label(label: Label) -> str:
@@ -138,7 +142,9 @@ def _class_lines(metrics: Metrics) -> list[str]:
     worst = _worst(columns, {case.case: tuple(case.scores[key] for key in columns) for case in metrics.cases})
     titles_by_key = {key: _heading(metric) for key, metric in columns.items()}
     over_cases = _over_cases({titles_by_key[key]: one for key, one in metrics.over_cases.items()})
-    return [*_aligned(rows, underlined=(0, len(rows) - 2)), "", *_fitting(_class_notes(metrics)), *over_cases, *worst]
+    protocol = _protocol_lines(metrics.protocol)
+    table_lines = _aligned(rows, underlined=(0, len(rows) - 2))
+    return [*table_lines, "", *_fitting(_class_notes(metrics)), *protocol, *over_cases, *worst]
 
 
 def _instance_lines(metrics: InstanceMetrics) -> list[str]:
@@ -153,7 +159,20 @@ def _instance_lines(metrics: InstanceMetrics) -> list[str]:
     columns = {name: MetricRecord(title=name, description="", unit="", better="higher") for name in ("F1", "DSC")}
     worst = _worst(columns, {case.case: (case.objects.F1, case.Dice) for case in metrics.cases})
     over_cases = _over_cases(metrics.over_cases)
-    return [*_aligned(rows, underlined=(0,)), "", *_fitting(_instance_notes(metrics)), *over_cases, *worst]
+    protocol = _protocol_lines(metrics.protocol)
+    notes = _fitting(_instance_notes(metrics))
+    return [*_aligned(rows, underlined=(0,)), "", *notes, *protocol, *over_cases, *worst]
+
+
+def _protocol_lines(protocol: ProtocolScores | None) -> list[str]:
+    """The scores of a protocol over all cases, with as many digits as the paper gives."""
+    if protocol is None or not protocol.published:
+        return []
+    rows = [[f"protocol {protocol.name}", *protocol.published]]
+    for name, scores in (("published", protocol.published), ("corrected", protocol.corrected)):
+        rows.append([f"{name}, mean", *(f"{_number(one.mean, 4)} ± {_number(one.sd, 4)}" for one in scores.values())])
+        rows.append([f"{name}, median", *(_number(one.median, 4) for one in scores.values())])
+    return ["", *_aligned(rows, underlined=(0,))]
 
 
 def _over_cases(described: Mapping[str, Description]) -> list[str]:
@@ -209,10 +228,17 @@ def _class_notes(metrics: Metrics) -> list[str]:
         notes.append(f"Voxels of the value {metrics.ignore_label} (ignore) in the reference are left out.")
     missing = _counted({name: summary.n_not_evaluable for name, summary in metrics.classes.items()})
     if missing:
-        notes.append(
-            f"Not scored in some cases, because neither reference nor prediction contains the class: {missing}."
-        )
+        notes.append(f"{_both_empty(metrics)} neither reference nor prediction contains the class: {missing}.")
     return [*notes, *_left_out_notes(metrics.metrics, metrics.classes)]
+
+
+def _both_empty(metrics: Metrics) -> str:
+    """What becomes of a class that neither label map has."""
+    protocol = None if metrics.protocol is None else metrics.protocol.name
+    if protocol == "paper":
+        return "Scored 1 in some cases, by the metrics of which 1 is perfect, because"
+    published = ", but 1 as published" if protocol == "abdomen" else ""
+    return f"Not scored in some cases{published}, because"
 
 
 def _left_out_notes(metrics: Mapping[str, MetricRecord], classes: Mapping[str, Summary]) -> Iterator[str]:
@@ -253,6 +279,12 @@ def _instance_notes(metrics: InstanceMetrics) -> list[str]:
         "A predicted object counts as found if its overlap (IoU) with a reference object is at least "
         f"{metrics.threshold:g}. {total.TP:,} found, {false_positives}, {total.FN:,} missed.",
         "DSC: overlap of all objects as one mask.",
+        *(
+            f"At an IoU of {entry.threshold:g}: F1 {_number(entry.F1.mean)}, AP {_number(entry.AP.mean)}, panoptic "
+            f"quality {_number(entry.PQ.mean)}; of all objects together F1 {_number(entry.total.F1)}, AP "
+            f"{_number(entry.total.AP)}, PQ {_number(entry.total.PQ)}."
+            for entry in metrics.thresholds
+        ),
     ]
     if metrics.border:
         notes.append(f"Objects that reach into the outermost {metrics.border} voxels of the image are left out of F1.")
@@ -263,12 +295,17 @@ def _instance_notes(metrics: InstanceMetrics) -> list[str]:
 
 
 def _missing_notes(metrics: Metrics | InstanceMetrics) -> list[str]:
-    missing = metrics.missing
-    return (
-        [f"Not scored, because there is no prediction: {counted(len(missing), 'case')} ({few(missing)})."]
-        if missing
-        else []
-    )
+    missing, surplus, notes = metrics.missing, metrics.surplus, []
+    if missing:
+        consequence = "Scored as if nothing had been predicted" if metrics.missing_rule == "zero" else "Not scored"
+        notes.append(f"{consequence}, because there is no prediction: {_few_cases(missing)}.")
+    if surplus:
+        notes.append(f"Left out, because there is no reference: {_few_cases(surplus)}.")
+    return notes
+
+
+def _few_cases(names: Sequence[str]) -> str:
+    return f"{counted(len(names), 'case')} ({few(names)})"
 
 
 def _worst(columns: Mapping[str, MetricRecord], cases: Mapping[str, Sequence[float]]) -> list[str]:

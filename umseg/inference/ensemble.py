@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from umseg.common.errors import UserError
 from umseg.common.memory import require_memory
 from umseg.common.text import by
+from umseg.dataset.instances import find_instances
 from umseg.dataset.io.orientation import Turn
 from umseg.inference.confidence import Agreement
 from umseg.inference.export.frame import Frame
@@ -37,7 +38,6 @@ from umseg.inference.segmenter import Place, Progress, Segmentation
 from umseg.inference.windows.slab import Strip
 from umseg.models.card import ModelCard
 from umseg.preprocess.instance_cleaning import Cleaning
-from umseg.preprocess.instances import find_instances
 
 _CHUNK_NUMBERS = 2**25
 """Numbers of the probabilities of one model that are in memory at once."""

@@ -18,6 +18,7 @@ from umseg.common.errors import UserError
 from umseg.common.memory import available_memory
 from umseg.common.text import counted
 from umseg.dataset.check.digest import digest_of_record
+from umseg.dataset.instances import find_instances
 from umseg.dataset.io.orientation import Turn
 from umseg.inference.confidence import Agreement
 from umseg.inference.export.probabilities import collect_probabilities
@@ -41,7 +42,6 @@ from umseg.preprocess.cascade_input import fit_label_map, one_hot
 from umseg.preprocess.case import CaseProperties, PreprocessedCase
 from umseg.preprocess.finite import all_finite
 from umseg.preprocess.foresight import foreseen_properties, preprocessed_bytes, preprocessing_bytes
-from umseg.preprocess.instances import find_instances
 from umseg.preprocess.preprocess import preprocess_case
 
 log = logging.getLogger(__name__)

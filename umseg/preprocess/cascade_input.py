@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umseg.dataset.crop import box_slices
+from umseg.dataset.instances import instance_classes
 from umseg.planning.plan import Configuration, Plan
 from umseg.preprocess.case import CaseProperties
 from umseg.preprocess.foresight import full_spacing
-from umseg.preprocess.instances import instance_classes
 from umseg.preprocess.resampling.resample import resample_label
 
 

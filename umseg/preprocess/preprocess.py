@@ -19,6 +19,7 @@ from umseg.common.processes.parallel import map_cases
 from umseg.common.text import counted
 from umseg.dataset.crop import box_slices, nonzero_box, nonzero_region
 from umseg.dataset.dataset import Case, Dataset
+from umseg.dataset.instances import instance_classes
 from umseg.dataset.io.images import Image
 from umseg.dataset.training_case import read_training_case
 from umseg.planning.plan import Configuration, Plan
@@ -27,7 +28,6 @@ from umseg.planning.rules.spacing import permute
 from umseg.preprocess.case import PreprocessedCase
 from umseg.preprocess.channel import is_result, prepare_channel
 from umseg.preprocess.foresight import full_spacing, properties_of
-from umseg.preprocess.instances import instance_classes
 from umseg.preprocess.locations import location_classes, sample_class_locations
 from umseg.preprocess.memory import require_resampling_memory
 from umseg.preprocess.resampling.resample import resample_label

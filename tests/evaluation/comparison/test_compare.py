@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from umseg.cli.app import app
 from umseg.common.errors import UserError
 from umseg.evaluation import evaluate_folder, write_metrics
 from umseg.evaluation.comparison.comparison import Comparison, compare
+from umseg.evaluation.comparison.forms import as_csv, latex, markdown
 from umseg.evaluation.comparison.methods import read_methods
-from umseg.evaluation.comparison.tables import as_csv, latex, markdown
 
 CASES = 8
 
@@ -30,7 +31,7 @@ def score(root: Path, name: str, wrong: int, *, cases: int = CASES, instances: b
         prediction[: wrong + number % 2] = 0
         for folder, array in ((root / "reference", reference), (root / name, prediction)):
             write_image(folder / f"case_{number}.nii.gz", array)
-    metrics = evaluate_folder(root / name, root / "reference", only_present=True, instances=instances, quiet=True)
+    metrics = evaluate_folder(root / name, root / "reference", missing="skip", instances=instances, quiet=True)
     write_metrics(metrics, root / name)
     return root / name
 
@@ -66,15 +67,24 @@ def test_tables(three: list[str]) -> None:
     text = markdown(comparison)
     assert text.startswith("| Method ")
     assert text.count("**") % 2 == 0
-    assert "### DSC, 1" in text
+    assert "### By class" in text
+    assert "| Class | a_b DSC ↑" in text
+    (one,) = (line for line in text.splitlines() if line.startswith("| 1 "))
+    assert len(one.split("|")) == 2 + 1 + 3 * 2
     assert "With 8 cases a difference below" in text
     table = latex(comparison)
     assert r"a\_b & \textbf{0.9" in table
     assert r"second & \underline{0." in table
     assert r"DSC $\uparrow$" in table
-    lines = as_csv(comparison).splitlines()
-    assert lines[1].startswith("dsc,a_b,8,0.9")
-    assert lines[-1].startswith("nsd of 2,second,third,")
+    assert r" & \multicolumn{2}{c}{a\_b} & " in table
+    assert table.count(r"\end{tabular}") == 2
+    rows = list(csv.DictReader(as_csv(comparison).splitlines()))
+    assert len(rows) == 2 * 3 * (3 + 3)
+    assert (rows[0]["metric"], rows[0]["class"], rows[0]["method"], rows[0]["n"]) == ("dsc", "", "a_b", "8")
+    difference = float(rows[0]["mean"]) - float(rows[1]["mean"])
+    assert (rows[3]["method"], rows[3]["minus"]) == ("a_b", "second")
+    assert float(rows[3]["mean"]) == pytest.approx(difference)
+    assert (rows[-1]["class"], rows[-1]["minus"]) == ("2", "third")
 
 
 def test_seeds_are_nested(three: list[str], tmp_path: Path) -> None:

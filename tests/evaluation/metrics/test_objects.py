@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.optimize import linear_sum_assignment
 
-from umseg.evaluation.metrics.objects import score_objects
+from umseg.evaluation import score_objects
 
 maps = hnp.arrays(np.int16, st.tuples(st.just(2), st.integers(1, 6), st.integers(1, 9)), elements=st.integers(0, 5))
 THRESHOLDS = (0.05, 0.1, 0.3, 0.5, 0.7, 1.0)

@@ -13,12 +13,12 @@ from scipy.spatial.distance import cdist
 
 from tests.conftest import GOLDEN
 from tests.evaluation.strategies import mask_pairs, spacings, tolerances
-from umseg.evaluation import assd, hd95, surface_dice
+from umseg.evaluation import assd, assd_pooled, hd, hd95, surface_dice
 from umseg.evaluation.metrics import measurements
 from umseg.evaluation.metrics.distances import SurfaceDistances, surface_distances
 from umseg.evaluation.metrics.measurements import Measurements
 from umseg.evaluation.metrics.overlap import DSC
-from umseg.evaluation.metrics.surface import ASSD, HD95, MASD, NSD, assd_pooled, hd
+from umseg.evaluation.metrics.surface import ASSD, HD95, MASD, NSD
 
 Recorded = tuple[str, np.ndarray, np.ndarray, list[float], dict[str, Any]]
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -39,6 +39,7 @@ class Volumes:
         broken: Cases of which writing fails.
     """
 
+    program_bytes: ClassVar[int] = 0
     title: str = "voxels"
     refused: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()

@@ -8,8 +8,9 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from umseg.dataset import instances
 from umseg.inference.standalone import objects
-from umseg.preprocess import instance_cleaning, instances
+from umseg.preprocess import instance_cleaning
 
 SHAPES = st.tuples(st.integers(1, 6), st.integers(1, 12), st.integers(1, 12))
 MASKS = SHAPES.flatmap(lambda shape: arrays(np.bool_, shape))

@@ -35,6 +35,7 @@ class Format(ABC):
         endings: The endings of its files in small letters, with the dot; also the values of ``file_ending`` in
             ``dataset.json``.
         is_picture: Whether files say nothing of a place in space, and may have a transparency as a component.
+        flat: Whether a file holds a single slice.
         lossy: Whether values change when they are saved, so that no label map may be kept in this format.
         spacing_remedy: What a user can do about a stack of slices that does not state its spacing.
         interchange: Whether its images are also segmented by models that were trained on another format.
@@ -43,6 +44,7 @@ class Format(ABC):
     name: str
     endings: tuple[str, ...]
     is_picture: bool = False
+    flat: bool = False
     lossy: bool = False
     interchange: bool = False
     spacing_remedy: str = "Save the image in a format that states the size of a voxel, e.g. .nii.gz."

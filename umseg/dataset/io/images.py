@@ -159,6 +159,22 @@ def read_geometry(path: Path) -> Geometry:
     return _open(Path(path)).geometry
 
 
+def refuse_flat(path: Path, geometry: Geometry) -> None:
+    """Refuse a file for a label map of several slices whose format holds one.
+
+    Raises:
+        UserError: The format holds a single slice.
+    """
+    if geometry.shape[0] > 1 and format_of(path).flat:
+        raise UserError(
+            f"{format_of(path).name} holds a single slice.",
+            file=path,
+            found=f"a label map of {geometry.shape[0]} slices",
+            expected="a format of volumes, such as nii.gz, nrrd or mha",
+            remedy="Choose another --format.",
+        )
+
+
 def write_label(path: Path, array: NDArray[np.integer[Any]], geometry: Geometry) -> None:
     """Write a label map, compressed, in the smallest unsigned type, whole or not at all.
 
@@ -181,6 +197,7 @@ def write_label(path: Path, array: NDArray[np.integer[Any]], geometry: Geometry)
     entry = format_of(path)
     if entry.lossy:
         raise _lossy_label(path)
+    refuse_flat(path, geometry)
     values = array.astype(np.min_scalar_type(int(array.max(initial=0))), copy=False)
     try:
         with staged_path(path) as staged:

@@ -70,8 +70,9 @@ class QuantityComparison(Record):
     """All methods by one quantity.
 
     Attributes:
-        key: Name of the quantity.
-        title: Name in tables.
+        key: Name of the metric.
+        class_name: The class; None: each case has the mean over its classes.
+        title: Name of the metric in tables.
         better: Which scores are better.
         n_cases: Number of cases that have a finite score by all methods; all figures are of these.
         not_scored: The other cases.
@@ -80,6 +81,7 @@ class QuantityComparison(Record):
     """
 
     key: str
+    class_name: str | None
     title: str
     better: Literal["higher", "lower", "zero"]
     n_cases: int
@@ -124,6 +126,7 @@ def _compared(methods: Methods, quantity: Quantity) -> QuantityComparison:
     merit = [values[:, finite].mean(axis=0) for values in quantity.merit]
     return QuantityComparison(
         key=quantity.key,
+        class_name=quantity.class_name,
         title=quantity.title,
         better=quantity.better,
         n_cases=int(finite.sum()),

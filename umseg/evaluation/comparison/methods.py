@@ -29,13 +29,15 @@ class Quantity:
     """One score of every case, for all methods.
 
     Attributes:
-        key: Name of the metric, or "metric of class".
-        title: Name in tables, with its unit.
+        key: Name of the metric.
+        class_name: The class; None: each case has the mean over its classes.
+        title: Name of the metric in tables, with its unit.
         better: Which scores are better.
         scores: For each method (seeds, cases); cases in the order of ``Methods.cases``.
     """
 
     key: str
+    class_name: str | None
     title: str
     better: Better
     scores: tuple[Values, ...]
@@ -84,7 +86,7 @@ def read_methods(arguments: Sequence[str], *, by_class: bool = False, only_commo
 
     Raises:
         UserError: There are fewer than two methods, two have the same name, a file is missing or damaged, or they do
-            not have the same cases, metrics and classes.
+            not have the same cases and metrics, or were scored by different rules.
     """
     methods = [_parse(argument) for argument in arguments]
     names = [name for name, _ in methods]
@@ -97,6 +99,7 @@ def read_methods(arguments: Sequence[str], *, by_class: bool = False, only_commo
         )
     tables = [[_read(place, by_class) for place in places] for _, places in methods]
     every = [(name, table) for name, several in zip(names, tables, strict=True) for table in several]
+    _refuse_other_rules(every)
     cases, left_out = _common_cases(every, only_common)
     keys = _common_quantities(every)
     quantities = []
@@ -106,7 +109,7 @@ def read_methods(arguments: Sequence[str], *, by_class: bool = False, only_commo
             np.array([[table.columns[key].by_case.get(case, math.nan) for case in cases] for table in several])
             for several in tables
         )
-        quantities.append(Quantity(key, first.title, first.better, scores))
+        quantities.append(Quantity(*key, first.title, first.better, scores))
     return Methods(tuple(names), tuple(map(len, tables)), cases, left_out, tuple(quantities))
 
 
@@ -117,11 +120,25 @@ class _Column:
     by_case: Mapping[str, float]
 
 
+_Key = tuple[str, str | None]
+"""A metric, and a class or the mean over classes."""
+
+
 @dataclass(frozen=True)
 class _Table:
+    """The scores of one training.
+
+    Attributes:
+        place: Where they stand.
+        cases: Names of the cases.
+        columns: The scores by metric and class.
+        rules: How the cases were scored, by the name of the rule; rules that do not apply are left out.
+    """
+
     place: Path
     cases: frozenset[str]
-    columns: Mapping[str, _Column]
+    columns: Mapping[_Key, _Column]
+    rules: Mapping[str, str]
 
 
 def _parse(argument: str) -> tuple[str, list[Path]]:
@@ -151,6 +168,7 @@ def _default_name(place: Path) -> str:
 def _read(place: Path, by_class: bool) -> _Table:
     files = _files(place)
     tables = [_of(load_metrics(file, _REMEDY), file, by_class) for file in files]
+    _refuse_other_rules([(table.place.parent.parent.name, table) for table in tables])
     merged = tables[0]
     for table in tables[1:]:
         again = merged.cases & table.cases
@@ -166,7 +184,7 @@ def _read(place: Path, by_class: bool) -> _Table:
             for key, column in merged.columns.items()
             if key in table.columns
         }
-        merged = _Table(place, merged.cases | table.cases, columns)
+        merged = _Table(place, merged.cases | table.cases, columns, merged.rules)
     return merged
 
 
@@ -192,22 +210,57 @@ def _files(place: Path) -> list[Path]:
 def _of(metrics: Metrics | InstanceMetrics, file: Path, by_class: bool) -> _Table:
     cases = frozenset(case.case for case in metrics.cases)
     if isinstance(metrics, InstanceMetrics):
-        values = {
-            "f1": {case.case: case.objects.F1 for case in metrics.cases},
-            "precision": {case.case: case.objects.precision for case in metrics.cases},
-            "recall": {case.case: case.objects.recall for case in metrics.cases},
-            "dsc": {case.case: case.Dice for case in metrics.cases},
-        }
-        return _Table(file, cases, {key: _Column(_INSTANCE[key], "higher", of) for key, of in values.items()})
-    columns: dict[str, _Column] = {}
+        return _Table(file, cases, _object_columns(metrics), _rules(metrics))
+    columns: dict[_Key, _Column] = {}
     for key, metric in metrics.metrics.items():
         title = f"{metric.title} ({metric.unit})" if metric.unit else metric.title
-        columns[key] = _Column(title, metric.better, {case.case: case.scores[key] for case in metrics.cases})
-        if by_class:
-            for name in metrics.classes:
-                of = {case.case: case.classes[name].scores[key] for case in metrics.cases}
-                columns[f"{key} of {name}"] = _Column(f"{title}, {name}", metric.better, of)
-    return _Table(file, cases, columns)
+        columns[key, None] = _Column(title, metric.better, {case.case: case.scores[key] for case in metrics.cases})
+        for name in metrics.classes if by_class else ():
+            of = {case.case: case.classes[name].scores[key] for case in metrics.cases}
+            columns[key, name] = _Column(title, metric.better, of)
+    return _Table(file, cases, columns, _rules(metrics))
+
+
+def _object_columns(metrics: InstanceMetrics) -> dict[_Key, _Column]:
+    columns: dict[_Key, _Column] = {}
+    for key, title in _INSTANCE.items():
+        values = {
+            case.case: case.Dice if key == "dsc" else float(getattr(case.objects, title)) for case in metrics.cases
+        }
+        columns[key, None] = _Column(title, "higher", values)
+    for key, title in _INSTANCE.items() if metrics.protocol is not None else ():
+        field = "Dice" if key == "dsc" else title
+        published = {case.case: float(getattr(case.published, field, math.nan)) for case in metrics.cases}
+        columns[f"{key}_published", None] = _Column(f"{title} published", "higher", published)
+    return columns
+
+
+def _rules(metrics: Metrics | InstanceMetrics) -> dict[str, str]:
+    """The rules by which scores were made, as far as they change them."""
+    rules: dict[str, str] = {"protocol": "none" if metrics.protocol is None else metrics.protocol.name}
+    if isinstance(metrics, InstanceMetrics):
+        return {**rules, "kind": "objects", "IoU": f"{metrics.threshold:g}", "border": f"{metrics.border}"}
+    values = sorted(label if isinstance(label, tuple) else (label,) for label in metrics.labels.values())
+    rules |= {"kind": "classes", "labels": ", ".join("+".join(map(str, value)) for value in values)}
+    rules |= {"ignore label": str(metrics.ignore_label), "unit": metrics.unit}
+    if metrics.tolerance:
+        rules["tolerance of the NSD"] = ", ".join(f"{name} {value:g}" for name, value in metrics.tolerance.items())
+    return rules
+
+
+def _refuse_other_rules(tables: Sequence[tuple[str, _Table]]) -> None:
+    """Raise a UserError if two tables of scores were made by different rules: their difference is not the methods'."""
+    (first_name, first), *others = tables
+    for name, table in others:
+        for rule in first.rules.keys() & table.rules.keys():
+            if first.rules[rule] != table.rules[rule]:
+                raise UserError(
+                    "The methods were not scored by the same rules.",
+                    file=table.place,
+                    found=f"{name}: {rule} {table.rules[rule]}",
+                    expected=f"{rule} {first.rules[rule]}, as {first_name} ({first.place})",
+                    remedy="Score all of them with the same options of `umseg evaluate`.",
+                )
 
 
 def _common_cases(tables: Sequence[tuple[str, _Table]], only_common: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -232,18 +285,23 @@ def _common_cases(tables: Sequence[tuple[str, _Table]], only_common: bool) -> tu
     return tuple(sorted(common)), tuple(missing)
 
 
-def _common_quantities(tables: Sequence[tuple[str, _Table]]) -> list[str]:
+def _common_quantities(tables: Sequence[tuple[str, _Table]]) -> list[_Key]:
     """The quantities that all methods have, in the order of the first; others are told."""
     keys = [key for key in tables[0][1].columns if all(key in table.columns for _, table in tables)]
     if not keys:
         raise UserError(
             "The methods have no metric in common.",
             file=tables[1][1].place,
-            found=few(tables[1][1].columns),
-            expected=few(tables[0][1].columns),
+            found=few(map(_named, tables[1][1].columns)),
+            expected=few(map(_named, tables[0][1].columns)),
             remedy="Score all of them with the same `umseg evaluate --metrics`.",
         )
-    others = {key for _, table in tables for key in table.columns} - set(keys)
+    others = {_named(key) for _, table in tables for key in table.columns if key not in keys}
     if others:
         log.warning("Left out, because not all methods have them: %s", few(sorted(others)))
     return keys
+
+
+def _named(key: _Key) -> str:
+    metric, class_name = key
+    return metric if class_name is None else f"{metric} of {class_name}"

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from umseg.evaluation.metrics.objects import score_objects
-from umseg.evaluation.records import InstanceScores
+from umseg.evaluation.metrics.objects import ObjectScores, score_objects
+from umseg.evaluation.records import InstanceScores, ThresholdScores
 
 
 def instance_f1(
@@ -49,3 +49,9 @@ def count_objects(matched: int, predicted: int, referenced: int) -> InstanceScor
         recall=matched / referenced if referenced else math.nan,
         F1=2 * matched / (predicted + referenced) if predicted + referenced else math.nan,
     )
+
+
+def at_threshold(scores: ObjectScores) -> ThresholdScores:
+    """The scores at one threshold, as the records hold them."""
+    fields = ("threshold", "TP", "FP", "FN", "F1", "AP", "SQ", "PQ")
+    return ThresholdScores(**{field: getattr(scores, field) for field in fields})

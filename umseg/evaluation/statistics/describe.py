@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from umseg.evaluation.records import Description
@@ -11,7 +13,7 @@ from umseg.evaluation.statistics.intervals import Values, bootstrap_interval, me
 def describe(scores: Values) -> Description:
     """The description of scores, (cases,); those that are not finite are left out."""
     values = scores[np.isfinite(scores)]
-    nan = float("nan")
+    nan = math.nan
     first, median, third = np.quantile(values, [0.25, 0.5, 0.75]) if len(values) else (nan, nan, nan)
     return Description(
         n=len(values),

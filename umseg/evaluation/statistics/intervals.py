@@ -20,8 +20,8 @@ Interval = tuple[float, float]
 Values = NDArray[np.float64]
 
 _NONE = (math.nan, math.nan)
-_TOGETHER = 2**22
-"""Numbers that are drawn at once."""
+_TOGETHER = 2**16
+"""Numbers that are drawn at once: so few that they stay in the cache of a core."""
 
 
 def mean_interval(values: Values, level: float = LEVEL) -> Interval:
@@ -74,8 +74,9 @@ def bootstrap_means(values: Values, draws: int = DRAWS, seed: int = 0) -> Values
     step = max(1, _TOGETHER // count)
     for start in range(0, draws, step):
         stop = min(start + step, draws)
-        times = rng.multinomial(count, np.full(count, 1 / count), size=stop - start)
-        means[:, start:stop] = values @ times.T / count
+        cases = rng.integers(0, count, (stop - start, count))
+        for row, result in zip(values, means, strict=True):
+            result[start:stop] = row.take(cases).mean(axis=1)
     return means
 
 

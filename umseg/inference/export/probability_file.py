@@ -71,7 +71,7 @@ def write_probabilities(
     """
     layout = _Layout.of(path, outputs, frame)
     _require_space(path, layout.size)
-    log.info("Writing %s: %s of probabilities.", path.name, memory_text(layout.size))
+    log.debug("Writing %s: %s of probabilities.", path.name, memory_text(layout.size))
     with atomic_path(path, layout.size) as temporary:
         packed = path.name.lower().endswith(".gz")
         # The name of the file to be compressed marks it as temporary, too.
@@ -198,7 +198,8 @@ def _require_space(path: Path, needed: int) -> None:
             file=path,
             found=f"{memory_text(free)} free",
             expected=f"{memory_text(needed)} for this file",
-            remedy="Free some space or choose another folder; or write them on the model's grid, or of fewer classes.",
+            remedy="Free some space or choose another folder, or write them on the network's grid with "
+            "--probability-grid model.",
         )
 
 

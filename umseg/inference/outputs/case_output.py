@@ -39,6 +39,11 @@ class SegmentedCase:
 class CaseOutput(Protocol):
     """One kind of output of every case."""
 
+    @property
+    def program_bytes(self) -> int:
+        """Bytes of the parts of the program that are loaded for it."""
+        ...
+
     def files(self, case: Case, folder: Path) -> Sequence[Path]:
         """The files that are written for a case, which is asked before anything is computed.
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from umseg.common.errors import UserError
 from umseg.common.registry import unknown_name
 from umseg.dataset.dataset import Case
-from umseg.dataset.io.images import write_label
-from umseg.dataset.io.registry import label_endings
+from umseg.dataset.io.images import read_geometry, refuse_flat, write_label
+from umseg.dataset.io.registry import format_of, label_endings
 from umseg.inference.outputs.case_output import CaseOutput, SegmentedCase
 
 DICOM_SEG, RTSTRUCT = "dicom-seg", "rtstruct"
@@ -64,9 +65,14 @@ class LabelFileOutput:
 
     ending: str
 
+    program_bytes: ClassVar[int] = 60_000_000
+
     def files(self, case: Case, folder: Path) -> Sequence[Path]:
         """As in :class:`CaseOutput`."""
-        return [folder / f"{case.id}{self.ending}"]
+        path = folder / f"{case.id}{self.ending}"
+        if format_of(path).flat:
+            refuse_flat(path, read_geometry(case.images[0]))
+        return [path]
 
     def write(self, result: SegmentedCase, folder: Path) -> None:
         """As in :class:`CaseOutput`."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,8 @@ class StatisticsOutput:
     """
 
     classes: tuple[str, ...] | None = None
+
+    program_bytes: ClassVar[int] = 0
 
     def files(self, case: Case, folder: Path) -> Sequence[Path]:
         """The file of a case."""

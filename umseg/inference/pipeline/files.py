@@ -120,7 +120,7 @@ def segment_files(
     common = [output / name for name in (*common_files(card.dataset), RECORD, FAILURES)]
     refuse_replacing_inputs(plain, [*(made.path for job in jobs for made in job.files()), *common])
     stop = Stop()
-    memory = RunMemory(model, alone=len(jobs) == 1)
+    memory = RunMemory(model, products.program_bytes(jobs), alone=len(jobs) == 1)
     work = CaseWork(model, network, products, stop, memory, request.quiet)
     rules = Rules(request.resume, request.overwrite, request.quiet)
     run = FolderRun(output, jobs, work, memory.fits_beside, rules, stop)
@@ -148,7 +148,7 @@ def segment_cases(
     refuse_replacing_inputs(cases, [*label_maps, output / "dataset.json"])
     card.dataset.save(output / "dataset.json")
     stop, errors, turned = Stop(), list[Exception](), dict[str, str]()
-    memory = RunMemory(model, alone=len(jobs) == 1)
+    memory = RunMemory(model, products.program_bytes(jobs), alone=len(jobs) == 1)
     work = CaseWork(model, network, products, stop, memory, quiet)
 
     def fail(job: Job, error: Exception) -> None:

@@ -37,12 +37,13 @@ class RunMemory:
 
     Args:
         model: The model, loaded.
+        outputs: Bytes of the parts of the program that are loaded for what is written.
         alone: Whether there is only one case, beside which none is read or written.
     """
 
-    def __init__(self, model: Segmenter, alone: bool) -> None:
+    def __init__(self, model: Segmenter, outputs: int, alone: bool) -> None:
         self._model, self._alone = model, alone
-        self._program = psutil.Process().memory_info().rss + LATER
+        self._program = psutil.Process().memory_info().rss + LATER + outputs
         self._limit = psutil.Process().memory_info().rss + available_memory()
         self._said = 0.0
         self._last = 0

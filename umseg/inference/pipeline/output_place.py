@@ -31,8 +31,11 @@ def refuse_place(output: Path, inputs: Sequence[Path], cases: Sequence[Case]) ->
     folder = output.resolve()
     if folder.exists() and not folder.is_dir():
         raise UserError("The output is a file.", file=output, expected="a folder", remedy=_REMEDY)
-    images = [image.resolve() for case in cases for image in case.images]
-    read = {path.resolve() for path in inputs if path.is_dir()} | {image.parent for image in images} | set(images)
+    # Of a link both folders count: the one in which it was named, and that of the file it leads to.
+    named = [image for case in cases for image in case.images]
+    images = [image.resolve() for image in named]
+    read = {path.resolve() for path in inputs if path.is_dir()} | {image.parent.resolve() for image in named}
+    read |= {image.parent for image in images} | set(images)
     if folder in read:
         raise _refused("is the input folder, where label maps would be taken for images", output)
     if (folder / "imagesTr").is_dir() or (folder / "labelsTr").is_dir():

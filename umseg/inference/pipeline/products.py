@@ -13,9 +13,14 @@ from umseg.common.errors import UserError
 from umseg.common.record import Record
 from umseg.dataset.check.digest import digest_of_record
 from umseg.dataset.dataset import Case
+from umseg.dataset.io.images import read_geometry, refuse_flat
+from umseg.dataset.io.registry import FORMATS, format_of
 from umseg.inference.outputs.case_output import CaseOutput
 from umseg.inference.outputs.probability_choice import ProbabilityChoice
 from umseg.inference.pipeline.record import Made, Settings, images_digest
+
+_ITK_BYTES = 60_000_000
+"""Bytes of SimpleITK, by which label maps other than NIfTI are written."""
 
 
 class LabelChoice(Protocol):
@@ -49,6 +54,11 @@ class Products:
         ending = Case.label_ending if self.ending is None else self.ending
         return folder / f"{case.id}{ending(case, self.file_ending)}"
 
+    def program_bytes(self, jobs: Sequence[Job]) -> int:
+        """Bytes of the parts of the program that are loaded to write these cases."""
+        by_itk = any(format_of(job.label.path) is not FORMATS["nifti"] for job in jobs)
+        return sum(one.program_bytes for one in self.outputs) + (_ITK_BYTES if by_itk else 0)
+
     def terms(self, settings: Settings) -> str:
         """Digest of what label maps depend on besides their images, the settings of the model among it."""
         digest = digest_of_record(settings)
@@ -78,6 +88,8 @@ class Products:
             terms = _digest(of_labels, self.probabilities)
             probabilities = Made(self.probabilities.file(case, folder), terms, images)
         try:
+            if format_of(label.path).flat:
+                refuse_flat(label.path, read_geometry(case.images[0]))
             others = tuple(
                 tuple(Made(path, settings, images) for path in one.files(case, folder))
                 for one, settings in zip(self.outputs, of_outputs, strict=True)

@@ -44,8 +44,8 @@ def count_jointly(first: NDArray[np.integer[Any]], second: NDArray[np.integer[An
     from umseg.kernels.labels.joint_kernels import count_pairs
 
     shape = (1,) * (3 - first.ndim) + first.shape
-    # One type for both, so that the kernel is compiled for few types.
-    kind = first.dtype if first.dtype == second.dtype else np.promote_types(first.dtype, second.dtype)
+    # One type for both, in this machine's order of bytes, so that the kernel is compiled for few types.
+    kind = np.promote_types(first.dtype, second.dtype)
     kind = np.dtype(np.int64) if kind.kind == "f" else kind
     maps = (np.ascontiguousarray(array, dtype=kind).reshape(shape) for array in (first, second))
     pairs = count_pairs(*maps) if first.size else np.empty((0, 9), np.int64)

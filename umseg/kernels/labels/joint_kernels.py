@@ -102,7 +102,8 @@ def count_pairs(first, second):
     Returns:
         A row for each pair, (n, 9) int64: both values, the number of voxels, the first z, y, x and one behind the last.
     """
-    slots, pairs = np.full(256, -1, np.int32), np.empty((128, 9), np.int64)
+    # With eight slots for each pair, nearly every search ends at the first one.
+    slots, pairs = np.full(8 * 128, -1, np.int32), np.empty((128, 9), np.int64)
     width, count = first.shape[2], 0
     words, ends = np.zeros(width // 8 + 1, np.uint64), np.empty(width + 8, np.intp)
     for z in range(first.shape[0]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from umseg.dataset.dataset import Case
 from umseg.dataset.io.orientation import stored_axes
@@ -23,6 +24,8 @@ class PreviewOutput:
     """
 
     classes: tuple[str, ...] | None = None
+
+    program_bytes: ClassVar[int] = 150_000_000
 
     def files(self, case: Case, folder: Path) -> Sequence[Path]:
         """The file of a case."""

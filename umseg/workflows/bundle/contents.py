@@ -151,7 +151,8 @@ def _numbered(metrics: Metrics | InstanceMetrics) -> Metrics | InstanceMetrics:
     """Scores whose cases have numbers in place of names."""
     cases = [case.model_copy(update={"case": f"case_{n:04d}"}) for n, case in enumerate(metrics.cases, start=1)]
     missing = [f"missing_{n:04d}" for n, _ in enumerate(metrics.missing, start=1)]
-    return metrics.model_copy(update={"cases": tuple(cases), "missing": tuple(missing)})
+    surplus = [f"surplus_{n:04d}" for n, _ in enumerate(metrics.surplus, start=1)]
+    return metrics.model_copy(update={"cases": tuple(cases), "missing": tuple(missing), "surplus": tuple(surplus)})
 
 
 def earlier_manifest(folder: Path) -> Manifest | None:

@@ -31,6 +31,7 @@ class DicomOutput(ABC):
 
     ending: ClassVar[str]
     what: ClassVar[str]
+    program_bytes: ClassVar[int] = 0
 
     def files(self, case: Case, folder: Path) -> Sequence[Path]:
         """As in :class:`CaseOutput`; a UserError where the case is no DICOM series."""

@@ -29,6 +29,7 @@ class Picture(Format):
     """
 
     is_picture = True
+    flat = True
     image_io: str
 
     def open(self, path: Path) -> Source:

@@ -1,6 +1,6 @@
 """Label maps from logits: the time of the export alone, and beside interpolating every logit.
 
-    python -m benchmarks.export [--classes 14 118] [--threads 2] [--slab 8]
+    python -m benchmarks.prediction.export [--classes 14 118] [--threads 2] [--slab 8]
 
 The first rows are a CT of 512x512x600 voxels of 0.8x0.8x1.25 mm, whose logits are on a grid of 1.5 mm: 17.6 GB with 118
 classes, which are made and handed on in slabs of a few planes. Logits fall by one per voxel from the surfaces of

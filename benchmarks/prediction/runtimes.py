@@ -1,6 +1,7 @@
 """Prediction of a folder by torch and by onnxruntime, with the same weights, start-up included.
 
-    python -m benchmarks.runtimes MODEL IMAGES --scratch FOLDER [--fold 0] [--repeats 3] [--python VENV/bin/python]
+    python -m benchmarks.prediction.runtimes MODEL IMAGES --scratch FOLDER [--fold 0] [--repeats 3]
+                                             [--python VENV/bin/python]
 
 MODEL is a trained model folder, IMAGES a folder of .nii.gz images. All sides run alternately, in separate processes and
 on the CPU: torch in both number formats, onnxruntime with the same pre- and post-processing, and the exported program,
@@ -12,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from benchmarks.common import Row, show
 from benchmarks.prediction.nnunet import equal_voxels
-from benchmarks.processes import measure
+from benchmarks.processes import cpu_of_children, measure
 
 UMSEG = [sys.executable, "-m", "umseg"]
 Commands = list[list[str]]
@@ -52,10 +52,9 @@ def sides(arguments: argparse.Namespace) -> dict[str, Commands]:
 
 def cost_of(commands: Commands) -> tuple[float, float, float]:
     """Wall seconds, CPU seconds, and MB of memory."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    before = cpu_of_children()
     cost = measure(commands, dict(os.environ))
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return cost.seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, cost.megabytes
+    return cost.seconds, cpu_of_children() - before, cost.megabytes
 
 
 def main() -> list[Row]:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
+from umseg.dataset.instances import find_instances, instance_classes
 from umseg.dataset.io.images import read_label
-from umseg.preprocess.instances import find_instances, instance_classes
 
 widths = st.integers(1, 3)
 
