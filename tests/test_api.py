@@ -20,7 +20,7 @@ def test_importing_is_light_and_every_name_is_found() -> None:
     code = (
         "import sys, umseg\n"
         "assert not {'torch', 'numpy', 'pydantic'} & set(sys.modules)\n"
-        "assert dir(umseg) == ['Predictor', 'TrainingConfig', 'Workspace', 'evaluate', 'plan', 'train'], dir(umseg)\n"
+        "assert dir(umseg) == ['Predictor', 'TrainingConfig', 'Workspace', 'evaluate', 'plan', 'show', 'train']\n"
         "from umseg.training.loop.run import train\n"
         "assert umseg.train is train\n"
         "assert callable(umseg.plan) and callable(umseg.evaluate) and callable(umseg.Predictor)\n"

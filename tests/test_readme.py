@@ -43,7 +43,10 @@ def test_every_command_is_one_that_is_tested() -> None:
     assert {command[0] for command in commands()} == {"umseg", "make", "pip", "torchrun"}
     verbs = [command[1] for command in commands() if command[0] == "umseg"]
     data, networks = {"convert", "plan", "inspect"}, {"models", "import", "train", "status"}
-    assert set(verbs) == data | networks | {"predict", "evaluate", "compare", "demo", "doctor"} | {"best", "export"}
+    assert set(verbs) == data | networks | {"predict", "evaluate", "compare", "report", "demo", "doctor"} | {
+        "best",
+        "export",
+    }
 
 
 def test_make_targets_exist() -> None:

@@ -104,7 +104,8 @@ def _percentiles(draw: Draw) -> tuple[float, float, float]:
 
 
 def _centres(label: NDArray[np.integer[Any]], description: DatasetDescription) -> dict[str, tuple[float, float, float]]:
-    thin = label[tuple(slice(_first(size, _PLACES), None, _step(size, _PLACES)) for size in label.shape)]
+    steps = [_step(size, _PLACES) for size in label.shape]
+    thin = label[tuple(slice(_first(size, step), None, step) for size, step in zip(label.shape, steps, strict=True))]
     if description.task == "instance":
         members = {name: () for name, value in description.labels.items() if value == 1}
         masks = dict.fromkeys(members, thin > 0)
@@ -139,29 +140,36 @@ def _step(size: int, most: int) -> int:
     return max(1, math.ceil(size / most))
 
 
-def _first(size: int, most: int) -> int:
-    """The first of the voxels that are looked at, so that they lie evenly."""
-    step = _step(size, most)
-    return (size - 1 - (math.ceil(size / step) - 1) * step) // 2
+def _first(size: int, step: int) -> int:
+    """The first of the voxels that are looked at, so that as many lie before it as behind the last."""
+    return (size - 1) % step // 2
 
 
 def _sample(image: NDArray[np.float32], grid: tuple[int, int, int]) -> NDArray[np.int8]:
     """The means of some voxels around each point of a coarse grid, as standard scores; empty for a constant image."""
-    z, y, x = (max(1, size // (points * _PER_POINT)) for size, points in zip(image.shape[1:], grid, strict=True))
-    values = image[:, ::z, ::y, ::x].astype(np.float64)
-    for axis, points in enumerate(grid, start=1):
-        size = values.shape[axis]
-        starts = (np.arange(points) * size) // points
-        stops = np.maximum(starts + 1, (np.arange(1, points + 1) * size) // points)
-        sums = np.concatenate([np.zeros_like(values.take([0], axis)), np.cumsum(values, axis=axis)], axis=axis)
-        lengths = (stops - starts).reshape([points if other == axis else 1 for other in range(4)])
-        values = (sums.take(stops, axis) - sums.take(starts, axis)) / lengths
-    deviation = float(values.std())
-    if not deviation > 0:
+    steps = [max(1, size // (points * _PER_POINT)) for size, points in zip(image.shape[1:], grid, strict=True)]
+    z, y, x = (slice(_first(size, step), None, step) for size, step in zip(image.shape[1:], steps, strict=True))
+    values = image[:, z, y, x].astype(np.float64)
+    if values.min() == values.max():
         return np.empty(0, np.int8)
-    scores = (values - values.mean()) / deviation
+    for axis, points in enumerate(grid, start=1):
+        values = np.moveaxis(np.moveaxis(values, axis, -1) @ _means(values.shape[axis], points).T, -1, axis)
+    # Noise can cancel out within the stretches.
+    scores = (values - values.mean()) / max(float(values.std()), 1e-30)
     found: NDArray[np.int8] = np.clip(np.round(_SCALE * scores), -127, 127).astype(np.int8)
     return found
+
+
+def _means(size: int, points: int) -> NDArray[np.float64]:
+    """The matrix (points, size) that averages an axis over equal stretches, also of parts of a voxel.
+
+    It is the same from both ends, so that the sample of a mirrored image is the mirrored sample.
+    """
+    ends = np.arange(points + 1) * (size / points)
+    voxels = np.arange(size)
+    covered = np.minimum(ends[1:, None], voxels + 1) - np.maximum(ends[:-1, None], voxels)
+    means: NDArray[np.float64] = np.clip(covered, 0, None) * (points / size)
+    return means
 
 
 def _picture(

@@ -42,6 +42,13 @@ def test_a_distribution_has_a_point_for_every_case_and_a_place_for_a_class_witho
     assert "liver: median 0.85, from 0.8 in 2 cases; cyst: no score" in svg
 
 
+def test_sizes_can_be_on_a_logarithmic_scale_unless_they_are_equal() -> None:
+    sizes = Strip("liver", "liver", {"a": 1.0, "b": 10.0, "c": 100.0})
+    places = [float(node.get("cx") or 0) for node in points(distributions("ml", [sizes], None, logarithmic=True))]
+    assert places[1] - places[0] == pytest.approx(places[2] - places[1], abs=0.1)
+    assert points(distributions("ml", [Strip("c", "c", {"a": 2.0})], None, logarithmic=True))
+
+
 def test_equal_scores_do_not_hide_each_other() -> None:
     svg = distributions("DSC", [Strip("c", "c", {f"case_{n}": 0.5 for n in range(4)})], (0.0, 1.0))
     assert len({(node.get("cx"), node.get("cy")) for node in points(svg)}) == 4

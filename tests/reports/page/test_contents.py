@@ -115,3 +115,9 @@ def test_every_picture_and_chart_has_a_text_for_those_who_do_not_see_it() -> Non
     assert all(have.get("aria-label") for have in page.of("div") if "stack" in have.get("class", ""))
     assert all("alt" in have for have in page.of("img"))
     assert page.of("html", lang="en")
+
+
+def test_names_that_are_not_utf_8_do_not_keep_a_page_from_being_written() -> None:
+    page = report_page(make_report(make_source("m", {"case_\udcff": SCORES["bad"], "b": SCORES["good"]})))
+    assert "case_?" in page
+    page.encode("utf-8")

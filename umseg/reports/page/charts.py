@@ -17,6 +17,8 @@ from umseg.reports.page.svg import ROW, Scale, chart, element, number, span
 WIDTH = 560
 _LEFT, _RIGHT, _BOTTOM = 130, 14, 34
 _STRIP = 30
+_WIDER = 1.15
+"""Factor by which a logarithmic scale is wider than its numbers at either end."""
 _MOST_NAMED = 2000
 """Number of points up to which each has its name."""
 _SHAPES = ("circle", "square", "diamond", "triangle")
@@ -39,17 +41,21 @@ class Strip:
     source: int = 0
 
 
-def distributions(title: str, strips: Sequence[Strip], bounds: tuple[float, float] | None) -> Markup:
+def distributions(
+    title: str, strips: Sequence[Strip], bounds: tuple[float, float] | None, *, logarithmic: bool = False
+) -> Markup:
     """Every case as a point, above a box from quartile to quartile with a line at the median; a row per strip.
 
     Args:
         title: Name of the metric, below the axis.
         strips: At least one; those without a value are rows without a point.
         bounds: The ends of the scale; None: those of the values.
+        logarithmic: Whether equal factors are equally far apart, where all values are positive and differ.
     """
     everything = [value for strip in strips for value in strip.values.values()]
-    low, high = _ends(everything, bounds)
-    scale = Scale(low, high, _LEFT, WIDTH - _RIGHT)
+    logarithmic = logarithmic and bool(everything) and 0 < min(everything) < max(everything)
+    low, high = (min(everything) / _WIDER, max(everything) * _WIDER) if logarithmic else _ends(everything, bounds)
+    scale = Scale(low, high, _LEFT, WIDTH - _RIGHT, logarithmic)
     height = 10 + _STRIP * len(strips) + _BOTTOM
     parts = [*_level_axis(scale, 10, height - _BOTTOM, title)]
     named = len(everything) <= _MOST_NAMED
@@ -206,7 +212,7 @@ def scatter(
     across = [dot.x for dot in dots]
     logarithmic = min(across) > 0 and max(across) / min(across) > 20
     if logarithmic:
-        low, high = min(across) / 1.15, max(across) * 1.15
+        low, high = min(across) / _WIDER, max(across) * _WIDER
     else:
         low, high = span(across)
     bottom = height - _BOTTOM

@@ -19,6 +19,9 @@ from umseg.reports.page.report import Report
 from umseg.reports.page.score_charts import score_charts
 from umseg.reports.page.summary import key_figures, summary_table
 
+_MOST_CARDS = 500
+"""Cases that have a card without having a picture."""
+
 
 def report_page(report: Report) -> str:
     """The page as one HTML file; the same for the same contents."""
@@ -36,7 +39,7 @@ def report_page(report: Report) -> str:
         "summary": summary,
         "left": left,
         "right": right,
-        "cards": [case_card(report, case) for case in order],
+        "cards": [case_card(report, case) for case in _with_cards(report, order)],
         "table": case_table(report, order),
         "trainings": list(_trainings(report)),
         "methods": text,
@@ -47,6 +50,11 @@ def report_page(report: Report) -> str:
         "data": _data(report, order),
     }
     return render("report.html", context, ("table.js", "page.js"), viewer=bool(volumes))
+
+
+def _with_cards(report: Report, order: Sequence[str]) -> list[str]:
+    """The cases that have pictures, and the first of the others; in very large reports the table alone has all."""
+    return [case for place, case in enumerate(order) if case in report.pictures or place < _MOST_CARDS]
 
 
 def _subtitle(report: Report, order: Sequence[str]) -> str:
@@ -112,5 +120,5 @@ def _data(report: Report, order: Sequence[str]) -> dict[str, Any]:
         "digits": digits,
         "order": list(order),
     }
-    digest = hashlib.blake2b(script_json(content).encode(), digest_size=16).hexdigest()
+    digest = hashlib.blake2b(script_json(content).encode("utf-8", "replace"), digest_size=16).hexdigest()
     return {**content, "page": digest}

@@ -161,15 +161,13 @@ def _charts(
     """Sizes of the classes, and medians of the foreground by channel."""
     names = list(next(iter(by_case.values())).sizes)[:_MOST_COLUMNS]
     strips = [
-        charts.Strip(
-            name, name, {case: math.log10(scale * s.sizes[name]) for case, s in by_case.items() if s.sizes[name] > 0}
-        )
+        charts.Strip(name, name, {case: scale * s.sizes[name] for case, s in by_case.items() if s.sizes[name] > 0})
         for name in names
     ]
     caption = "A point is a case; the box spans the quartiles, the line is the median."
     yield {
         "title": f"Size of each class ({unit})",
-        "svg": charts.distributions(f"logarithm (base 10) of the size in {unit}", strips, None),
+        "svg": charts.distributions(f"{unit}, logarithmic", strips, None, logarithmic=True),
         "caption": caption,
     }
     channels = list(description.channel_names.values())

@@ -47,7 +47,7 @@ def render(template: str, context: Mapping[str, Any], scripts: Sequence[str], *,
         "connect-src data: blob:; worker-src blob:; font-src data:; base-uri 'none'; form-action 'none'"
     )
     page = _environment().get_template(template)
-    return page.render(
+    text = page.render(
         **context,
         policy=policy,
         style=Markup(_text("page.css")),
@@ -55,6 +55,8 @@ def render(template: str, context: Mapping[str, Any], scripts: Sequence[str], *,
         niivue=niivue,
         niivue_licence=_licence(viewer),
     )
+    # Names of files that are not UTF-8 hold halves of characters, which no page can have.
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _licence(viewer: bool) -> Markup:

@@ -80,8 +80,20 @@ def _affine(geometry: Geometry, cut: tuple[slice, ...]) -> NDArray[np.float64]:
 
 
 def _file(values: NDArray[np.uint8], affine: NDArray[np.float64]) -> str:
-    """A NIfTI file of an array (z, y, x)."""
+    return base64.b64encode(_nifti(values, affine)).decode("ascii")
+
+
+def as_nifti(values: NDArray[Any], geometry: Geometry) -> bytes:
+    """The bytes of a ``.nii.gz`` file.
+
+    Args:
+        values: (z, y, x).
+        geometry: Its grid, of three axes.
+    """
+    return _nifti(values, _affine(geometry, tuple(slice(0, size, 1) for size in values.shape)))
+
+
+def _nifti(values: NDArray[Any], affine: NDArray[np.float64]) -> bytes:
     from nibabel.nifti1 import Nifti1Image
 
-    content = Nifti1Image(values.transpose(2, 1, 0), affine).to_bytes()
-    return base64.b64encode(gzip.compress(content, 9, mtime=0)).decode("ascii")
+    return gzip.compress(Nifti1Image(values.transpose(2, 1, 0), affine).to_bytes(), 9, mtime=0)

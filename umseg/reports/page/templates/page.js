@@ -59,6 +59,7 @@
   function applyFilters() {
     const part = byId("filter-name").value.trim().toLowerCase();
     const limit = byId("filter-score") && byId("filter-score").value !== "" ? Number(byId("filter-score").value) : null;
+    const higher = !byId("filter-score") || byId("filter-score").dataset.better === "higher";
     const wanted = byId("filter-rating").value;
     const main = Object.keys(data.digits)[0];
     let shown = 0;
@@ -67,7 +68,7 @@
       const grades = data.sources.map((source) => entry(name, source).rating).filter((g) => g !== null);
       const visible =
         name.toLowerCase().includes(part) &&
-        (limit === null || values.some((value) => value <= limit)) &&
+        (limit === null || values.some((value) => (higher ? value <= limit : Math.abs(value) >= limit))) &&
         (wanted === "" || (wanted === "none" ? !grades.length : grades.includes(Number(wanted))));
       for (const element of [cards.get(name), rows.get(name)]) if (element) element.hidden = !visible;
       shown += visible ? 1 : 0;
@@ -369,8 +370,15 @@
   });
   for (const button of all("[data-copy]"))
     button.addEventListener("click", async () => {
-      await navigator.clipboard.writeText(byId(button.dataset.copy).innerText);
-      button.textContent = "Copied";
+      const text = byId(button.dataset.copy);
+      try {
+        await navigator.clipboard.writeText(text.innerText);
+        button.textContent = "Copied";
+      } catch {
+        // Without access to the clipboard, the text is selected.
+        getSelection().selectAllChildren(text);
+        button.textContent = "Selected";
+      }
     });
   showRatings();
   applyFilters();
