@@ -16,7 +16,7 @@ def training(golden: Path, model: str, **options: object) -> Training:
     """A training on the recorded plan."""
     folder = golden / "workspace_0_1" / "workspaces" / "Dataset950_Blobs" / "models" / f"{model}__3d_fullres"
     card = ModelCard.load(folder / "model.json", "")
-    config = TrainingConfig(model=model, configuration="3d_fullres", **options)  # type: ignore[arg-type]
+    config = TrainingConfig(model=model, configuration="3d_fullres", **options)
     return Training(card, (Run("0", config, (), "umseg", 4, 2, "umseg train"),), 6)
 
 
