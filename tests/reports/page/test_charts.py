@@ -23,7 +23,8 @@ def points(svg: str) -> list[ET.Element]:
 def test_marks_of_an_axis_are_within_it_in_equal_steps(low: float, width: float, most: int) -> None:
     marks = round_numbers(low, low + width, most)
     assert 1 <= len(marks) <= most + 1
-    assert all(low - 1e-6 * abs(low) - 1e-9 <= mark <= low + width * (1 + 1e-6) + 1e-6 * abs(low) for mark in marks)
+    rounding = 1e-6 * (width + abs(low))
+    assert all(low - rounding <= mark <= low + width + rounding for mark in marks)
     steps = [b - a for a, b in itertools.pairwise(marks)]
     assert all(step == pytest.approx(steps[0], rel=1e-3) for step in steps)
 
