@@ -61,13 +61,13 @@ def record(name: str, arguments: Sequence[str], rows: Sequence[Row] | None, outp
 
     Args:
         name: Name of the benchmark.
-        arguments: Arguments of the benchmark.
+        arguments: Arguments of the benchmark; absolute paths are shortened to their last names.
         rows: Figures of the benchmark; None if it only prints them.
         output: Text that the benchmark printed.
     """
     return {
         "benchmark": name,
-        "arguments": list(arguments),
+        "arguments": [placeless(argument) for argument in arguments],
         "date": date.today().isoformat(),
         "commit": _commit(),
         "machine": machine(),
@@ -75,6 +75,11 @@ def record(name: str, arguments: Sequence[str], rows: Sequence[Row] | None, outp
         "rows": None if rows is None else [dict(row) for row in rows],
         "output": output.splitlines(),
     }
+
+
+def placeless(argument: str) -> str:
+    """An argument without the place on this machine: of an absolute path only the last name is recorded."""
+    return Path(argument).name if Path(argument).is_absolute() else argument
 
 
 def save(path: Path, result: Mapping[str, Any]) -> None:

@@ -147,3 +147,9 @@ def test_generated_label_maps_hold_what_is_measured() -> None:
         first, second, spacing = blobs(seed)
         assert 0.3 < dice(first, second) < 1
         assert len(spacing) == first.ndim == 3
+
+
+def test_places_on_the_machine_are_not_recorded(tmp_path: Path) -> None:
+    arguments = ["--peer", str(tmp_path / "venv"), "--repeats", "3", "data/images"]
+    recorded = common.record("scan", arguments, ROWS, "")["arguments"]
+    assert recorded == ["--peer", "venv", "--repeats", "3", "data/images"]

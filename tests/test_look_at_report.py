@@ -11,8 +11,8 @@ import pytest
 from tests.reports.page.builder import SCORES, make_maps, make_report, make_source
 from umseg.dataset.io.grid import Geometry
 from umseg.reports.page.contents import report_page
-from umseg.reports.page.pictures import CasePictures, draw_planes
-from umseg.reports.page.volumes import draw_volumes
+from umseg.reports.page.pictures.planes import CasePictures, draw_planes
+from umseg.reports.page.pictures.volumes import draw_volumes
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 EVIL = "<img src=x onerror=alert(1)>"

@@ -216,6 +216,13 @@ def test_an_array_that_is_not_finite_is_refused(predictor: Predictor, value: flo
     assert caught.value.remedy
 
 
+@pytest.mark.parametrize("array", [np.ones((1, 4, 5, 6), complex), np.full((1, 4, 5, 6), "a"), np.ones((1, 0, 5, 6))])
+def test_an_array_that_holds_no_real_numbers_is_refused(predictor: Predictor, array: np.ndarray) -> None:
+    with pytest.raises(UserError, match="not an array of real numbers") as caught:
+        predictor.predict(array, (1, 1, 1))
+    assert str(array.dtype) in str(caught.value.found)
+
+
 @pytest.mark.parametrize(("shape", "found"), [((2, 8, 8, 8), "2 channels"), ((8, 8, 8), "(8, 8, 8)")])
 def test_an_array_with_other_channels_is_refused(predictor: Predictor, shape: tuple[int, ...], found: str) -> None:
     with pytest.raises(UserError, match="channels") as caught:

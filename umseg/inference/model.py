@@ -191,6 +191,13 @@ class LoadedModel:
                 expected=counted(len(expected), "channel") + ": " + ", ".join(expected.values()),
                 remedy="Give all channels of each case, in the order of training.",
             )
+        if array.dtype.kind not in "biuf" or not array.size:
+            raise UserError(
+                "The image is not an array of real numbers.",
+                found=f"type {array.dtype}, shape {array.shape}",
+                expected="integers or floating-point numbers, and at least one voxel",
+                remedy="Give the intensities themselves; of complex images, for example their magnitude.",
+            )
         # Types are not checked at run time.
         if len(spacing) != 3 or not all(0 < size < math.inf for size in spacing):  # type: ignore[redundant-expr]
             raise UserError(

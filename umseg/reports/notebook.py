@@ -16,7 +16,7 @@ from umseg.dataset.io.images import read_image, read_label
 from umseg.dataset.io.orientation import turn_onto
 from umseg.dataset.training_case import turned
 from umseg.reports.page.palette import on_images, rgb
-from umseg.reports.page.volumes import as_nifti
+from umseg.reports.page.pictures.volumes import as_nifti
 
 _OPACITY = 0.5
 

@@ -14,8 +14,8 @@ from umseg.common.text import counted, few
 from umseg.dataset.description import DatasetDescription
 from umseg.dataset.io.images import read_geometry
 from umseg.reports.page.contents import report_page
-from umseg.reports.page.ratings import REMEDY, Ratings, format_agreement, merged_rows, reviewer_names
 from umseg.reports.page.report import Report
+from umseg.reports.page.sources.ratings import REMEDY, Ratings, format_agreement, merged_rows, reviewer_names
 from umseg.workflows.report_cases import CaseJob, draw_case
 from umseg.workflows.report_sources import Beside, Found, find_sources
 

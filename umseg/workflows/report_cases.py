@@ -16,8 +16,8 @@ from umseg.dataset.io.images import Image, read_image, read_label
 from umseg.dataset.io.orientation import stored_axes, turn_onto
 from umseg.dataset.training_case import turned
 from umseg.reports.orientation import array_letters
-from umseg.reports.page.pictures import CasePictures, Maps, draw_planes
-from umseg.reports.page.volumes import draw_volumes
+from umseg.reports.page.pictures.planes import CasePictures, Maps, draw_planes
+from umseg.reports.page.pictures.volumes import draw_volumes
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from umseg.inference.outputs.statistics_tables import JSON_TABLE
 from umseg.models.card import ModelCard
 from umseg.planning import Fingerprint, Plan
 from umseg.reports.page.report import Source
-from umseg.reports.page.runs import Run, Training
-from umseg.reports.page.scores import Predicted, pooled_scores
+from umseg.reports.page.sources.runs import Run, Training
+from umseg.reports.page.sources.scores import Predicted, pooled_scores
 from umseg.reports.status import training_command
 from umseg.reports.summary import plan_summary
 from umseg.training.config.training_config import TrainingConfig

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from tests.evaluation.factories import make_metrics
-from umseg.reports.page.pictures import CasePictures, Maps, draw_planes
+from umseg.reports.page.pictures.planes import CasePictures, Maps, draw_planes
 from umseg.reports.page.report import Report, Source
-from umseg.reports.page.scores import Predicted, pooled_scores
+from umseg.reports.page.sources.scores import Predicted, pooled_scores
 
 SCORES = {
     "good": [(0.95, 0.99), (0.9, 0.98)],

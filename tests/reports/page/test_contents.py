@@ -13,7 +13,7 @@ import pytest
 from tests.reports.page.builder import SCORES, Elements, make_report, make_source, outside
 from umseg.reports.page.contents import report_page
 from umseg.reports.page.report import Source
-from umseg.reports.page.scores import Predicted
+from umseg.reports.page.sources.scores import Predicted
 
 EVIL = "<script>alert(1)</script>"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from tests.evaluation.factories import make_metrics
 from umseg.models.card import ModelCard
 from umseg.reports.page.methods import methods
-from umseg.reports.page.runs import Run, Training
-from umseg.reports.page.scores import pooled_scores
+from umseg.reports.page.sources.runs import Run, Training
+from umseg.reports.page.sources.scores import pooled_scores
 from umseg.training.config.training_config import TrainingConfig
 
 

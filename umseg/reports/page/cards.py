@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from umseg.reports.page.numbers import NONE, amount_text, plain_number, score_text
-from umseg.reports.page.pictures import CasePictures
+from umseg.reports.page.pictures.planes import CasePictures
 from umseg.reports.page.report import Report, Source
-from umseg.reports.page.scores import Predicted
+from umseg.reports.page.sources.scores import Predicted
 
 
 def case_card(report: Report, case: str) -> dict[str, Any]:

@@ -9,14 +9,14 @@ from typing import Any
 
 import umseg
 from umseg.common.text import counted
-from umseg.reports.page import charts
 from umseg.reports.page.cards import case_card, case_table
+from umseg.reports.page.charts import plots
+from umseg.reports.page.charts.score_charts import score_charts
 from umseg.reports.page.methods import methods
 from umseg.reports.page.palette import CONFUSED, EXTRA, MISSED, on_images
-from umseg.reports.page.ratings import GRADES
 from umseg.reports.page.render import render, script_json
 from umseg.reports.page.report import Report
-from umseg.reports.page.score_charts import score_charts
+from umseg.reports.page.sources.ratings import GRADES
 from umseg.reports.page.summary import key_figures, summary_table
 
 _MOST_CARDS = 500
@@ -76,16 +76,16 @@ def _trainings(report: Report) -> Iterator[dict[str, Any]]:
             if run.epochs:
                 classes = list(run.epochs[0].dice)[:8]
                 losses = [
-                    charts.Curve("training", [row.train_loss for row in run.epochs]),
-                    charts.Curve("validation", [row.validation_loss for row in run.epochs]),
+                    plots.Curve("training", [row.train_loss for row in run.epochs]),
+                    plots.Curve("validation", [row.validation_loss for row in run.epochs]),
                 ]
-                dice = [charts.Curve(name, [row.dice.get(name) for row in run.epochs]) for name in classes]
-                dice.append(charts.Curve("moving average of the mean", [row.ema_dice for row in run.epochs]))
+                dice = [plots.Curve(name, [row.dice.get(name) for row in run.epochs]) for name in classes]
+                dice.append(plots.Curve("moving average of the mean", [row.ema_dice for row in run.epochs]))
                 for title, lines, unit in (("loss", losses, False), ("Dice of validation patches", dice, True)):
                     shown.append(
                         {
-                            "svg": charts.curves(title, lines, unit=unit),
-                            "legend": charts.line_legend([c.name for c in lines]),
+                            "svg": plots.curves(title, lines, unit=unit),
+                            "legend": plots.line_legend([c.name for c in lines]),
                         }
                     )
             yield {

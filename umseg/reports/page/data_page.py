@@ -21,11 +21,11 @@ from umseg.planning.classes import ClassStatistics
 from umseg.planning.findings import case_warnings, dataset_warnings
 from umseg.planning.oddities import THRESHOLD, Oddities, find_oddities, mirror_sentence
 from umseg.planning.sights import CaseSight
-from umseg.reports.page import charts
-from umseg.reports.page.layers import image_layer, label_layer
+from umseg.reports.page.charts import plots
 from umseg.reports.page.numbers import amount_text, plain_number
 from umseg.reports.page.palette import on_images
-from umseg.reports.page.pictures import colour_numbers
+from umseg.reports.page.pictures.layers import image_layer, label_layer
+from umseg.reports.page.pictures.planes import colour_numbers
 from umseg.reports.page.render import render
 
 _MOST_CARDS = 60
@@ -161,18 +161,18 @@ def _charts(
     """Sizes of the classes, and medians of the foreground by channel."""
     names = list(next(iter(by_case.values())).sizes)[:_MOST_COLUMNS]
     strips = [
-        charts.Strip(name, name, {case: scale * s.sizes[name] for case, s in by_case.items() if s.sizes[name] > 0})
+        plots.Strip(name, name, {case: scale * s.sizes[name] for case, s in by_case.items() if s.sizes[name] > 0})
         for name in names
     ]
     caption = "A point is a case; the box spans the quartiles, the line is the median."
     yield {
         "title": f"Size of each class ({unit})",
-        "svg": charts.distributions(f"{unit}, logarithmic", strips, None, logarithmic=True),
+        "svg": plots.distributions(f"{unit}, logarithmic", strips, None, logarithmic=True),
         "caption": caption,
     }
     channels = list(description.channel_names.values())
     medians = [
-        charts.Strip(
+        plots.Strip(
             name,
             name,
             {case: s.intensities[n][1] for case, s in by_case.items() if len(s.intensities) == len(channels)},
@@ -181,7 +181,7 @@ def _charts(
     ]
     yield {
         "title": "Median intensity of the foreground",
-        "svg": charts.distributions("intensity", medians, None),
+        "svg": plots.distributions("intensity", medians, None),
         "caption": caption,
     }
 

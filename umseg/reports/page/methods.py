@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from umseg.common.text import counted, listed
-from umseg.reports.page.runs import Run, Training, same_or_list
-from umseg.reports.page.scores import Scores
+from umseg.reports.page.sources.runs import Run, Training, same_or_list
+from umseg.reports.page.sources.scores import Scores
 from umseg.training.loss.registry import LOSSES
 
 _WORKS = {

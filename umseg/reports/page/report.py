@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from umseg.reports.page.pictures import CasePictures
-from umseg.reports.page.runs import Training
-from umseg.reports.page.scores import CaseScores, Predicted, Scores, worst_first
+from umseg.reports.page.pictures.planes import CasePictures
+from umseg.reports.page.sources.runs import Training
+from umseg.reports.page.sources.scores import CaseScores, Predicted, Scores, worst_first
 
 
 @dataclass(frozen=True)

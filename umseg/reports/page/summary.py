@@ -8,7 +8,7 @@ from typing import Any
 
 from umseg.reports.page.numbers import NONE, score_text
 from umseg.reports.page.report import Report
-from umseg.reports.page.scores import MEAN, Column, Scores, Spread
+from umseg.reports.page.sources.scores import MEAN, Column, Scores, Spread
 
 
 def key_figures(report: Report) -> Iterator[dict[str, str]]:

@@ -9,9 +9,9 @@ from typing import Any
 from scipy.stats import spearmanr
 
 from umseg.evaluation.risk_coverage import risk_coverage
-from umseg.reports.page import charts
+from umseg.reports.page.charts import plots
 from umseg.reports.page.report import Report
-from umseg.reports.page.scores import Column, Spread
+from umseg.reports.page.sources.scores import Column, Spread
 
 _MOST_CLASSES = 24
 """Number of classes that charts show, those with the worst mean; tables have all."""
@@ -28,7 +28,7 @@ def score_charts(report: Report, wide: bool) -> tuple[list[dict[str, Any]], list
 
 
 def _distribution(report: Report, column: Column) -> dict[str, Any]:
-    strips: list[charts.Strip] = []
+    strips: list[plots.Strip] = []
     several = len(report.sources) > 1
     for name in _shown_classes(report, column):
         for number, source in enumerate(report.sources):
@@ -36,14 +36,14 @@ def _distribution(report: Report, column: Column) -> dict[str, Any]:
                 first = not strips or not strips[-1].name.startswith(f"{name}, ")
                 full = f"{name}, {source.name}" if several else name
                 values = source.scores.values(column.key, name)
-                strips.append(charts.Strip(full, name if first else "", values, number))
+                strips.append(plots.Strip(full, name if first else "", values, number))
     bounds = (0.0, 1.0) if column.better == "higher" and not column.title.endswith(")") else None
     return {
         "title": f"{column.title} by class",
-        "svg": charts.distributions(column.title, strips, bounds),
+        "svg": plots.distributions(column.title, strips, bounds),
         "caption": "A point is a case; the box spans the quartiles, the line is the median. "
         + _sentence(column.meaning),
-        "legend": charts.legend([source.name for source in report.sources]) if several else "",
+        "legend": plots.legend([source.name for source in report.sources]) if several else "",
     }
 
 
@@ -68,7 +68,7 @@ def _by_size(report: Report, column: Column) -> Iterator[dict[str, Any]]:
     first = report.scored[0]
     classes = _shown_classes(report, column)
     dots = [
-        charts.Dot(case.case, case.amount[name], case.of_class[name][column.key], group)
+        plots.Dot(case.case, case.amount[name], case.of_class[name][column.key], group)
         for scores in report.scored
         for case in scores.cases
         for group, name in enumerate(classes)
@@ -81,9 +81,9 @@ def _by_size(report: Report, column: Column) -> Iterator[dict[str, Any]]:
         ratio = column.better == "higher"
         yield {
             "title": title,
-            "svg": charts.scatter(title, across, column.title, dots, classes, unit_y=ratio),
+            "svg": plots.scatter(title, across, column.title, dots, classes, unit_y=ratio),
             "caption": "A point is a class in a case." if len(classes) > 1 else "A point is a case.",
-            "legend": charts.legend(classes) if len(classes) > 1 else "",
+            "legend": plots.legend(classes) if len(classes) > 1 else "",
         }
 
 
@@ -97,18 +97,18 @@ def _by_confidence(report: Report) -> Iterator[dict[str, Any]]:
         for case, value in source.scores.values(key).items():
             confidence = source.confidence(case)
             if not math.isnan(confidence):
-                dots.append(charts.Dot(case, confidence, value, number))
+                dots.append(plots.Dot(case, confidence, value, number))
                 stated.append(confidence)
                 errors.append(1 - value)
     if dots:
         title = report.scored[0].main.title
         yield {
             "title": f"{title} against predicted quality",
-            "svg": charts.scatter(
+            "svg": plots.scatter(
                 f"{title} against predicted quality", "predicted quality", title, dots, [s.name for s in report.sources]
             ),
             "caption": "A point is a case. " + _ranking(stated, errors),
-            "legend": charts.legend([source.name for source in report.sources]) if len(report.sources) > 1 else "",
+            "legend": plots.legend([source.name for source in report.sources]) if len(report.sources) > 1 else "",
         }
 
 

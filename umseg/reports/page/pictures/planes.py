@@ -12,7 +12,7 @@ from PIL import Image
 
 from umseg.dataset.description import DatasetDescription
 from umseg.reports.orientation import upright
-from umseg.reports.page.layers import class_errors, error_layer, image_layer, label_layer, object_errors
+from umseg.reports.page.pictures.layers import class_errors, error_layer, image_layer, label_layer, object_errors
 from umseg.reports.preview.colouring import intensity_window
 from umseg.reports.preview.planes import telling_planes
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from umseg.reports.page.charts import Curve, Dot, Strip, curves, distributions, legend, scatter
-from umseg.reports.page.svg import Scale, round_numbers
+from umseg.reports.page.charts.plots import Curve, Dot, Strip, curves, distributions, legend, scatter
+from umseg.reports.page.charts.svg import Scale, round_numbers
 
 
 def points(svg: str) -> list[ET.Element]:

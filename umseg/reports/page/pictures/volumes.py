@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from umseg.dataset.io.grid import Geometry
-from umseg.reports.page.pictures import Maps, colour_numbers, shown_box
+from umseg.reports.page.pictures.planes import Maps, colour_numbers, shown_box
 from umseg.reports.preview.colouring import intensity_window
 
 _MOST_STEP = 16

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from umseg.common.errors import UserError
-from umseg.reports.page.ratings import (
+from umseg.reports.page.sources.ratings import (
     REMEDY,
     Rating,
     Ratings,

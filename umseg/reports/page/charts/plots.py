@@ -10,9 +10,9 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from umseg.common.text import counted
+from umseg.reports.page.charts.svg import ROW, Scale, chart, element, number, span
 from umseg.reports.page.palette import codes
-from umseg.reports.page.scores import Spread
-from umseg.reports.page.svg import ROW, Scale, chart, element, number, span
+from umseg.reports.page.sources.scores import Spread
 
 WIDTH = 560
 _LEFT, _RIGHT, _BOTTOM = 130, 14, 34

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.evaluation.factories import make_metrics
 from umseg.evaluation import InstanceMetrics, load_metrics
-from umseg.reports.page.scores import Spread, pooled_scores, worst_first
+from umseg.reports.page.sources.scores import Spread, pooled_scores, worst_first
 
 NAN = math.nan
 

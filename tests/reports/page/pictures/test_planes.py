@@ -16,10 +16,10 @@ from PIL import Image
 from tests.reports.page.builder import make_maps
 from umseg.dataset.description import DatasetDescription
 from umseg.dataset.io.grid import Geometry
-from umseg.reports.page.layers import class_errors, error_layer, label_layer, object_errors
 from umseg.reports.page.palette import EXTRA, MISSED, codes, rgb
-from umseg.reports.page.pictures import Maps, colour_numbers, draw_planes, shown_box
-from umseg.reports.page.volumes import draw_volumes
+from umseg.reports.page.pictures.layers import class_errors, error_layer, label_layer, object_errors
+from umseg.reports.page.pictures.planes import Maps, colour_numbers, draw_planes, shown_box
+from umseg.reports.page.pictures.volumes import draw_volumes
 
 GEOMETRY = Geometry((24, 20, 8), (1.0, 1.0, 2.0), (10.0, 20.0, 30.0), (1, 0, 0, 0, 1, 0, 0, 0, 1))
 

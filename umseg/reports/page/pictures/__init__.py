@@ -1,0 +1,1 @@
+"""Pictures of cases, and volumes for the viewer."""

@@ -1,0 +1,1 @@
+"""What a page is made from: scores, trainings and the ratings of reviewers."""
